@@ -1,0 +1,1 @@
+//! DELETE /{id}: cancels an order.

@@ -1,0 +1,1 @@
+//! POST /: creates an order.

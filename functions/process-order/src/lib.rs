@@ -1,0 +1,1 @@
+//! POST /{id}: starts the fulfilment of an order.

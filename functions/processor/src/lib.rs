@@ -1,0 +1,1 @@
+//! Kafka batch in: fulfils orders and records each outcome.

@@ -1,0 +1,1 @@
+//! Kafka batch in, read store out: folds events into the orders view.

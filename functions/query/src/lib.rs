@@ -1,0 +1,1 @@
+//! GET / and GET /{id}: the orders as the read store has them.

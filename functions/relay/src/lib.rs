@@ -1,0 +1,1 @@
+//! On a schedule: publishes what the event store holds unpublished.

@@ -1,0 +1,240 @@
+//! Values parsed once at the edge. Whoever holds one need not check it again.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a value was refused: what it is, what was wrong and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{what} {problem}; allowed: {allowed}")]
+pub struct Invalid {
+    /// The value's name as a client knows it, such as `id`.
+    pub what: &'static str,
+    /// What was wrong with it.
+    pub problem: String,
+    /// What would have been right.
+    pub allowed: &'static str,
+}
+
+macro_rules! text_value {
+    ($(#[$doc:meta])* $name:ident, $inner:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name($inner);
+
+        impl $name {
+            /// The value as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.as_str().to_owned()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({:?})", stringify!($name), self.as_str())
+            }
+        }
+    };
+}
+
+text_value! {
+    /// The identity of an order and the name of its stream: 1–128 of `A–Z a–z 0–9 . _ ~ -`
+    /// (the unreserved characters of RFC 3986, so it stands in a path as it is), not `.` or `..`.
+    /// Cheap to clone.
+    OrderId, Arc<str>
+}
+
+impl OrderId {
+    /// # Errors
+    /// When the text is empty, too long, has another character, or is `.` or `..`.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let refuse = |problem: String| Invalid {
+            what: "id",
+            problem,
+            allowed: "1 to 128 of A-Z a-z 0-9 . _ ~ -, and not . or ..",
+        };
+        if text.is_empty() {
+            return Err(refuse("is empty".into()));
+        }
+        if text.len() > 128 {
+            return Err(refuse(format!("has {} bytes", text.len())));
+        }
+        if let Some(other) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._~-".contains(*c))) {
+            return Err(refuse(format!("has the character {other:?}")));
+        }
+        if text == "." || text == ".." {
+            return Err(refuse(format!("is {text:?}")));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+text_value! {
+    /// What an order is called: 1–255 characters, no control characters.
+    OrderName, Box<str>
+}
+
+impl OrderName {
+    /// # Errors
+    /// When the text is empty, too long or has a control character.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        line(text, "name").map(|text| Self(text.into()))
+    }
+}
+
+text_value! {
+    /// Why an order failed or was cancelled: 1–255 characters, no control characters.
+    Reason, Box<str>
+}
+
+impl Reason {
+    /// # Errors
+    /// When the text is empty, too long or has a control character.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        line(text, "reason").map(|text| Self(text.into()))
+    }
+
+    /// The nearest allowed reason to any text: control characters become spaces, and what is too long is cut.
+    /// For texts that no client typed, such as another service's answer.
+    #[must_use]
+    pub fn from_any(text: &str) -> Self {
+        let cleaned: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(255).collect();
+        let trimmed = cleaned.trim();
+        Self(if trimmed.is_empty() { "no reason given" } else { trimmed }.into())
+    }
+}
+
+fn line<'a>(text: &'a str, what: &'static str) -> Result<&'a str, Invalid> {
+    let refuse = |problem: String| Invalid {
+        what,
+        problem,
+        allowed: "1 to 255 characters without control characters",
+    };
+    if text.is_empty() {
+        return Err(refuse("is empty".into()));
+    }
+    let length = text.chars().count();
+    if length > 255 {
+        return Err(refuse(format!("has {length} characters")));
+    }
+    if let Some(control) = text.chars().find(|c| c.is_control()) {
+        return Err(refuse(format!("has the control character {control:?}")));
+    }
+    Ok(text)
+}
+
+text_value! {
+    /// What makes a command the same command when it is sent again: the client's `Idempotency-Key`, else a fresh
+    /// UUID. 1–255 visible ASCII characters. Unique within a stream.
+    CommandId, Arc<str>
+}
+
+impl CommandId {
+    /// # Errors
+    /// When the text is empty, too long or has a character that is not visible ASCII.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let refuse = |problem: String| Invalid {
+            what: "Idempotency-Key",
+            problem,
+            allowed: "1 to 255 visible ASCII characters",
+        };
+        if text.is_empty() {
+            return Err(refuse("is empty".into()));
+        }
+        if text.len() > 255 {
+            return Err(refuse(format!("has {} bytes", text.len())));
+        }
+        if let Some(other) = text.chars().find(|c| !c.is_ascii_graphic()) {
+            return Err(refuse(format!("has the character {other:?}")));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// How many events a stream has: 0 before the first, 1 after it. The version of an event is the stream's
+/// version once it is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(u64);
+
+impl Version {
+    /// The version of a stream without events.
+    pub const NONE: Self = Self(0);
+
+    /// The greatest version: what a signed 64-bit column can hold.
+    pub const MAX: u64 = i64::MAX as u64;
+
+    /// A version by its number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The version of the next event.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The version after `events` more events.
+    #[must_use]
+    pub const fn plus(self, events: usize) -> Self {
+        Self(self.0 + events as u64)
+    }
+
+    /// # Errors
+    /// When the text is not a whole number from 0 to 2^63 - 1.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text.parse::<u64>() {
+            Ok(number) if number <= Self::MAX && text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self(number)),
+            _ => Err(Invalid {
+                what: "version",
+                problem: format!("is {text:?}"),
+                allowed: "a whole number from 0 to 9223372036854775807",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

@@ -1,0 +1,137 @@
+//! How an event travels: one record an event.
+//!
+//! The value is JSON, `{"type","schema","order","version","time","data"}`: all that a receiver needs, since an event
+//! source mapping filters on the value alone. The headers repeat it as a `CloudEvent` (CloudEvents 1.0, Kafka protocol
+//! binding, binary mode) for tools that know that standard.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::ids::{OrderId, Version};
+use crate::order::Event;
+use crate::schema::{Data, UnknownEvent};
+
+/// One event with its place in the life of its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// The order to which it happened; the record's key.
+    pub order: OrderId,
+    /// The order's version with this event in.
+    pub version: Version,
+    /// When it was recorded.
+    pub time: Timestamp,
+    /// What happened.
+    pub event: Event,
+}
+
+/// Why a record's value is not an event. What could still be read of it is kept for whoever mends it.
+#[derive(Debug, Error)]
+pub enum Undecodable {
+    /// Not the JSON that [`encode`] writes.
+    #[error("not an event: {0}")]
+    Malformed(String),
+    /// The order's id is not valid.
+    #[error("no valid order: {0}")]
+    NoValidOrder(String),
+    /// The version is 0, or more than a store can hold.
+    #[error("version {version} is not that of an event")]
+    BadVersion {
+        /// The order named.
+        order: OrderId,
+        /// The version named.
+        version: u64,
+    },
+    /// A well-formed record of an event that this program does not know.
+    #[error("{problem}")]
+    Unknown {
+        /// The order named.
+        order: OrderId,
+        /// The version named.
+        version: Version,
+        /// What is not known.
+        problem: UnknownEvent,
+    },
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    schema: u32,
+    order: &'a OrderId,
+    version: Version,
+    time: Timestamp,
+    data: Data<'a>,
+}
+
+#[derive(Deserialize)]
+struct Read<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    schema: u32,
+    order: String,
+    version: u64,
+    time: Timestamp,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// The value of the record of an event.
+#[must_use]
+pub fn encode(order: &OrderId, version: Version, time: Timestamp, event: &Event) -> Vec<u8> {
+    let written =
+        Written { kind: event.kind(), schema: event.schema(), order, version, time, data: event.data() };
+    let mut value = Vec::with_capacity(224);
+    // Writing plain structs to memory has no way to fail.
+    let _ = serde_json::to_writer(&mut value, &written);
+    value
+}
+
+/// Reads the value of a record.
+///
+/// # Errors
+/// [`Undecodable`], which says how much of it could be read.
+pub fn decode(value: &[u8]) -> Result<RecordedEvent, Undecodable> {
+    let read: Read<'_> =
+        serde_json::from_slice(value).map_err(|error| Undecodable::Malformed(error.to_string()))?;
+    let order =
+        OrderId::parse(&read.order).map_err(|invalid| Undecodable::NoValidOrder(invalid.to_string()))?;
+    if read.version == 0 || read.version > Version::MAX {
+        return Err(Undecodable::BadVersion { order, version: read.version });
+    }
+    let version = Version::new(read.version);
+    match Event::read(&read.kind, read.schema, read.data) {
+        Ok(event) => Ok(RecordedEvent { order, version, time: read.time, event }),
+        Err(problem) => Err(Undecodable::Unknown { order, version, problem }),
+    }
+}
+
+/// The `ce_source` of every record.
+pub const SOURCE: &str = "/orders";
+
+/// The headers of the record of an event: a `CloudEvent` in binary mode. `traceparent` (W3C Trace Context) is that of
+/// the request that caused it, where there was one.
+#[must_use]
+pub fn headers(
+    order: &OrderId,
+    version: Version,
+    time: Timestamp,
+    event: &Event,
+    traceparent: Option<&str>,
+) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("ce_specversion", "1.0".to_owned()),
+        ("ce_id", format!("{order}@{version}")),
+        ("ce_type", event.kind().to_owned()),
+        ("ce_source", SOURCE.to_owned()),
+        ("ce_time", time.to_string()),
+        ("ce_sequence", version.to_string()),
+        ("content-type", "application/json".to_owned()),
+    ];
+    if let Some(traceparent) = traceparent {
+        headers.push(("traceparent", traceparent.to_owned()));
+    }
+    headers
+}

@@ -1,0 +1,239 @@
+//! The event channel: records in and out, each with a key, a value and headers. Knows nothing of orders.
+//!
+//! Records with the same key keep their order: a partition is chosen by key, as Kafka's default partitioner does
+//! (murmur2), and each consumer group reads a partition in order. What a group has not committed is delivered again.
+
+#[cfg(feature = "embedded")]
+mod in_memory;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// A record to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Chooses the partition; records with the same key keep their order.
+    pub key: Option<Bytes>,
+    /// The content; `None` is Kafka's tombstone.
+    pub value: Option<Bytes>,
+    /// Names and values, in order; a name may come more than once.
+    pub headers: Vec<Header>,
+}
+
+/// A header of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Its value, any bytes.
+    pub value: Option<Bytes>,
+}
+
+/// A record as a consumer gets it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition, from 0.
+    pub partition: i32,
+    /// The place in the partition, from 0; without gaps in memory, rising in Kafka.
+    pub offset: i64,
+    /// When it was published: milliseconds since 1970.
+    pub timestamp: i64,
+    /// The record.
+    pub record: Arc<Record>,
+}
+
+/// How far a group is behind in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// The consumer group.
+    pub group: String,
+    /// The partition.
+    pub partition: i32,
+    /// Records published and not yet committed by the group.
+    pub records: u64,
+}
+
+/// A channel can't be opened as its URL says.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The URL's scheme is none that this program has.
+    #[error("the channel {url:?} has an unknown scheme; allowed: {allowed}")]
+    UnknownScheme {
+        /// The URL.
+        url: String,
+        /// What would have been right.
+        allowed: String,
+    },
+    /// The URL's scheme is known, but not what follows.
+    #[error("the channel can't be opened: {0}")]
+    Refused(String),
+}
+
+/// A run of records was not published, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PublishError {
+    /// A partition is full; nothing of the run was taken.
+    #[error("the channel is full")]
+    Full,
+    /// A record is larger than the channel takes; it never will be.
+    #[error("a record of {bytes} bytes is over the channel's limit of {limit}")]
+    TooLarge {
+        /// The record's size.
+        bytes: usize,
+        /// The channel's limit.
+        limit: usize,
+    },
+    /// The channel can't be reached. Some records may have arrived.
+    #[error("the channel is not available: {0}")]
+    Unavailable(Arc<str>),
+}
+
+/// A channel; the scheme of its URL chooses which. Cheap to clone.
+#[derive(Clone)]
+pub enum EventChannel {
+    /// In this process: `memory:`, optionally `memory:?partitions=8&capacity=4096` (records a group and partition).
+    #[cfg(feature = "embedded")]
+    InMemory(in_memory::InMemoryChannel),
+}
+
+/// Records that the channel has accepted.
+pub enum Receipt {
+    /// In memory, every group still has to commit them.
+    #[cfg(feature = "embedded")]
+    InMemory(in_memory::InMemoryReceipt),
+    /// Nothing more is to come: the brokers have acknowledged them.
+    Settled,
+}
+
+impl Receipt {
+    /// Waits until the channel will not forget the records: in memory, until every group has committed them.
+    /// `false` when that will never be, because the channel was closed before.
+    pub async fn settled(self) -> bool {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(receipt) => receipt.settled().await,
+            Self::Settled => true,
+        }
+    }
+}
+
+/// A member of a consumer group.
+pub enum Consumer {
+    /// Of an in-memory channel.
+    #[cfg(feature = "embedded")]
+    InMemory(in_memory::InMemoryConsumer),
+}
+
+impl EventChannel {
+    /// Opens the channel that the URL names; brokers are connected to lazily.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
+    pub fn open(url: &str) -> Result<Self, OpenError> {
+        match url.split_once(':') {
+            #[cfg(feature = "embedded")]
+            Some(("memory", options)) => Ok(Self::InMemory(in_memory::InMemoryChannel::open(options)?)),
+            _ => Err(OpenError::UnknownScheme { url: url.to_owned(), allowed: SCHEMES.join(", ") }),
+        }
+    }
+
+    /// Publishes a run of records, in order, and returns when the channel has accepted all of them: in memory, when they are in
+    /// their partitions' queues (all or none); on Kafka, when the brokers have acknowledged each.
+    ///
+    /// # Errors
+    /// [`PublishError`]; then the run is sent again from its first record before anything later of the same key.
+    pub async fn publish(&self, records: Vec<Record>) -> Result<Receipt, PublishError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(channel) => channel.publish(records),
+        }
+    }
+
+    /// Waits until a channel that refused records may take some again.
+    pub async fn available(&self) {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(channel) => channel.available().await,
+        }
+    }
+
+    /// Joins a consumer group. In memory a group has one member a process, and gets only records for which `filter` holds;
+    /// groups must be joined before records are published. A group whose consumer is dropped keeps its place: who joins next
+    /// gets what was not committed.
+    ///
+    /// # Errors
+    /// [`OpenError::Refused`] when the group has a member already.
+    pub fn subscribe(
+        &self,
+        group: &str,
+        filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
+    ) -> Result<Consumer, OpenError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(channel) => channel.subscribe(group, filter).map(Consumer::InMemory),
+        }
+    }
+
+    /// How far each group is behind, where this process can tell.
+    #[must_use]
+    pub fn lag(&self) -> Vec<Lag> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(channel) => channel.lag(),
+        }
+    }
+}
+
+impl Consumer {
+    /// Waits for records and takes up to `limit` of them, in order within each partition, from partitions that are not
+    /// paused. Cancel safe: what a dropped call would have taken is taken by the next.
+    ///
+    /// # Errors
+    /// When the channel is closed or not available.
+    pub async fn poll(&mut self, limit: usize) -> Result<Vec<Delivery>, PublishError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(consumer) => consumer.poll(limit).await,
+        }
+    }
+
+    /// Everything of a partition before this offset is done with.
+    ///
+    /// # Errors
+    /// When the channel is not available; the records may come again then.
+    pub async fn commit(&mut self, partition: i32, next_offset: i64) -> Result<(), PublishError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(consumer) => {
+                consumer.commit(partition, next_offset);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes no more from a partition until it is resumed.
+    pub fn pause(&mut self, partition: i32) {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(consumer) => consumer.pause(partition),
+        }
+    }
+
+    /// Takes from a partition again.
+    pub fn resume(&mut self, partition: i32) {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(consumer) => consumer.resume(partition),
+        }
+    }
+}
+
+const SCHEMES: &[&str] = &[
+    #[cfg(feature = "embedded")]
+    "memory:",
+];

@@ -1,0 +1,69 @@
+//! Kafka records to Lambda invocations, by the rules of Lambda's event source mapping. Knows nothing of orders, and
+//! nothing of where its records come from: a [`Source`] gives them, a [`Target`] takes them.
+
+pub mod event;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use event::{BatchResponse, KafkaEvent, KafkaRecord};
+use thiserror::Error;
+
+/// A topic and one of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+}
+
+/// Where records come from: a member of a consumer group.
+pub trait Source: Send {
+    /// Waits for records and takes up to `limit`, in order within each partition, from partitions that are not paused. Cancel
+    /// safe.
+    fn poll(&mut self, limit: usize) -> impl Future<Output = Result<Vec<KafkaRecord>, SourceError>> + Send;
+
+    /// Everything of a partition before this offset is done with.
+    fn commit(
+        &mut self,
+        partition: &TopicPartition,
+        next_offset: i64,
+    ) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// Takes no more from a partition until it is resumed.
+    fn pause(&mut self, partition: &TopicPartition);
+
+    /// Takes from a partition again.
+    fn resume(&mut self, partition: &TopicPartition);
+}
+
+/// The source can't be read or committed to for now.
+#[derive(Clone, Debug, Error)]
+#[error("the source is not available: {0}")]
+pub struct SourceError(pub String);
+
+/// What is invoked: a function, in this process or behind the Invoke API.
+pub trait Target: Clone + Send + Sync + 'static {
+    /// Invokes the function, which is given until `deadline`.
+    fn invoke(
+        &self,
+        event: KafkaEvent,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<BatchResponse, InvokeError>> + Send;
+}
+
+/// An invocation failed as a whole.
+#[derive(Clone, Debug, Error)]
+pub enum InvokeError {
+    /// The function ran and failed: it counts against the mapping's retries.
+    #[error("the function failed: {0}")]
+    Function(String),
+    /// The function could not be reached, or was throttled: tried again without end.
+    #[error("the function could not be invoked: {0}")]
+    Transport(String),
+}
+
+/// How long a batch may gather when the mapping does not say: none is waited for in the dispatcher.
+pub const NO_WINDOW: Duration = Duration::ZERO;

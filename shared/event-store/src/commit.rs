@@ -1,0 +1,159 @@
+//! A commit: what one command did to one stream, as one document, so that it is atomic without a transaction.
+
+use std::fmt;
+
+use domain::{CommandId, Event, OrderId, Version};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What one command did to one stream. Never changed once written, save that it is marked published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The stream: one an order.
+    pub stream: OrderId,
+    /// The version of the first event; (stream, version) is unique.
+    pub version: Version,
+    /// The command; (stream, command id) is unique.
+    pub command_id: CommandId,
+    /// What the command asked, so that another command under the same id is told apart.
+    pub command_hash: CommandHash,
+    /// The events, at least one, with consecutive versions.
+    pub events: Vec<Event>,
+    /// When it was decided.
+    pub recorded_at: Timestamp,
+    /// Where it came from.
+    pub metadata: Metadata,
+    /// Not yet known to be on the channel: the commit is its own outbox.
+    pub unpublished: bool,
+}
+
+impl Commit {
+    /// The version of the last event.
+    #[must_use]
+    pub fn last_version(&self) -> Version {
+        self.version.plus(self.events.len() - 1)
+    }
+
+    /// The events with their versions.
+    pub fn versioned(&self) -> impl Iterator<Item = (Version, &Event)> {
+        self.events.iter().enumerate().map(|(index, event)| (self.version.plus(index), event))
+    }
+}
+
+/// Where a commit came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// What all that follows from one request shares.
+    pub correlation_id: String,
+    /// The event (`order@version`) that caused the command, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<String>,
+    /// The request's trace (W3C Trace Context), where it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// Who asked, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+}
+
+/// SHA-256 over what a command asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CommandHash(pub [u8; 32]);
+
+impl fmt::Debug for CommandHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The small record of a command under a client's key that yielded no event, so that a late retry is answered the same.
+/// Kept for [`crate::ANSWERED_KEPT`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoEvent {
+    /// The stream that it was for.
+    pub stream: OrderId,
+    /// The client's key; (stream, command id) is unique among commits and these records together.
+    pub command_id: CommandId,
+    /// What it asked.
+    pub command_hash: CommandHash,
+    /// The stream's version that it was answered with.
+    pub version: Version,
+    /// When.
+    pub recorded_at: Timestamp,
+}
+
+/// What is to be read of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The stream.
+    pub stream: OrderId,
+    /// Only commits whose first version is after this one; [`Version::NONE`] for all.
+    pub after: Version,
+    /// A command to look for in the whole stream.
+    pub command: Option<CommandId>,
+}
+
+/// What was read of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// The commits, by version, without a gap. Empty for a stream that does not exist.
+    pub commits: Vec<Commit>,
+    /// How the command was answered, if it is known.
+    pub answered: Option<Answered>,
+}
+
+/// How a command was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// What it asked.
+    pub command_hash: CommandHash,
+    /// The stream's version in the answer: of a commit's last event, or as the small record says.
+    pub version: Version,
+    /// Whether it yielded events.
+    pub with_events: bool,
+}
+
+/// A commit by its place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommitId {
+    /// Its stream.
+    pub stream: OrderId,
+    /// The version of its first event.
+    pub version: Version,
+}
+
+/// What a scan yields of a commit: all that a fold needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// The stream.
+    pub stream: OrderId,
+    /// The version of the first event.
+    pub version: Version,
+    /// When it was decided.
+    pub recorded_at: Timestamp,
+    /// The events, at least one, with consecutive versions.
+    pub events: Vec<Event>,
+}
+
+/// A page of a scan.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The commits; those of one stream come in order and without a gap, also across pages.
+    pub commits: Vec<Scanned>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<ScanPosition>,
+}
+
+/// Where a scan has come to. Opaque, and kept as text so that a scan can go on in another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ScanPosition(pub(crate) String);
+
+/// What waits to be published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many commits.
+    pub commits: u64,
+    /// When the oldest of them was recorded.
+    pub oldest: Option<Timestamp>,
+}

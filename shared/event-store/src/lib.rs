@@ -1,0 +1,209 @@
+//! The event store: one stream an order, one commit a command.
+//!
+//! Two unique keys carry the guarantees, in every variant: (stream, version) is optimistic concurrency, (stream, command
+//! id) is idempotency. A commit that is in the store is durable, and unpublished until it is marked: the store is its own
+//! outbox. Appends, loads and marks are batched by what is waiting.
+//!
+//! Knows nothing of channels, read stores, HTTP or decisions. There is no order across streams.
+
+mod commit;
+#[cfg(feature = "embedded")]
+mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::OrderId;
+use jiff::Timestamp;
+use thiserror::Error;
+
+pub use commit::{
+    Answered, Backlog, CommandHash, Commit, CommitId, Load, Metadata, NoEvent, Page, ScanPosition, Scanned,
+    Stream,
+};
+
+/// How long the small record of a command without events is kept.
+pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An event store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
+#[derive(Clone)]
+pub enum EventStore {
+    /// A SQLite file, for one machine: `sqlite:PATH`.
+    #[cfg(feature = "embedded")]
+    Sqlite(sqlite::SqliteEventStore),
+}
+
+/// A store can't be opened as its URL says.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The URL's scheme is none that this program has.
+    #[error("the event store {url:?} has an unknown scheme; allowed: {allowed}")]
+    UnknownScheme {
+        /// The URL.
+        url: String,
+        /// What would have been right, with an example each.
+        allowed: String,
+    },
+    /// The URL's scheme is known, but not what follows.
+    #[error("the event store can't be opened: {0}")]
+    Refused(String),
+}
+
+/// The store did not do what it was asked.
+#[derive(Clone, Debug, Error)]
+pub enum StoreError {
+    /// It can't be reached, is full or is closed; the same call may succeed later. Whether a write took place is not
+    /// known, so it is repeated under the same command id.
+    #[error("the event store is not available: {0}")]
+    Unavailable(Arc<str>),
+    /// What it holds of a stream can't be right: a gap, or data that no program of ours wrote.
+    #[error("the stream {stream} in the event store can't be read: {problem}")]
+    Corrupt {
+        /// The stream.
+        stream: OrderId,
+        /// What was found.
+        problem: Arc<str>,
+    },
+}
+
+/// A write did not happen.
+#[derive(Clone, Debug, Error)]
+pub enum AppendError {
+    /// The version is taken, or the command id is. Load again, look for the command id first, then decide again.
+    #[error("the version or the command id is taken")]
+    Conflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl EventStore {
+    /// Opens the store that the URL names. Servers are connected to lazily; a file is opened, and created if it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        match url.split_once(':') {
+            #[cfg(feature = "embedded")]
+            Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteEventStore::open(path.as_ref())?)),
+            _ => Err(OpenError::UnknownScheme { url: url.to_owned(), allowed: SCHEMES.join(", ") }),
+        }
+    }
+
+    /// Appends a commit. It is durable when this returns.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] when its version or its command id is taken; nothing was written then.
+    pub async fn append(&self, commit: Arc<Commit>) -> Result<(), AppendError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.append(commit).await,
+        }
+    }
+
+    /// Keeps the small record of a command that yielded no event. It is durable when this returns.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] when the stream has this command id.
+    pub async fn remember(&self, record: NoEvent) -> Result<(), AppendError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.remember(record).await,
+        }
+    }
+
+    /// Reads streams, each as it was asked, in the same order.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when any of them can't be read.
+    pub async fn load_many(&self, loads: Vec<Load>) -> Result<Vec<Stream>, StoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.load_many(loads).await,
+        }
+    }
+
+    /// Reads one stream. Calls made at the same time are answered by one read.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it can't be read.
+    pub async fn load(&self, load: Load) -> Result<Stream, StoreError> {
+        let streams = self.load_many(vec![load]).await?;
+        streams.into_iter().next().ok_or_else(|| StoreError::Unavailable("no answer".into()))
+    }
+
+    /// A page of all commits, in any order across streams. A commit that is appended during a scan may be in it or not.
+    /// `limit` is the number of commits, from 1.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a commit can't be read.
+    pub async fn scan(&self, after: Option<ScanPosition>, limit: usize) -> Result<Page, StoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.scan(after, limit).await,
+        }
+    }
+
+    /// The oldest unpublished commit of each of up to `limit` streams that have one recorded before a time, in random
+    /// order, so that several relays mostly take different ones.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn outstanding(&self, before: Timestamp, limit: usize) -> Result<Vec<CommitId>, StoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.outstanding(before, limit).await,
+        }
+    }
+
+    /// Marks commits as published. Marking one again, or one that is not there, changes nothing. Calls made at the same
+    /// time are one write.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn mark_published(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.mark_published(commits).await,
+        }
+    }
+
+    /// Deletes small records that are older than they are kept for; how many that were. A server that does so by itself
+    /// answers 0.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn forget_answered(&self, before: Timestamp) -> Result<u64, StoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.forget_answered(before).await,
+        }
+    }
+
+    /// What waits to be published.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn backlog(&self) -> Result<Backlog, StoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.backlog().await,
+        }
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.ping().await,
+        }
+    }
+}
+
+const SCHEMES: &[&str] = &[
+    #[cfg(feature = "embedded")]
+    "sqlite:PATH",
+];

@@ -1,0 +1,302 @@
+//! The read store: the orders view that the projector writes and the queries read.
+//!
+//! An event is applied exactly when its version is the row's version plus one, in the transaction that reads the row; what
+//! is not newer is ignored, anything else is held and blocks nobody but its own order. So the effect of an event is
+//! exactly once, however often it comes. Each rule stands once, in [`plan`]; the variants read, ask it, and write.
+//!
+//! Knows nothing of channels, event stores, HTTP or commands.
+
+pub mod plan;
+#[cfg(feature = "embedded")]
+mod sqlite;
+mod types;
+
+use std::time::Duration;
+
+use domain::wire::RecordedEvent;
+use domain::{OrderId, Snapshot, Version};
+use thiserror::Error;
+
+pub use types::{
+    BehindOrder, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Origin, Page, Projected, Redriven, SwapRefused,
+    ViewId,
+};
+
+/// A read store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
+#[derive(Clone)]
+pub enum ReadStore {
+    /// A SQLite file, for one machine: `sqlite:PATH`.
+    #[cfg(feature = "embedded")]
+    Sqlite(sqlite::SqliteReadStore),
+}
+
+/// A store can't be opened as its URL says.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The URL's scheme is none that this program has.
+    #[error("the read store {url:?} has an unknown scheme; allowed: {allowed}")]
+    UnknownScheme {
+        /// The URL.
+        url: String,
+        /// What would have been right.
+        allowed: String,
+    },
+    /// The URL's scheme is known, but not what follows.
+    #[error("the read store can't be opened: {0}")]
+    Refused(String),
+}
+
+/// The store did not do what it was asked.
+#[derive(Clone, Debug, Error)]
+pub enum ReadStoreError {
+    /// It can't be reached, is full or is closed; the same call may succeed later.
+    #[error("the read store is not available: {0}")]
+    Unavailable(String),
+    /// A row holds what no program of ours wrote.
+    #[error("the read store holds {0}")]
+    Corrupt(String),
+}
+
+/// Why a held event was not dropped.
+#[derive(Clone, Debug, Error)]
+pub enum DropRefused {
+    /// There is no such held event (any more).
+    #[error("there is no held event {0}")]
+    NotHeld(HeldId),
+    /// It is the event for a version that the order does not have yet: dropping it would stop the order for ever.
+    #[error("held event {id} is needed: it is version {version} of order {order}, which is at {have}")]
+    Needed {
+        /// The held event.
+        id: HeldId,
+        /// Its order.
+        order: OrderId,
+        /// Its version.
+        version: Version,
+        /// The order's version in the view.
+        have: Version,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] ReadStoreError),
+}
+
+impl ReadStore {
+    /// Opens the store that the URL names. Servers are connected to lazily; a file is opened, and created if it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        match url.split_once(':') {
+            #[cfg(feature = "embedded")]
+            Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteReadStore::open(path.as_ref())?)),
+            _ => Err(OpenError::UnknownScheme { url: url.to_owned(), allowed: SCHEMES.join(", ") }),
+        }
+    }
+
+    // ── For the projector ────────────────────────────────────────────────────────────────────────────
+
+    /// Takes in a batch, in one transaction, into every view there is: applies, ignores or holds each event, in the
+    /// order in which they come, and then applies held events that have become next. Calls made at the same time are
+    /// one transaction.
+    ///
+    /// # Errors
+    /// When the store is not available; nothing of the batch was taken in then.
+    pub async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.project(batch).await,
+        }
+    }
+
+    // ── For queries ──────────────────────────────────────────────────────────────────────────────────
+
+    /// An order of the active view. Calls made at the same time are answered by one read.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn get(&self, id: &OrderId) -> Result<Option<Snapshot>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.get(id).await,
+        }
+    }
+
+    /// A page of orders of the active view, by id.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn list(&self, filter: Filter) -> Result<Page, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.list(filter).await,
+        }
+    }
+
+    /// Waits until the active view has an order at this version or a later one, and answers with the order as it is then;
+    /// after `patience`, with the order as it is.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn wait_for(
+        &self,
+        id: &OrderId,
+        version: Version,
+        patience: Duration,
+    ) -> Result<Option<Snapshot>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.wait_for(id, version, patience).await,
+        }
+    }
+
+    /// Orders of the active view by their ids, for `verify`: one read for all. Orders that are not there are left out.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn get_many(&self, ids: Vec<OrderId>) -> Result<Vec<Snapshot>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.get_many(ids).await,
+        }
+    }
+
+    // ── Held events ──────────────────────────────────────────────────────────────────────────────────
+
+    /// How many events the active view holds, by reason.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.held_summary().await,
+        }
+    }
+
+    /// Held events of the active view, by id, after `after`, at most `limit`; all orders', or one's.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn held(
+        &self,
+        order: Option<&OrderId>,
+        after: Option<HeldId>,
+        limit: usize,
+    ) -> Result<Vec<HeldEvent>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.held(order, after, limit).await,
+        }
+    }
+
+    /// One held event.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn held_event(&self, id: HeldId) -> Result<Option<HeldEvent>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.held_event(id).await,
+        }
+    }
+
+    /// Decodes held events again and takes them in, in the order of their versions; what still can't be applied stays held,
+    /// with its reason of today. All orders', or one's. For after a fix of the program.
+    ///
+    /// # Errors
+    /// When the store is not available; what was redriven before stays so.
+    pub async fn redrive(&self, order: Option<&OrderId>) -> Result<Redriven, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.redrive(order).await,
+        }
+    }
+
+    /// Drops a held event that no order needs for its next version.
+    ///
+    /// # Errors
+    /// [`DropRefused`], which says why it is needed.
+    pub async fn drop_held(&self, id: HeldId) -> Result<(), DropRefused> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.drop_held(id).await,
+        }
+    }
+
+    // ── Rebuild, blue/green, and repair ──────────────────────────────────────────────────────────────
+
+    /// Registers a new, empty view. When this returns, every later projector transaction writes it too. A view that an
+    /// earlier rebuild left unfinished is deleted first.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn begin_rebuild(&self) -> Result<ViewId, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.begin_rebuild().await,
+        }
+    }
+
+    /// Takes a page of events, with those of one order in order, into a view that is being built, by the rules of
+    /// [`ReadStore::project`]. How many were applied.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn backfill(&self, view: ViewId, events: Vec<RecordedEvent>) -> Result<Projected, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.backfill(view, events).await,
+        }
+    }
+
+    /// Makes the view that was built the active one and deletes the former. Running projector batches finish first. Refused
+    /// while an order in the new view is behind the old one, or held by a gap.
+    ///
+    /// # Errors
+    /// [`SwapRefused`] with the orders that are behind; the new view stays as it is, so that the swap can be tried again.
+    pub async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.swap(view).await,
+        }
+    }
+
+    /// Writes orders into the active view as they are given, whatever it has: the repair of a view that lost or garbled
+    /// something. A row that meanwhile is at a greater version than given is left alone. How many rows were written.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn repair(&self, orders: Vec<Snapshot>) -> Result<u64, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.repair(orders).await,
+        }
+    }
+
+    /// Deletes orders from the active view: what `verify --repair` does with rows that no stream stands behind.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn remove(&self, ids: Vec<OrderId>) -> Result<u64, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.remove(ids).await,
+        }
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.ping().await,
+        }
+    }
+}
+
+const SCHEMES: &[&str] = &[
+    #[cfg(feature = "embedded")]
+    "sqlite:PATH",
+];

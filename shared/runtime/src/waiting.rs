@@ -1,0 +1,142 @@
+//! Batches by what is waiting: one worker takes everything that was queued while its last batch was in hand and works
+//! on it as one. There is no timer, so a lone job waits for nothing, and batches grow with the load.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+/// The worker has stopped: its store is closed, or it panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the worker has stopped")]
+pub struct Stopped;
+
+/// The way to a worker thread that takes jobs in batches. Cheap to clone; the thread ends, and is waited for, when the last
+/// one is dropped and the jobs that it had accepted are done.
+pub struct Waiting<J: Send + 'static> {
+    worker: Arc<Worker<J>>,
+}
+
+struct Worker<J> {
+    jobs: Option<mpsc::Sender<J>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<J: Send + 'static> Clone for Waiting<J> {
+    fn clone(&self) -> Self {
+        Self { worker: Arc::clone(&self.worker) }
+    }
+}
+
+impl<J: Send + 'static> Waiting<J> {
+    /// Starts the thread. `work` is called with 1 to `limit` jobs at a time and leaves the vector empty or not, as it likes.
+    /// At most `4 * limit` jobs queue up; then [`Waiting::send`] waits for room.
+    ///
+    /// # Errors
+    /// When the system starts no more threads.
+    pub fn start(
+        name: &str,
+        limit: usize,
+        mut work: impl FnMut(&mut Vec<J>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (jobs, mut queue) = mpsc::channel(limit * 4);
+        let thread = Builder::new().name(name.to_owned()).spawn(move || {
+            let mut batch = Vec::new();
+            while queue.blocking_recv_many(&mut batch, limit) > 0 {
+                work(&mut batch);
+                batch.clear();
+            }
+        })?;
+        Ok(Self { worker: Arc::new(Worker { jobs: Some(jobs), thread: Some(thread) }) })
+    }
+
+    /// Hands a job in; the answer comes by whatever way the job carries.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the worker is gone.
+    pub async fn send(&self, job: J) -> Result<(), Stopped> {
+        match &self.worker.jobs {
+            Some(jobs) => jobs.send(job).await.map_err(|_| Stopped),
+            None => Err(Stopped),
+        }
+    }
+}
+
+impl<J> Drop for Worker<J> {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            // A worker's own job may hold the last handle; a thread can't wait for itself.
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc as std_mpsc;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn everything_queued_while_a_batch_is_in_hand_is_the_next_batch() {
+        let (started, first_started) = std_mpsc::channel();
+        let (go_on, may_go_on) = std_mpsc::channel();
+        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&sizes);
+        let waiting = Waiting::start("test", 100, move |batch: &mut Vec<oneshot::Sender<()>>| {
+            seen.lock().unwrap().push(batch.len());
+            started.send(()).unwrap();
+            may_go_on.recv().unwrap();
+            batch.drain(..).for_each(|answer| answer.send(()).unwrap());
+        })
+        .unwrap();
+
+        let mut answers = Vec::new();
+        for number in 0..8 {
+            let (answer, answered) = oneshot::channel();
+            waiting.send(answer).await.unwrap();
+            answers.push(answered);
+            if number == 0 {
+                first_started.recv().unwrap();
+            }
+        }
+        go_on.send(()).unwrap();
+        go_on.send(()).unwrap();
+        for answer in answers {
+            answer.await.unwrap();
+        }
+        assert_eq!(*sizes.lock().unwrap(), [1, 7]);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_last_handle_finishes_what_was_accepted() {
+        let done = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&done);
+        let waiting = Waiting::start("test", 2, move |batch: &mut Vec<()>| {
+            *count.lock().unwrap() += batch.len();
+        })
+        .unwrap();
+        for () in [(); 5] {
+            waiting.send(()).await.unwrap();
+        }
+        drop(waiting);
+        assert_eq!(*done.lock().unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_panicked_refuses_jobs() {
+        let waiting = Waiting::start("test", 1, |_: &mut Vec<()>| panic!("on purpose")).unwrap();
+        while waiting.send(()).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(waiting.send(()).await, Err(Stopped));
+    }
+}
