@@ -223,7 +223,9 @@ fn process(status: Status) -> Result<Vec<Event>, Rejection> {
     match status {
         Status::New | Status::Failed => Ok(vec![Event::ProcessingStarted]),
         Status::Processing | Status::Processed => Ok(vec![]),
-        Status::Cancelled => Err(Rejection::NotAllowed { status, wanted: "processed", allowed: "new, failed" }),
+        Status::Cancelled => {
+            Err(Rejection::NotAllowed { status, wanted: "processed", allowed: "new, failed" })
+        }
     }
 }
 

@@ -57,12 +57,12 @@ impl Snapshot {
         if version != self.version.next() {
             return Err(Gap { have: self.version, found: version });
         }
+        if self.version == Version::NONE {
+            self.created_at = time;
+        }
         self.order = evolve(std::mem::take(&mut self.order), event);
         self.version = version;
         self.updated_at = time;
-        if self.created_at == Timestamp::UNIX_EPOCH {
-            self.created_at = time;
-        }
         Ok(())
     }
 }
