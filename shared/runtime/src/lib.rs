@@ -1,4 +1,22 @@
-//! What every function and the dispatcher need to run, and nothing of orders: settings, telemetry, problem details
-//! (RFC 9457), strict JSON, workers that batch what is waiting, and the start-up of a function as a Lambda.
+//! What every function and the dispatcher need to run, and nothing of orders.
+//!
+//! - [`settings`]: flags and `ORDERS_…` variables, declared once for every binary.
+//! - [`telemetry`]: the log.
+//! - [`problem`]: errors as RFC 9457 problem details: what the caller may know, and apart from it what the log must.
+//! - [`http`]: what every router is wrapped in: trace id, body limit, panics, unknown routes.
+//! - [`json`]: JSON that refuses what it does not know, by name.
+//! - [`waiting`]: workers that batch what is waiting.
+//! - [`function`] (feature `lambda`): the start-up of a function as a Lambda.
 
+#[cfg(feature = "lambda")]
+pub mod function;
+pub mod http;
+pub mod json;
+pub mod problem;
+pub mod settings;
+pub mod telemetry;
+pub mod trace;
 pub mod waiting;
+
+pub use problem::Problem;
+pub use trace::Trace;

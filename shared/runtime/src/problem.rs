@@ -1,0 +1,150 @@
+//! Errors as `application/problem+json` (RFC 9457). What the caller may know is in the problem; the cause is for the log and
+//! never leaves the process. The two meet in the trace id.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+
+/// An error as the caller sees it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    field: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    trace_id: &'a str,
+}
+
+impl Problem {
+    /// A problem. `kind` is its stable name, which becomes the type `urn:problem:KIND`; `title` is the same for every problem
+    /// of that type; `detail` says what was wrong this time and what is allowed.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { status, kind, title, detail: detail.into(), field: None, headers: vec![], cause: None }
+    }
+
+    /// 400: the request can't be read at all.
+    #[must_use]
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed-request", "The request can't be read", detail)
+    }
+
+    /// 422: the request can be read, but a field of it is not allowed.
+    #[must_use]
+    pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field is not valid", detail).at(field)
+    }
+
+    /// 503: a store is down or the system is full; the same request may succeed after `seconds`.
+    #[must_use]
+    pub fn unavailable(seconds: u32, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available for now", detail)
+            .retry_after(seconds)
+    }
+
+    /// 500: a fault of ours. The caller learns no more than that.
+    #[must_use]
+    pub fn internal(cause: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong here",
+            "The fault is ours, and logged under the trace id.",
+        )
+        .because(cause)
+    }
+
+    /// Names the field at fault.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Says after how many seconds it is worth trying again.
+    #[must_use]
+    pub fn retry_after(self, seconds: u32) -> Self {
+        self.with(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// Adds the cause: for the log alone.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The problem's stable name.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The answer, under this trace id; what is to be logged is logged.
+    #[must_use]
+    pub fn answer(self, trace_id: &str) -> Response {
+        if self.status.is_server_error() || self.cause.is_some() {
+            let cause = self.cause.as_deref().unwrap_or_default();
+            tracing::warn!(trace_id, status = self.status.as_u16(), problem = self.kind, detail = %self.detail, cause);
+        }
+        let body = Body {
+            kind: format!("urn:problem:{}", self.kind),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            field: self.field.as_deref(),
+            trace_id,
+        };
+        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (self.status, json).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        response
+    }
+}
+
+/// The answer is written by [`crate::http::wrap`], which knows the trace id: until then the problem travels beside an empty body.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,51 @@
+//! The log: one line an event on standard error, as text or as JSON.
+
+use clap::{Args, ValueEnum};
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+/// How the log is written.
+#[derive(Args, Clone, Debug)]
+pub struct TelemetrySettings {
+    /// What is logged: a level (error, warn, info, debug, trace), or levels by module such as `info,processor=debug`
+    #[arg(long, env = "ORDERS_LOG", value_name = "FILTER", default_value = "info", global = true)]
+    pub log: String,
+
+    /// How a line of the log looks
+    #[arg(long, env = "ORDERS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// The log can't be set up.
+#[derive(Debug, Error)]
+#[error("--log {filter:?} is not a filter: {problem}; allowed: a level such as info, or info,processor=debug")]
+pub struct BadFilter {
+    filter: String,
+    problem: String,
+}
+
+impl TelemetrySettings {
+    /// Starts the log. A second start in the same process changes nothing.
+    ///
+    /// # Errors
+    /// [`BadFilter`] when `log` is not a filter.
+    pub fn start(&self) -> Result<(), BadFilter> {
+        let filter = EnvFilter::try_new(&self.log)
+            .map_err(|error| BadFilter { filter: self.log.clone(), problem: error.to_string() })?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let _ = match self.log_format {
+            LogFormat::Text => log.with_target(false).try_init(),
+            LogFormat::Json => log.json().flatten_event(true).try_init(),
+        };
+        Ok(())
+    }
+}
