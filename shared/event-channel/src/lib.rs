@@ -39,7 +39,8 @@ pub struct Delivery {
     pub topic: Arc<str>,
     /// The partition, from 0.
     pub partition: i32,
-    /// The place in the partition, from 0; without gaps in memory, rising in Kafka.
+    /// The place in the partition, from 0, the same for every group. Rising; a group sees gaps where its filter refused a
+    /// record (in memory) or where the broker keeps marks of its own (Kafka).
     pub offset: i64,
     /// When it was published: milliseconds since 1970.
     pub timestamp: i64,
@@ -96,7 +97,8 @@ pub enum PublishError {
 /// A channel; the scheme of its URL chooses which. Cheap to clone.
 #[derive(Clone)]
 pub enum EventChannel {
-    /// In this process: `memory:`, optionally `memory:?partitions=8&capacity=4096` (records a group and partition).
+    /// In this process: `memory:`, optionally `memory:?partitions=8&capacity=4096&topic=events`. The capacity is how many
+    /// records one group may leave uncommitted in one partition.
     #[cfg(feature = "embedded")]
     InMemory(in_memory::InMemoryChannel),
 }
@@ -143,7 +145,8 @@ impl EventChannel {
     }
 
     /// Publishes a run of records, in order, and returns when the channel has accepted all of them: in memory, when they are in
-    /// their partitions' queues (all or none); on Kafka, when the brokers have acknowledged each.
+    /// their partitions' queues (all or none, at once); on Kafka, when the brokers have acknowledged each. In memory a run of
+    /// more records than a queue's capacity is taken when that queue is empty, so that no run is refused for ever.
     ///
     /// # Errors
     /// [`PublishError`]; then the run is sent again from its first record before anything later of the same key.
@@ -154,7 +157,8 @@ impl EventChannel {
         }
     }
 
-    /// Waits until a channel that refused records may take some again.
+    /// Waits until a channel that refused records may take some again; it may still refuse the same ones, so publish in a
+    /// loop. Returns at once when there has been room since the last refusal.
     pub async fn available(&self) {
         match self {
             #[cfg(feature = "embedded")]

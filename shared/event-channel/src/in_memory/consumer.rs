@@ -1,0 +1,104 @@
+//! The member of a consumer group of an in-memory channel.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::queue::Queue;
+use super::{Shared, State, closed};
+use crate::{Delivery, PublishError};
+
+/// The one member that a group has. When it is dropped, what it did not commit waits for the next.
+pub struct InMemoryConsumer {
+    shared: Arc<Shared>,
+    /// The group's place among the groups; groups are never removed.
+    group: usize,
+    wake: Arc<Notify>,
+    /// By partition.
+    paused: Vec<bool>,
+}
+
+impl InMemoryConsumer {
+    pub(super) fn new(shared: Arc<Shared>, group: usize, wake: Arc<Notify>) -> Self {
+        let paused = vec![false; shared.partitions];
+        Self { shared, group, wake, paused }
+    }
+
+    /// Waits for records and takes up to `limit`, at least one.
+    pub(crate) async fn poll(&mut self, limit: usize) -> Result<Vec<Delivery>, PublishError> {
+        loop {
+            let taken = self.take(limit.max(1))?;
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+            // A record that came since the look has left a permit here.
+            self.wake.notified().await;
+        }
+    }
+
+    /// Takes what waits, in equal shares from each partition as far as it goes.
+    fn take(&self, limit: usize) -> Result<Vec<Delivery>, PublishError> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(closed());
+        }
+        let group = &mut state.groups[self.group];
+        let partitions = self.paused.len();
+        let first = group.first;
+        group.first = (first + 1) % partitions;
+        let mut taken = Vec::new();
+        loop {
+            let ready = |place: &usize| !self.paused[*place] && group.queues[*place].waiting() > 0;
+            let places: Vec<usize> =
+                (0..partitions).map(|step| (first + step) % partitions).filter(ready).collect();
+            let room = limit - taken.len();
+            if places.is_empty() || room == 0 {
+                return Ok(taken);
+            }
+            let share = room.div_ceil(places.len());
+            for place in places {
+                let share = share.min(limit - taken.len());
+                group.queues[place].take(share, &mut taken);
+            }
+        }
+    }
+
+    pub(crate) fn commit(&mut self, partition: i32, next_offset: i64) {
+        let Some(place) = self.place(partition) else { return };
+        let mut state = self.shared.lock();
+        let State { groups, freed, .. } = &mut *state;
+        if groups[self.group].queues[place].commit(next_offset) {
+            *freed += 1;
+            drop(state);
+            self.shared.room.notify_waiters();
+        }
+    }
+
+    pub(crate) fn pause(&mut self, partition: i32) {
+        self.set_paused(partition, true);
+    }
+
+    pub(crate) fn resume(&mut self, partition: i32) {
+        self.set_paused(partition, false);
+    }
+
+    fn set_paused(&mut self, partition: i32, paused: bool) {
+        if let Some(place) = self.place(partition) {
+            self.paused[place] = paused;
+        }
+    }
+
+    /// Where a partition stands, if it is one.
+    fn place(&self, partition: i32) -> Option<usize> {
+        usize::try_from(partition).ok().filter(|&place| place < self.paused.len())
+    }
+}
+
+impl Drop for InMemoryConsumer {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        let group = &mut state.groups[self.group];
+        group.has_member = false;
+        group.queues.iter_mut().for_each(Queue::rewind);
+    }
+}

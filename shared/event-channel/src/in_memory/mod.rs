@@ -1,0 +1,322 @@
+//! The channel within one process: partitions, consumer groups and redelivery as Kafka has them, in bounded memory.
+//!
+//! Publishing never waits. A run of records is taken whole, into the queues of every group that wants it, or refused whole
+//! when one of those queues is full; whoever was refused keeps the records elsewhere. So a consumer may publish to the
+//! partition that it is reading without ever waiting for itself.
+
+mod consumer;
+mod options;
+mod partition;
+mod queue;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time;
+use tracing::debug;
+
+pub(crate) use self::consumer::InMemoryConsumer;
+use self::options::Options;
+use self::queue::{Queue, Run};
+use crate::{Delivery, Lag, OpenError, PublishError, Receipt, Record};
+
+/// A handle to the channel. When the last one is dropped the channel is closed: consumers get an error, receipts `false`.
+#[derive(Clone)]
+pub struct InMemoryChannel {
+    handle: Arc<Handle>,
+}
+
+/// The last of these to go closes the channel; consumers hold [`Shared`] alone.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    topic: Arc<str>,
+    partitions: usize,
+    capacity: usize,
+    /// Held for moments only, and never across an await.
+    state: Mutex<State>,
+    /// Wakes those who wait for room.
+    room: Notify,
+}
+
+struct State {
+    /// Where the next record of each partition goes.
+    next_offsets: Vec<i64>,
+    /// Where the next record without a key goes.
+    next_keyless: usize,
+    groups: Vec<Group>,
+    /// Rises when a group joins, since records may have been filtered for the groups before.
+    joined: u64,
+    /// Rises with each commit that makes room.
+    freed: u64,
+    /// What `freed` was when a run was last refused.
+    refused_at: Option<u64>,
+    closed: bool,
+}
+
+struct Group {
+    name: Arc<str>,
+    filter: Filter,
+    has_member: bool,
+    /// A queue for each partition.
+    queues: Vec<Queue>,
+    /// Where the next poll begins, so that no partition always comes first.
+    first: usize,
+    wake: Arc<Notify>,
+}
+
+type Filter = Arc<dyn Fn(&Record) -> bool + Send + Sync>;
+
+/// Which groups want which records of a run: a row for each record, a column for each group.
+struct Wanted {
+    joined: u64,
+    groups: usize,
+    cells: Vec<bool>,
+}
+
+impl Wanted {
+    /// Which groups want the record at `place`.
+    fn by(&self, place: usize) -> &[bool] {
+        &self.cells[place * self.groups..][..self.groups]
+    }
+
+    /// Which records the group at `column` wants.
+    fn of(&self, column: usize) -> impl Iterator<Item = bool> {
+        // Whoever asks for a column has a group, so the step is not 0.
+        self.cells.iter().skip(column).step_by(self.groups).copied()
+    }
+}
+
+impl InMemoryChannel {
+    /// Opens a channel as what follows `memory:` says.
+    pub(crate) fn open(options: &str) -> Result<Self, OpenError> {
+        let Options { partitions, capacity, topic } = Options::parse(options)?;
+        let state = State {
+            next_offsets: vec![0; partitions],
+            next_keyless: 0,
+            groups: Vec::new(),
+            joined: 0,
+            freed: 0,
+            refused_at: None,
+            closed: false,
+        };
+        let shared = Shared {
+            topic: topic.into(),
+            partitions,
+            capacity,
+            state: Mutex::new(state),
+            room: Notify::new(),
+        };
+        Ok(Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) })
+    }
+
+    /// Takes all records or none, at once.
+    pub(crate) fn publish(&self, records: Vec<Record>) -> Result<Receipt, PublishError> {
+        let shared = &*self.handle.shared;
+        loop {
+            // Filters may parse a record: not under the lock.
+            let wanted = shared.filter(&records);
+            let mut state = shared.lock();
+            if state.joined == wanted.joined {
+                return shared.accept(&mut state, records, &wanted);
+            }
+        }
+    }
+
+    /// Waits until there is room that was not there at the last refusal.
+    pub(crate) async fn available(&self) {
+        let shared = &*self.handle.shared;
+        let mut freed = std::pin::pin!(shared.room.notified());
+        // From here on a wake-up counts, so that none is lost between the look and the wait.
+        freed.as_mut().enable();
+        {
+            let state = shared.lock();
+            if state.refused_at != Some(state.freed) {
+                return;
+            }
+        }
+        // Someone else's refusal may have come after the room for which this caller waits, so look again now and then.
+        let _ = time::timeout(LOOK_AGAIN, freed).await;
+    }
+
+    /// Joins a group, which then gets records from where it stands.
+    pub(crate) fn subscribe(
+        &self,
+        group: &str,
+        filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
+    ) -> Result<InMemoryConsumer, OpenError> {
+        let shared = &self.handle.shared;
+        let mut state = shared.lock();
+        let place = state.groups.iter().position(|known| &*known.name == group).unwrap_or(state.groups.len());
+        if let Some(known) = state.groups.get_mut(place) {
+            if known.has_member {
+                return Err(OpenError::Refused(format!(
+                    "the group {group:?} has a member already; in memory it may have one"
+                )));
+            }
+            known.has_member = true;
+            known.filter = Arc::new(filter);
+        } else {
+            state.groups.push(Group::new(group, Arc::new(filter), shared.partitions));
+        }
+        state.joined += 1;
+        let wake = Arc::clone(&state.groups[place].wake);
+        Ok(InMemoryConsumer::new(Arc::clone(shared), place, wake))
+    }
+
+    /// What each group has not committed, for each partition.
+    pub(crate) fn lag(&self) -> Vec<Lag> {
+        let state = self.handle.shared.lock();
+        state.groups.iter().flat_map(Group::lag).collect()
+    }
+}
+
+/// How long a missed wake-up can cost someone who waits for room.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// A partition's number; [`Options`] bounds how many there are.
+fn number(partition: usize) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        for group in &mut state.groups {
+            group.queues.iter_mut().for_each(Queue::clear);
+            group.wake.notify_one();
+        }
+        debug!(topic = &*self.shared.topic, "the channel is closed");
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn filter(&self, records: &[Record]) -> Wanted {
+        let (joined, filters) = {
+            let state = self.lock();
+            let filters: Vec<Filter> = state.groups.iter().map(|group| Arc::clone(&group.filter)).collect();
+            (state.joined, filters)
+        };
+        let cells = records.iter().flat_map(|record| filters.iter().map(|wants| wants(record))).collect();
+        Wanted { joined, groups: filters.len(), cells }
+    }
+
+    fn accept(
+        &self,
+        state: &mut State,
+        records: Vec<Record>,
+        wanted: &Wanted,
+    ) -> Result<Receipt, PublishError> {
+        if state.closed {
+            return Err(closed());
+        }
+        let partitions = self.assign(state, &records);
+        // Every queue is looked at before any is changed: that is what makes a run all or nothing.
+        if !self.has_room(state, &partitions, wanted) {
+            state.refused_at = Some(state.freed);
+            return Err(PublishError::Full);
+        }
+        let (settles, settled) = oneshot::channel();
+        let run = Arc::new(Run(settles));
+        let timestamp = now();
+        for (place, (record, &partition)) in records.into_iter().zip(&partitions).enumerate() {
+            let delivery = self.deliver(state, record, partition, timestamp);
+            for (group, _) in state.groups.iter_mut().zip(wanted.by(place)).filter(|(_, wants)| **wants) {
+                group.queues[partition].push(delivery.clone(), Arc::clone(&run));
+            }
+        }
+        for (column, group) in state.groups.iter().enumerate() {
+            if wanted.of(column).any(|wants| wants) {
+                group.wake.notify_one();
+            }
+        }
+        Ok(match Arc::into_inner(run) {
+            // No queue holds it: no group wanted any of the records.
+            Some(_) => Receipt::Settled,
+            None => Receipt::InMemory(InMemoryReceipt { settled }),
+        })
+    }
+
+    fn assign(&self, state: &mut State, records: &[Record]) -> Vec<usize> {
+        let mut place = |record: &Record| match &record.key {
+            Some(key) => partition::of_key(key, self.partitions),
+            None => {
+                state.next_keyless = (state.next_keyless + 1) % self.partitions;
+                state.next_keyless
+            }
+        };
+        records.iter().map(&mut place).collect()
+    }
+
+    fn has_room(&self, state: &State, partitions: &[usize], wanted: &Wanted) -> bool {
+        let mut needed = vec![0; self.partitions];
+        state.groups.iter().enumerate().all(|(column, group)| {
+            needed.fill(0);
+            for (&partition, _) in partitions.iter().zip(wanted.of(column)).filter(|(_, wants)| *wants) {
+                needed[partition] += 1;
+            }
+            let mut queues = group.queues.iter().zip(&needed);
+            queues.all(|(queue, &needed)| needed == 0 || queue.has_room(needed, self.capacity))
+        })
+    }
+
+    /// Gives a record its place, which is the same for every group.
+    fn deliver(&self, state: &mut State, record: Record, partition: usize, timestamp: i64) -> Delivery {
+        let offset = state.next_offsets[partition];
+        state.next_offsets[partition] += 1;
+        let topic = Arc::clone(&self.topic);
+        Delivery { topic, partition: number(partition), offset, timestamp, record: Arc::new(record) }
+    }
+}
+
+impl Group {
+    fn new(name: &str, filter: Filter, partitions: usize) -> Self {
+        Self {
+            name: name.into(),
+            filter,
+            has_member: true,
+            queues: std::iter::repeat_with(Queue::default).take(partitions).collect(),
+            first: 0,
+            wake: Arc::new(Notify::new()),
+        }
+    }
+
+    fn lag(&self) -> impl Iterator<Item = Lag> {
+        self.queues.iter().enumerate().map(|(partition, queue)| Lag {
+            group: self.name.to_string(),
+            partition: number(partition),
+            records: queue.len() as u64,
+        })
+    }
+}
+
+fn closed() -> PublishError {
+    PublishError::Unavailable("the channel is closed".into())
+}
+
+/// Milliseconds since 1970; 0 on a clock that is set before.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A run of records that was accepted.
+pub struct InMemoryReceipt {
+    settled: oneshot::Receiver<()>,
+}
+
+impl InMemoryReceipt {
+    /// Waits until every group has committed the run; `false` when the channel was closed before.
+    pub(crate) async fn settled(self) -> bool {
+        self.settled.await.is_ok()
+    }
+}
