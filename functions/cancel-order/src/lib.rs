@@ -1,1 +1,49 @@
-//! DELETE /{id}: cancels an order.
+//! `DELETE /{id}` cancels an order that is new or failed.
+//!
+//! Body: none, or `{"reason": "…"}`. Answers 200 with the order; an order that is cancelled already is answered as it is.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::delete;
+use command_handler::CommandHandler;
+use command_handler::http::{Call, invalid, order_id};
+use domain::{Command, Reason};
+use runtime::http::{PathText, read_body, require_json};
+use runtime::{Problem, json};
+use serde::Deserialize;
+
+/// The function's routes.
+#[must_use]
+pub fn router(handler: CommandHandler) -> Router {
+    Router::new().route("/{id}", delete(cancel)).with_state(handler)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cancellation {
+    reason: Option<String>,
+}
+
+async fn cancel(
+    State(handler): State<CommandHandler>,
+    PathText(id): PathText<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let id = order_id(&id)?;
+    let call = Call::read(&parts)?;
+    let body = read_body(body).await?;
+    let cancellation = if body.trim_ascii().is_empty() {
+        Cancellation::default()
+    } else {
+        require_json(&parts.headers)?;
+        json::parse(&body)?
+    };
+    let reason = match &cancellation.reason {
+        Some(reason) => Reason::parse(reason).map_err(|error| invalid(&error))?,
+        None => Reason::from_any(""),
+    };
+    let canonical_body = reason.as_str().as_bytes().to_vec();
+    call.answer(&handler, id, Command::Cancel { reason }, &canonical_body).await
+}

@@ -1,1 +1,142 @@
-//! GET /{id}/events and GET /{id}/versions/{n}: an order's past, from the event store.
+//! `GET /{id}/events` and `GET /{id}/versions/{n}`: an order's past, from the event store.
+//!
+//! Unlike the view, this is never behind. Imports nothing that knows of channels.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use domain::schema::Data;
+use domain::{Invalid, OrderId, Snapshot, Version};
+use event_store::{Commit, EventStore, Load, StoreError};
+use http::header::{CACHE_CONTROL, ETAG, LINK};
+use http::{HeaderValue, StatusCode, Uri};
+use runtime::Problem;
+use runtime::http::{PathText, json, query};
+use serde::{Deserialize, Serialize};
+
+/// The most events that a page has, and how many it has when the client says nothing.
+const PAGE: usize = 500;
+
+/// The function's routes.
+#[must_use]
+pub fn router(store: EventStore) -> Router {
+    Router::new()
+        .route("/{id}/events", get(events))
+        .route("/{id}/versions/{version}", get(version))
+        .with_state(store)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// An event with its time and its causes.
+#[derive(Serialize)]
+struct Told<'a> {
+    version: Version,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    time: jiff::Timestamp,
+    data: Data<'a>,
+    command_id: &'a str,
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a str>,
+}
+
+async fn events(
+    State(store): State<EventStore>,
+    PathText(id): PathText<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let asked: EventsQuery = query(&uri)?;
+    let after = asked.after.as_deref().map_or(Ok(Version::NONE), Version::parse);
+    let after = after.map_err(|error| Problem::invalid("after", error.to_string()))?;
+    let limit = asked.limit.unwrap_or(PAGE);
+    if !(1..=PAGE).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("limit is {limit}; allowed: 1 to {PAGE}")));
+    }
+    let (id, commits) = load(&store, &id).await?;
+    let mut told: Vec<Told<'_>> =
+        commits.iter().flat_map(tell).filter(|event| event.version > after).take(limit + 1).collect();
+    let more = told.len() > limit;
+    told.truncate(limit);
+    let mut response = json(StatusCode::OK, &told);
+    if let (true, Some(last)) = (more, told.last())
+        && let Ok(link) = HeaderValue::try_from(format!(
+            "</{id}/events?limit={limit}&after={}>; rel=\"next\"",
+            last.version
+        ))
+    {
+        response.headers_mut().insert(LINK, link);
+    }
+    Ok(response)
+}
+
+fn tell(commit: &Commit) -> impl Iterator<Item = Told<'_>> {
+    commit.versioned().map(|(version, event)| Told {
+        version,
+        kind: event.kind(),
+        time: commit.recorded_at,
+        data: event.data(),
+        command_id: commit.command_id.as_str(),
+        correlation_id: &commit.metadata.correlation_id,
+        causation_id: commit.metadata.causation_id.as_deref(),
+        actor: commit.metadata.actor.as_deref(),
+    })
+}
+
+async fn version(
+    State(store): State<EventStore>,
+    PathText((id, version)): PathText<(String, String)>,
+) -> Result<Response, Problem> {
+    let version = Version::parse(&version).map_err(|error| invalid(&error))?;
+    let (id, commits) = load(&store, &id).await?;
+    let mut order = Snapshot::absent(id);
+    for (next, event, time) in
+        commits.iter().flat_map(|commit| commit.versioned().map(|(v, e)| (v, e, commit.recorded_at)))
+    {
+        if next > version {
+            break;
+        }
+        order.apply(next, time, event).map_err(|gap| Problem::internal(gap.to_string()))?;
+    }
+    if order.version != version || version == Version::NONE {
+        let last = commits.last().map_or(Version::NONE, Commit::last_version);
+        let detail = format!("The order has the versions 1 to {last}.");
+        let (kind, title) = ("version-not-found", "The order has no such version");
+        return Err(Problem::not_found(kind, title, detail).at("version"));
+    }
+    let mut response = json(StatusCode::OK, &order);
+    if let Ok(etag) = HeaderValue::try_from(format!("\"{version}\"")) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    // What an order was never changes.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000, immutable"));
+    Ok(response)
+}
+
+async fn load(store: &EventStore, id: &str) -> Result<(OrderId, Vec<Commit>), Problem> {
+    let id = OrderId::parse(id).map_err(|error| invalid(&error))?;
+    let load = Load { stream: id.clone(), after: Version::NONE, command: None };
+    let stream = store.load(load).await.map_err(|error| match error {
+        StoreError::Unavailable(cause) => {
+            Problem::unavailable(2, "The event store is not available.").because(cause.as_ref())
+        }
+        StoreError::Corrupt { .. } => Problem::internal(error.to_string()),
+    })?;
+    if stream.commits.is_empty() {
+        return Err(Problem::not_found("order-not-found", "There is no such order", "No order has this id."));
+    }
+    Ok((id, stream.commits))
+}
+
+fn invalid(error: &Invalid) -> Problem {
+    Problem::invalid(error.what, error.to_string())
+}

@@ -1,1 +1,34 @@
-//! POST /{id}: starts the fulfilment of an order.
+//! `POST /{id}` starts the fulfilment of an order, or starts it again after it failed.
+//!
+//! No body. Answers 200 with the order; an order that is processing or processed already is answered as it is.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::post;
+use command_handler::CommandHandler;
+use command_handler::http::{Call, order_id};
+use domain::Command;
+use runtime::Problem;
+use runtime::http::{PathText, read_body};
+
+/// The function's routes.
+#[must_use]
+pub fn router(handler: CommandHandler) -> Router {
+    Router::new().route("/{id}", post(process)).with_state(handler)
+}
+
+async fn process(
+    State(handler): State<CommandHandler>,
+    PathText(id): PathText<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let id = order_id(&id)?;
+    let call = Call::read(&parts)?;
+    let body = read_body(body).await?;
+    if !matches!(body.trim_ascii(), b"" | b"{}") {
+        return Err(Problem::invalid("body", "processing an order takes no body; allowed: nothing, or {}"));
+    }
+    call.answer(&handler, id, Command::Process, b"").await
+}

@@ -1,1 +1,14 @@
 //! Kafka batch in: fulfils orders and records each outcome.
+//!
+//! - [`processor`]: which events still need an outcome, their calls, and what comes again.
+//! - [`fulfilment`]: the service that is called, or the one that pretends.
+//! - [`breaker`]: stops calls while the service is down.
+//!
+//! Imports nothing that knows of the read store.
+
+pub mod breaker;
+pub mod fulfilment;
+pub mod processor;
+
+pub use fulfilment::{Fulfilment, FulfilmentSettings};
+pub use processor::Processor;

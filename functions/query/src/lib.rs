@@ -1,1 +1,174 @@
-//! GET / and GET /{id}: the orders as the read store has them.
+//! `GET /` and `GET /{id}`: the orders as the read store has them.
+//!
+//! The view follows the commands within milliseconds; `?min_version=N` waits for it, so that a client reads its own writes.
+//! Imports nothing that knows of commands or the event store.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use domain::{Invalid, OrderId, OrderName, Snapshot, Status, Version};
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use read_store::{Filter, ReadStore, ReadStoreError};
+use runtime::Problem;
+use runtime::http::{PathText, json, query, single_header};
+use serde::Deserialize;
+
+/// The most orders that a page has, and how many it has when the client says nothing.
+const PAGE: usize = 500;
+
+/// How long `min_version` waits when the client does not say, and at the most.
+const WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// The function's routes.
+#[must_use]
+pub fn router(store: ReadStore) -> Router {
+    Router::new().route("/", get(list)).route("/{id}", get(one)).with_state(store)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    status: Option<String>,
+    name: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn list(State(store): State<ReadStore>, uri: Uri) -> Result<Response, Problem> {
+    let asked: ListQuery = query(&uri)?;
+    let filter = filter(&asked)?;
+    let page = store.list(filter).await.map_err(unavailable)?;
+    let mut response = json(StatusCode::OK, &page.orders);
+    if let (true, Some(last)) = (page.more, page.orders.last())
+        && let Ok(link) = HeaderValue::try_from(format!("<{}>; rel=\"next\"", next_page(&asked, &last.id)))
+    {
+        response.headers_mut().insert(LINK, link);
+    }
+    Ok(response)
+}
+
+fn filter(asked: &ListQuery) -> Result<Filter, Problem> {
+    let status = asked.status.as_deref().map(str::parse::<Status>).transpose();
+    let status = status.map_err(|error| Problem::invalid("status", error.to_string()))?;
+    let name = asked.name.as_deref().map(OrderName::parse).transpose().map_err(|error| invalid(&error))?;
+    let after = asked.after.as_deref().map(OrderId::parse).transpose();
+    let after = after.map_err(|error| Problem::invalid("after", error.to_string()))?;
+    let limit = asked.limit.unwrap_or(PAGE);
+    if !(1..=PAGE).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("limit is {limit}; allowed: 1 to {PAGE}")));
+    }
+    Ok(Filter { status, name, after, limit })
+}
+
+fn next_page(asked: &ListQuery, last: &OrderId) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::from("/?"));
+    if let Some(status) = &asked.status {
+        query.append_pair("status", status);
+    }
+    if let Some(name) = &asked.name {
+        query.append_pair("name", name);
+    }
+    if let Some(limit) = asked.limit {
+        query.append_pair("limit", &limit.to_string());
+    }
+    query.append_pair("after", last.as_str()).finish()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OneQuery {
+    min_version: Option<String>,
+}
+
+async fn one(
+    State(store): State<ReadStore>,
+    PathText(id): PathText<String>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let id = OrderId::parse(&id).map_err(|error| invalid(&error))?;
+    let asked: OneQuery = query(&parts.uri)?;
+    let order = match asked.min_version {
+        None => store.get(&id).await.map_err(unavailable)?,
+        Some(text) => {
+            let version =
+                Version::parse(&text).map_err(|error| Problem::invalid("min_version", error.to_string()))?;
+            wait_for(&store, &id, version, patience(&parts.headers)?).await?
+        }
+    };
+    let Some(order) = order else {
+        return Err(Problem::not_found("order-not-found", "There is no such order", "No order has this id."));
+    };
+    Ok(answer(&order, &parts.headers))
+}
+
+async fn wait_for(
+    store: &ReadStore,
+    id: &OrderId,
+    version: Version,
+    patience: Duration,
+) -> Result<Option<Snapshot>, Problem> {
+    let order = store.wait_for(id, version, patience).await.map_err(unavailable)?;
+    let have = order.as_ref().map_or(Version::NONE, |order| order.version);
+    if have >= version {
+        return Ok(order);
+    }
+    let (kind, title) = ("view-behind", "The view has not come so far");
+    let detail = format!("the view has the order at version {have}, not yet at {version}");
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, detail).at("min_version").retry_after(1))
+}
+
+/// How long the client is ready to wait: `Prefer: wait=S` (RFC 7240), in whole seconds.
+fn patience(headers: &HeaderMap) -> Result<Duration, Problem> {
+    let Some(prefer) = single_header(headers, "prefer")? else {
+        return Ok(WAIT);
+    };
+    let wait = prefer.split([',', ';']).find_map(|preference| preference.trim().strip_prefix("wait="));
+    match wait.map(str::parse) {
+        None => Ok(WAIT),
+        Some(Ok(seconds)) => Ok(Duration::from_secs(seconds).min(LONGEST_WAIT)),
+        Some(Err(_)) => {
+            Err(Problem::malformed(format!("Prefer is {prefer:?}; allowed: wait=S with S in whole seconds"))
+                .at("Prefer"))
+        }
+    }
+}
+
+fn answer(order: &Snapshot, headers: &HeaderMap) -> Response {
+    let etag = format!("\"{}\"", order.version);
+    let mut response = if already_has(headers, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        json(StatusCode::OK, order)
+    };
+    if let Ok(etag) = HeaderValue::try_from(etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Whether `If-None-Match` names this version; weak comparison, as RFC 9110 asks.
+fn already_has(headers: &HeaderMap, etag: &str) -> bool {
+    let sent = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = sent.flat_map(|text| text.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+fn invalid(error: &Invalid) -> Problem {
+    Problem::invalid(error.what, error.to_string())
+}
+
+fn unavailable(error: ReadStoreError) -> Problem {
+    match error {
+        ReadStoreError::Unavailable(cause) => {
+            Problem::unavailable(2, "The read store is not available.").because(cause)
+        }
+        ReadStoreError::Corrupt(cause) => Problem::internal(cause),
+    }
+}

@@ -1,1 +1,34 @@
-//! On a schedule: publishes what the event store holds unpublished.
+//! The relay on a schedule: publishes what the event store holds unpublished, and ends.
+
+use std::time::{Duration, Instant};
+
+use command_handler::relay::STREAMS_A_SWEEP;
+use command_handler::{Publisher, Relay, Swept};
+
+/// Kept free at the end of an invocation, so that the last marks are written and the answer is sent.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Sweeps until nothing is left, the channel refuses, or the deadline is near; then waits for the marks.
+///
+/// # Errors
+/// When the event store is not available.
+pub async fn relay(
+    relay: &Relay,
+    publisher: &Publisher,
+    deadline: Instant,
+) -> Result<Swept, event_store::StoreError> {
+    let mut total = Swept::default();
+    while deadline.saturating_duration_since(Instant::now()) > MARGIN {
+        let swept = relay.sweep().await?;
+        total.streams += swept.streams;
+        total.commits += swept.commits;
+        total.failed += swept.failed;
+        if swept.commits == 0 || swept.streams < STREAMS_A_SWEEP {
+            break;
+        }
+    }
+    let rest = deadline.saturating_duration_since(Instant::now());
+    // What is not marked in time is sent again by the next sweep.
+    let _ = tokio::time::timeout(rest, publisher.idle()).await;
+    Ok(total)
+}

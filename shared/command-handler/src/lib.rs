@@ -1,1 +1,23 @@
-//! x
+//! What a command does: load, decide, append, publish. Where domain, event store and channel meet.
+//!
+//! - [`handler`]: the five steps, and why each race between them ends well.
+//! - [`publisher`]: commits onto the channel, serially per stream, and their marks.
+//! - [`relay`]: publishes what was left.
+//! - [`http`]: a request as a command, an outcome or an error as an answer.
+//!
+//! Knows nothing of read stores, triggers or which functions there are.
+
+mod hash;
+mod kept;
+
+pub mod handler;
+pub mod http;
+pub mod publisher;
+pub mod relay;
+pub mod settings;
+
+pub use handler::{AfterCommit, CommandError, CommandHandler, CommandRequest, KeyOrigin, Outcome};
+pub use hash::command_hash;
+pub use publisher::Publisher;
+pub use relay::{Relay, Swept};
+pub use settings::CommandSettings;

@@ -1,25 +1,12 @@
 //! The start-up of a function as a Lambda.
 
 use axum::Router;
-use clap::Parser;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::telemetry::TelemetrySettings;
-
 /// What went wrong so badly that the function can't run: Lambda reports it and starts another.
 pub type Error = lambda_runtime::Error;
-
-/// Reads the function's settings from its `ORDERS_…` variables and starts the log.
-///
-/// # Errors
-/// When the log's filter is not one. A variable that can't be read ends the process with what is wrong and what is allowed.
-pub fn settings<S: Parser>(telemetry: impl Fn(&S) -> &TelemetrySettings) -> Result<S, Error> {
-    let settings = S::parse();
-    telemetry(&settings).start()?;
-    Ok(settings)
-}
 
 /// Runs a router as a Lambda behind an HTTP API, until the process ends.
 ///
@@ -40,7 +27,8 @@ where
     F: Future<Output = Result<O, Error>>,
 {
     lambda_runtime::run(service_fn(|event: LambdaEvent<I>| {
-        let remaining = event.context.deadline().duration_since(std::time::SystemTime::now()).unwrap_or_default();
+        let remaining =
+            event.context.deadline().duration_since(std::time::SystemTime::now()).unwrap_or_default();
         handle(event.payload, std::time::Instant::now() + remaining)
     }))
     .await

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Path, Query, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderMap, Method, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::json::field_named;
 use crate::{Problem, Trace};
 
 /// The largest body that is read: 64 KiB.
@@ -21,17 +26,30 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who sent a request, where that is known; whatever authenticates puts it in the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor(pub String);
+
 /// Wraps a router: every request has a [`Trace`] in its extensions, every error is a [`Problem`] with that trace's id, an
 /// unknown route is 404, a known one with another method 405, and a panic is a 500 for that request and nothing more.
 #[must_use]
 pub fn wrap(router: Router) -> Router {
     router
         .fallback(async || {
-            Problem::new(StatusCode::NOT_FOUND, "unknown-route", "There is nothing at this path", "See the documentation for the routes.")
+            Problem::not_found(
+                "unknown-route",
+                "There is nothing at this path",
+                "See the documentation for the routes.",
+            )
         })
         .method_not_allowed_fallback(async |method: Method| {
             let detail = format!("{method} is not allowed here; the Allow header says what is");
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed", detail)
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The method is not allowed",
+                detail,
+            )
         })
         .layer(middleware::from_fn(traced))
 }
@@ -58,8 +76,17 @@ async fn traced(mut request: Request, next: Next) -> Response {
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("a panic: {}", text.unwrap_or("without a text"))
+}
+
+/// An answer in JSON.
+#[must_use]
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // Writing plain structs to memory has no way to fail.
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 /// Reads a body whole.
@@ -104,6 +131,41 @@ pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         "The body is not JSON",
         format!("the Content-Type is {sent:?}; allowed: application/json"),
     ))
+}
+
+/// The parameters in the path, as text.
+pub struct PathText<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for PathText<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(values)) => Ok(Self(values)),
+            Err(rejection) => Err(Problem::malformed(rejection.body_text())),
+        }
+    }
+}
+
+/// Reads the query string. Unknown parameters are refused where `T` says `deny_unknown_fields`.
+///
+/// # Errors
+/// 422 that names the parameter.
+pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    match Query::try_from_uri(uri) {
+        Ok(Query(values)) => Ok(values),
+        Err(rejection) => {
+            let text = rejection.body_text();
+            let detail = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            let field =
+                field_named(detail).or_else(|| detail.split_once(": ").map(|(field, _)| field.to_owned()));
+            Err(Problem::invalid(field.unwrap_or_else(|| "query".to_owned()), detail))
+        }
+    }
 }
 
 /// One header's text, if it was sent.
@@ -158,7 +220,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_500_that_tells_nothing() {
-        let router = Router::new().route("/", get(async || -> &'static str { panic!("the password is 12345") }));
+        let router =
+            Router::new().route("/", get(async || -> &'static str { panic!("the password is 12345") }));
         let (status, _, body) = call(router, request(Method::GET, "/")).await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!body.contains("12345"), "{body}");
@@ -172,9 +235,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_413_and_one_at_the_limit_is_read() {
-        for (size, expected) in [(BODY_LIMIT, StatusCode::OK), (BODY_LIMIT + 1, StatusCode::PAYLOAD_TOO_LARGE)] {
-            let router = Router::new()
-                .route("/", post(async |request: Request| read_body(request.into_body()).await.map(|b| b.len().to_string())));
+        for (size, expected) in
+            [(BODY_LIMIT, StatusCode::OK), (BODY_LIMIT + 1, StatusCode::PAYLOAD_TOO_LARGE)]
+        {
+            let router = Router::new().route(
+                "/",
+                post(async |request: Request| {
+                    read_body(request.into_body()).await.map(|b| b.len().to_string())
+                }),
+            );
             let request = Request::post("/").body(Body::from(vec![b'x'; size])).unwrap();
             assert_eq!(call(router, request).await.0, expected);
         }

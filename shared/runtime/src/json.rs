@@ -26,17 +26,20 @@ fn refused(path: String, error: &serde_json::Error) -> Problem {
             let detail = error.to_string();
             Problem::invalid(field_named(&detail).unwrap_or(path), detail)
         }
-        Category::Eof if error.column() == 0 => Problem::malformed("the body is empty; allowed: a JSON object"),
+        Category::Eof if error.column() == 0 => {
+            Problem::malformed("the body is empty; allowed: a JSON object")
+        }
         _ => Problem::malformed(format!("the body is not JSON: {error}")),
     }
 }
 
 /// The field in serde's "missing field `x`", "unknown field `x`" and "duplicate field `x`", where the path is that of the
 /// object and not the field's.
-fn field_named(detail: &str) -> Option<String> {
+pub(crate) fn field_named(detail: &str) -> Option<String> {
     let rest = ["missing field `", "unknown field `", "duplicate field `"]
         .iter()
-        .find_map(|prefix| detail.strip_prefix(prefix))?;
+        .find_map(|prefix| detail.split_once(prefix))
+        .map(|(_, rest)| rest)?;
     rest.split_once('`').map(|(field, _)| field.to_owned())
 }
 

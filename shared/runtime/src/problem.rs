@@ -49,6 +49,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed-request", "The request can't be read", detail)
     }
 
+    /// 404: there is no such thing.
+    #[must_use]
+    pub fn not_found(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, kind, title, detail)
+    }
+
     /// 422: the request can be read, but a field of it is not allowed.
     #[must_use]
     pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -105,6 +111,12 @@ impl Problem {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What was wrong this time.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// The problem's stable name.

@@ -10,7 +10,7 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 pub struct DataSettings {
     /// Folder of the embedded default's files
-    #[arg(long, env = "ORDERS_DATA", value_name = "FOLDER", default_value = "data", global = true)]
+    #[arg(long, env = "ORDERS_DATA", value_name = "FOLDER", default_value = "data")]
     pub data: PathBuf,
 }
 
@@ -18,7 +18,7 @@ pub struct DataSettings {
 #[derive(Args, Clone, Debug)]
 pub struct EventStoreSettings {
     /// The event store [default: sqlite:FOLDER/events.db, in the --data folder]
-    #[arg(long, env = "ORDERS_EVENT_STORE", value_name = "URL", global = true)]
+    #[arg(long, env = "ORDERS_EVENT_STORE", value_name = "URL")]
     pub event_store: Option<String>,
 }
 
@@ -26,7 +26,7 @@ pub struct EventStoreSettings {
 #[derive(Args, Clone, Debug)]
 pub struct ChannelSettings {
     /// The event channel
-    #[arg(long, env = "ORDERS_CHANNEL", value_name = "URL", default_value = "memory:", global = true)]
+    #[arg(long, env = "ORDERS_CHANNEL", value_name = "URL", default_value = "memory:")]
     pub channel: String,
 }
 
@@ -34,7 +34,7 @@ pub struct ChannelSettings {
 #[derive(Args, Clone, Debug)]
 pub struct ReadStoreSettings {
     /// The read store [default: sqlite:FOLDER/orders.db, in the --data folder]
-    #[arg(long, env = "ORDERS_READ_STORE", value_name = "URL", global = true)]
+    #[arg(long, env = "ORDERS_READ_STORE", value_name = "URL")]
     pub read_store: Option<String>,
 }
 
@@ -65,7 +65,9 @@ impl DataSettings {
 /// # Errors
 /// When the text is not one.
 pub fn milliseconds(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_millis).map_err(|_| format!("{text:?} is not a whole number of milliseconds"))
+    text.parse()
+        .map(Duration::from_millis)
+        .map_err(|_| format!("{text:?} is not a whole number of milliseconds"))
 }
 
 /// A number of seconds, whole or not, for `value_parser`.

@@ -8,11 +8,11 @@ use tracing_subscriber::EnvFilter;
 #[derive(Args, Clone, Debug)]
 pub struct TelemetrySettings {
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module such as `info,processor=debug`
-    #[arg(long, env = "ORDERS_LOG", value_name = "FILTER", default_value = "info", global = true)]
+    #[arg(long, env = "ORDERS_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 
     /// How a line of the log looks
-    #[arg(long, env = "ORDERS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
+    #[arg(long, env = "ORDERS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
@@ -27,7 +27,9 @@ pub enum LogFormat {
 
 /// The log can't be set up.
 #[derive(Debug, Error)]
-#[error("--log {filter:?} is not a filter: {problem}; allowed: a level such as info, or info,processor=debug")]
+#[error(
+    "--log {filter:?} is not a filter: {problem}; allowed: a level such as info, or info,processor=debug"
+)]
 pub struct BadFilter {
     filter: String,
     problem: String,

@@ -63,7 +63,9 @@ mod tests {
 
     #[test]
     fn anything_else_begins_a_trace() {
-        for bad in ["", "x", &SENT[1..], &SENT.to_uppercase(), &format!("{SENT}-00"), &SENT.replace('4', "0")[..9]] {
+        for bad in
+            ["", "x", &SENT[1..], &SENT.to_uppercase(), &format!("{SENT}-00"), &SENT.replace('4', "0")[..9]]
+        {
             let trace = of(bad);
             assert_eq!((trace.id.len(), trace.traceparent), (32, None), "{bad:?}");
         }

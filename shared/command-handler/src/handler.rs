@@ -1,0 +1,374 @@
+//! The path of a command: look for its id, fold, decide, append, hand over to the publisher.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::{Command, CommandId, Event, OrderId, Rejection, Snapshot, Version, decide};
+use event_store::{
+    Answered, AppendError, CommandHash, Commit, EventStore, Load, Metadata, NoEvent, StoreError, Stream,
+};
+use jiff::{Timestamp, Unit};
+use rand::Rng;
+use thiserror::Error;
+
+use crate::kept::{Kept, State};
+use crate::publisher::{Moment, Publisher};
+
+/// How often a command is decided anew because others were faster, before the caller is told to come again.
+const ATTEMPTS: u32 = 16;
+
+/// A command and all that is known about who sent it.
+#[derive(Clone, Debug)]
+pub struct CommandRequest {
+    /// The order.
+    pub stream: OrderId,
+    /// What is wanted of it.
+    pub command: Command,
+    /// What makes this command the same when it is sent again.
+    pub command_id: CommandId,
+    /// Where that id is from.
+    pub key: KeyOrigin,
+    /// What the command asks, hashed: see [`crate::command_hash`].
+    pub hash: CommandHash,
+    /// The version that the order must be at, from `If-Match`.
+    pub if_match: Option<IfMatch>,
+    /// For the commit.
+    pub metadata: Metadata,
+}
+
+/// Where a command's id is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// From the sender, who may send the command again under it.
+    Sender,
+    /// Made for this one request: nobody will ask for it again.
+    Fresh,
+}
+
+/// What `If-Match` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// `*`: the order exists.
+    Exists,
+    /// `"N"`: it is at this version.
+    Version(Version),
+}
+
+impl IfMatch {
+    fn holds(self, version: Version) -> bool {
+        match self {
+            Self::Exists => version > Version::NONE,
+            Self::Version(wanted) => version == wanted,
+        }
+    }
+}
+
+/// A command that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The order as the command left it; for a repeated command, as it left it the first time.
+    pub snapshot: Snapshot,
+    /// Whether the command yielded events (the first time), or was already true.
+    pub with_events: bool,
+}
+
+/// A command that did not succeed.
+#[derive(Clone, Debug, Error)]
+pub enum CommandError {
+    /// The order's state does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// `If-Match` does not hold.
+    #[error("the order is at version {0}")]
+    PreconditionFailed(Version),
+    /// Another command was sent under the same key before.
+    #[error("another command was sent under this key")]
+    KeyReused,
+    /// Others were faster, again and again.
+    #[error("too many commands for this order at the same time")]
+    Contended,
+    /// The event store failed. Whether the command took place is not known; repeat it under the same key.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// When a command is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterCommit {
+    /// When it is durable; publishing goes on behind.
+    Answer,
+    /// When it is published too, or after this time: for a Lambda, which is frozen once it has answered.
+    AwaitPublish(Duration),
+}
+
+/// Handles commands. Cheap to clone; one a process, so that what is kept and what is in flight is known in one place.
+#[derive(Clone)]
+pub struct CommandHandler {
+    store: EventStore,
+    publisher: Publisher,
+    kept: Arc<Kept>,
+    after_commit: AfterCommit,
+}
+
+/// What a decision stands on.
+enum Basis {
+    /// Kept from before, or assumed: right until an append says otherwise, not good enough to answer from.
+    Kept(State),
+    /// Just loaded, and the command id was not among its commits.
+    Loaded(State),
+}
+
+enum Step {
+    Done(Outcome),
+    /// Only a fresh load can tell.
+    LoadFirst,
+    /// Somebody else was faster.
+    Conflict,
+}
+
+impl CommandHandler {
+    /// A handler on this store; `kept_orders` is how many orders are kept in memory.
+    #[must_use]
+    pub fn new(
+        store: EventStore,
+        channel: event_channel::EventChannel,
+        kept_orders: NonZeroUsize,
+        after_commit: AfterCommit,
+    ) -> Self {
+        let kept = Arc::new(Kept::new(kept_orders));
+        let publisher = Publisher::new(store.clone(), channel, Arc::clone(&kept));
+        Self { store, publisher, kept, after_commit }
+    }
+
+    /// The event store.
+    #[must_use]
+    pub const fn store(&self) -> &EventStore {
+        &self.store
+    }
+
+    /// The publisher.
+    #[must_use]
+    pub const fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Handles a command. When this returns [`Outcome`], what the command did is durable.
+    ///
+    /// # Errors
+    /// [`CommandError`], which says what the caller can do.
+    pub async fn handle(&self, request: CommandRequest) -> Result<Outcome, CommandError> {
+        let started = Instant::now();
+        let command = command_name(&request.command);
+        let result = self.attempt(request).await;
+        metrics::counter!("orders_commands_total", "command" => command, "result" => result_name(&result))
+            .increment(1);
+        metrics::histogram!("orders_command_duration_seconds", "command" => command)
+            .record(started.elapsed());
+        result
+    }
+
+    async fn attempt(&self, request: CommandRequest) -> Result<Outcome, CommandError> {
+        let mut conflicts = 0;
+        let mut basis = self.first_basis(&request);
+        loop {
+            let current = match basis.take() {
+                Some(kept) => Basis::Kept(kept),
+                None => {
+                    let stream = self.load(&request).await?;
+                    // The command id is looked for before anything else: a repeated command is answered as it was.
+                    if let Some(answered) = stream.answered {
+                        return replay(&request, stream, answered);
+                    }
+                    Basis::Loaded(fold(request.stream.clone(), stream)?)
+                }
+            };
+            match self.decide_and_append(&request, current).await? {
+                Step::Done(outcome) => return Ok(outcome),
+                Step::LoadFirst => {}
+                Step::Conflict => {
+                    conflicts += 1;
+                    if conflicts == ATTEMPTS {
+                        return Err(CommandError::Contended);
+                    }
+                    pause(conflicts).await;
+                }
+            }
+        }
+    }
+
+    /// What is kept of the stream. A create assumes that there is nothing: it appends at version 1 and loads only on conflict.
+    fn first_basis(&self, request: &CommandRequest) -> Option<State> {
+        let kept = self.kept.get(&request.stream);
+        match request.command {
+            Command::Create { .. } => kept.or_else(|| Some(State::absent(request.stream.clone()))),
+            _ => kept,
+        }
+    }
+
+    async fn load(&self, request: &CommandRequest) -> Result<Stream, StoreError> {
+        let command = Some(request.command_id.clone());
+        self.store.load(Load { stream: request.stream.clone(), after: Version::NONE, command }).await
+    }
+
+    async fn decide_and_append(&self, request: &CommandRequest, basis: Basis) -> Result<Step, CommandError> {
+        let (state, fresh) = match basis {
+            Basis::Kept(state) => (state, false),
+            Basis::Loaded(state) => (state, true),
+        };
+        let version = state.snapshot.version;
+        if request.if_match.is_some_and(|wanted| !wanted.holds(version)) {
+            return if fresh { Err(CommandError::PreconditionFailed(version)) } else { Ok(Step::LoadFirst) };
+        }
+        match decide(&state.snapshot.order, request.command.clone()) {
+            Ok(events) if !events.is_empty() => self.append(request, state, events).await,
+            // No append will check these two, so they are only believed on a fresh load.
+            _ if !fresh => Ok(Step::LoadFirst),
+            Ok(_) => self.already_true(request, state).await,
+            Err(rejection) => {
+                self.kept.put(state);
+                Err(rejection.into())
+            }
+        }
+    }
+
+    async fn append(
+        &self,
+        request: &CommandRequest,
+        mut state: State,
+        events: Vec<Event>,
+    ) -> Result<Step, CommandError> {
+        let recorded_at = now().max(state.snapshot.updated_at);
+        let commit = Arc::new(Commit {
+            stream: request.stream.clone(),
+            version: state.snapshot.version.next(),
+            command_id: request.command_id.clone(),
+            command_hash: request.hash,
+            events,
+            recorded_at,
+            metadata: request.metadata.clone(),
+            unpublished: true,
+        });
+        match self.store.append(Arc::clone(&commit)).await {
+            Ok(()) => {}
+            Err(AppendError::Conflict) => {
+                self.kept.forget(&request.stream);
+                return Ok(Step::Conflict);
+            }
+            Err(AppendError::Store(error)) => {
+                // It may have taken place all the same, so what is kept is not to be believed.
+                self.kept.forget(&request.stream);
+                return Err(error.into());
+            }
+        }
+        apply(&mut state.snapshot, &commit)?;
+        state.unpublished.push(commit);
+        let outcome = Outcome { snapshot: state.snapshot.clone(), with_events: true };
+        let run = state.unpublished.clone();
+        self.kept.put(state);
+        self.publish(&request.stream, run).await;
+        Ok(Step::Done(outcome))
+    }
+
+    async fn publish(&self, stream: &OrderId, run: Vec<Arc<Commit>>) {
+        match self.after_commit {
+            AfterCommit::Answer => self.publisher.submit(stream, run),
+            AfterCommit::AwaitPublish(patience) => {
+                let marked = self.publisher.submit_and_tell(stream, run, Moment::Marked);
+                // In time or not, published or not: the command succeeded, and the relay sees to the rest.
+                let _ = tokio::time::timeout(patience, marked).await;
+            }
+        }
+    }
+
+    /// A command that changes nothing. Under a sender's key it leaves a record, so that a late retry is answered the same even
+    /// after the order has moved on.
+    async fn already_true(&self, request: &CommandRequest, state: State) -> Result<Step, CommandError> {
+        let snapshot = state.snapshot.clone();
+        self.kept.put(state);
+        if request.key == KeyOrigin::Sender {
+            let record = NoEvent {
+                stream: request.stream.clone(),
+                command_id: request.command_id.clone(),
+                command_hash: request.hash,
+                version: snapshot.version,
+                recorded_at: now(),
+            };
+            match self.store.remember(record).await {
+                Ok(()) => {}
+                Err(AppendError::Conflict) => return Ok(Step::Conflict),
+                Err(AppendError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Ok(Step::Done(Outcome { snapshot, with_events: false }))
+    }
+}
+
+/// Answers a command that was answered before, with the order as it was then.
+fn replay(request: &CommandRequest, stream: Stream, answered: Answered) -> Result<Outcome, CommandError> {
+    if answered.command_hash != request.hash {
+        return Err(CommandError::KeyReused);
+    }
+    let mut snapshot = Snapshot::absent(request.stream.clone());
+    for commit in stream.commits.iter().take_while(|commit| commit.last_version() <= answered.version) {
+        apply(&mut snapshot, commit)?;
+    }
+    Ok(Outcome { snapshot, with_events: answered.with_events })
+}
+
+fn fold(id: OrderId, stream: Stream) -> Result<State, StoreError> {
+    let mut state = State::absent(id);
+    let oldest_unpublished = stream.commits.iter().position(|commit| commit.unpublished);
+    for commit in &stream.commits {
+        apply(&mut state.snapshot, commit)?;
+    }
+    if let Some(oldest) = oldest_unpublished {
+        state.unpublished = stream.commits.into_iter().skip(oldest).map(Arc::new).collect();
+    }
+    Ok(state)
+}
+
+fn apply(snapshot: &mut Snapshot, commit: &Commit) -> Result<(), StoreError> {
+    for (version, event) in commit.versioned() {
+        snapshot.apply(version, commit.recorded_at, event).map_err(|gap| StoreError::Corrupt {
+            stream: commit.stream.clone(),
+            problem: gap.to_string().into(),
+        })?;
+    }
+    Ok(())
+}
+
+/// The time in whole microseconds, which is what every store can hold.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Microsecond).unwrap_or(now)
+}
+
+/// Waits a moment before the next try, longer and more varied the more have failed: 0 to 2^n ms, at most 64.
+async fn pause(conflicts: u32) {
+    let most = 1_u64 << conflicts.min(6);
+    let wait = rand::rng().random_range(0..=most * 1000);
+    tokio::time::sleep(Duration::from_micros(wait)).await;
+}
+
+const fn command_name(command: &Command) -> &'static str {
+    match command {
+        Command::Create { .. } => "create",
+        Command::Process => "process",
+        Command::Complete => "complete",
+        Command::Fail { .. } => "fail",
+        Command::Cancel { .. } => "cancel",
+    }
+}
+
+const fn result_name(result: &Result<Outcome, CommandError>) -> &'static str {
+    match result {
+        Ok(Outcome { with_events: true, .. }) => "done",
+        Ok(_) => "already-true",
+        Err(CommandError::Rejected(_)) => "rejected",
+        Err(CommandError::PreconditionFailed(_)) => "precondition-failed",
+        Err(CommandError::KeyReused) => "key-reused",
+        Err(CommandError::Contended) => "contended",
+        Err(CommandError::Store(_)) => "store-failed",
+    }
+}

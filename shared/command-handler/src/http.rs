@@ -1,0 +1,159 @@
+//! A request as a command, an outcome or an error as an answer: what the command functions share of HTTP.
+
+use axum::response::Response;
+use domain::{Command, CommandId, Invalid, OrderId, Rejection, Version};
+use event_store::{Metadata, StoreError};
+use http::header::{ETAG, HeaderValue, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use runtime::http::{Actor, json, single_header};
+use runtime::{Problem, Trace};
+use uuid::Uuid;
+
+use crate::handler::{CommandError, CommandHandler, CommandRequest, IfMatch, KeyOrigin, Outcome};
+use crate::hash::command_hash;
+
+/// What every command request has besides its order and its body.
+#[derive(Clone, Debug)]
+pub struct Call {
+    method: Method,
+    /// The client's `Idempotency-Key`.
+    pub key: Option<CommandId>,
+    if_match: Option<IfMatch>,
+    metadata: Metadata,
+}
+
+impl Call {
+    /// Reads the headers of a command.
+    ///
+    /// # Errors
+    /// A [`Problem`] when `Idempotency-Key` or `If-Match` is not valid.
+    pub fn read(parts: &Parts) -> Result<Self, Problem> {
+        let key = single_header(&parts.headers, "idempotency-key")?
+            .map(CommandId::parse)
+            .transpose()
+            .map_err(|error| invalid(&error))?;
+        let trace = parts.extensions.get::<Trace>().cloned().unwrap_or_else(|| Trace::of(&parts.headers));
+        let metadata = Metadata {
+            correlation_id: trace.id,
+            causation_id: None,
+            traceparent: trace.traceparent,
+            actor: parts.extensions.get::<Actor>().map(|actor| actor.0.clone()),
+        };
+        Ok(Self { method: parts.method.clone(), key, if_match: if_match(&parts.headers)?, metadata })
+    }
+
+    /// Handles the command and answers: 201 when the command created the order, else 200, with the order, its `ETag` and its
+    /// `Location`. `canonical_body` is the body as it is compared when the key is used again.
+    ///
+    /// # Errors
+    /// The [`Problem`] of whatever went wrong.
+    pub async fn answer(
+        self,
+        handler: &CommandHandler,
+        stream: OrderId,
+        command: Command,
+        canonical_body: &[u8],
+    ) -> Result<Response, Problem> {
+        let creates = matches!(command, Command::Create { .. });
+        let hash = command_hash(self.method.as_str(), &stream, canonical_body);
+        let (command_id, key) = match self.key {
+            Some(key) => (key, KeyOrigin::Sender),
+            None => (fresh_command_id()?, KeyOrigin::Fresh),
+        };
+        let (if_match, metadata) = (self.if_match, self.metadata);
+        let request = CommandRequest { stream, command, command_id, key, hash, if_match, metadata };
+        let outcome = handler.handle(request).await?;
+        let status = if creates && outcome.with_events { StatusCode::CREATED } else { StatusCode::OK };
+        Ok(order(status, &outcome))
+    }
+}
+
+fn fresh_command_id() -> Result<CommandId, Problem> {
+    CommandId::parse(Uuid::now_v7().as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+        .map_err(|error| Problem::internal(error.to_string()))
+}
+
+fn order(status: StatusCode, outcome: &Outcome) -> Response {
+    let mut response = json(status, &outcome.snapshot);
+    let headers = response.headers_mut();
+    // An id has only characters that may stand in a header and in a path as they are.
+    if let (Ok(etag), Ok(location)) = (
+        HeaderValue::try_from(format!("\"{}\"", outcome.snapshot.version)),
+        HeaderValue::try_from(format!("/{}", outcome.snapshot.id)),
+    ) {
+        headers.insert(ETAG, etag);
+        headers.insert(LOCATION, location);
+    }
+    response
+}
+
+/// Reads `If-Match`: `*`, or one version as answers give it in `ETag`.
+fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
+    let Some(text) = single_header(headers, "if-match")? else {
+        return Ok(None);
+    };
+    if text == "*" {
+        return Ok(Some(IfMatch::Exists));
+    }
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match quoted.map(Version::parse) {
+        Some(Ok(version)) => Ok(Some(IfMatch::Version(version))),
+        _ => Err(Problem::malformed(format!(
+            "If-Match is {text:?}; allowed: * or one version in double quotes, as in the ETag of an order"
+        ))
+        .at("If-Match")),
+    }
+}
+
+/// A value of the domain that was refused, as a problem.
+#[must_use]
+pub fn invalid(error: &Invalid) -> Problem {
+    Problem::invalid(error.what, error.to_string())
+}
+
+/// The id in the path.
+///
+/// # Errors
+/// 422 when it is not one.
+pub fn order_id(path: &str) -> Result<OrderId, Problem> {
+    OrderId::parse(path).map_err(|error| invalid(&error))
+}
+
+/// No order has this id.
+#[must_use]
+pub fn order_not_found() -> Problem {
+    Problem::not_found("order-not-found", "There is no such order", "No order has this id.")
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CommandError::Rejected(Rejection::NotFound) => order_not_found(),
+            CommandError::Rejected(Rejection::IdTaken) => {
+                Self::new(StatusCode::CONFLICT, "id-taken", "Another order has this id", "An order with this id and another name exists.").at("id")
+            }
+            CommandError::Rejected(Rejection::NotAllowed { .. }) => {
+                Self::new(StatusCode::CONFLICT, "not-allowed-in-state", "The order's state does not allow this", detail)
+            }
+            CommandError::PreconditionFailed(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "The order is at another version", detail)
+                    .at("If-Match")
+            }
+            CommandError::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The key was used for another command",
+                "This Idempotency-Key came with another method or body before; use a fresh one for a new command.",
+            )
+            .at("Idempotency-Key"),
+            CommandError::Contended => Self::unavailable(1, detail),
+            CommandError::Store(StoreError::Unavailable(cause)) => {
+                Self::unavailable(2, "The event store is not available; repeat the command under the same Idempotency-Key.")
+                    .because(cause.as_ref())
+            }
+            CommandError::Store(StoreError::Corrupt { .. }) => Self::internal(detail),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The orders that a warm process keeps, so that a second command skips the load.
+//!
+//! An entry may be stale: another process may have gone on. That is safe, because an append checks the version; what is
+//! decided from an entry and appends nothing is decided again on a fresh load.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::{OrderId, Snapshot, Version};
+use event_store::Commit;
+use lru::LruCache;
+
+/// An order as this process last saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// The order.
+    pub(crate) snapshot: Snapshot,
+    /// Its commits from the oldest that is not known to be published: what a publisher must send before anything newer.
+    pub(crate) unpublished: Vec<Arc<Commit>>,
+}
+
+impl State {
+    /// An order before its first event.
+    pub(crate) fn absent(stream: OrderId) -> Self {
+        Self { snapshot: Snapshot::absent(stream), unpublished: vec![] }
+    }
+}
+
+/// A bounded number of states; the least recently used goes first. Whatever is forgotten is read again from the event
+/// store, with the marks of what is published, so nothing is lost by it.
+pub(crate) struct Kept {
+    states: Mutex<LruCache<OrderId, State>>,
+}
+
+impl Kept {
+    pub(crate) fn new(capacity: NonZeroUsize) -> Self {
+        Self { states: Mutex::new(LruCache::new(capacity)) }
+    }
+
+    pub(crate) fn get(&self, stream: &OrderId) -> Option<State> {
+        self.lock().get(stream).cloned()
+    }
+
+    /// Keeps a state, unless a newer one is there: two commands may end in another order than they were appended.
+    pub(crate) fn put(&self, state: State) {
+        let mut states = self.lock();
+        let newer = states
+            .peek(&state.snapshot.id)
+            .is_some_and(|kept| kept.snapshot.version > state.snapshot.version);
+        if !newer {
+            states.put(state.snapshot.id.clone(), state);
+        }
+    }
+
+    pub(crate) fn forget(&self, stream: &OrderId) {
+        self.lock().pop(stream);
+    }
+
+    /// Everything of the stream up to this version is published.
+    pub(crate) fn published(&self, stream: &OrderId, up_to: Version) {
+        if let Some(state) = self.lock().peek_mut(stream) {
+            state.unpublished.retain(|commit| commit.version > up_to);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<OrderId, State>> {
+        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

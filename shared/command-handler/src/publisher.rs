@@ -1,0 +1,277 @@
+//! Commits onto the channel, serially per stream, and their marks in the event store.
+//!
+//! The rules, each at its line below:
+//! 1. A stream's commits are sent by one task at a time, in order, and the next run only when the channel has accepted
+//!    every record of this one.
+//! 2. When a run fails, nothing later of that stream is sent before it was sent again: the queue is dropped whole, and every
+//!    later run begins at the oldest commit that is not known to be published.
+//! 3. A commit is marked only when the channel will not forget it.
+//!
+//! Duplicates may happen (two processes, a crash before the mark) and are harmless. Disorder may not.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use domain::{OrderId, Version, wire};
+use event_channel::{EventChannel, Header, PublishError, Receipt, Record};
+use event_store::{Commit, CommitId, EventStore};
+use tokio::sync::{Notify, oneshot};
+
+use crate::kept::Kept;
+
+/// Publishes commits. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: EventStore,
+    channel: EventChannel,
+    kept: Arc<Kept>,
+    /// Only the streams with something in flight.
+    streams: Mutex<HashMap<OrderId, InFlight>>,
+    idle: Notify,
+    failed: Notify,
+}
+
+/// What is in flight of a stream.
+#[derive(Default)]
+struct InFlight {
+    /// Commits not sent yet, in order.
+    queue: VecDeque<Arc<Commit>>,
+    /// The version of the last commit that was queued; nothing up to it is taken in again.
+    taken: Version,
+    /// The version of the last commit that the channel has accepted and may still forget.
+    accepted: Version,
+    /// Whether a task is sending.
+    sending: bool,
+    /// Runs that the channel has accepted and may still forget.
+    unsettled: usize,
+    waiters: Vec<Waiter>,
+}
+
+struct Waiter {
+    moment: Moment,
+    version: Version,
+    tell: oneshot::Sender<bool>,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The channel has accepted it.
+    Accepted,
+    /// It is marked as published.
+    Marked,
+}
+
+impl Publisher {
+    pub(crate) fn new(store: EventStore, channel: EventChannel, kept: Arc<Kept>) -> Self {
+        let (streams, idle, failed) = (Mutex::default(), Notify::new(), Notify::new());
+        Self { inner: Arc::new(Inner { store, channel, kept, streams, idle, failed }) }
+    }
+
+    /// The channel.
+    #[must_use]
+    pub fn channel(&self) -> &EventChannel {
+        &self.inner.channel
+    }
+
+    /// Sends a contiguous run of a stream's commits that begins at the oldest not known to be published. What of it is in
+    /// flight already is not sent twice.
+    pub fn submit(&self, stream: &OrderId, run: Vec<Arc<Commit>>) {
+        self.take_in(stream, run, None);
+    }
+
+    /// The same, and a way to wait: `true` once the run's last commit has come to this moment, `false` when it failed before.
+    pub fn submit_and_tell(
+        &self,
+        stream: &OrderId,
+        run: Vec<Arc<Commit>>,
+        moment: Moment,
+    ) -> impl Future<Output = bool> + use<> {
+        let (tell, told) = oneshot::channel();
+        if let Some(version) = run.last().map(|commit| commit.version) {
+            self.take_in(stream, run, Some(Waiter { moment, version, tell }));
+        }
+        async { told.await.unwrap_or(false) }
+    }
+
+    /// Whether something of this stream is in flight here.
+    #[must_use]
+    pub fn is_in_flight(&self, stream: &OrderId) -> bool {
+        self.streams().contains_key(stream)
+    }
+
+    /// How many streams have something in flight here.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.streams().len()
+    }
+
+    /// Waits until nothing is in flight.
+    pub async fn idle(&self) {
+        loop {
+            let idle = self.inner.idle.notified();
+            if self.streams().is_empty() {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Waits until a run has failed.
+    pub async fn failed(&self) {
+        self.inner.failed.notified().await;
+    }
+
+    fn take_in(&self, stream: &OrderId, run: Vec<Arc<Commit>>, waiter: Option<Waiter>) {
+        let mut streams = self.streams();
+        let flight = streams.entry(stream.clone()).or_default();
+        for commit in run {
+            if commit.version > flight.taken {
+                flight.taken = commit.version;
+                flight.queue.push_back(commit);
+            }
+        }
+        match waiter {
+            Some(waiter) if waiter.moment == Moment::Accepted && waiter.version <= flight.accepted => {
+                // Whoever waited may have given up.
+                let _ = waiter.tell.send(true);
+            }
+            waiter => flight.waiters.extend(waiter),
+        }
+        // Rule 1: one task a stream.
+        if !flight.sending {
+            flight.sending = true;
+            tokio::spawn(self.clone().send(stream.clone()));
+        }
+    }
+
+    async fn send(self, stream: OrderId) {
+        while let Some(run) = self.next_run(&stream) {
+            match self.inner.channel.publish(records(&run)).await {
+                Ok(receipt) => self.accepted(&stream, run, receipt),
+                Err(error) => return self.gave_up(&stream, &error),
+            }
+        }
+    }
+
+    fn next_run(&self, stream: &OrderId) -> Option<Vec<Arc<Commit>>> {
+        let mut streams = self.streams();
+        let flight = streams.get_mut(stream)?;
+        if flight.queue.is_empty() {
+            flight.sending = false;
+            self.forget_if_done(&mut streams, stream);
+            return None;
+        }
+        Some(flight.queue.drain(..).collect())
+    }
+
+    fn accepted(&self, stream: &OrderId, run: Vec<Arc<Commit>>, receipt: Receipt) {
+        let Some(last) = run.last().map(|commit| commit.version) else { return };
+        if let Some(flight) = self.streams().get_mut(stream) {
+            flight.unsettled += 1;
+            flight.accepted = last;
+            flight.tell(Moment::Accepted, last, true);
+        }
+        tokio::spawn(self.clone().settle(stream.clone(), run, last, receipt));
+    }
+
+    async fn settle(self, stream: OrderId, run: Vec<Arc<Commit>>, last: Version, receipt: Receipt) {
+        // Rule 3: only what the channel will not forget is marked. If the mark is lost, the relay sends it again.
+        let marked = receipt.settled().await && self.mark(&run).await;
+        if marked {
+            self.inner.kept.published(&stream, last);
+        }
+        let mut streams = self.streams();
+        if let Some(flight) = streams.get_mut(&stream) {
+            flight.unsettled -= 1;
+            flight.tell(Moment::Marked, last, marked);
+        }
+        self.forget_if_done(&mut streams, &stream);
+        drop(streams);
+        if !marked {
+            self.inner.failed.notify_one();
+        }
+    }
+
+    async fn mark(&self, run: &[Arc<Commit>]) -> bool {
+        let ids =
+            run.iter().map(|commit| CommitId { stream: commit.stream.clone(), version: commit.version });
+        match self.inner.store.mark_published(ids.collect()).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "published commits could not be marked; they will be sent again");
+                false
+            }
+        }
+    }
+
+    /// Rule 2: the whole queue goes. The commits stay unpublished in the store, the relay is woken, and a command that comes
+    /// before it brings them along.
+    fn gave_up(&self, stream: &OrderId, error: &PublishError) {
+        tracing::debug!(%stream, %error, "a run could not be published");
+        metrics::counter!("orders_publish_failures_total").increment(1);
+        let mut streams = self.streams();
+        if let Some(flight) = streams.get_mut(stream) {
+            flight.queue.clear();
+            flight.sending = false;
+            (flight.taken, flight.accepted) = (Version::NONE, Version::NONE);
+            flight.waiters.clear();
+        }
+        self.forget_if_done(&mut streams, stream);
+        drop(streams);
+        self.inner.failed.notify_one();
+    }
+
+    fn forget_if_done(&self, streams: &mut HashMap<OrderId, InFlight>, stream: &OrderId) {
+        if let Entry::Occupied(flight) = streams.entry(stream.clone())
+            && !flight.get().sending
+            && flight.get().unsettled == 0
+        {
+            flight.remove();
+        }
+        if streams.is_empty() {
+            self.inner.idle.notify_waiters();
+        }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<OrderId, InFlight>> {
+        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
+        self.inner.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InFlight {
+    fn tell(&mut self, moment: Moment, up_to: Version, outcome: bool) {
+        for waiter in self.waiters.extract_if(.., |waiter| waiter.moment == moment && waiter.version <= up_to)
+        {
+            // Whoever waited may have given up.
+            let _ = waiter.tell.send(outcome);
+        }
+    }
+}
+
+fn records(run: &[Arc<Commit>]) -> Vec<Record> {
+    run.iter()
+        .flat_map(|commit| commit.versioned().map(|(version, event)| record(commit, version, event)))
+        .collect()
+}
+
+fn record(commit: &Commit, version: Version, event: &domain::Event) -> Record {
+    let traceparent = commit.metadata.traceparent.as_deref();
+    let headers = wire::headers(&commit.stream, version, commit.recorded_at, event, traceparent);
+    Record {
+        key: Some(Bytes::copy_from_slice(commit.stream.as_str().as_bytes())),
+        value: Some(wire::encode(&commit.stream, version, commit.recorded_at, event).into()),
+        headers: headers
+            .into_iter()
+            .map(|(name, value)| Header { name: name.into(), value: Some(value.into()) })
+            .collect(),
+    }
+}

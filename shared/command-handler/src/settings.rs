@@ -1,0 +1,77 @@
+//! Settings of whatever handles commands.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use event_channel::EventChannel;
+use event_store::EventStore;
+use runtime::settings::{ChannelSettings, DataSettings, EventStoreSettings, milliseconds};
+use runtime::telemetry::TelemetrySettings;
+use thiserror::Error;
+
+use crate::handler::{AfterCommit, CommandHandler};
+
+/// What a command handler is made from.
+#[derive(Args, Clone, Debug)]
+pub struct CommandSettings {
+    /// Where the embedded default keeps its files.
+    #[command(flatten)]
+    pub data: DataSettings,
+    /// The event store.
+    #[command(flatten)]
+    pub event_store: EventStoreSettings,
+    /// The channel.
+    #[command(flatten)]
+    pub channel: ChannelSettings,
+    /// Orders kept in memory, so that a second command on one skips the load
+    #[arg(long, env = "ORDERS_KEPT_ORDERS", value_name = "ORDERS", default_value = "10000")]
+    pub kept_orders: NonZeroUsize,
+}
+
+/// A command handler can't be made.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The event store can't be opened.
+    #[error(transparent)]
+    EventStore(#[from] event_store::OpenError),
+    /// The channel can't be opened.
+    #[error(transparent)]
+    Channel(#[from] event_channel::OpenError),
+}
+
+impl CommandSettings {
+    /// Opens the stores and makes the handler.
+    ///
+    /// # Errors
+    /// When a URL is not one of ours, or a file can't be used.
+    pub async fn open(&self, after_commit: AfterCommit) -> Result<CommandHandler, OpenError> {
+        let store = EventStore::open(&self.event_store.url(&self.data)).await?;
+        let channel = EventChannel::open(&self.channel.channel)?;
+        Ok(CommandHandler::new(store, channel, self.kept_orders, after_commit))
+    }
+}
+
+/// Settings of a function that handles commands as a Lambda.
+#[derive(Parser, Clone, Debug)]
+pub struct LambdaSettings {
+    /// The stores.
+    #[command(flatten)]
+    pub commands: CommandSettings,
+    /// Milliseconds that a command waits for its events to be published before it answers; the relay publishes what was not
+    #[arg(long, env = "ORDERS_PUBLISH_PATIENCE", value_name = "MS", default_value = "3000", value_parser = milliseconds)]
+    pub publish_patience: Duration,
+    /// The log.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}
+
+impl LambdaSettings {
+    /// Opens the stores and makes a handler that waits for its publishing, since a Lambda is frozen once it has answered.
+    ///
+    /// # Errors
+    /// As [`CommandSettings::open`].
+    pub async fn open(&self) -> Result<CommandHandler, OpenError> {
+        self.commands.open(AfterCommit::AwaitPublish(self.publish_patience)).await
+    }
+}
