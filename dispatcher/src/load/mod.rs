@@ -1,0 +1,176 @@
+//! `orders load`: drives a running system over HTTP and measures it, logs what was acknowledged, and reads that back.
+//!
+//! - [`client`] is HTTP: one keep-alive connection a client.
+//! - [`schedule`] says which order comes next and when; [`stop`] ends a load early.
+//! - [`worker`] is one client: the calls for each order, and how they are repeated.
+//! - [`check`] is the file of what was acknowledged; [`verify`] reads it back from the system.
+//! - [`report`] is what was measured.
+//!
+//! Knows the system by its public API only: nothing here touches a store, a channel or a function.
+
+mod args;
+mod check;
+mod client;
+mod report;
+mod schedule;
+mod stop;
+mod verify;
+mod worker;
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+pub use args::{Call, LoadArgs};
+pub use client::Target;
+pub use report::{Latency, Report, Series};
+pub use stop::Ended;
+pub use verify::{Missed, Verified};
+
+use check::CheckFile;
+use report::Tally;
+use schedule::Schedule;
+use stop::Stop;
+use worker::{Load, Worker};
+
+/// Runs `orders load` and prints what it found: a table, or with `--json` one JSON object.
+///
+/// Exits 0 when all was acknowledged (or found, with `--verify`), 1 when not, 3 when the server was gone.
+///
+/// # Errors
+/// When the arguments don't fit together or a file can't be read or written.
+pub async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
+    if args.verify.is_some() {
+        let verified = verify(&args).await?;
+        print(args.json, &verified, &verified.to_string())?;
+        return Ok(if verified.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let report = drive(&args).await?;
+    print(args.json, &report, &report.to_string())?;
+    Ok(match report.ended {
+        Ended::ServerGone => ExitCode::from(3),
+        Ended::Done | Ended::Interrupted if report.not_acknowledged == 0 => ExitCode::SUCCESS,
+        Ended::Done | Ended::Interrupted => ExitCode::FAILURE,
+    })
+}
+
+/// Drives the system and measures it.
+///
+/// # Errors
+/// When the arguments don't fit together or the check file can't be written.
+pub async fn drive(args: &LoadArgs) -> anyhow::Result<Report> {
+    let plan = args.plan()?;
+    let check = args.check.as_deref().map(CheckFile::open).transpose()?;
+    let clients = args.clients()?;
+    let schedule = Schedule::start(args.orders, plan.orders_per_second(args.rate)).context("no thread")?;
+    let load = Arc::new(Load { plan, schedule, check, stop: Stop::new(), answered: AtomicU64::new(0) });
+
+    let started = Instant::now();
+    let mut workers = JoinSet::new();
+    for client in clients {
+        workers.spawn(Worker::new(client, Arc::clone(&load))?.run());
+    }
+    let mut whole = Tally::new(load.plan.kinds())?;
+    {
+        let signals = stop_on_signal(Arc::clone(&load));
+        let bar = show_progress(args.orders * load.plan.calls.len() as u64, || {
+            load.answered.load(Ordering::Relaxed)
+        });
+        tokio::pin!(signals, bar);
+        loop {
+            tokio::select! {
+                joined = workers.join_next() => match joined {
+                    Some(tally) => whole.add(tally.context("a client panicked")?)?,
+                    None => break,
+                },
+                () = &mut signals => {}
+                () = &mut bar => {}
+            }
+        }
+    }
+    let took = started.elapsed();
+    if let Some(check) = &load.check {
+        check.finish().context("the check file can't be written, so it may lack acknowledgements")?;
+    }
+    Ok(Report::new(args, &load.plan.prefix, load.stop.ended(), took, whole))
+}
+
+/// Reads back from the system what a check file says was acknowledged.
+///
+/// # Errors
+/// When there is no such file, or it can't be read.
+pub async fn verify(args: &LoadArgs) -> anyhow::Result<Verified> {
+    let path = args.verify.as_deref().context("--verify FILE is missing")?;
+    let expected = check::read(path)?;
+    let total = expected.len() as u64;
+    let verification = Arc::new(verify::Verification::new(expected, args.within));
+    let bar = show_progress(total, || verification.done());
+    tokio::select! {
+        verified = verify::run(Arc::clone(&verification), args.clients()?) => verified,
+        () = bar => anyhow::bail!("the progress bar ended before the verification"),
+    }
+}
+
+fn print(json: bool, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(value)?);
+    } else {
+        println!("{text}");
+    }
+    Ok(())
+}
+
+/// Ends the load at Ctrl-C or SIGTERM: running calls finish, the check file and the report are written. Never returns.
+async fn stop_on_signal(load: Arc<Load>) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            load.stop.now(Ended::Interrupted);
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_ok() {
+        load.stop.now(Ended::Interrupted);
+    }
+    std::future::pending().await
+}
+
+/// Shows how far the work is, on a terminal only. Looks at a counter now and then, so that the work pays nothing for
+/// being watched. Never returns; the bar goes when this is dropped.
+async fn show_progress(total: u64, done: impl Fn() -> u64) {
+    if !stderr().is_terminal() {
+        return std::future::pending().await;
+    }
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left") {
+        bar.set_style(style);
+    }
+    let bar = ClearedAtEnd(bar);
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        ticks.tick().await;
+        bar.0.set_position(done());
+    }
+}
+
+struct ClearedAtEnd(ProgressBar);
+
+impl Drop for ClearedAtEnd {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

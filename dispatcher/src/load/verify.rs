@@ -1,0 +1,176 @@
+//! Reads back what was acknowledged. An order that is not yet as it should be is read again until the time is over:
+//! the view follows the event store, and a system that was killed goes on where it was.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use domain::Status;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use super::check::Expected;
+use super::client::{Answer, Client, HttpCall};
+
+/// How many missed orders are named.
+const NAMED: usize = 20;
+
+/// What was found of the acknowledged orders.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Verified {
+    /// How many orders were acknowledged.
+    pub orders: u64,
+    /// How many of them are not as acknowledged.
+    pub missed: u64,
+    /// The others, by status.
+    pub found: BTreeMap<&'static str, u64>,
+    /// The first of the missed.
+    pub examples: Vec<Missed>,
+}
+
+/// An order that is not as it was acknowledged.
+#[derive(Clone, Debug, Serialize)]
+pub struct Missed {
+    /// Its id.
+    pub id: String,
+    /// The version that was acknowledged.
+    pub version: u64,
+    /// What was found instead.
+    pub problem: String,
+}
+
+impl Verified {
+    /// Whether everything acknowledged is there.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.missed == 0
+    }
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} orders acknowledged, {} missed", self.orders, self.missed)?;
+        for (status, count) in &self.found {
+            write!(f, "\n{status}: {count}")?;
+        }
+        for Missed { id, version, problem } in &self.examples {
+            write!(f, "\nmissed: {id} at version {version}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the clients of a verification share.
+pub(super) struct Verification {
+    orders: Vec<(String, Expected)>,
+    next: AtomicUsize,
+    done: AtomicU64,
+    deadline: Instant,
+    found: Mutex<Verified>,
+}
+
+impl Verification {
+    pub(super) fn new(expected: HashMap<String, Expected>, within: Duration) -> Self {
+        let orders: Vec<_> = expected.into_iter().collect();
+        let found = Verified { orders: orders.len() as u64, ..Verified::default() };
+        Self {
+            orders,
+            next: AtomicUsize::new(0),
+            done: AtomicU64::new(0),
+            deadline: Instant::now() + within,
+            found: Mutex::new(found),
+        }
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> Option<&(String, Expected)> {
+        self.orders.get(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn note(&self, id: &str, expected: Expected, outcome: Result<Status, String>) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(status) => *found.found.entry(status.as_str()).or_default() += 1,
+            Err(problem) => {
+                found.missed += 1;
+                if found.examples.len() < NAMED {
+                    found.examples.push(Missed { id: id.to_owned(), version: expected.version, problem });
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn run(verification: Arc<Verification>, clients: Vec<Client>) -> anyhow::Result<Verified> {
+    let mut readers = JoinSet::new();
+    for mut client in clients {
+        let verification = Arc::clone(&verification);
+        readers.spawn(async move {
+            while let Some((id, expected)) = verification.take() {
+                let outcome = settled(&mut client, id, *expected, verification.deadline).await;
+                verification.note(id, *expected, outcome);
+            }
+        });
+    }
+    while let Some(joined) = readers.join_next().await {
+        joined.context("a client panicked")?;
+    }
+    Ok(verification.found.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+/// Reads an order until it is as expected; each is read at least once. Fails with what was wrong the last time.
+async fn settled(
+    client: &mut Client,
+    id: &str,
+    expected: Expected,
+    deadline: Instant,
+) -> Result<Status, String> {
+    let get = HttpCall::get(format!("/{id}"));
+    let mut delay = Duration::from_millis(5);
+    loop {
+        let problem = match client.call(&get).await {
+            Ok(answer) => match judge(&answer, expected) {
+                Ok(status) => return Ok(status),
+                Err(problem) => problem,
+            },
+            Err(failure) => {
+                client.next_replica();
+                failure.to_string()
+            }
+        };
+        if Instant::now() + delay >= deadline {
+            return Err(problem);
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(Duration::from_millis(250));
+    }
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    status: Status,
+    version: u64,
+}
+
+fn judge(answer: &Answer, expected: Expected) -> Result<Status, String> {
+    if answer.status != StatusCode::OK {
+        return Err(format!("GET answers {}", answer.status));
+    }
+    let shown: Shown = serde_json::from_slice(&answer.body)
+        .map_err(|error| format!("GET does not show an order: {error}"))?;
+    if shown.version < expected.version {
+        return Err(format!("is at version {}", shown.version));
+    }
+    if expected.processed && matches!(shown.status, Status::New | Status::Processing) {
+        return Err(format!("is still {}", shown.status));
+    }
+    Ok(shown.status)
+}

@@ -1,0 +1,241 @@
+//! One client of a load: the calls for each order that it takes, repeated until they are answered or given up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::args::Call;
+use super::check::{Acknowledged, CheckFile};
+use super::client::{Answer, Client, HttpCall};
+use super::report::{Kind, Tally};
+use super::schedule::Schedule;
+use super::stop::{Ended, Stop};
+
+/// What is to be done for each order.
+pub(super) struct Plan {
+    pub(super) calls: Vec<Call>,
+    /// What the ids begin with; the order's number follows.
+    pub(super) prefix: String,
+    pub(super) seed: u64,
+    /// One order in so many is watched until it is queryable.
+    pub(super) queryable_every: Option<u64>,
+    /// How long it is watched.
+    pub(super) queryable_within: Duration,
+    /// How often a call is repeated, on all replicas together.
+    pub(super) repeats: u32,
+    /// How long a call is repeated, however often that was: a server that hangs makes each try long.
+    pub(super) patience: Duration,
+}
+
+impl Plan {
+    pub(super) fn orders_per_second(&self, calls_per_second: Option<f64>) -> Option<f64> {
+        calls_per_second.map(|rate| rate / self.calls.len() as f64)
+    }
+
+    /// What is measured.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let calls = self.calls.iter().filter_map(|call| call.kind());
+        calls.chain(self.queryable_every.map(|_| Kind::Queryable))
+    }
+}
+
+/// What the clients of a load share.
+pub(super) struct Load {
+    pub(super) plan: Plan,
+    pub(super) schedule: Schedule,
+    pub(super) check: Option<CheckFile>,
+    pub(super) stop: Stop,
+    /// Calls that are done with, for the progress bar.
+    pub(super) answered: AtomicU64,
+}
+
+pub(super) struct Worker {
+    client: Client,
+    load: Arc<Load>,
+    tally: Tally,
+    random: SmallRng,
+}
+
+/// A call got no answer that says how it went.
+enum Lost {
+    /// No replica could be reached.
+    Gone(String),
+    /// The last answer was still one that says "later".
+    Overloaded(StatusCode),
+    /// The load was stopped.
+    Stopped,
+}
+
+impl Worker {
+    pub(super) fn new(client: Client, load: Arc<Load>) -> anyhow::Result<Self> {
+        let tally = Tally::new(load.plan.kinds())?;
+        let random = SmallRng::seed_from_u64(load.plan.seed);
+        Ok(Self { client, load, tally, random })
+    }
+
+    /// Takes orders until there are none, or the load is stopped.
+    pub(super) async fn run(mut self) -> Tally {
+        let load = Arc::clone(&self.load);
+        while !load.stop.is_over() {
+            let slot = tokio::select! {
+                // In this order, so that nothing is waited for when an order is there.
+                biased;
+                slot = load.schedule.next() => slot,
+                () = load.stop.stopped() => None,
+            };
+            let Some(slot) = slot else { break };
+            self.order(slot.number, slot.due).await;
+        }
+        self.tally
+    }
+
+    /// Makes the calls for an order. The first counts from when it was due, the others from the answer before.
+    async fn order(&mut self, number: u64, due: Instant) {
+        let load = Arc::clone(&self.load);
+        let id = format!("{}-{number}", load.plan.prefix);
+        let watched = load.plan.queryable_every.is_some_and(|every| number.is_multiple_of(every));
+        let mut version = None;
+        let mut since = due;
+        for call in &load.plan.calls {
+            let http = http_call(*call, &id, version);
+            let Some(answer) = self.measured(*call, &http, since).await else { return };
+            since = Instant::now();
+            let Some(answered) = answer.version else { continue };
+            version = Some(answered);
+            if let Some(key) = &http.key {
+                self.log(&Acknowledged::new(*call, &id, answered, key));
+                if watched {
+                    self.watch(&id, answered, due).await;
+                    since = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Makes a call, repeats it as needed, and counts how it went. `None` when the order's other calls have no sense.
+    async fn measured(&mut self, call: Call, http: &HttpCall, since: Instant) -> Option<Answer> {
+        let outcome = self.insist(http).await;
+        self.load.answered.fetch_add(1, Ordering::Relaxed);
+        match outcome {
+            Ok(answer) if answer.status.is_success() && (http.key.is_none() || answer.version.is_some()) => {
+                if let Some(kind) = call.kind() {
+                    self.tally.answered(kind, since.elapsed());
+                }
+                return Some(answer);
+            }
+            Ok(answer) if answer.status.is_success() => self.tally.failed(call, "no version in the ETag", ""),
+            Ok(answer) => {
+                self.tally.failed(call, answer.status.as_str(), &String::from_utf8_lossy(&answer.body));
+            }
+            Err(Lost::Overloaded(status)) => self.tally.failed(call, status.as_str(), "given up"),
+            Err(Lost::Stopped) => self.tally.failed(call, "interrupted", ""),
+            Err(Lost::Gone(failure)) => {
+                self.tally.failed(call, "no answer", &failure);
+                self.load.stop.now(Ended::ServerGone);
+            }
+        }
+        None
+    }
+
+    /// Repeats a call, under the same key, until it is answered. A first break of the connection costs no delay: the
+    /// server may only have closed it while it was idle.
+    async fn insist(&mut self, http: &HttpCall) -> Result<Answer, Lost> {
+        let give_up = Instant::now() + self.load.plan.patience;
+        for repeated in 0.. {
+            let (lost, delay) = match self.client.call(http).await {
+                Ok(answer) if !is_for_later(answer.status) => return Ok(answer),
+                Ok(answer) => {
+                    let asked = answer.retry_after.unwrap_or_default().min(LONGEST_ASKED_DELAY);
+                    (Lost::Overloaded(answer.status), self.delay(repeated + 1).max(asked))
+                }
+                Err(failure) => (Lost::Gone(failure.to_string()), self.delay(repeated)),
+            };
+            if repeated >= self.load.plan.repeats || Instant::now() + delay >= give_up {
+                return Err(lost);
+            }
+            self.tally.repeated(&lost.to_string());
+            self.client.next_replica();
+            self.load.stop.sleep(delay).await.map_err(|_| Lost::Stopped)?;
+        }
+        Err(Lost::Stopped)
+    }
+
+    /// Before the first round over the replicas none; then from 50 ms doubling to 1 s, and some chance, so that the
+    /// clients don't come back all at once.
+    fn delay(&mut self, repeated: u32) -> Duration {
+        match repeated / self.client.replicas() {
+            0 => Duration::ZERO,
+            round => {
+                let longest = FIRST_DELAY.saturating_mul(1 << (round - 1).min(10)).min(LONGEST_DELAY);
+                longest.mul_f64(self.random.random_range(0.5..=1.0))
+            }
+        }
+    }
+
+    fn log(&self, acknowledged: &Acknowledged<'_>) {
+        if let Some(check) = &self.load.check
+            && check.append(acknowledged).is_err()
+        {
+            // The file keeps the error; the load has no sense without it.
+            self.load.stop.now(Ended::Interrupted);
+        }
+    }
+
+    /// Reads the order until it is as new as it was acknowledged. Reads are not spaced, so that the time is exact.
+    async fn watch(&mut self, id: &str, version: u64, sent: Instant) {
+        let get = HttpCall::get(format!("/{id}"));
+        while sent.elapsed() < self.load.plan.queryable_within && !self.load.stop.is_over() {
+            if let Ok(answer) = self.client.call(&get).await
+                && answer.version >= Some(version)
+            {
+                return self.tally.answered(Kind::Queryable, sent.elapsed());
+            }
+        }
+        self.tally.failed(Call::Get, "not queryable in time", id);
+    }
+}
+
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_ASKED_DELAY: Duration = Duration::from_secs(5);
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone(_) => f.write_str("no answer"),
+            Self::Overloaded(status) => f.write_str(status.as_str()),
+            Self::Stopped => f.write_str("interrupted"),
+        }
+    }
+}
+
+fn is_for_later(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
+}
+
+/// `version` is what this order is known to have.
+fn http_call(call: Call, id: &str, version: Option<u64>) -> HttpCall {
+    match call {
+        Call::Create => HttpCall {
+            method: Method::POST,
+            path: "/".into(),
+            key: Some(format!("{id}:create")),
+            body: Bytes::from(format!(r#"{{"id":"{id}","name":"{id}","status":"new"}}"#)),
+        },
+        Call::Process => HttpCall {
+            method: Method::POST,
+            path: format!("/{id}"),
+            key: Some(format!("{id}:process")),
+            body: Bytes::new(),
+        },
+        Call::Get | Call::All => HttpCall::get(match version {
+            Some(version) => format!("/{id}?min_version={version}"),
+            None => format!("/{id}"),
+        }),
+    }
+}
