@@ -19,7 +19,8 @@ pub struct Commit {
     pub command_hash: CommandHash,
     /// The events, at least one, with consecutive versions.
     pub events: Vec<Event>,
-    /// When it was decided.
+    /// When it was decided. Stores keep whole microseconds, so whoever decides rounds to them; else the commit in hand and the
+    /// same commit loaded would differ.
     pub recorded_at: Timestamp,
     /// Where it came from.
     pub metadata: Metadata,
@@ -87,7 +88,7 @@ pub struct NoEvent {
 pub struct Load {
     /// The stream.
     pub stream: OrderId,
-    /// Only commits whose first version is after this one; [`Version::NONE`] for all.
+    /// Only commits whose first version is after this one, which is the last of a commit; [`Version::NONE`] for all.
     pub after: Version,
     /// A command to look for in the whole stream.
     pub command: Option<CommandId>,

@@ -93,8 +93,13 @@ impl EventStore {
     /// Appends a commit. It is durable when this returns.
     ///
     /// # Errors
-    /// [`AppendError::Conflict`] when its version or its command id is taken; nothing was written then.
+    /// [`AppendError::Conflict`] when its version or its command id is taken; nothing was written then. A commit that does
+    /// not begin right after the stream's last, or has no events, can't be stored either: the state that it was decided on
+    /// is not the stream's, so it is the same to the caller.
     pub async fn append(&self, commit: Arc<Commit>) -> Result<(), AppendError> {
+        if commit.events.is_empty() {
+            return Err(AppendError::Conflict);
+        }
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.append(commit).await,

@@ -1,0 +1,190 @@
+//! The file: how it is opened, what its tables are, and whether it is one of ours.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
+
+use crate::OpenError;
+
+/// Tells our files from those of other programs, and from our read stores (`PRAGMA application_id`).
+const APPLICATION: i32 = i32::from_be_bytes(*b"ORev");
+
+/// The version of the tables below (`PRAGMA user_version`); a change of them gives it the next number.
+const SCHEMA: i32 = 1;
+
+/// The tables are ordered by stream, so that what is written, loaded and scanned of a stream lies together, and without
+/// rowids, so that a row is stored once. Times are microseconds since 1970.
+const TABLES: &str = "
+    CREATE TABLE commits (
+        stream       TEXT    NOT NULL,
+        version      INTEGER NOT NULL,
+        last_version INTEGER NOT NULL,
+        recorded_at  INTEGER NOT NULL,
+        events       TEXT    NOT NULL,
+        command_id   TEXT    NOT NULL,
+        command_hash BLOB    NOT NULL,
+        metadata     TEXT    NOT NULL,
+        -- Optimistic concurrency: a version of a stream is taken once.
+        PRIMARY KEY (stream, version)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Idempotency: a command id yields events once in a stream.
+    CREATE UNIQUE INDEX commits_by_command ON commits (stream, command_id);
+
+    -- The small records of commands without events.
+    CREATE TABLE answered (
+        stream       TEXT    NOT NULL,
+        command_id   TEXT    NOT NULL,
+        command_hash BLOB    NOT NULL,
+        version      INTEGER NOT NULL,
+        recorded_at  INTEGER NOT NULL,
+        PRIMARY KEY (stream, command_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX answered_by_age ON answered (recorded_at);
+
+    -- The outbox: the commits that are not marked. To mark one is to delete from this small table, which is far less to
+    -- write than the commit's row again.
+    CREATE TABLE unpublished (
+        stream      TEXT    NOT NULL,
+        version     INTEGER NOT NULL,
+        recorded_at INTEGER NOT NULL,
+        PRIMARY KEY (stream, version)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// What a connection is for; it decides how much memory it may keep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Write,
+    Load,
+    Survey,
+}
+
+impl Purpose {
+    /// KiB of pages. The operating system keeps the file too, and memory is counted: enough for the upper levels of the
+    /// trees and the pages of a few batches.
+    const fn cache(self) -> i64 {
+        match self {
+            Self::Write => 8 * 1024,
+            Self::Load => 4 * 1024,
+            Self::Survey => 1024,
+        }
+    }
+}
+
+/// Opens the file for writing, makes it if it is not there, and says by which path further connections find it.
+pub(super) fn open(path: &Path) -> Result<(PathBuf, Connection), OpenError> {
+    if [Path::new(""), Path::new(":memory:")].contains(&path) {
+        return Err(OpenError::Refused(
+            "sqlite: needs the path of a file, such as sqlite:data/events.db".into(),
+        ));
+    }
+    // SQLite takes some relative names for something else than a file.
+    let path = std::path::absolute(path).map_err(|error| refused(path, error))?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| refused(&path, format_args!("its folder can't be made: {error}")))?;
+    }
+    let connection = open_ours(&path).map_err(|problem| refused(&path, problem))?;
+    Ok((path, connection))
+}
+
+/// Opens one more connection to a file that was opened before, or is about to be.
+pub(super) fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
+    let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let making = if purpose == Purpose::Write { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
+    let connection = Connection::open_with_flags(path, access | making)?;
+    // Another process writes in turns that take milliseconds.
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "cache_size", -purpose.cache())?;
+    // There are no references between tables.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "query_only", purpose != Purpose::Write)?;
+    // Durability: what is committed has been synced. In WAL mode "normal" would leave that to the next checkpoint.
+    connection.pragma_update(None, "synchronous", "full")?;
+    Ok(connection)
+}
+
+pub(super) fn refused(path: &Path, problem: impl Display) -> OpenError {
+    OpenError::Refused(format!("{}: {problem}", path.display()))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("it can't be opened or made; is it a file, in a folder that this program may write to?")]
+    NoAccess,
+    #[error("it can't be written to")]
+    ReadOnly,
+    #[error("it is not a database")]
+    NoDatabase,
+    #[error("it is the database of another program, or not of events")]
+    Foreign,
+    #[error("it was written by a newer program: its schema is {0}, and this program knows up to {SCHEMA}")]
+    Newer(i32),
+    #[error("a write-ahead log can't be used there; the journal mode is {0}")]
+    NoLog(String),
+    #[error(transparent)]
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Problem {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::NoAccess,
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly,
+            Some(ErrorCode::NotADatabase) => Self::NoDatabase,
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+/// Opens the file for writing, and sees to it that it is one of ours.
+fn open_ours(path: &Path) -> Result<Connection, Problem> {
+    let mut connection = connect(path, Purpose::Write)?;
+    prepare(&mut connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection) -> Result<(), Problem> {
+    // Looked at before anything is changed, so that another program's file stays as it was.
+    let known = is_ours(connection)?;
+    if connection.is_readonly(MAIN_DB)? {
+        return Err(Problem::ReadOnly);
+    }
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Problem::NoLog(mode));
+    }
+    // A checkpoint, with its own syncs, every 16 MB of log instead of every 4; and a log that once grew is cut again.
+    connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    if known { Ok(()) } else { create(connection) }
+}
+
+/// Whether the tables are there; an error if something else is.
+fn is_ours(connection: &Connection) -> Result<bool, Problem> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+    let (application, schema) = (number("application_id")?, number("user_version")?);
+    let empty = !connection.prepare("SELECT 1 FROM sqlite_schema")?.exists([])?;
+    match (application, schema) {
+        (0, 0) if empty => Ok(false),
+        (APPLICATION, newer) if newer > SCHEMA => Err(Problem::Newer(newer)),
+        (APPLICATION, SCHEMA) => Ok(true),
+        _ => Err(Problem::Foreign),
+    }
+}
+
+fn create(connection: &mut Connection) -> Result<(), Problem> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been quicker.
+    if is_ours(&transaction)? {
+        return Ok(());
+    }
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", SCHEMA)?;
+    transaction.commit()?;
+    Ok(())
+}

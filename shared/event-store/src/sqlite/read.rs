@@ -1,0 +1,144 @@
+//! The reader: all loads that wait, answered from one snapshot.
+
+use domain::{CommandId, OrderId, Version};
+use jiff::Timestamp;
+use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, params};
+
+use super::write::number;
+use super::{Answer, json, unavailable};
+use crate::{Answered, CommandHash, Commit, Load, StoreError, Stream};
+
+/// Loads of one caller.
+pub(super) struct Job {
+    pub(super) loads: Vec<Load>,
+    pub(super) answer: Answer<Vec<Stream>>,
+}
+
+const COMMITS: &str = "
+    SELECT version, recorded_at, events, command_id, command_hash, metadata,
+        EXISTS (SELECT 1 FROM unpublished AS u WHERE u.stream = c.stream AND u.version = c.version)
+    FROM commits AS c WHERE stream = ?1 AND version > ?2 ORDER BY version";
+
+const ANSWERED: &str = "
+    SELECT command_hash, last_version, TRUE FROM commits WHERE stream = ?1 AND command_id = ?2
+    UNION ALL
+    SELECT command_hash, version, FALSE FROM answered WHERE stream = ?1 AND command_id = ?2";
+
+/// Answers all the jobs. One transaction: one snapshot, and its lock is taken once.
+pub(super) fn work(connection: &mut Connection, jobs: &mut Vec<Job>) {
+    let snapshot = connection.transaction().map_err(|error| unavailable(&error));
+    for job in jobs.drain(..) {
+        let streams = snapshot
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|snapshot| job.loads.iter().map(|load| read_stream(snapshot, load)).collect());
+        // Whoever no longer waits does not want to know.
+        let _ = job.answer.send(streams);
+    }
+}
+
+fn read_stream(snapshot: &Transaction<'_>, load: &Load) -> Result<Stream, StoreError> {
+    let answered = match &load.command {
+        Some(command) => read_answer(snapshot, &load.stream, command)?,
+        None => None,
+    };
+    Ok(Stream { commits: read_commits(snapshot, load)?, answered })
+}
+
+fn read_commits(snapshot: &Transaction<'_>, load: &Load) -> Result<Vec<Commit>, StoreError> {
+    let fail = |error| failed(&load.stream, error);
+    let mut statement = snapshot.prepare_cached(COMMITS).map_err(fail)?;
+    let mut rows = statement.query(params![load.stream.as_str(), number(load.after)]).map_err(fail)?;
+    let mut commits = Vec::new();
+    let mut last = load.after;
+    while let Some(row) = rows.next().map_err(fail)? {
+        let commit = read_commit(&load.stream, last, row)?;
+        last = commit.last_version();
+        commits.push(commit);
+    }
+    Ok(commits)
+}
+
+fn read_commit(stream: &OrderId, last: Version, row: &Row<'_>) -> Result<Commit, StoreError> {
+    let fail = |error| failed(stream, error);
+    let version = follows(stream, last, row.get(0).map_err(fail)?)?;
+    let corrupt = |problem: String| corrupt_at(stream, version, &problem);
+    let events = json::read_events(text(row, 2).map_err(fail)?).map_err(corrupt)?;
+    let metadata = serde_json::from_str(text(row, 5).map_err(fail)?)
+        .map_err(|error| corrupt(format!("no metadata: {error}")))?;
+    Ok(Commit {
+        stream: stream.clone(),
+        version,
+        command_id: CommandId::parse(text(row, 3).map_err(fail)?)
+            .map_err(|error| corrupt(error.to_string()))?,
+        command_hash: CommandHash(row.get(4).map_err(fail)?),
+        events,
+        recorded_at: time(row.get(1).map_err(fail)?).map_err(corrupt)?,
+        metadata,
+        unpublished: row.get(6).map_err(fail)?,
+    })
+}
+
+fn read_answer(
+    snapshot: &Transaction<'_>,
+    stream: &OrderId,
+    command: &CommandId,
+) -> Result<Option<Answered>, StoreError> {
+    let read = |row: &Row<'_>| {
+        Ok(Answered {
+            command_hash: CommandHash(row.get(0)?),
+            version: version(row.get(1)?),
+            with_events: row.get(2)?,
+        })
+    };
+    snapshot
+        .prepare_cached(ANSWERED)
+        .and_then(|mut statement| {
+            statement.query_row(params![stream.as_str(), command.as_str()], read).optional()
+        })
+        .map_err(|error| failed(stream, error))
+}
+
+/// The version of a commit, if it is the one after `last`.
+pub(super) fn follows(stream: &OrderId, last: Version, found: i64) -> Result<Version, StoreError> {
+    let next = last.next();
+    if number(next) == found {
+        return Ok(next);
+    }
+    Err(corrupt(stream, format!("version {found} comes after version {last}")))
+}
+
+/// A version as a caller's data type has it. None below 0 was ever written.
+pub(super) fn version(number: i64) -> Version {
+    Version::new(number.unsigned_abs())
+}
+
+/// A text column without a copy.
+pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
+    row.get_ref(column)?.as_str().map_err(|error| {
+        Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+pub(super) fn time(microseconds: i64) -> Result<Timestamp, String> {
+    Timestamp::from_microsecond(microseconds).map_err(|error| error.to_string())
+}
+
+pub(super) fn corrupt_at(stream: &OrderId, version: Version, problem: &str) -> StoreError {
+    corrupt(stream, format!("version {version}: {problem}"))
+}
+
+fn corrupt(stream: &OrderId, problem: String) -> StoreError {
+    StoreError::Corrupt { stream: stream.clone(), problem: problem.into() }
+}
+
+/// SQLite failed, or a column holds what we never write.
+pub(super) fn failed(stream: &OrderId, error: Error) -> StoreError {
+    match error {
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::Utf8Error(..) => corrupt(stream, error.to_string()),
+        other => unavailable(&other),
+    }
+}

@@ -1,0 +1,253 @@
+//! The writer: everything that waits, as one transaction, each write with its own outcome.
+
+use std::sync::Arc;
+
+use domain::Version;
+use jiff::Timestamp;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::{Answer, json, unavailable};
+use crate::{Commit, CommitId, NoEvent};
+
+/// What is to be written.
+pub(super) enum Task {
+    Append(Arc<Commit>),
+    Remember(NoEvent),
+    Mark(Vec<CommitId>),
+    Forget(Timestamp),
+}
+
+/// A task, and where to say how many records it changed; 0 for an append or a small record is a conflict.
+pub(super) struct Write {
+    pub(super) task: Task,
+    pub(super) answer: Answer<u64>,
+}
+
+pub(super) struct Writer {
+    connection: Connection,
+    /// The text of the commit in hand, kept so that its memory is used again.
+    text: Vec<u8>,
+}
+
+/// Three guarantees stand in this statement, which runs under SQLite's write lock:
+/// - the commit begins right after the stream's last, so a version is neither taken twice (not in the middle of a commit
+///   either) nor left out;
+/// - no small record has its command id;
+/// - the unique index on the command id, which `DO NOTHING` turns into an outcome, lets no other commit have it.
+const APPEND: &str = "
+    INSERT INTO commits
+        (stream, version, last_version, recorded_at, events, command_id, command_hash, metadata)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+    WHERE ?2 = 1 + coalesce(
+            (SELECT last_version FROM commits WHERE stream = ?1 ORDER BY version DESC LIMIT 1), 0)
+        AND NOT EXISTS (SELECT 1 FROM answered WHERE stream = ?1 AND command_id = ?6)
+    ON CONFLICT DO NOTHING";
+
+const ADD_TO_OUTBOX: &str = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
+
+/// The same for a small record: neither a commit nor another small record has its command id.
+const REMEMBER: &str = "
+    INSERT INTO answered (stream, command_id, command_hash, version, recorded_at)
+    SELECT ?1, ?2, ?3, ?4, ?5
+    WHERE NOT EXISTS (SELECT 1 FROM commits WHERE stream = ?1 AND command_id = ?2)
+    ON CONFLICT DO NOTHING";
+
+const MARK: &str = "DELETE FROM unpublished WHERE stream = ?1 AND version = ?2";
+
+const FORGET: &str = "DELETE FROM answered WHERE recorded_at < ?1";
+
+impl Writer {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, text: Vec::new() }
+    }
+
+    /// Does all the writes and only then answers each, so that whoever gets an answer has it on disk. When SQLite fails
+    /// none is done, and the next turn tries anew.
+    pub(super) fn work(&mut self, writes: &mut Vec<Write>) {
+        match self.transact(writes) {
+            Ok(changes) => {
+                for (write, changed) in writes.drain(..).zip(changes) {
+                    // Whoever no longer waits does not want to know.
+                    let _ = write.answer.send(Ok(changed));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, writes = writes.len(), "the event store was not written to");
+                for write in writes.drain(..) {
+                    let _ = write.answer.send(Err(unavailable(&error)));
+                }
+            }
+        }
+    }
+
+    fn transact(&mut self, writes: &[Write]) -> rusqlite::Result<Vec<u64>> {
+        // Immediate: the lock is waited for now, not in the middle, where SQLite could only fail.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let text = &mut self.text;
+        let changes = writes
+            .iter()
+            .map(|write| match &write.task {
+                Task::Append(commit) => append(&transaction, commit, text),
+                Task::Remember(record) => remember(&transaction, record),
+                Task::Mark(commits) => mark(&transaction, commits),
+                Task::Forget(before) => changed(&transaction, FORGET, params![before.as_microsecond()]),
+            })
+            .collect::<rusqlite::Result<_>>()?;
+        transaction.commit()?;
+        Ok(changes)
+    }
+}
+
+fn append(transaction: &Transaction<'_>, commit: &Commit, text: &mut Vec<u8>) -> rusqlite::Result<u64> {
+    json::write_events(&commit.events, text).map_err(no_text)?;
+    let metadata = serde_json::to_string(&commit.metadata).map_err(no_text)?;
+    let stream = commit.stream.as_str();
+    let (version, recorded_at) = (number(commit.version), commit.recorded_at.as_microsecond());
+    let appended = changed(
+        transaction,
+        APPEND,
+        params![
+            stream,
+            version,
+            number(commit.last_version()),
+            recorded_at,
+            Text(text),
+            commit.command_id.as_str(),
+            &commit.command_hash.0[..],
+            metadata,
+        ],
+    )?;
+    if appended > 0 && commit.unpublished {
+        changed(transaction, ADD_TO_OUTBOX, params![stream, version, recorded_at])?;
+    }
+    Ok(appended)
+}
+
+fn remember(transaction: &Transaction<'_>, record: &NoEvent) -> rusqlite::Result<u64> {
+    changed(
+        transaction,
+        REMEMBER,
+        params![
+            record.stream.as_str(),
+            record.command_id.as_str(),
+            &record.command_hash.0[..],
+            number(record.version),
+            record.recorded_at.as_microsecond(),
+        ],
+    )
+}
+
+fn mark(transaction: &Transaction<'_>, commits: &[CommitId]) -> rusqlite::Result<u64> {
+    let mut statement = transaction.prepare_cached(MARK)?;
+    let mut marked = 0;
+    for commit in commits {
+        marked += statement.execute(params![commit.stream.as_str(), number(commit.version)])? as u64;
+    }
+    Ok(marked)
+}
+
+fn changed(transaction: &Transaction<'_>, statement: &str, values: &[&dyn ToSql]) -> rusqlite::Result<u64> {
+    Ok(transaction.prepare_cached(statement)?.execute(values)? as u64)
+}
+
+/// A version as SQLite holds it. There is none above [`Version::MAX`], and no stream has come near it.
+pub(super) fn number(version: Version) -> i64 {
+    i64::try_from(version.get()).unwrap_or(i64::MAX)
+}
+
+/// JSON as a text column, without a copy.
+struct Text<'a>(&'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
+fn no_text(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use domain::{CommandId, Event, OrderId, OrderName};
+    use tokio::sync::oneshot;
+
+    use super::super::file;
+    use super::*;
+    use crate::{CommandHash, Metadata, StoreError};
+
+    type Answered = oneshot::Receiver<Result<u64, StoreError>>;
+
+    fn writer(folder: &Path) -> Writer {
+        let (_, connection) = file::open(&folder.join("events.db")).unwrap();
+        Writer::new(connection)
+    }
+
+    fn create(stream: usize) -> (Write, Answered) {
+        let commit = Commit {
+            stream: OrderId::parse(&format!("order-{stream}")).unwrap(),
+            version: Version::new(1),
+            command_id: CommandId::parse("create").unwrap(),
+            command_hash: CommandHash([0; 32]),
+            events: vec![Event::OrderCreated { name: OrderName::parse(&"x".repeat(255)).unwrap() }],
+            recorded_at: Timestamp::UNIX_EPOCH,
+            metadata: Metadata::default(),
+            unpublished: true,
+        };
+        let (answer, answered) = oneshot::channel();
+        (Write { task: Task::Append(Arc::new(commit)), answer }, answered)
+    }
+
+    fn outcomes(writer: &mut Writer, streams: impl Iterator<Item = usize>) -> Vec<Result<u64, StoreError>> {
+        let (mut writes, answers): (Vec<_>, Vec<_>) = streams.map(create).unzip();
+        writer.work(&mut writes);
+        assert!(writes.is_empty());
+        answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect()
+    }
+
+    fn stored(writer: &Writer) -> i64 {
+        writer.connection.query_row("SELECT count(*) FROM commits", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_whole_turn_and_the_next_turn_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let limit = |writer: &Writer, pages: u32| {
+            writer.connection.pragma_update(None, "max_page_count", pages).unwrap();
+        };
+        assert!(matches!(outcomes(&mut writer, 0..1)[..], [Ok(1)]));
+        limit(&writer, 20);
+        for outcome in outcomes(&mut writer, 0..200) {
+            let Err(StoreError::Unavailable(problem)) = outcome else { panic!("{outcome:?}") };
+            assert!(problem.contains("full"), "{problem}");
+        }
+        assert_eq!(stored(&writer), 1);
+        limit(&writer, 1_000_000);
+        let again = outcomes(&mut writer, 0..200);
+        assert!(matches!(again[0], Ok(0)));
+        assert!(again[1..].iter().all(|outcome| matches!(outcome, Ok(1))));
+        assert_eq!(stored(&writer), 200);
+    }
+
+    #[test]
+    fn nobody_is_answered_when_the_commit_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        // A reference that SQLite checks at the end of a transaction, and then finds nothing at the other side of.
+        let broken = "
+            CREATE TABLE parent (name TEXT PRIMARY KEY);
+            CREATE TABLE child (parent TEXT REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+            CREATE TRIGGER broken AFTER INSERT ON commits BEGIN INSERT INTO child VALUES ('none'); END;
+            PRAGMA foreign_keys = ON;";
+        writer.connection.execute_batch(broken).unwrap();
+        assert!(matches!(outcomes(&mut writer, 0..2)[..], [Err(_), Err(_)]));
+        assert_eq!(stored(&writer), 0);
+        writer.connection.execute_batch("DROP TRIGGER broken").unwrap();
+        assert!(matches!(outcomes(&mut writer, 0..2)[..], [Ok(1), Ok(1)]));
+    }
+}

@@ -1,0 +1,118 @@
+//! One winner a version, no gap, no duplicate; each append has its own outcome.
+
+use std::sync::Arc;
+
+use domain::Version;
+use event_store::{AppendError, Commit, EventStore, Metadata};
+use futures_util::future::join_all;
+
+use crate::build::{append, append_each, commit, commit_by, load, versions, wins};
+use crate::stores::Stores;
+
+pub(crate) async fn a_commit_is_loaded_as_it_was_appended(stores: &impl Stores) {
+    let store = stores.open().await;
+    let metadata = Metadata {
+        correlation_id: "request".into(),
+        causation_id: Some("other@3".into()),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        actor: Some("alice".into()),
+    };
+    let first = Commit { metadata, ..commit("a", 1, 5) };
+    let second = commit("a", 6, 1);
+    append(&store, first.clone()).await;
+    append(&store, second.clone()).await;
+    assert_eq!(load(&stores.open().await, "a").await, [first, second]);
+}
+
+pub(crate) async fn of_many_who_append_at_once_one_wins_each_version(stores: &impl Stores) {
+    const WRITERS: usize = 16;
+    const EACH: usize = 12;
+    let handles = [stores.open().await, stores.open().await];
+    let writers = (0..WRITERS).map(|writer| {
+        let store = handles[writer % handles.len()].clone();
+        tokio::spawn(async move {
+            for number in 0..EACH {
+                win_a_version(&store, &format!("{writer}-{number}")).await;
+            }
+        })
+    });
+    for writer in join_all(writers.collect::<Vec<_>>()).await {
+        writer.unwrap();
+    }
+
+    let commits = load(&handles[0], "contested").await;
+    let expected: Vec<u64> = (1..=(WRITERS * EACH) as u64).collect();
+    assert_eq!(versions(&commits), expected);
+    let mut winners: Vec<&str> = commits.iter().map(|commit| commit.command_id.as_str()).collect();
+    winners.sort_unstable();
+    winners.dedup();
+    assert_eq!(winners.len(), WRITERS * EACH);
+}
+
+async fn win_a_version(store: &EventStore, command_id: &str) {
+    loop {
+        let next = load(store, "contested").await.last().map_or(Version::NONE, Commit::last_version).next();
+        if wins(store, commit_by(command_id, "contested", next.get())).await {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn a_version_is_taken_once(stores: &impl Stores) {
+    let (one, other) = (stores.open().await, stores.open().await);
+    append(&one, commit_by("first", "a", 1)).await;
+    for store in [&one, &other] {
+        assert!(!wins(store, commit_by("second", "a", 1)).await);
+    }
+    let commits = load(&other, "a").await;
+    assert_eq!(commits, [commit_by("first", "a", 1)]);
+}
+
+pub(crate) async fn a_version_in_the_middle_of_a_commit_is_taken(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=2).await;
+    append(&store, commit("a", 3, 2)).await;
+    assert!(!wins(&store, commit("a", 4, 1)).await);
+    assert!(!wins(&store, commit("a", 2, 3)).await);
+    append(&store, commit("a", 5, 1)).await;
+    assert_eq!(versions(&load(&store, "a").await), [1, 2, 3, 5]);
+}
+
+pub(crate) async fn a_commit_that_leaves_a_version_out_is_not_stored(stores: &impl Stores) {
+    let store = stores.open().await;
+    assert!(!wins(&store, commit("a", 2, 1)).await);
+    append_each(&store, "a", [1]).await;
+    assert!(!wins(&store, commit("a", 3, 1)).await);
+    assert_eq!(versions(&load(&store, "a").await), [1]);
+}
+
+pub(crate) async fn a_commit_without_events_is_not_stored(stores: &impl Stores) {
+    let store = stores.open().await;
+    let nothing = store.append(Arc::new(commit("a", 1, 0))).await;
+    assert!(matches!(nothing, Err(AppendError::Conflict)), "{nothing:?}");
+    assert_eq!(load(&store, "a").await, []);
+}
+
+pub(crate) async fn of_a_batch_in_which_some_conflict_the_others_are_stored(stores: &impl Stores) {
+    const STREAMS: u64 = 120;
+    let store = stores.open().await;
+    // Each third stream has version 1 already, and each third a command that is about to come again.
+    let named = |number: u64| format!("stream-{number}");
+    for number in 0..STREAMS {
+        match number % 3 {
+            0 => {}
+            1 => append(&store, commit_by("earlier", &named(number), 1)).await,
+            _ => append(&store, commit_by("again", &named(number), 1)).await,
+        }
+    }
+    let attempts = (0..STREAMS).map(|number| {
+        let version = if number % 3 == 2 { 2 } else { 1 };
+        wins(&store, commit_by("again", &named(number), version))
+    });
+    for (number, won) in (0..).zip(join_all(attempts).await) {
+        assert_eq!(won, number % 3 == 0, "stream {number}");
+        let commits = load(&store, &named(number)).await;
+        let command_id = if number % 3 == 1 { "earlier" } else { "again" };
+        assert_eq!(commits, [commit_by(command_id, &named(number), 1)]);
+    }
+}

@@ -1,0 +1,109 @@
+//! Commits and loads for scenarios, in few words.
+
+use std::sync::Arc;
+
+use domain::{CommandId, Event, OrderId, OrderName, Reason, Version};
+use event_store::{
+    Answered, AppendError, CommandHash, Commit, CommitId, EventStore, Load, Metadata, NoEvent, Stream,
+};
+use jiff::Timestamp;
+
+pub(crate) fn order(id: &str) -> OrderId {
+    OrderId::parse(id).unwrap()
+}
+
+pub(crate) fn command(id: &str) -> CommandId {
+    CommandId::parse(id).unwrap()
+}
+
+pub(crate) fn hash(byte: u8) -> CommandHash {
+    CommandHash([byte; 32])
+}
+
+/// A time, in seconds after some moment.
+pub(crate) fn second(number: i64) -> Timestamp {
+    Timestamp::from_second(1_790_000_000 + number).unwrap()
+}
+
+/// An event as some place in a stream would have it; the store does not ask whether an order's life makes sense.
+pub(crate) fn event(version: u64) -> Event {
+    match version % 5 {
+        1 => Event::OrderCreated { name: OrderName::parse(&format!("läwp \"{version}\" ☃")).unwrap() },
+        2 => Event::ProcessingStarted,
+        3 => Event::ProcessingFailed { reason: Reason::parse("out of stock \\ again").unwrap() },
+        4 => Event::OrderProcessed,
+        _ => Event::OrderCancelled { reason: Reason::parse("changed my mind").unwrap() },
+    }
+}
+
+/// A commit of `events` events at a version, by a command of its own, recorded at the second of its version.
+pub(crate) fn commit(stream: &str, version: u64, events: u64) -> Commit {
+    Commit {
+        stream: order(stream),
+        version: Version::new(version),
+        command_id: command(&format!("{stream}-command-{version}")),
+        command_hash: hash(7),
+        events: (version..version + events).map(event).collect(),
+        recorded_at: second(i64::try_from(version).unwrap()),
+        metadata: Metadata { correlation_id: format!("request-{version}"), ..Metadata::default() },
+        unpublished: true,
+    }
+}
+
+/// The same, but by the command of this id.
+pub(crate) fn commit_by(command_id: &str, stream: &str, version: u64) -> Commit {
+    Commit { command_id: command(command_id), ..commit(stream, version, 1) }
+}
+
+pub(crate) fn record(command_id: &str, stream: &str, version: u64) -> NoEvent {
+    NoEvent {
+        stream: order(stream),
+        command_id: command(command_id),
+        command_hash: hash(9),
+        version: Version::new(version),
+        recorded_at: second(0),
+    }
+}
+
+pub(crate) fn place(stream: &str, version: u64) -> CommitId {
+    CommitId { stream: order(stream), version: Version::new(version) }
+}
+
+pub(crate) async fn append(store: &EventStore, commit: Commit) {
+    store.append(Arc::new(commit)).await.unwrap();
+}
+
+/// Appends commits of one event at these versions.
+pub(crate) async fn append_each(store: &EventStore, stream: &str, versions: impl IntoIterator<Item = u64>) {
+    for version in versions {
+        append(store, commit(stream, version, 1)).await;
+    }
+}
+
+/// Appends, and says whether it was written; a failure of the store is none of the two.
+pub(crate) async fn wins(store: &EventStore, commit: Commit) -> bool {
+    match store.append(Arc::new(commit)).await {
+        Ok(()) => true,
+        Err(AppendError::Conflict) => false,
+        Err(AppendError::Store(error)) => panic!("{error}"),
+    }
+}
+
+pub(crate) fn whole(stream: &str) -> Load {
+    Load { stream: order(stream), after: Version::NONE, command: None }
+}
+
+pub(crate) async fn load(store: &EventStore, stream: &str) -> Vec<Commit> {
+    store.load(whole(stream)).await.unwrap().commits
+}
+
+pub(crate) async fn answer(store: &EventStore, stream: &str, command_id: &str) -> Option<Answered> {
+    let asked = Load { command: Some(command(command_id)), ..whole(stream) };
+    let Stream { answered, .. } = store.load(asked).await.unwrap();
+    answered
+}
+
+/// The first versions of commits.
+pub(crate) fn versions(commits: &[Commit]) -> Vec<u64> {
+    commits.iter().map(|commit| commit.version.get()).collect()
+}

@@ -1,0 +1,98 @@
+//! A command id yields one outcome in a stream, which is found again.
+
+use domain::Version;
+use event_store::{Answered, AppendError, Commit, NoEvent};
+use futures_util::future::join_all;
+
+use crate::build::{
+    answer, append, append_each, commit, commit_by, hash, load, record, second, versions, wins,
+};
+use crate::stores::Stores;
+
+pub(crate) async fn a_repeated_command_conflicts_and_its_answer_is_found(stores: &impl Stores) {
+    let store = stores.open().await;
+    append(&store, Commit { command_hash: hash(1), ..commit("a", 1, 2) }).await;
+    append_each(&store, "a", [3]).await;
+    for repeated in [1, 2] {
+        let again = Commit { command_hash: hash(repeated), version: Version::new(4), ..commit("a", 1, 1) };
+        assert!(!wins(&store, again).await);
+    }
+    // The hash that it was first sent with tells the caller whether the command is the same.
+    let answered = Answered { command_hash: hash(1), version: Version::new(2), with_events: true };
+    assert_eq!(answer(&store, "a", "a-command-1").await, Some(answered));
+    assert_eq!(answer(&store, "a", "unheard-of").await, None);
+    assert_eq!(versions(&load(&store, "a").await), [1, 3]);
+}
+
+pub(crate) async fn a_command_id_is_free_in_another_stream(stores: &impl Stores) {
+    let store = stores.open().await;
+    append(&store, commit_by("same", "a", 1)).await;
+    append(&store, commit_by("same", "b", 1)).await;
+    store.remember(record("same", "c", 0)).await.unwrap();
+    assert_eq!(answer(&store, "d", "same").await, None);
+}
+
+pub(crate) async fn a_command_without_events_is_remembered(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=2).await;
+    store.remember(record("no-op", "a", 2)).await.unwrap();
+    append_each(&store, "a", [3]).await;
+    let answered = Answered { command_hash: hash(9), version: Version::new(2), with_events: false };
+    assert_eq!(answer(&stores.open().await, "a", "no-op").await, Some(answered));
+    // It is no commit.
+    assert_eq!(versions(&load(&store, "a").await), [1, 2, 3]);
+    assert_eq!(store.scan(None, 10).await.unwrap().commits.len(), 3);
+}
+
+pub(crate) async fn a_command_id_is_unique_among_commits_and_small_records_together(stores: &impl Stores) {
+    let store = stores.open().await;
+    append(&store, commit_by("changed", "a", 1)).await;
+    store.remember(record("unchanged", "a", 1)).await.unwrap();
+    for taken in ["changed", "unchanged"] {
+        let remembered = store.remember(record(taken, "a", 1)).await;
+        assert!(matches!(remembered, Err(AppendError::Conflict)), "{taken}: {remembered:?}");
+        assert!(!wins(&store, commit_by(taken, "a", 2)).await, "{taken}");
+    }
+    assert!(answer(&store, "a", "changed").await.unwrap().with_events);
+    assert!(!answer(&store, "a", "unchanged").await.unwrap().with_events);
+    append(&store, commit_by("new", "a", 2)).await;
+}
+
+pub(crate) async fn of_many_with_one_command_id_one_is_written(stores: &impl Stores) {
+    let handles = [stores.open().await, stores.open().await];
+    append_each(&handles[0], "a", [1]).await;
+    let attempts = (0..40).map(|number| {
+        let store = &handles[number / 2 % 2];
+        async move {
+            match number % 2 {
+                0 => wins(store, commit_by("contested", "a", 2)).await,
+                _ => store.remember(record("contested", "a", 1)).await.is_ok(),
+            }
+        }
+    });
+    let written = join_all(attempts).await;
+    assert_eq!(written.iter().filter(|written| **written).count(), 1);
+    let won_with_events = written.iter().position(|written| *written).unwrap() % 2 == 0;
+    let answered = answer(&handles[1], "a", "contested").await.unwrap();
+    assert_eq!(answered.with_events, won_with_events);
+}
+
+pub(crate) async fn small_records_are_forgotten_when_they_are_old(stores: &impl Stores) {
+    let store = stores.open().await;
+    append(&store, commit_by("commit", "a", 1)).await;
+    for age in 0..4 {
+        let kept = NoEvent { recorded_at: second(age), ..record(&format!("no-op-{age}"), "a", 1) };
+        store.remember(kept).await.unwrap();
+    }
+    // A server that forgets by itself has its own clock, and answers 0.
+    let forgotten = store.forget_answered(second(2)).await.unwrap();
+    assert!([0, 2].contains(&forgotten), "{forgotten}");
+    assert_eq!(store.forget_answered(second(2)).await.unwrap(), 0);
+    for kept in ["no-op-2", "no-op-3", "commit"] {
+        assert!(answer(&store, "a", kept).await.is_some(), "{kept}");
+    }
+    if forgotten == 2 {
+        assert_eq!(answer(&store, "a", "no-op-1").await, None);
+        store.remember(record("no-op-1", "a", 1)).await.unwrap();
+    }
+}

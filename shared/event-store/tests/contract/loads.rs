@@ -1,0 +1,119 @@
+//! Whole streams and parts of them, many at once, and what is refused as unreadable.
+
+use domain::{Event, Version};
+use event_store::{Commit, Load, StoreError, Stream};
+use futures_util::future::{join_all, try_join_all};
+
+use crate::build::{append, append_each, command, commit, event, load, order, versions, whole};
+use crate::stores::Stores;
+
+pub(crate) async fn a_stream_that_does_not_exist_is_empty(stores: &impl Stores) {
+    let store = stores.open().await;
+    store.ping().await.unwrap();
+    let asked = Load { command: Some(command("any")), ..whole("nowhere") };
+    assert_eq!(store.load(asked).await.unwrap(), Stream::default());
+    assert_eq!(store.load_many(Vec::new()).await.unwrap(), []);
+}
+
+pub(crate) async fn streams_come_in_the_order_asked(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=1).await;
+    append_each(&store, "b", 1..=2).await;
+    append_each(&store, "c", 1..=3).await;
+    let later = Load { after: Version::new(2), ..whole("c") };
+    let asked = vec![whole("c"), whole("nowhere"), whole("a"), later, whole("b"), whole("a")];
+    let streams = store.load_many(asked).await.unwrap();
+    let found: Vec<Vec<u64>> = streams.iter().map(|stream| versions(&stream.commits)).collect();
+    assert_eq!(found, [vec![1, 2, 3], vec![], vec![1], vec![3], vec![1, 2], vec![1]]);
+    assert_eq!(streams[0].commits[0].stream, order("c"));
+    assert_eq!(streams[4].commits[1].stream, order("b"));
+}
+
+pub(crate) async fn a_long_stream_is_loaded_whole_and_from_any_commit_on(stores: &impl Stores) {
+    const EVENTS: u64 = 10_000;
+    let store = stores.open().await;
+    for version in (1..=EVENTS).step_by(10) {
+        append(&store, commit("long", version, 10)).await;
+    }
+
+    let commits = load(&store, "long").await;
+    let events: Vec<(Version, &Event)> = commits.iter().flat_map(Commit::versioned).collect();
+    assert_eq!(events.len() as u64, EVENTS);
+    for (index, (version, found)) in (1..).zip(events) {
+        assert_eq!((version.get(), found), (index, &event(index)));
+    }
+
+    let middle = Load { after: Version::new(9_950), ..whole("long") };
+    assert_eq!(store.load(middle).await.unwrap().commits, commits[commits.len() - 5..]);
+    let end = Load { after: Version::new(EVENTS), command: Some(command("long-command-1")), ..whole("long") };
+    let end = store.load(end).await.unwrap();
+    assert_eq!((end.commits, end.answered.unwrap().version), (Vec::new(), Version::new(10)));
+}
+
+pub(crate) async fn one_load_answers_many_callers(stores: &impl Stores) {
+    const CALLERS: usize = 200;
+    let store = stores.open().await;
+    let names: Vec<String> = (0..CALLERS).map(|number| format!("stream-{number}")).collect();
+    join_all(names.iter().map(|name| append(&store, commit(name, 1, 1)))).await;
+    let streams = try_join_all(names.iter().map(|name| store.load(whole(name)))).await.unwrap();
+    for (name, stream) in names.iter().zip(streams) {
+        assert_eq!(stream.commits, [commit(name, 1, 1)]);
+    }
+}
+
+pub(crate) async fn a_gap_in_a_stream_is_corrupt(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=4).await;
+    append_each(&store, "b", 1..=2).await;
+    stores.lose(&order("a"), Version::new(2)).await;
+    stores.lose(&order("b"), Version::new(1)).await;
+
+    for (stream, after) in [("a", 0), ("a", 1), ("b", 0)] {
+        let asked = Load { after: Version::new(after), ..whole(stream) };
+        assert_corrupt(store.load(asked).await, stream, "version");
+    }
+    // What comes after the gap is whole, and so is every other stream.
+    let later = Load { after: Version::new(2), ..whole("a") };
+    assert_eq!(versions(&store.load(later).await.unwrap().commits), [3, 4]);
+    append_each(&store, "c", [1]).await;
+    assert_eq!(versions(&load(&store, "c").await), [1]);
+}
+
+pub(crate) async fn an_event_that_this_program_does_not_know_is_corrupt(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=2).await;
+    for (events, problem) in [
+        (r#"[{"type":"OrderEaten","schema":1,"data":{}}]"#, "unknown event type \"OrderEaten\""),
+        (r#"[{"type":"OrderCreated","schema":99,"data":{}}]"#, "unknown schema 99"),
+        (r#"[{"type":"OrderCreated","schema":1,"data":{"name":7}}]"#, "OrderCreated"),
+        (r#"[{"type":"OrderProcessed"}]"#, "schema"),
+        ("[]", "without events"),
+    ] {
+        stores.overwrite_events(&order("a"), Version::new(2), events).await;
+        assert_corrupt(store.load(whole("a")).await, "a", problem);
+        assert_corrupt(store.load(whole("a")).await, "a", "version 2");
+    }
+}
+
+pub(crate) async fn events_written_by_a_former_program_are_read(stores: &impl Stores) {
+    let store = stores.open().await;
+    append(&store, commit("a", 1, 2)).await;
+    // The order of fields, unknown ones and escapes are a writer's choice; schema 1 is the oldest that there is.
+    let written = r#"[ {"data": {"name": "caf\u00e9", "was": 1}, "schema": 1, "by": "x", "type": "OrderCre\u0061ted"},
+        {"type": "ProcessingStarted", "schema": 1, "data": {}} ]"#;
+    stores.overwrite_events(&order("a"), Version::new(1), written).await;
+    let name = domain::OrderName::parse("café").unwrap();
+    let expected = [Event::OrderCreated { name }, Event::ProcessingStarted];
+    assert_eq!(load(&store, "a").await[0].events, expected);
+    assert_eq!(store.scan(None, 1).await.unwrap().commits[0].events, expected);
+}
+
+pub(crate) fn assert_corrupt<T: std::fmt::Debug>(found: Result<T, StoreError>, stream: &str, expected: &str) {
+    match found {
+        Err(StoreError::Corrupt { stream: named, problem }) => {
+            assert_eq!(named, order(stream));
+            assert!(problem.contains(expected), "{problem}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

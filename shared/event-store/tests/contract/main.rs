@@ -1,0 +1,94 @@
+//! What every event store must hold, run over every variant: the unique keys, batches in which each has its own outcome, the
+//! outbox, scans under writes, and durability when a process is killed.
+//!
+//! A scenario gets [`Stores`], which opens any number of independent handles on one store, each as another process would.
+//! A further variant is one line in this file, and its [`Stores`].
+
+// A test program throughout; clippy knows only the functions with `#[test]` as such.
+#![allow(clippy::unwrap_used)]
+
+mod appends;
+mod build;
+mod commands;
+mod loads;
+mod outbox;
+mod processes;
+mod scans;
+#[cfg(feature = "embedded")]
+mod sqlite_file;
+mod stores;
+
+/// Runs every scenario over a variant, in a module of the given name.
+macro_rules! contract {
+    ($variant:ident, $stores:ty: $($group:ident { $($scenario:ident),* $(,)? })*) => {
+        mod $variant {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $scenario() {
+                    let stores = <$stores as $crate::stores::Stores>::fresh().await;
+                    $crate::$group::$scenario(&stores).await;
+                }
+            )*)*
+        }
+    };
+}
+
+/// The scenarios, by what they are about.
+macro_rules! every_scenario {
+    ($variant:ident, $stores:ty) => {
+        contract! { $variant, $stores:
+            appends {
+                a_commit_is_loaded_as_it_was_appended,
+                of_many_who_append_at_once_one_wins_each_version,
+                a_version_is_taken_once,
+                a_version_in_the_middle_of_a_commit_is_taken,
+                a_commit_that_leaves_a_version_out_is_not_stored,
+                a_commit_without_events_is_not_stored,
+                of_a_batch_in_which_some_conflict_the_others_are_stored,
+            }
+            commands {
+                a_repeated_command_conflicts_and_its_answer_is_found,
+                a_command_id_is_free_in_another_stream,
+                a_command_without_events_is_remembered,
+                a_command_id_is_unique_among_commits_and_small_records_together,
+                of_many_with_one_command_id_one_is_written,
+                small_records_are_forgotten_when_they_are_old,
+            }
+            loads {
+                a_stream_that_does_not_exist_is_empty,
+                streams_come_in_the_order_asked,
+                a_long_stream_is_loaded_whole_and_from_any_commit_on,
+                one_load_answers_many_callers,
+                a_gap_in_a_stream_is_corrupt,
+                an_event_that_this_program_does_not_know_is_corrupt,
+                events_written_by_a_former_program_are_read,
+            }
+            outbox {
+                a_commit_is_unpublished_until_it_is_marked,
+                marks_may_be_repeated_and_may_miss,
+                what_a_crash_left_unmarked_is_outstanding,
+                the_oldest_of_each_stream_is_outstanding,
+                what_is_too_young_is_not_outstanding,
+                no_more_streams_are_outstanding_than_asked_for,
+                relays_see_outstanding_streams_in_different_orders,
+                the_backlog_is_what_is_not_marked,
+            }
+            scans {
+                an_empty_store_has_an_empty_page,
+                a_scan_sees_every_commit_once_whatever_the_page,
+                a_scan_sees_what_was_there_before_while_others_write,
+                a_scan_goes_on_in_another_process,
+                a_position_of_another_store_is_refused,
+                a_scan_stops_at_a_commit_that_it_cant_read,
+                a_scan_stops_at_a_gap,
+            }
+            processes {
+                what_was_answered_is_there_after_kill_9,
+                processes_see_and_respect_what_others_wrote,
+            }
+        }
+    };
+}
+
+#[cfg(feature = "embedded")]
+every_scenario!(sqlite, crate::stores::Sqlite);

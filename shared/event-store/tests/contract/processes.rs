@@ -1,0 +1,113 @@
+//! Several real processes on one store, and one that is killed.
+//!
+//! The other process is this test program again, told by its environment to write and to say what was answered.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use domain::Version;
+use event_store::{Commit, EventStore};
+use futures_util::future::join_all;
+
+use crate::build::{commit, commit_by, load, wins};
+use crate::stores::Stores;
+
+const STORE: &str = "EVENT_STORE_OF_A_WRITING_PROCESS";
+const ANSWERED: &str = "answered ";
+const WRITERS: usize = 8;
+
+/// Ends the process however the test ends.
+struct Writing(Child);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Writing {
+    fn start<S: Stores>(stores: &S, scenario: &str) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", &format!("{}::{scenario}", S::NAME)])
+            .env(STORE, stores.url())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// What was answered to it, as it comes: a stream and its last version. Ends when the process does.
+    fn answers(&mut self) -> impl Iterator<Item = (String, u64)> + use<> {
+        let said = BufReader::new(self.0.stdout.take().unwrap());
+        said.lines().map_while(Result::ok).filter_map(|line| {
+            let (stream, version) = line.strip_prefix(ANSWERED)?.split_once(' ')?;
+            Some((stream.to_owned(), version.parse().ok()?))
+        })
+    }
+}
+
+/// Appends to streams of its own, side by side, until the process is killed.
+async fn write_without_end(url: &str) {
+    let store = EventStore::open(url).await.unwrap();
+    let writers = (0..WRITERS).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let stream = format!("stream-{writer}");
+            for version in (1..).step_by(2) {
+                let commit = commit(&stream, version, 2);
+                let last = commit.last_version();
+                store.append(Arc::new(commit)).await.unwrap();
+                // One write a line, and only after the answer.
+                std::io::stdout().write_all(format!("{ANSWERED}{stream} {last}\n").as_bytes()).unwrap();
+            }
+        })
+    });
+    join_all(writers.collect::<Vec<_>>()).await;
+}
+
+pub(crate) async fn what_was_answered_is_there_after_kill_9<S: Stores>(stores: &S) {
+    if let Ok(url) = std::env::var(STORE) {
+        return write_without_end(&url).await;
+    }
+    let mut writing = Writing::start(stores, "what_was_answered_is_there_after_kill_9");
+    let mut answers = writing.answers();
+    let mut answered: BTreeMap<String, u64> = answers.by_ref().take(1_000).collect();
+    // SIGKILL, in the middle of appends; then what it could still say.
+    writing.0.kill().unwrap();
+    answered.extend(answers);
+    assert_eq!(answered.len(), WRITERS);
+
+    let store = stores.open().await;
+    for (stream, version) in answered {
+        let commits = load(&store, &stream).await;
+        let last = commits.last().map_or(Version::NONE, Commit::last_version);
+        assert!(last.get() >= version, "{stream}: {version} was answered, {last} is there");
+        assert!(commits.iter().all(|commit| commit.unpublished));
+        // And it can be written to at once.
+        assert!(wins(&store, commit_by("after", &stream, last.next().get())).await);
+    }
+}
+
+pub(crate) async fn processes_see_and_respect_what_others_wrote<S: Stores>(stores: &S) {
+    if let Ok(url) = std::env::var(STORE) {
+        return write_without_end(&url).await;
+    }
+    let store = stores.open().await;
+    let mut writing = Writing::start(stores, "processes_see_and_respect_what_others_wrote");
+    let mut answers = writing.answers();
+    let mut own = 0;
+    for (stream, last) in answers.by_ref().take(200) {
+        // It goes on writing while this process reads, is refused what is taken, and writes what is not.
+        let commits = load(&store, &stream).await;
+        assert!(commits.last().is_some_and(|commit| commit.last_version().get() >= last));
+        assert!(!wins(&store, commit_by("late", &stream, last)).await);
+        own += 1;
+        assert!(wins(&store, commit("own", own, 1)).await);
+    }
+    assert_eq!(own, 200);
+    // Before its pipe, into which it could write no more.
+    drop(writing);
+}

@@ -1,0 +1,158 @@
+//! All commits in pages, also while others write.
+
+use std::collections::BTreeMap;
+
+use domain::{OrderId, Version};
+use event_store::{EventStore, ScanPosition, Scanned, StoreError};
+use futures_util::future::join_all;
+
+use crate::build::{append, append_each, commit, order, wins};
+use crate::loads::assert_corrupt;
+use crate::stores::Stores;
+
+/// All pages, each of which has no more than asked for, and every one before the last has something.
+async fn scan(store: &EventStore, limit: usize) -> Vec<Scanned> {
+    let mut scanned = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.scan(after.take(), limit).await.unwrap();
+        assert!(page.commits.len() <= limit);
+        assert!(page.next.is_none() || !page.commits.is_empty());
+        scanned.extend(page.commits);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return scanned,
+        }
+    }
+}
+
+/// How many events each stream has; each must come in order, without a gap.
+fn lengths(scanned: &[Scanned]) -> BTreeMap<OrderId, Version> {
+    let mut lengths = BTreeMap::new();
+    for commit in scanned {
+        let length: &mut Version = lengths.entry(commit.stream.clone()).or_default();
+        assert_eq!(commit.version, length.next(), "{}", commit.stream);
+        *length = length.plus(commit.events.len());
+    }
+    lengths
+}
+
+pub(crate) async fn an_empty_store_has_an_empty_page(stores: &impl Stores) {
+    let page = stores.open().await.scan(None, 10).await.unwrap();
+    assert_eq!((page.commits, page.next), (Vec::new(), None));
+}
+
+pub(crate) async fn a_scan_sees_every_commit_once_whatever_the_page(stores: &impl Stores) {
+    let store = stores.open().await;
+    let mut appended = Vec::new();
+    // Names of which one begins with another, and versions that have a different order as text.
+    for (stream, commits) in [("a", 12), ("a.b", 3), ("ab", 1), ("a~", 2), ("B", 4)] {
+        for number in 0..commits {
+            let commit = commit(stream, 1 + number * 2, 2);
+            append(&store, commit.clone()).await;
+            appended.push(commit);
+        }
+    }
+    for limit in [1, 2, 5, 21, 22, 23, 1_000] {
+        let scanned = scan(&store, limit).await;
+        assert_eq!(scanned.len(), appended.len());
+        lengths(&scanned);
+        for commit in &appended {
+            let whole = Scanned {
+                stream: commit.stream.clone(),
+                version: commit.version,
+                recorded_at: commit.recorded_at,
+                events: commit.events.clone(),
+            };
+            assert!(scanned.contains(&whole), "{commit:?} in pages of {limit}");
+        }
+    }
+}
+
+pub(crate) async fn a_scan_sees_what_was_there_before_while_others_write(stores: &impl Stores) {
+    const STREAMS: usize = 60;
+    let (store, other) = (stores.open().await, stores.open().await);
+    let names: Vec<String> = (0..STREAMS).map(|number| format!("stream-{number:02}")).collect();
+    for version in 1..=5 {
+        join_all(names.iter().map(|name| append(&store, commit(name, version, 1)))).await;
+    }
+
+    let mut scanned = Vec::new();
+    let mut after: Option<ScanPosition> = None;
+    let mut version = 5;
+    loop {
+        let page = store.scan(after.take(), 7).await.unwrap();
+        scanned.extend(page.commits);
+        // Between any two pages every stream grows, through another handle, and a new stream comes on either side.
+        version += 1;
+        join_all(names.iter().map(|name| append(&other, commit(name, version, 1)))).await;
+        append_each(&other, &format!("a-{version}"), [1]).await;
+        append_each(&other, &format!("z-{version}"), [1]).await;
+        match page.next {
+            // What grows as fast as it is read has no end, so the writers stop some time.
+            Some(next) if version < 40 => after = Some(next),
+            Some(next) => break scanned.extend(rest(&store, next).await),
+            None => break,
+        }
+    }
+    let lengths = lengths(&scanned);
+    for name in &names {
+        assert!(lengths[&order(name)] >= Version::new(5), "{name}");
+    }
+}
+
+async fn rest(store: &EventStore, from: ScanPosition) -> Vec<Scanned> {
+    let mut scanned = Vec::new();
+    let mut after = Some(from);
+    while let Some(position) = after {
+        let page = store.scan(Some(position), 100).await.unwrap();
+        scanned.extend(page.commits);
+        after = page.next;
+    }
+    scanned
+}
+
+pub(crate) async fn a_scan_goes_on_in_another_process(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=3).await;
+    append_each(&store, "b", 1..=3).await;
+    let first = store.scan(None, 2).await.unwrap();
+    let text = serde_json::to_string(&first.next.unwrap()).unwrap();
+    drop(store);
+    let position: ScanPosition = serde_json::from_str(&text).unwrap();
+    let mut scanned = first.commits;
+    scanned.extend(rest(&stores.open().await, position).await);
+    assert_eq!(lengths(&scanned).into_values().collect::<Vec<_>>(), [Version::new(3), Version::new(3)]);
+}
+
+pub(crate) async fn a_position_of_another_store_is_refused(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", [1]).await;
+    for text in ["", "a", "@1", "a@", "a@-1", "a b@1"] {
+        let position: ScanPosition = serde_json::from_value(text.into()).unwrap();
+        let refused = store.scan(Some(position), 10).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{text:?}: {refused:?}");
+    }
+}
+
+pub(crate) async fn a_scan_stops_at_a_commit_that_it_cant_read(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=2).await;
+    let unknown = r#"[{"type":"OrderEaten","schema":1,"data":{}}]"#;
+    stores.overwrite_events(&order("a"), Version::new(2), unknown).await;
+    assert_corrupt(store.scan(None, 10).await, "a", "version 2: unknown event type");
+    let first = store.scan(None, 1).await.unwrap();
+    assert_eq!(first.commits.len(), 1);
+    assert_corrupt(store.scan(first.next, 1).await, "a", "version 2: unknown event type");
+}
+
+pub(crate) async fn a_scan_stops_at_a_gap(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=3).await;
+    assert!(!wins(&store, commit("a", 5, 1)).await);
+    let first = store.scan(None, 1).await.unwrap();
+    stores.lose(&order("a"), Version::new(2)).await;
+    assert_corrupt(store.scan(None, 10).await, "a", "version 3");
+    // Also where the gap is between two pages.
+    assert_corrupt(store.scan(first.next, 10).await, "a", "version 3");
+}
