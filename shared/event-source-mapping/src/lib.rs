@@ -2,6 +2,7 @@
 //! nothing of where its records come from: a [`Source`] gives them, a [`Target`] takes them.
 
 pub mod event;
+pub mod filter;
 
 use std::future::Future;
 use std::sync::Arc;

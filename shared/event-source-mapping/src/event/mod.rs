@@ -1,0 +1,98 @@
+//! The event that Lambda's event source mapping for Kafka invokes a function with, and the function's answer.
+//!
+//! Bytes are bytes here; base64 (keys and values) and signed numbers (headers) are only how they stand in JSON. The shape is
+//! that of the AWS pages "Using Lambda with Amazon MSK" and "Using Lambda with self-managed Apache Kafka".
+
+mod json;
+mod response;
+mod size;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use self::response::{BatchItemFailure, BatchResponse};
+
+/// Records by `topic-partition`.
+///
+/// Reading one is tolerant: fields may be missing, null or unknown, so that one odd record is left to whoever reads it and
+/// does not fail the batch that it came in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KafkaEvent {
+    /// `aws:kafka` (Amazon MSK) or `SelfManagedKafka`.
+    #[serde(deserialize_with = "json::null_as_default")]
+    pub event_source: String,
+    /// The cluster, for Amazon MSK.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_source_arn: Option<String>,
+    /// The brokers, comma separated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap_servers: Option<String>,
+    /// The records, by `topic-partition`, in order.
+    #[serde(deserialize_with = "json::null_as_default")]
+    pub records: BTreeMap<String, Vec<KafkaRecord>>,
+}
+
+/// A record as a function sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaRecord {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The place in the partition.
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    #[serde(default, deserialize_with = "json::null_as_default")]
+    pub timestamp: i64,
+    /// `CREATE_TIME` or `LOG_APPEND_TIME`.
+    #[serde(default)]
+    pub timestamp_type: TimestampType,
+    /// Any bytes. Text that is not base64 is read as its own bytes.
+    #[serde(default, with = "json::payload", skip_serializing_if = "Option::is_none")]
+    pub key: Option<Bytes>,
+    /// Any bytes; `None` is a tombstone. Text that is not base64 is read as its own bytes, so that it can be looked at.
+    #[serde(default, with = "json::payload", skip_serializing_if = "Option::is_none")]
+    pub value: Option<Bytes>,
+    /// Names and values, in order.
+    #[serde(default, with = "json::headers")]
+    pub headers: Vec<KafkaHeader>,
+}
+
+/// A header's name and value. Names that the program itself wrote need no memory of their own.
+pub type KafkaHeader = (Cow<'static, str>, Option<Bytes>);
+
+/// Who set a record's timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TimestampType {
+    /// The producer.
+    #[default]
+    CreateTime,
+    /// The broker.
+    LogAppendTime,
+}
+
+impl KafkaRecord {
+    /// How many bytes the record is in the event's JSON.
+    #[must_use]
+    pub fn json_size(&self) -> usize {
+        size::of_record(self)
+    }
+}
+
+impl KafkaEvent {
+    /// How many bytes the event is as JSON.
+    #[must_use]
+    pub fn json_size(&self) -> usize {
+        size::of_event(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

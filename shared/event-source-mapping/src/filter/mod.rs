@@ -1,0 +1,147 @@
+//! Lambda's event filtering, as the AWS pages "Control which events Lambda sends to your function" and "Filtering events from
+//! Amazon MSK and self-managed Apache Kafka event sources" have it. For Kafka a pattern is about the record's value alone.
+//!
+//! | the value is | a pattern of fields, `{"value": {"type": […]}}` | a pattern of text, `{"value": […]}` |
+//! |---|---|---|
+//! | a JSON object | is matched with it | drops it |
+//! | any other text | drops it | is matched with it |
+//! | none, or no text | drops it | drops it |
+//!
+//! One difference: Lambda compares numbers by how they are written, so that 300 and 300.0 differ; here 3.0e2 and 300.0 are
+//! one number, and 300 still another.
+
+mod parse;
+mod rule;
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use self::rule::Fields;
+use self::rule::Rules;
+
+/// Which records are passed to a function: those that match any of the patterns; all of them where there is none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct FilterCriteria {
+    patterns: Vec<Pattern>,
+}
+
+/// Everything in it must hold.
+#[derive(Clone, Debug)]
+struct Pattern(Vec<Clause>);
+
+#[derive(Clone, Debug)]
+enum Clause {
+    /// The value is JSON, and has these fields.
+    Fields(Fields),
+    /// The value is text, for which one of these holds.
+    Text(Rules),
+    /// `$or`.
+    AnyOf(Vec<Pattern>),
+}
+
+/// A pattern is not one.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("filter {number}, at {place}: {problem}")]
+pub struct FilterError {
+    /// Which pattern, from 1.
+    pub number: usize,
+    /// Where in the pattern, as `value.type`.
+    pub place: String,
+    /// What is wrong there and what is allowed.
+    pub problem: Cow<'static, str>,
+}
+
+/// How many patterns Lambda takes (by default 5; a quota can raise it to this).
+pub const MOST_PATTERNS: usize = 10;
+
+impl FilterCriteria {
+    /// Reads patterns, each a JSON text such as `{"value": {"type": ["OrderCreated"]}}`.
+    ///
+    /// # Errors
+    /// [`FilterError`] on the first that is not valid, or when there are more than [`MOST_PATTERNS`].
+    pub fn parse<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Self, FilterError> {
+        let read = |(place, pattern): (usize, P)| parse::pattern(place + 1, pattern.as_ref());
+        let patterns: Vec<Pattern> =
+            patterns.into_iter().enumerate().map(read).collect::<Result<_, FilterError>>()?;
+        if patterns.len() > MOST_PATTERNS {
+            let problem =
+                format!("there are {} filters; at most {MOST_PATTERNS} are allowed", patterns.len());
+            return Err(FilterError {
+                number: patterns.len(),
+                place: "Filters".to_owned(),
+                problem: problem.into(),
+            });
+        }
+        Ok(Self { patterns })
+    }
+
+    /// Does it let every record through?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Is a record with this value passed to the function?
+    #[must_use]
+    pub fn matches(&self, value: Option<&[u8]>) -> bool {
+        if self.patterns.is_empty() {
+            return true;
+        }
+        let Some(content) = value.and_then(Content::of) else { return false };
+        self.patterns.iter().any(|pattern| pattern.matches(&content))
+    }
+}
+
+/// A record's value, parsed once for all patterns.
+enum Content<'a> {
+    Json(Value),
+    Text(&'a str),
+}
+
+impl<'a> Content<'a> {
+    fn of(value: &'a [u8]) -> Option<Self> {
+        match serde_json::from_slice(value) {
+            Ok(json @ Value::Object(_)) => Some(Self::Json(json)),
+            _ => std::str::from_utf8(value).ok().map(Self::Text),
+        }
+    }
+}
+
+impl Pattern {
+    fn matches(&self, content: &Content<'_>) -> bool {
+        self.0.iter().all(|clause| match (clause, content) {
+            (Clause::Fields(fields), Content::Json(json)) => fields.match_in(Some(json)),
+            (Clause::Text(rules), Content::Text(text)) => rules.match_text(text),
+            (Clause::AnyOf(patterns), _) => patterns.iter().any(|pattern| pattern.matches(content)),
+            _ => false,
+        })
+    }
+}
+
+/// As a template has it: `{"Filters": [{"Pattern": "…"}]}`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Written {
+    filters: Vec<WrittenFilter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct WrittenFilter {
+    pattern: String,
+}
+
+impl TryFrom<Written> for FilterCriteria {
+    type Error = FilterError;
+
+    fn try_from(written: Written) -> Result<Self, FilterError> {
+        Self::parse(written.filters.into_iter().map(|filter| filter.pattern))
+    }
+}
+
+#[cfg(test)]
+mod tests;
