@@ -22,6 +22,9 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::kept::Kept;
 
+/// The most commits that are sent as one run.
+const RUN_LIMIT: usize = 100;
+
 /// Publishes commits. Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
@@ -153,15 +156,30 @@ impl Publisher {
     }
 
     async fn send(self, stream: OrderId) {
-        while let Some(run) = self.next_run(&stream) {
+        let mut limit = RUN_LIMIT;
+        while let Some(run) = self.next_run(&stream, limit) {
             match self.inner.channel.publish(records(&run)).await {
-                Ok(receipt) => self.accepted(&stream, run, receipt),
+                Ok(receipt) => {
+                    self.accepted(&stream, run, receipt);
+                    limit = RUN_LIMIT;
+                }
+                // Where a run finds no room, its first commit alone may: so a long run gets through a small channel.
+                Err(PublishError::Full) if run.len() > 1 => {
+                    self.put_back(&stream, run);
+                    limit = 1;
+                }
                 Err(error) => return self.gave_up(&stream, &error),
             }
         }
     }
 
-    fn next_run(&self, stream: &OrderId) -> Option<Vec<Arc<Commit>>> {
+    fn put_back(&self, stream: &OrderId, run: Vec<Arc<Commit>>) {
+        if let Some(flight) = self.streams().get_mut(stream) {
+            run.into_iter().rev().for_each(|commit| flight.queue.push_front(commit));
+        }
+    }
+
+    fn next_run(&self, stream: &OrderId, limit: usize) -> Option<Vec<Arc<Commit>>> {
         let mut streams = self.streams();
         let flight = streams.get_mut(stream)?;
         if flight.queue.is_empty() {
@@ -169,7 +187,8 @@ impl Publisher {
             self.forget_if_done(&mut streams, stream);
             return None;
         }
-        Some(flight.queue.drain(..).collect())
+        let commits = flight.queue.len().min(limit);
+        Some(flight.queue.drain(..commits).collect())
     }
 
     fn accepted(&self, stream: &OrderId, run: Vec<Arc<Commit>>, receipt: Receipt) {

@@ -1,0 +1,204 @@
+//! What reaches the channel, in which order, and what is marked.
+
+use std::time::Duration;
+
+use command_handler::publisher::Moment;
+use domain::Command;
+use futures_util::future::join_all;
+use proptest::prelude::*;
+use tokio::sync::watch;
+
+use crate::system::{
+    System, cancel, create, failed, handle, id, leave_unpublished, relay, request, stream, unpublished,
+    within,
+};
+
+#[tokio::test]
+async fn a_commit_is_marked_only_when_every_group_has_it() {
+    let system = System::new();
+    let process = system.process().await;
+    let mut reader = system.reader();
+    handle(&process, request("a", create("a lamp"))).await.unwrap();
+    assert_eq!(unpublished(&process).await, 1);
+    reader.read(1).await;
+    within(process.publisher().idle()).await;
+    assert_eq!(unpublished(&process).await, 0);
+}
+
+#[tokio::test]
+async fn a_failed_publish_between_two_commits_is_made_up_for_before_anything_later() {
+    let system = System::with_channel("memory:?partitions=1&capacity=1");
+    let process = system.process().await;
+    let mut reader = system.reader();
+    // The first takes the only place, the second finds none.
+    handle(&process, request("a", create("a lamp"))).await.unwrap();
+    handle(&process, request("a", Command::Process)).await.unwrap();
+    failed(&process).await;
+    // There is room again, and the third brings along what was not sent.
+    reader.read(1).await;
+    handle(&process, request("a", Command::Complete)).await.unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    let relay = tokio::spawn(relay(&process).run(stopped));
+    within(async {
+        while reader.first_occurrences()[&id("a")].len() < 3 {
+            reader.read_some(1).await;
+        }
+    })
+    .await;
+    assert_eq!(reader.first_occurrences()[&id("a")], [1, 2, 3]);
+    relay.abort();
+}
+
+#[tokio::test]
+async fn two_processes_that_publish_one_stream_keep_its_order() {
+    let system = System::new();
+    let (one, other) = (system.process().await, system.process().await);
+    let mut reader = system.reader();
+    // One has appended and dies before it publishes: here, its commit is put into the store alone.
+    let lonely = System::new().process().await;
+    handle(&lonely, request("a", create("a lamp"))).await.unwrap();
+    leave_unpublished(&one, &lonely, "a").await;
+    // The other finds version 1 unpublished, and may send version 2 only behind it.
+    handle(&other, request("a", Command::Process)).await.unwrap();
+    reader.read(2).await;
+    assert_eq!(reader.versions("a"), [1, 2]);
+}
+
+#[tokio::test]
+async fn the_relay_publishes_what_was_left_and_nothing_twice_once_it_is_marked() {
+    let system = System::new();
+    let process = system.process().await;
+    let lonely = System::new().process().await;
+    for order in ["a", "b", "c"] {
+        handle(&lonely, request(order, create("a lamp"))).await.unwrap();
+        handle(&lonely, request(order, Command::Process)).await.unwrap();
+        leave_unpublished(&process, &lonely, order).await;
+    }
+    let mut reader = system.reader();
+    let swept = within(relay(&process).sweep()).await.unwrap();
+    assert_eq!((swept.streams, swept.commits, swept.failed), (3, 6, 0));
+    reader.read(6).await;
+    for order in ["a", "b", "c"] {
+        assert_eq!(reader.versions(order), [1, 2], "{order}");
+    }
+    within(process.publisher().idle()).await;
+    assert_eq!(within(relay(&process).sweep()).await.unwrap().streams, 0);
+}
+
+#[tokio::test]
+async fn the_relay_leaves_alone_what_is_young_and_what_is_in_flight_here() {
+    let system = System::new();
+    let process = system.process().await;
+    let _reader = system.reader();
+    handle(&process, request("a", create("a lamp"))).await.unwrap();
+    // Accepted, and not yet read by the reader: in flight.
+    assert!(process.publisher().is_in_flight(&id("a")));
+    assert_eq!(within(relay(&process).sweep()).await.unwrap().streams, 0);
+    let patient = command_handler::Relay::new(
+        process.store().clone(),
+        system.process().await.publisher().clone(),
+        Duration::from_secs(3600),
+    );
+    assert_eq!(within(patient.sweep()).await.unwrap().streams, 0);
+}
+
+#[tokio::test]
+async fn a_long_run_gets_through_a_small_channel() {
+    let system = System::with_channel("memory:?partitions=1&capacity=2");
+    let process = system.process().await;
+    let lonely = System::new().process().await;
+    handle(&lonely, request("a", create("a lamp"))).await.unwrap();
+    for _ in 0..20 {
+        handle(&lonely, request("a", Command::Process)).await.unwrap();
+        let reason = domain::Reason::parse("no stock").unwrap();
+        handle(&lonely, request("a", Command::Fail { reason })).await.unwrap();
+    }
+    leave_unpublished(&process, &lonely, "a").await;
+    let mut reader = system.reader();
+    let (_stop, stopped) = watch::channel(false);
+    let relay = tokio::spawn(relay(&process).run(stopped));
+    within(async {
+        while reader.first_occurrences().get(&id("a")).is_none_or(|versions| versions.len() < 41) {
+            reader.read_some(2).await;
+        }
+    })
+    .await;
+    assert_eq!(reader.first_occurrences()[&id("a")], (1..=41).collect::<Vec<_>>());
+    relay.abort();
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_publish_is_told_when_it_fails() {
+    let system = System::with_channel("memory:?partitions=1&capacity=1");
+    let process = system.process().await;
+    let _reader = system.reader();
+    handle(&process, request("a", create("a lamp"))).await.unwrap();
+    let lonely = System::new().process().await;
+    handle(&lonely, request("b", create("a lamp"))).await.unwrap();
+    let run = stream(&lonely, "b").await.commits.into_iter().map(Into::into).collect();
+    assert!(!within(process.publisher().submit_and_tell(&id("b"), run, Moment::Marked)).await);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever happens at the same time, through two processes and a channel of any size: each order's events come in order,
+    /// first occurrences without a gap, and in the end nothing is left.
+    #[test]
+    fn events_of_an_order_arrive_in_order_and_all_of_them(
+        commands in prop::collection::vec((0..3_usize, 0..4_u8, any::<bool>()), 1..60),
+        capacity in 1..6_usize,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(events_arrive(commands, capacity));
+    }
+}
+
+async fn events_arrive(commands: Vec<(usize, u8, bool)>, capacity: usize) {
+    let system = System::with_channel(&format!("memory:?partitions=2&capacity={capacity}"));
+    let processes = [system.process().await, system.process().await];
+    let mut reader = system.reader();
+    let (stop, stopped) = watch::channel(false);
+    let relays = processes.each_ref().map(|process| tokio::spawn(relay(process).run(stopped.clone())));
+
+    let orders = ["a", "b", "c"];
+    let work = commands.iter().map(|&(order, command, second)| {
+        let command = match command {
+            0 => create("a lamp"),
+            1 => Command::Process,
+            2 => Command::Fail { reason: domain::Reason::parse("no stock").unwrap() },
+            _ => cancel(),
+        };
+        handle(&processes[usize::from(second)], request(orders[order], command))
+    });
+    let reading = async {
+        loop {
+            reader.read_some(3).await;
+        }
+    };
+    let everything = async {
+        // Rejections are answers like any other.
+        join_all(work).await;
+        while unpublished(&processes[0]).await > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(async {
+        tokio::select! {
+            () = reading => {}
+            () = everything => {}
+        }
+    })
+    .await;
+    let _ = stop.send(true);
+    for relay in relays {
+        within(relay).await.unwrap();
+    }
+    let arrived = reader.first_occurrences();
+    for order in orders {
+        let events: usize =
+            stream(&processes[0], order).await.commits.iter().map(|commit| commit.events.len()).sum();
+        let expected: Vec<u64> = (1..=events as u64).collect();
+        assert_eq!(arrived.get(&id(order)).cloned().unwrap_or_default(), expected, "{order}");
+    }
+}

@@ -1,0 +1,158 @@
+//! What the tests stand on: processes that share a store and a channel, and a reader of that channel.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use command_handler::{
+    AfterCommit, CommandError, CommandHandler, CommandRequest, KeyOrigin, Outcome, Relay, command_hash,
+};
+use domain::wire::{self, RecordedEvent};
+use domain::{Command, CommandId, OrderId, OrderName, Reason, Version};
+use event_channel::{Consumer, EventChannel};
+use event_store::{Commit, EventStore, Load, Metadata, Stream};
+use tempfile::TempDir;
+
+/// Long enough for any machine; a test that comes to it has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct System {
+    folder: TempDir,
+    pub(crate) channel: EventChannel,
+}
+
+impl System {
+    pub(crate) fn new() -> Self {
+        Self::with_channel("memory:?partitions=2")
+    }
+
+    pub(crate) fn with_channel(url: &str) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), channel: EventChannel::open(url).unwrap() }
+    }
+
+    /// Another process on the same store and channel.
+    pub(crate) async fn process(&self) -> CommandHandler {
+        let url = format!("sqlite:{}", self.folder.path().join("events.db").display());
+        let store = EventStore::open(&url).await.unwrap();
+        CommandHandler::new(store, self.channel.clone(), NonZeroUsize::new(100).unwrap(), AfterCommit::Answer)
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        let consumer = self.channel.subscribe("reader", |_| true).unwrap();
+        Reader { consumer, seen: vec![] }
+    }
+}
+
+pub(crate) struct Reader {
+    consumer: Consumer,
+    pub(crate) seen: Vec<RecordedEvent>,
+}
+
+impl Reader {
+    /// Reads until the channel has brought so many records.
+    pub(crate) async fn read(&mut self, records: usize) -> &[RecordedEvent] {
+        let wanted = self.seen.len() + records;
+        while self.seen.len() < wanted {
+            self.read_some(wanted - self.seen.len()).await;
+        }
+        &self.seen
+    }
+
+    pub(crate) async fn read_some(&mut self, limit: usize) {
+        let deliveries = within(self.consumer.poll(limit)).await.unwrap();
+        for delivery in deliveries {
+            self.seen.push(wire::decode(delivery.record.value.as_ref().unwrap()).unwrap());
+            self.consumer.commit(delivery.partition, delivery.offset + 1).await.unwrap();
+        }
+    }
+
+    pub(crate) fn versions(&self, order: &str) -> Vec<u64> {
+        self.seen
+            .iter()
+            .filter(|event| event.order.as_str() == order)
+            .map(|event| event.version.get())
+            .collect()
+    }
+
+    /// First occurrences, by order: they must come in order and without a gap.
+    pub(crate) fn first_occurrences(&self) -> HashMap<OrderId, Vec<u64>> {
+        let mut first: HashMap<OrderId, Vec<u64>> = HashMap::new();
+        for event in &self.seen {
+            let versions = first.entry(event.order.clone()).or_default();
+            if !versions.contains(&event.version.get()) {
+                versions.push(event.version.get());
+            }
+        }
+        first
+    }
+}
+
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("this should have come to an end")
+}
+
+pub(crate) fn id(order: &str) -> OrderId {
+    OrderId::parse(order).unwrap()
+}
+
+pub(crate) fn create(name: &str) -> Command {
+    Command::Create { name: OrderName::parse(name).unwrap() }
+}
+
+pub(crate) fn cancel() -> Command {
+    Command::Cancel { reason: Reason::parse("changed my mind").unwrap() }
+}
+
+/// A request as a client without a key makes it.
+pub(crate) fn request(order: &str, command: Command) -> CommandRequest {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let key = format!("fresh-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    CommandRequest { key: KeyOrigin::Fresh, ..keyed(order, command, &key) }
+}
+
+/// A request as a client with a key makes it.
+pub(crate) fn keyed(order: &str, command: Command, key: &str) -> CommandRequest {
+    let hash = command_hash("TEST", &id(order), format!("{command:?}").as_bytes());
+    CommandRequest {
+        stream: id(order),
+        command,
+        command_id: CommandId::parse(key).unwrap(),
+        key: KeyOrigin::Sender,
+        hash,
+        if_match: None,
+        metadata: Metadata::default(),
+    }
+}
+
+pub(crate) async fn handle(
+    process: &CommandHandler,
+    request: CommandRequest,
+) -> Result<Outcome, CommandError> {
+    within(process.handle(request)).await
+}
+
+pub(crate) async fn stream(process: &CommandHandler, order: &str) -> Stream {
+    process.store().load(Load { stream: id(order), after: Version::NONE, command: None }).await.unwrap()
+}
+
+/// The stream as a process leaves it that dies between the append and the publish: `made_by` is a process of another system, where the
+/// commands were handled.
+pub(crate) async fn leave_unpublished(process: &CommandHandler, made_by: &CommandHandler, order: &str) {
+    for commit in stream(made_by, order).await.commits {
+        process.store().append(Commit { unpublished: true, ..commit }.into()).await.unwrap();
+    }
+}
+
+pub(crate) async fn unpublished(process: &CommandHandler) -> u64 {
+    process.store().backlog().await.unwrap().commits
+}
+
+pub(crate) fn relay(process: &CommandHandler) -> Relay {
+    Relay::new(process.store().clone(), process.publisher().clone(), Duration::ZERO)
+}
+
+/// Waits until a publish has failed, however the tasks are scheduled.
+pub(crate) async fn failed(process: &CommandHandler) {
+    within(process.publisher().failed()).await;
+}
