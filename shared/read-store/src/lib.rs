@@ -10,6 +10,7 @@ pub mod plan;
 #[cfg(feature = "embedded")]
 mod sqlite;
 mod types;
+mod waiters;
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use domain::{OrderId, Snapshot, Version};
 use thiserror::Error;
 
 pub use types::{
-    BehindOrder, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Origin, Page, Projected, Redriven, SwapRefused,
-    ViewId,
+    BehindOrder, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Origin, Page, Projected,
+    Redriven, SwapRefused, ViewId,
 };
 
 /// A read store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
@@ -55,6 +56,9 @@ pub enum ReadStoreError {
     /// A row holds what no program of ours wrote.
     #[error("the read store holds {0}")]
     Corrupt(String),
+    /// The view is not one that is being built: another rebuild has begun since, or it is active already.
+    #[error("view {} is not being built (any more)", .0.0)]
+    NotBuilding(ViewId),
 }
 
 /// Why a held event was not dropped.
@@ -97,7 +101,7 @@ impl ReadStore {
 
     /// Takes in a batch, in one transaction, into every view there is: applies, ignores or holds each event, in the
     /// order in which they come, and then applies held events that have become next. Calls made at the same time are
-    /// one transaction.
+    /// one transaction; each gets the counts of its own batch.
     ///
     /// # Errors
     /// When the store is not available; nothing of the batch was taken in then.
@@ -149,7 +153,8 @@ impl ReadStore {
         }
     }
 
-    /// Orders of the active view by their ids, for `verify`: one read for all. Orders that are not there are left out.
+    /// Orders of the active view by their ids, for `verify`: one read for all. Orders that are not there are left out, and so
+    /// are garbled ones, for they are to be repaired.
     ///
     /// # Errors
     /// When the store is not available.
@@ -242,7 +247,11 @@ impl ReadStore {
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn backfill(&self, view: ViewId, events: Vec<RecordedEvent>) -> Result<Projected, ReadStoreError> {
+    pub async fn backfill(
+        &self,
+        view: ViewId,
+        events: Vec<RecordedEvent>,
+    ) -> Result<Projected, ReadStoreError> {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.backfill(view, events).await,
@@ -262,7 +271,8 @@ impl ReadStore {
     }
 
     /// Writes orders into the active view as they are given, whatever it has: the repair of a view that lost or garbled
-    /// something. A row that meanwhile is at a greater version than given is left alone. How many rows were written.
+    /// something. A row that meanwhile is at a greater version than given is left alone. Held events that become next are
+    /// applied, those that are passed are removed. How many rows were written.
     ///
     /// # Errors
     /// When the store is not available.
@@ -273,7 +283,8 @@ impl ReadStore {
         }
     }
 
-    /// Deletes orders from the active view: what `verify --repair` does with rows that no stream stands behind.
+    /// Deletes orders from the active view, and the events held for them: what `verify --repair` does with rows that no
+    /// stream stands behind. How many rows were deleted.
     ///
     /// # Errors
     /// When the store is not available.

@@ -155,7 +155,7 @@ pub struct Page {
 }
 
 /// A view's own number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ViewId(pub i64);
 

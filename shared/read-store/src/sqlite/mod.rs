@@ -1,0 +1,224 @@
+//! The read store in a SQLite file.
+//!
+//! Three threads with a connection each: one writes, one answers single reads, one answers lists, so that a long list
+//! delays no single read. All take what is waiting for them as one transaction. Any number of processes may have the file
+//! open; each transaction reads anew which views there are.
+
+mod held;
+mod project;
+mod read;
+mod rebuild;
+mod rows;
+mod schema;
+mod write;
+
+use std::path::Path;
+use std::time::Duration;
+
+use domain::wire::RecordedEvent;
+use domain::{OrderId, Snapshot, Version};
+use runtime::waiting::{Stopped, Waiting};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use self::read::Get;
+use self::write::{Job, Writer};
+use crate::waiters::Waiters;
+use crate::{
+    DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
+    ReadStoreError, Redriven, SwapRefused, ViewId,
+};
+
+/// How often who waits for a version looks again, for another process may write it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How many calls are one transaction at most.
+const CALLS: usize = 256;
+
+/// What the connections keep of the file, in KiB. Small: the operating system keeps it too.
+const WRITER_CACHE: u32 = 8192;
+const READER_CACHE: u32 = 2048;
+
+/// The way in which a worker answers.
+type Answer<T, E = ReadStoreError> = oneshot::Sender<Result<T, E>>;
+
+/// A read that may take its time.
+type Scan = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// An open file. Cheap to clone; it is closed with the last clone.
+#[derive(Clone)]
+pub struct SqliteReadStore {
+    writer: Waiting<Job>,
+    gets: Waiting<Get>,
+    scans: Waiting<Scan>,
+    waiters: Waiters,
+}
+
+impl From<Stopped> for ReadStoreError {
+    fn from(stopped: Stopped) -> Self {
+        Self::Unavailable(stopped.to_string())
+    }
+}
+
+impl SqliteReadStore {
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        schema::create(path)?;
+        let no_thread = |error: std::io::Error| OpenError::Refused(error.to_string());
+        let waiters = Waiters::default();
+        let mut writer = Writer::new(schema::connect(path, WRITER_CACHE)?, waiters.clone());
+        let mut getter = schema::connect(path, READER_CACHE)?;
+        let mut scanner = schema::connect(path, READER_CACHE)?;
+        Ok(Self {
+            writer: Waiting::start("view-writer", CALLS, move |jobs| writer.work(jobs)).map_err(no_thread)?,
+            gets: Waiting::start("view-reader", CALLS, move |gets| read::answer(&mut getter, gets))
+                .map_err(no_thread)?,
+            scans: Waiting::start("view-scanner", 1, move |scans: &mut Vec<Scan>| {
+                scans.drain(..).for_each(|scan| scan(&mut scanner));
+            })
+            .map_err(no_thread)?,
+            waiters,
+        })
+    }
+
+    pub(crate) async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.writer.send(Job::project(batch, answer)).await?;
+        answered.await.map_err(|_| Stopped)?
+    }
+
+    pub(crate) async fn get(&self, id: &OrderId) -> Result<Option<Snapshot>, ReadStoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.gets.send(Get { id: id.clone(), answer }).await?;
+        answered.await.map_err(|_| Stopped)?
+    }
+
+    pub(crate) async fn get_many(&self, ids: Vec<OrderId>) -> Result<Vec<Snapshot>, ReadStoreError> {
+        self.scan(move |connection| read::many(connection, &ids)).await
+    }
+
+    pub(crate) async fn list(&self, filter: Filter) -> Result<Page, ReadStoreError> {
+        self.scan(move |connection| read::page(connection, &filter)).await
+    }
+
+    pub(crate) async fn wait_for(
+        &self,
+        id: &OrderId,
+        version: Version,
+        patience: Duration,
+    ) -> Result<Option<Snapshot>, ReadStoreError> {
+        let reached = async {
+            // Registered before the first look, so that what is written between the two is told.
+            let mut waiting = self.waiters.register(id, version);
+            loop {
+                let row = self.get(id).await?;
+                if row.as_ref().map_or(Version::NONE, |row| row.version) >= version {
+                    return Ok(row);
+                }
+                if let Ok(row) = timeout(LOOK_AGAIN, waiting.told()).await {
+                    return Ok(Some(row));
+                }
+            }
+        };
+        match timeout(patience, reached).await {
+            Ok(row) => row,
+            Err(_) => self.get(id).await,
+        }
+    }
+
+    pub(crate) async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {
+        self.scan(|connection| held::summary(connection)).await
+    }
+
+    pub(crate) async fn held(
+        &self,
+        order: Option<&OrderId>,
+        after: Option<HeldId>,
+        limit: usize,
+    ) -> Result<Vec<HeldEvent>, ReadStoreError> {
+        let order = order.cloned();
+        self.scan(move |connection| held::list(connection, order.as_ref(), after, limit)).await
+    }
+
+    pub(crate) async fn held_event(&self, id: HeldId) -> Result<Option<HeldEvent>, ReadStoreError> {
+        self.scan(move |connection| held::one(connection, id)).await
+    }
+
+    pub(crate) async fn redrive(&self, order: Option<&OrderId>) -> Result<Redriven, ReadStoreError> {
+        let (mut redriven, mut after) = (Redriven::default(), Some(HeldId(0)));
+        // A page is a transaction, so that neither memory nor the projector's wait grow with what is held.
+        while let Some(from) = after {
+            let scope = order.cloned();
+            let page = self.write(move |writer| writer.redrive(scope.as_ref(), from)).await?;
+            redriven.applied += page.applied;
+            redriven.removed += page.removed;
+            after = page.last;
+        }
+        let scope = order.cloned();
+        redriven.held = self.scan(move |connection| held::count(connection, scope.as_ref())).await?;
+        Ok(redriven)
+    }
+
+    pub(crate) async fn drop_held(&self, id: HeldId) -> Result<(), DropRefused> {
+        self.write(move |writer| writer.drop_held(id)).await
+    }
+
+    pub(crate) async fn begin_rebuild(&self) -> Result<ViewId, ReadStoreError> {
+        self.write(Writer::begin_rebuild).await
+    }
+
+    pub(crate) async fn backfill(
+        &self,
+        view: ViewId,
+        events: Vec<RecordedEvent>,
+    ) -> Result<Projected, ReadStoreError> {
+        self.write(move |writer| writer.backfill(view, events)).await
+    }
+
+    pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
+        self.write(move |writer| writer.swap(view)).await
+    }
+
+    pub(crate) async fn repair(&self, orders: Vec<Snapshot>) -> Result<u64, ReadStoreError> {
+        self.write(move |writer| writer.repair(&orders)).await
+    }
+
+    pub(crate) async fn remove(&self, ids: Vec<OrderId>) -> Result<u64, ReadStoreError> {
+        self.write(move |writer| writer.remove(&ids)).await
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), ReadStoreError> {
+        self.scan(|connection| schema::active_view(connection).map(|_| ())).await
+    }
+
+    /// Does work on the writer's thread, in a transaction of its own.
+    async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<ReadStoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = Job::alone(move |writer| {
+            // Whoever stopped waiting gets no answer; the work is done all the same.
+            let _ = answer.send(work(writer));
+        });
+        self.writer.send(job).await.map_err(ReadStoreError::from)?;
+        answered.await.map_err(|_| ReadStoreError::from(Stopped))?
+    }
+
+    /// Does a read on the scanner's thread.
+    async fn scan<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, ReadStoreError> + Send + 'static,
+    ) -> Result<T, ReadStoreError> {
+        let (answer, answered) = oneshot::channel();
+        let scan: Scan = Box::new(move |connection| {
+            let _ = answer.send(work(connection));
+        });
+        self.scans.send(scan).await?;
+        answered.await.map_err(|_| Stopped)?
+    }
+}

@@ -1,0 +1,200 @@
+//! Rebuild, blue/green, and the repair of single orders.
+
+use std::thread;
+use std::time::Duration;
+
+use domain::wire::RecordedEvent;
+use domain::{OrderId, Snapshot};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::rows::{self, Time, number};
+use super::write::Writer;
+use super::{project, schema};
+use crate::{BehindOrder, Incoming, Origin, Projected, ReadStoreError, SwapRefused, ViewId};
+
+/// How long a rebuild leaves the lock alone after each page. Longer than another process sleeps between its tries to get
+/// it, so that its projector gets in between any two pages.
+const COURTESY: Duration = Duration::from_millis(2);
+
+impl Writer {
+    pub(super) fn begin_rebuild(&mut self) -> Result<ViewId, ReadStoreError> {
+        let transaction = self.begin()?;
+        if let Some(unfinished) = schema::building_view(&transaction)? {
+            schema::drop_view(&transaction, unfinished)?;
+        }
+        let view = schema::create_view(&transaction, "building")?;
+        transaction.commit()?;
+        Ok(view)
+    }
+
+    pub(super) fn backfill(
+        &mut self,
+        view: ViewId,
+        events: Vec<RecordedEvent>,
+    ) -> Result<Projected, ReadStoreError> {
+        let now = Timestamp::now();
+        let incoming: Vec<_> = events.into_iter().map(|event| from_event_store(event, now)).collect();
+        let transaction = self.begin()?;
+        if schema::building_view(&transaction)? != Some(view) {
+            return Err(ReadStoreError::NotBuilding(view));
+        }
+        let plan = project::take_in(&transaction, view, &incoming)?;
+        transaction.commit()?;
+        thread::sleep(COURTESY);
+        Ok(plan.counts(0..incoming.len()))
+    }
+
+    pub(super) fn swap(&mut self, view: ViewId) -> Result<(), SwapRefused> {
+        // A transaction of its own, so that the lock for the swap itself is held the shorter.
+        let transaction = self.begin()?;
+        check_building(&transaction, view)?;
+        schema::create_indexes(&transaction, view)?;
+        transaction.commit().map_err(ReadStoreError::from)?;
+
+        let transaction = self.begin()?;
+        check_building(&transaction, view)?;
+        let active = schema::active_view(&transaction)?;
+        // Under the write lock: no batch is running, and none begins before the new view is the active one.
+        refuse_behind(&transaction, active, view)?;
+        carry_over(&transaction, active, view)?;
+        schema::drop_view(&transaction, active)?;
+        activate(&transaction, view)?;
+        transaction.commit().map_err(ReadStoreError::from)?;
+        Ok(())
+    }
+
+    pub(super) fn repair(&mut self, orders: &[Snapshot]) -> Result<u64, ReadStoreError> {
+        let waiters = self.waiters.clone();
+        let transaction = self.begin()?;
+        let view = schema::active_view(&transaction)?;
+        let written = overwrite(&transaction, view, orders)?;
+        let ids: Vec<OrderId> = orders.iter().map(|order| order.id.clone()).collect();
+        let plan = project::settle(&transaction, view, &ids)?;
+        transaction.commit()?;
+        // Only what is surely in the view: a given row that was left alone may be older than what was there.
+        waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
+        Ok(written)
+    }
+
+    pub(super) fn remove(&mut self, ids: &[OrderId]) -> Result<u64, ReadStoreError> {
+        let transaction = self.begin()?;
+        let view = schema::active_view(&transaction)?;
+        let mut removed = 0;
+        for id in ids {
+            let mut row =
+                transaction.prepare_cached(&format!("DELETE FROM orders_{} WHERE id = ?1", view.0))?;
+            removed += row.execute([id.as_str()])? as u64;
+            let mut held =
+                transaction.prepare_cached("DELETE FROM held_events WHERE view = ?1 AND order_id = ?2")?;
+            held.execute(params![view.0, id.as_str()])?;
+        }
+        transaction.commit()?;
+        Ok(removed)
+    }
+}
+
+/// An event that was read from the event store and not from a channel: should it be held, its origin says so.
+fn from_event_store(event: RecordedEvent, now: Timestamp) -> Incoming {
+    Incoming {
+        origin: Origin { topic: String::new(), partition: -1, offset: -1 },
+        key: None,
+        value: None,
+        event: Ok(event),
+        received_at: now,
+    }
+}
+
+fn check_building(transaction: &Transaction<'_>, view: ViewId) -> Result<(), SwapRefused> {
+    if schema::building_view(transaction)? == Some(view) {
+        return Ok(());
+    }
+    Err(SwapRefused::NotBuilding(view))
+}
+
+/// Refuses while a reader could see an order go back, or an order would stop that goes on today: one that is behind in the
+/// new view, or that waits there for a missing event and does not do so in the active one too.
+fn refuse_behind(connection: &Connection, active: ViewId, view: ViewId) -> Result<(), SwapRefused> {
+    let (old, new) = (active.0, view.0);
+    let behind = format!(
+        "SELECT has.id AS id, has.version AS active, ifnull(gets.version, 0) AS building
+         FROM orders_{old} AS has LEFT JOIN orders_{new} AS gets ON gets.id = has.id
+         WHERE ifnull(gets.version, 0) < has.version"
+    );
+    let stopped = format!(
+        "SELECT DISTINCT gap.order_id, ifnull((SELECT version FROM orders_{old} WHERE id = gap.order_id), 0),
+             ifnull((SELECT version FROM orders_{new} WHERE id = gap.order_id), 0)
+         FROM held_events AS gap
+         WHERE gap.view = {new} AND gap.reason = 'gap' AND NOT EXISTS (
+             SELECT 1 FROM held_events AS same WHERE same.view = {old} AND same.order_id = gap.order_id
+                 AND same.version > ifnull((SELECT version FROM orders_{old} WHERE id = gap.order_id), 0))"
+    );
+    // UNION, so that an order which is both counts once.
+    let first = first_behind(connection, &format!("{behind} UNION {stopped}"))?;
+    match first {
+        Some((orders, first)) => Err(SwapRefused::Behind { orders, first }),
+        None => Ok(()),
+    }
+}
+
+fn first_behind(connection: &Connection, sql: &str) -> Result<Option<(u64, BehindOrder)>, ReadStoreError> {
+    let sql = format!("SELECT id, active, building, count(*) OVER () FROM ({sql}) ORDER BY id LIMIT 1");
+    let found = connection.query_row(&sql, [], |row| {
+        let order = rows::order_id(row)?;
+        let (active, building) = (rows::version(row.get(1)?), rows::version(row.get(2)?));
+        Ok((row.get::<_, i64>(3)?.unsigned_abs(), BehindOrder { order, active, building }))
+    });
+    Ok(found.optional()?)
+}
+
+/// Moves what the active view holds and the new one does not, so that nothing is lost: an event that the new view's row
+/// has not passed, and every record without an order or a version. They keep their numbers.
+fn carry_over(connection: &Connection, active: ViewId, view: ViewId) -> Result<(), ReadStoreError> {
+    let (old, new) = (active.0, view.0);
+    let carried = format!(
+        "UPDATE held_events AS held SET view = {new}
+         WHERE view = {old}
+           AND (order_id IS NULL OR version IS NULL
+               OR version > ifnull((SELECT version FROM orders_{new} WHERE id = held.order_id), 0))
+           AND NOT EXISTS (
+               SELECT 1 FROM held_events AS same
+               WHERE same.view = {new} AND same.order_id IS held.order_id AND same.version IS held.version
+                 AND same.reason = held.reason
+                 AND ((same.order_id IS NOT NULL AND same.version IS NOT NULL)
+                     OR (same.topic = held.topic AND same.partition = held.partition AND same.offset = held.offset
+                         AND same.key IS held.key AND same.value IS held.value)))
+         RETURNING order_id"
+    );
+    let mut statement = connection.prepare(&carried)?;
+    let orders = statement.query_map([], |row| {
+        Ok(match row.get_ref(0)? {
+            rusqlite::types::ValueRef::Null => None,
+            _ => Some(rows::order_id(row)?),
+        })
+    })?;
+    let mut orders = orders.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    orders.sort_unstable();
+    orders.dedup();
+    project::settle(connection, view, &orders)?;
+    Ok(())
+}
+
+fn activate(connection: &Connection, view: ViewId) -> Result<(), ReadStoreError> {
+    connection.execute("UPDATE views SET state = 'active' WHERE id = ?1", [view.0])?;
+    Ok(())
+}
+
+fn overwrite(connection: &Connection, view: ViewId, orders: &[Snapshot]) -> Result<u64, ReadStoreError> {
+    // What the projector has brought further meanwhile is right.
+    let guard = "has.version <= excluded.version";
+    let mut statement = connection.prepare_cached(&project::upsert_sql(view, guard))?;
+    let mut written = 0;
+    for order in orders {
+        let (status, name, reason) = rows::details(&order.order);
+        let (created, updated) = (Time(order.created_at), Time(order.updated_at));
+        let id = order.id.as_str();
+        let row = params![id, number(order.version), status, name, reason, created, updated];
+        written += statement.execute(row)? as u64;
+    }
+    Ok(written)
+}

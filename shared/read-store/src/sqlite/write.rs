@@ -1,0 +1,117 @@
+//! The writer's thread: what is waiting, as few transactions as possible.
+
+use std::ops::Range;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::{Answer, project, schema};
+use crate::waiters::Waiters;
+use crate::{Incoming, Projected, ReadStoreError};
+
+/// The one who writes for this process.
+pub(super) struct Writer {
+    connection: Connection,
+    pub(super) waiters: Waiters,
+}
+
+/// What the writer is asked to do.
+pub(super) enum Job {
+    /// Take in a batch, together with others that wait.
+    Project(Call),
+    /// Anything else, in a transaction of its own.
+    Alone(Box<dyn FnOnce(&mut Writer) + Send>),
+}
+
+pub(super) struct Call {
+    batch: Vec<Incoming>,
+    answer: Answer<Projected>,
+}
+
+impl Job {
+    pub(super) fn project(batch: Vec<Incoming>, answer: Answer<Projected>) -> Self {
+        Self::Project(Call { batch, answer })
+    }
+
+    pub(super) fn alone(work: impl FnOnce(&mut Writer) + Send + 'static) -> Self {
+        Self::Alone(Box::new(work))
+    }
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, waiters: Waiters) -> Self {
+        Self { connection, waiters }
+    }
+
+    pub(super) fn work(&mut self, jobs: &mut Vec<Job>) {
+        let mut calls = Vec::new();
+        for job in jobs.drain(..) {
+            match job {
+                Job::Project(call) => calls.push(call),
+                Job::Alone(work) => {
+                    self.project(std::mem::take(&mut calls));
+                    work(self);
+                }
+            }
+        }
+        self.project(calls);
+    }
+
+    /// Begins a transaction that may write. Immediate: it waits for the lock here, and not after it has read what would
+    /// then be out of date.
+    pub(super) fn begin(&mut self) -> Result<Transaction<'_>, ReadStoreError> {
+        Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+
+    /// Takes in the batches of all these calls as one, and answers each with its own counts.
+    fn project(&mut self, calls: Vec<Call>) {
+        if calls.is_empty() {
+            return;
+        }
+        let (mut incoming, mut answers) = (Vec::new(), Vec::new());
+        for Call { mut batch, answer } in calls {
+            let first = incoming.len();
+            incoming.append(&mut batch);
+            answers.push((first..incoming.len(), answer));
+        }
+        let ranges: Vec<_> = answers.iter().map(|(range, _)| range.clone()).collect();
+        match self.take_in(&incoming, &ranges) {
+            Ok(counts) => {
+                for ((_, answer), counts) in answers.into_iter().zip(counts) {
+                    let _ = answer.send(Ok(counts));
+                }
+            }
+            // A row that can't be read fails the batch that needs it, and not those that came at the same time.
+            Err(ReadStoreError::Corrupt(_)) if answers.len() > 1 => {
+                for (range, answer) in answers {
+                    let _ = answer.send(self.take_in_alone(&incoming[range]));
+                }
+            }
+            Err(error) => {
+                for (_, answer) in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn take_in_alone(&mut self, incoming: &[Incoming]) -> Result<Projected, ReadStoreError> {
+        let whole = 0..incoming.len();
+        Ok(self.take_in(incoming, std::slice::from_ref(&whole))?.first().copied().unwrap_or_default())
+    }
+
+    /// Takes the records into every view, in one transaction; what became of each range of them in the active one.
+    fn take_in(
+        &mut self,
+        incoming: &[Incoming],
+        ranges: &[Range<usize>],
+    ) -> Result<Vec<Projected>, ReadStoreError> {
+        let transaction = self.begin()?;
+        let plan = project::take_in(&transaction, schema::active_view(&transaction)?, incoming)?;
+        if let Some(building) = schema::building_view(&transaction)? {
+            project::take_in(&transaction, building, incoming)?;
+        }
+        transaction.commit()?;
+        self.waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
+        Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
+    }
+}

@@ -1,0 +1,139 @@
+//! Who waits for an order to reach a version, and how they are told.
+//!
+//! Knows nothing of stores: the one that writes says what was written. A writer in another process can't, so whoever
+//! waits also looks again from time to time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::{OrderId, Snapshot, Version};
+use tokio::sync::oneshot;
+
+/// All who wait. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Waiters {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// How many wait: what a writer looks at first, without a lock.
+    count: AtomicUsize,
+    by_order: Mutex<ByOrder>,
+}
+
+#[derive(Default)]
+struct ByOrder {
+    waiting: HashMap<OrderId, Vec<Waiter>>,
+    tickets: u64,
+}
+
+struct Waiter {
+    ticket: u64,
+    wanted: Version,
+    tell: oneshot::Sender<Snapshot>,
+}
+
+/// One who waits; ends when dropped.
+pub(crate) struct Waiting {
+    shared: Arc<Shared>,
+    order: OrderId,
+    ticket: u64,
+    told: oneshot::Receiver<Snapshot>,
+}
+
+impl Waiters {
+    /// Registers. Only what is written after this is told, so look at the store after it.
+    pub(crate) fn register(&self, order: &OrderId, wanted: Version) -> Waiting {
+        let (tell, told) = oneshot::channel();
+        let mut by_order = self.shared.lock();
+        by_order.tickets += 1;
+        let ticket = by_order.tickets;
+        by_order.waiting.entry(order.clone()).or_default().push(Waiter { ticket, wanted, tell });
+        self.shared.count.fetch_add(1, Ordering::SeqCst);
+        drop(by_order);
+        Waiting { shared: Arc::clone(&self.shared), order: order.clone(), ticket, told }
+    }
+
+    /// Tells those who wait for one of these rows, which are committed.
+    pub(crate) fn tell<'a>(&self, rows: impl IntoIterator<Item = &'a Snapshot>) {
+        if self.shared.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut by_order = self.shared.lock();
+        for row in rows {
+            let Some(waiting) = by_order.waiting.get_mut(&row.id) else { continue };
+            for waiter in waiting.extract_if(.., |waiter| waiter.wanted <= row.version) {
+                // Whoever stopped waiting just now needs no answer.
+                let _ = waiter.tell.send(row.clone());
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, ByOrder> {
+        // What is guarded is right after each step, so a panic elsewhere is no reason to stop.
+        self.by_order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// The row that was waited for, once it is told; never, when it was told before.
+    pub(crate) async fn told(&mut self) -> Snapshot {
+        match (&mut self.told).await {
+            Ok(row) => row,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut by_order = self.shared.lock();
+        self.shared.count.fetch_sub(1, Ordering::SeqCst);
+        if let Some(waiting) = by_order.waiting.get_mut(&self.order) {
+            waiting.retain(|waiter| waiter.ticket != self.ticket);
+            if waiting.is_empty() {
+                by_order.waiting.remove(&self.order);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(version: u64) -> Snapshot {
+        let absent = Snapshot::absent(OrderId::parse("a").unwrap());
+        Snapshot { version: Version::new(version), ..absent }
+    }
+
+    #[tokio::test]
+    async fn only_the_wanted_version_or_a_later_one_is_told() {
+        let waiters = Waiters::default();
+        let order = row(0).id;
+        let mut second = waiters.register(&order, Version::new(2));
+        let mut third = waiters.register(&order, Version::new(3));
+        waiters.tell(&[row(2)]);
+        assert_eq!(second.told().await, row(2));
+        assert!(third.told.try_recv().is_err());
+        waiters.tell(&[row(5)]);
+        assert_eq!(third.told().await, row(5));
+    }
+
+    #[test]
+    fn who_stopped_waiting_is_forgotten() {
+        let waiters = Waiters::default();
+        let order = row(0).id;
+        let (first, second) =
+            (waiters.register(&order, Version::new(1)), waiters.register(&order, Version::new(1)));
+        drop(first);
+        assert_eq!(waiters.shared.lock().waiting[&order].len(), 1);
+        drop(second);
+        assert!(waiters.shared.lock().waiting.is_empty());
+        assert_eq!(waiters.shared.count.load(Ordering::SeqCst), 0);
+    }
+}
