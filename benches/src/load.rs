@@ -1,0 +1,91 @@
+//! Runs `orders load`: the same program against every server.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::process::Command;
+
+/// What `orders load --json` says, as far as it is used here.
+#[derive(Deserialize)]
+pub(crate) struct Load {
+    /// Calls a second.
+    pub(crate) per_second: f64,
+    calls: BTreeMap<String, Series>,
+}
+
+#[derive(Deserialize)]
+struct Series {
+    latency_ms: Latency,
+}
+
+/// In milliseconds.
+#[derive(Clone, Copy, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+impl Load {
+    /// The latency of one kind of call.
+    pub(crate) fn latency(&self, call: &str) -> anyhow::Result<Latency> {
+        Ok(self.calls.get(call).with_context(|| format!("the load made no {call}"))?.latency_ms)
+    }
+}
+
+/// What `orders load --verify --json` says.
+#[derive(Deserialize)]
+pub(crate) struct Verified {
+    pub(crate) orders: u64,
+    pub(crate) missed: u64,
+}
+
+/// The `orders` binary as a client.
+pub(crate) struct Orders {
+    pub(crate) binary: PathBuf,
+}
+
+impl Orders {
+    /// Puts a load on a server; every call must be answered with success.
+    pub(crate) async fn load(
+        &self,
+        url: &str,
+        orders: u64,
+        clients: u32,
+        more: &[&str],
+    ) -> anyhow::Result<Load> {
+        let (orders, clients) = (orders.to_string(), clients.to_string());
+        let words = ["load", "--json", "--url", url, "--orders", &orders, "--clients", &clients];
+        self.json(&[&words, more].concat()).await
+    }
+
+    /// Reads back what a load logged.
+    pub(crate) async fn read_back(&self, url: &str, file: &Path) -> anyhow::Result<Verified> {
+        let file = file.display().to_string();
+        self.json(&["load", "--json", "--url", url, "--within", "120", "--verify", &file]).await
+    }
+
+    async fn json<T: DeserializeOwned>(&self, words: &[&str]) -> anyhow::Result<T> {
+        let said = self.run(words).await?;
+        let text = String::from_utf8_lossy(&said.stdout);
+        if !said.status.success() {
+            bail!(
+                "orders {}: {}\n{text}{}",
+                words.join(" "),
+                said.status,
+                String::from_utf8_lossy(&said.stderr)
+            );
+        }
+        serde_json::from_str(&text).with_context(|| format!("orders {} says {text}", words.join(" ")))
+    }
+
+    /// Runs a command to its end.
+    pub(crate) async fn run(&self, words: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(&self.binary);
+        command.args(words).kill_on_drop(true);
+        command.output().await.with_context(|| format!("{}", self.binary.display()))
+    }
+}

@@ -1,0 +1,115 @@
+//! Measurements of the whole system against the raw limits of the machine it runs on. Never part of the test run.
+//!
+//! - [`http`] compares it over HTTP with a [`bare`] server that stores nothing, under the same load program.
+//! - [`rebuild`] rebuilds the view of a large event store, which [`fill`] writes.
+//! - [`server`] starts what is measured and looks at it from outside; [`load`] runs `orders load`.
+//! - [`table`] is how figures are shown: ratios first.
+//!
+//! Knows the system by its binary and its public API only, save that [`fill`] writes through the event store.
+
+mod bare;
+mod fill;
+mod http;
+mod load;
+mod probe;
+mod rebuild;
+mod server;
+mod table;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+/// Measure the system against the raw limits of this machine.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Over HTTP, against a bare server that stores nothing: throughput, latency, memory
+    Http(HttpArgs),
+    /// Rebuild the view of a large event store while queries are served
+    Rebuild(RebuildArgs),
+    /// The bare server
+    #[command(hide = true)]
+    Bare {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// The `orders` binary. Default: built by cargo, in the profile of this program
+    #[arg(long, value_name = "PATH")]
+    orders_bin: Option<PathBuf>,
+
+    /// Write the figures to this file as JSON too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct HttpArgs {
+    #[command(flatten)]
+    common: Common,
+
+    /// How many orders are created and processed for the figures of a whole load
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    orders: u64,
+
+    /// At how many clients calls are compared with the bare server's
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "64,1")]
+    clients: Vec<u32>,
+
+    /// How often each comparison is made; the medians count
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+#[derive(Args)]
+struct RebuildArgs {
+    #[command(flatten)]
+    common: Common,
+
+    /// How many events the event store holds, three an order
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(3..))]
+    events: u64,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    if let What::Bare { listen } = cli.what {
+        bare::serve(listen).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("this is a debug build: its figures say nothing; use cargo run --release -p benches");
+    }
+    // Whatever is dropped here ends the processes that it started: at the end, on an error and on a signal.
+    tokio::select! {
+        measured = measure(cli.what) => measured.map(|()| ExitCode::SUCCESS),
+        signal = server::ending_signal() => signal.map(|()| ExitCode::from(130)),
+    }
+}
+
+async fn measure(what: What) -> anyhow::Result<()> {
+    let (table, file) = match what {
+        What::Http(args) => (http::measure(&args).await?, args.common.json),
+        What::Rebuild(args) => (rebuild::measure(&args).await?, args.common.json),
+        What::Bare { .. } => return Ok(()),
+    };
+    println!("{table}");
+    if let Some(file) = file {
+        let json = serde_json::to_vec_pretty(&table)?;
+        std::fs::write(&file, json).with_context(|| format!("--json {}", file.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Single requests, where no load is wanted: is a server ready, how long does one query take?
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use ::http::StatusCode;
+
+/// An HTTP client that keeps its connections.
+#[derive(Clone)]
+pub(crate) struct Probe {
+    client: Client<HttpConnector, Empty<Bytes>>,
+}
+
+/// How long queries took, sorted.
+#[derive(Default)]
+pub(crate) struct Times {
+    sorted: Vec<Duration>,
+    /// Queries that were not answered, or with a server's error.
+    pub(crate) failed: usize,
+}
+
+impl Probe {
+    pub(crate) fn new() -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build_http() }
+    }
+
+    pub(crate) async fn get(&self, url: &str) -> anyhow::Result<StatusCode> {
+        let answer = self.client.get(url.parse()?).await?;
+        let status = answer.status();
+        answer.into_body().collect().await?;
+        Ok(status)
+    }
+
+    /// Queries one after the other, with a short pause, until `end` is over; then also says what `end` gave.
+    pub(crate) async fn during<T>(&self, urls: [&str; 2], end: impl Future<Output = T>) -> (T, [Times; 2]) {
+        let mut times = [Times::default(), Times::default()];
+        let [first, second] = &mut times;
+        let polling = async { tokio::join!(self.poll(urls[0], first), self.poll(urls[1], second)) };
+        let ended = tokio::select! {
+            ended = end => ended,
+            // Polling never ends.
+            _ = polling => unreachable!("polling goes on for ever"),
+        };
+        times.iter_mut().for_each(|times| times.sorted.sort_unstable());
+        (ended, times)
+    }
+
+    async fn poll(&self, url: &str, times: &mut Times) {
+        loop {
+            let started = Instant::now();
+            match self.get(url).await {
+                Ok(status) if !status.is_server_error() => times.sorted.push(started.elapsed()),
+                _ => times.failed += 1,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Times {
+    pub(crate) fn count(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// In milliseconds; `share` from 0 to 1.
+    pub(crate) fn at(&self, share: f64) -> anyhow::Result<f64> {
+        let Some(last) = self.sorted.len().checked_sub(1) else { bail!("no query was answered") };
+        Ok(self.sorted[(last as f64 * share).round() as usize].as_secs_f64() * 1e3)
+    }
+}

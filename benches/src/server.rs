@@ -1,0 +1,177 @@
+//! The processes that are measured: started, waited for, looked at from outside, and ended however this program ends.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::probe::Probe;
+
+/// How long a server may take to answer, or to come to rest.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running server. Dropping it ends the process and removes its data.
+pub(crate) struct Server {
+    child: Child,
+    pid: u32,
+    /// Where it answers.
+    pub(crate) url: String,
+    data: Option<TempDir>,
+}
+
+/// The size of a process in memory, in MB (10^6 bytes).
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) now: f64,
+    pub(crate) peak: f64,
+}
+
+/// The `orders` binary: the one given, else cargo builds it in this program's profile.
+pub(crate) async fn orders_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return given.canonicalize().with_context(|| format!("--orders-bin {}", given.display()));
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--package", "dispatcher", "--bin", "orders"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).kill_on_drop(true).status().await?;
+    if !built.success() {
+        bail!("cargo does not build the orders binary");
+    }
+    let here = std::env::current_exe()?;
+    let binary = here.with_file_name("orders");
+    if !binary.exists() {
+        bail!("{} is not there; name it with --orders-bin", binary.display());
+    }
+    Ok(binary)
+}
+
+impl Server {
+    /// Starts the bare server.
+    pub(crate) async fn bare() -> anyhow::Result<Self> {
+        let listen = free_address()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare", "--listen", &listen.to_string()]);
+        let mut server = Self::spawn(command, listen, None)?;
+        server.wait_for(&format!("http://{listen}/ready")).await?;
+        Ok(server)
+    }
+
+    /// Starts `orders serve` on a folder of its own.
+    pub(crate) async fn orders(binary: &Path, data: TempDir) -> anyhow::Result<Self> {
+        let (listen, admin) = (free_address()?, free_address()?);
+        let mut command = Command::new(binary);
+        command.arg("serve").args(["--listen", &listen.to_string(), "--admin-listen", &admin.to_string()]);
+        command.args(on_data(data.path()));
+        let mut server = Self::spawn(command, listen, Some(data))?;
+        server.wait_for(&format!("http://{admin}/readyz")).await?;
+        Ok(server)
+    }
+
+    fn spawn(mut command: Command, listen: SocketAddr, data: Option<TempDir>) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("{command:?}"))?;
+        let pid = child.id().context("the server ended at once")?;
+        Ok(Self { child, pid, url: format!("http://{listen}"), data })
+    }
+
+    /// Waits until a GET is answered with 200.
+    async fn wait_for(&mut self, url: &str) -> anyhow::Result<()> {
+        let probe = Probe::new();
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server at {} ended: {status}", self.url);
+            }
+            if probe.get(url).await.is_ok_and(|status| status.is_success()) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!("{url} does not answer 200 within {PATIENCE:?}")
+    }
+
+    /// The folder of its data.
+    pub(crate) fn data(&self) -> anyhow::Result<&Path> {
+        self.data.as_ref().map(TempDir::path).context("this server has no data")
+    }
+
+    /// How much of the machine's memory it has.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let field = |name: &str| -> anyhow::Result<f64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kilobytes = line.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next());
+            Ok(kilobytes.with_context(|| format!("no {name} in /proc"))?.parse::<f64>()? * 1024.0 / 1e6)
+        };
+        Ok(Memory { now: field("VmRSS")?, peak: field("VmHWM")? })
+    }
+
+    /// Waits until it uses no processor any more: what goes on after the last answer would slow down what is measured next.
+    pub(crate) async fn rest(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        let mut before = self.processor_ticks()?;
+        while Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let now = self.processor_ticks()?;
+            if now - before <= 1 {
+                return Ok(());
+            }
+            before = now;
+        }
+        bail!("{} does not come to rest within {PATIENCE:?}", self.url)
+    }
+
+    /// Hundredths of a second.
+    fn processor_ticks(&self) -> anyhow::Result<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        // After the name in brackets; user and system time are the fields 14 and 15 of the whole line.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let times = fields.split_whitespace().skip(11).take(2);
+        times.map(|ticks| ticks.parse::<u64>().context("/proc/PID/stat is not as expected")).sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It must be gone before its folder is removed. A killed process ends at once; the bound is for one that is
+        // stuck in the kernel.
+        let _ = self.child.start_kill();
+        let end = Instant::now() + Duration::from_secs(5);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// How a command of `orders` is told to work on a folder.
+pub(crate) fn on_data(data: &Path) -> [String; 4] {
+    ["--data".into(), data.display().to_string(), "--event-store".into(), event_store(data)]
+}
+
+/// The URL of the event store in a folder.
+pub(crate) fn event_store(data: &Path) -> String {
+    format!("sqlite:{}", data.join("events.db").display())
+}
+
+/// Ctrl-C or SIGTERM.
+pub(crate) async fn ending_signal() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

@@ -1,0 +1,94 @@
+//! Figures as they are shown: what, the ratio to the raw limit where there is one, then both figures.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The figures of one run.
+#[derive(Serialize)]
+pub(crate) struct Table {
+    title: String,
+    /// When it was measured, RFC 3339.
+    at: String,
+    processors: usize,
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    what: String,
+    /// Ours by the raw limit's, where it was compared with one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    ours: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<f64>,
+    unit: &'static str,
+}
+
+impl Table {
+    pub(crate) fn new(title: impl Into<String>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(0, usize::from);
+        Self { title: title.into(), at: jiff::Timestamp::now().to_string(), processors, rows: Vec::new() }
+    }
+
+    pub(crate) fn compared(&mut self, what: impl Into<String>, ours: f64, raw: f64, unit: &'static str) {
+        let row = Row { what: what.into(), ratio: Some(ours / raw), ours, raw: Some(raw), unit };
+        self.rows.push(row);
+    }
+
+    pub(crate) fn alone(&mut self, what: impl Into<String>, ours: f64, unit: &'static str) {
+        self.rows.push(Row { what: what.into(), ratio: None, ours, raw: None, unit });
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} ({}, {} processors)", self.title, self.at, self.processors)?;
+        write!(f, "| {:44} | {:>6} | {:>10} | {:>10} | {:8} |", "", "ratio", "orders", "raw", "unit")?;
+        write!(f, "\n|{0:-<46}|{0:-<8}|{0:-<12}|{0:-<12}|{0:-<10}|", "")?;
+        for Row { what, ratio, ours, raw, unit } in &self.rows {
+            let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let raw = raw.map_or_else(String::new, number);
+            write!(f, "\n| {what:44} | {ratio:>6} | {:>10} | {raw:>10} | {unit:8} |", number(*ours))?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits at least: 36,012; 85.3; 0.214.
+fn number(value: f64) -> String {
+    match value {
+        v if v >= 1000.0 => {
+            let digits = format!("{v:.0}");
+            let thousands: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+            thousands.join(",")
+        }
+        v if v >= 100.0 || v.fract() == 0.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v => format!("{v:.3}"),
+    }
+}
+
+/// The middle of several measurements; of an even number, the lower one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_and_thousands_are_set_apart() {
+        let texts = [36_012.4, 1_000_000.0, 999.6, 85.31, 0.2143, 0.0].map(number);
+        assert_eq!(texts, ["36,012", "1,000,000", "1000", "85.3", "0.214", "0"]);
+    }
+
+    #[test]
+    fn a_median_is_the_middle_one() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]).total_cmp(&2.0), std::cmp::Ordering::Equal);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]).total_cmp(&2.0), std::cmp::Ordering::Equal);
+    }
+}
