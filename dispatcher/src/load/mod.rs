@@ -17,7 +17,8 @@ mod stop;
 mod verify;
 mod worker;
 
-use std::io::{IsTerminal, stderr};
+use std::convert::Infallible;
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +43,7 @@ use worker::{Load, Worker};
 
 /// Runs `orders load` and prints what it found: a table, or with `--json` one JSON object.
 ///
-/// Exits 0 when all was acknowledged (or found, with `--verify`), 1 when not, 3 when the server was gone.
+/// Exits 0 when every call was answered with success (or all was found, with `--verify`), 1 when not.
 ///
 /// # Errors
 /// When the arguments don't fit together or a file can't be read or written.
@@ -54,11 +55,8 @@ pub async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     }
     let report = drive(&args).await?;
     print(args.json, &report, &report.to_string())?;
-    Ok(match report.ended {
-        Ended::ServerGone => ExitCode::from(3),
-        Ended::Done | Ended::Interrupted if report.not_acknowledged == 0 => ExitCode::SUCCESS,
-        Ended::Done | Ended::Interrupted => ExitCode::FAILURE,
-    })
+    let all = report.ended != Ended::ServerGone && report.errors.is_empty();
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Drives the system and measures it.
@@ -69,37 +67,34 @@ pub async fn drive(args: &LoadArgs) -> anyhow::Result<Report> {
     let plan = args.plan()?;
     let check = args.check.as_deref().map(CheckFile::open).transpose()?;
     let clients = args.clients()?;
-    let schedule = Schedule::start(args.orders, plan.orders_per_second(args.rate)).context("no thread")?;
+    let schedule = Schedule::start(args.orders, plan.orders_per_second(args.rate))
+        .context("no thread to keep the time")?;
     let load = Arc::new(Load { plan, schedule, check, stop: Stop::new(), answered: AtomicU64::new(0) });
 
     let started = Instant::now();
     let mut workers = JoinSet::new();
-    for client in clients {
-        workers.spawn(Worker::new(client, Arc::clone(&load))?.run());
+    for (number, client) in (0..).zip(clients) {
+        workers.spawn(Worker::new(number, client, Arc::clone(&load))?.run());
     }
-    let mut whole = Tally::new(load.plan.kinds())?;
-    {
-        let signals = stop_on_signal(Arc::clone(&load));
-        let bar = show_progress(args.orders * load.plan.calls.len() as u64, || {
-            load.answered.load(Ordering::Relaxed)
-        });
-        tokio::pin!(signals, bar);
-        loop {
-            tokio::select! {
-                joined = workers.join_next() => match joined {
-                    Some(tally) => whole.add(tally.context("a client panicked")?)?,
-                    None => break,
-                },
-                () = &mut signals => {}
-                () = &mut bar => {}
-            }
-        }
-    }
+    let tally = Tally::new(load.plan.kinds())?;
+    let calls = args.orders * load.plan.calls.len() as u64;
+    let tally = tokio::select! {
+        tally = all_of(workers, tally) => tally?,
+        never = stop_on_signal(&load.stop) => match never {},
+        never = show_progress(calls, || load.answered.load(Ordering::Relaxed)) => match never {},
+    };
     let took = started.elapsed();
     if let Some(check) = &load.check {
         check.finish().context("the check file can't be written, so it may lack acknowledgements")?;
     }
-    Ok(Report::new(args, &load.plan.prefix, load.stop.ended(), took, whole))
+    Ok(Report::new(args, &load.plan.prefix, load.stop.ended(), took, tally))
+}
+
+async fn all_of(mut workers: JoinSet<Tally>, mut whole: Tally) -> anyhow::Result<Tally> {
+    while let Some(tally) = workers.join_next().await {
+        whole.add(tally.context("a client panicked")?)?;
+    }
+    Ok(whole)
 }
 
 /// Reads back from the system what a check file says was acknowledged.
@@ -114,21 +109,17 @@ pub async fn verify(args: &LoadArgs) -> anyhow::Result<Verified> {
     let bar = show_progress(total, || verification.done());
     tokio::select! {
         verified = verify::run(Arc::clone(&verification), args.clients()?) => verified,
-        () = bar => anyhow::bail!("the progress bar ended before the verification"),
+        never = bar => match never {},
     }
 }
 
 fn print(json: bool, value: &impl Serialize, text: &str) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(value)?);
-    } else {
-        println!("{text}");
-    }
-    Ok(())
+    let json = json.then(|| serde_json::to_string(value)).transpose()?;
+    writeln!(stdout().lock(), "{}", json.as_deref().unwrap_or(text)).context("nobody reads the result")
 }
 
 /// Ends the load at Ctrl-C or SIGTERM: running calls finish, the check file and the report are written. Never returns.
-async fn stop_on_signal(load: Arc<Load>) {
+async fn stop_on_signal(stop: &Stop) -> Infallible {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -139,19 +130,19 @@ async fn stop_on_signal(load: Arc<Load>) {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            load.stop.now(Ended::Interrupted);
+            stop.now(Ended::Interrupted);
         }
     }
     #[cfg(not(unix))]
     if tokio::signal::ctrl_c().await.is_ok() {
-        load.stop.now(Ended::Interrupted);
+        stop.now(Ended::Interrupted);
     }
     std::future::pending().await
 }
 
 /// Shows how far the work is, on a terminal only. Looks at a counter now and then, so that the work pays nothing for
 /// being watched. Never returns; the bar goes when this is dropped.
-async fn show_progress(total: u64, done: impl Fn() -> u64) {
+async fn show_progress(total: u64, done: impl Fn() -> u64) -> Infallible {
     if !stderr().is_terminal() {
         return std::future::pending().await;
     }

@@ -139,12 +139,16 @@ pub struct Series {
 
 /// A distribution of latencies, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
-#[allow(missing_docs)] // the names say it
 pub struct Latency {
+    /// Half are no longer than this.
     pub p50: f64,
+    /// 90 % are.
     pub p90: f64,
+    /// 99 % are.
     pub p99: f64,
+    /// 99.9 % are.
     pub p999: f64,
+    /// The longest.
     pub max: f64,
 }
 

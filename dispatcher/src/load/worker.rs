@@ -72,9 +72,10 @@ enum Lost {
 }
 
 impl Worker {
-    pub(super) fn new(client: Client, load: Arc<Load>) -> anyhow::Result<Self> {
+    /// `number` tells the clients of a load apart, so that their delays differ.
+    pub(super) fn new(number: u64, client: Client, load: Arc<Load>) -> anyhow::Result<Self> {
         let tally = Tally::new(load.plan.kinds())?;
-        let random = SmallRng::seed_from_u64(load.plan.seed);
+        let random = SmallRng::seed_from_u64(load.plan.seed.wrapping_add(number));
         Ok(Self { client, load, tally, random })
     }
 

@@ -169,6 +169,6 @@ fn unavailable(error: ReadStoreError) -> Problem {
         ReadStoreError::Unavailable(cause) => {
             Problem::unavailable(2, "The read store is not available.").because(cause)
         }
-        ReadStoreError::Corrupt(cause) => Problem::internal(cause),
+        other => Problem::internal(other.to_string()),
     }
 }

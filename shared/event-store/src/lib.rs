@@ -196,6 +196,17 @@ impl EventStore {
         }
     }
 
+    /// How many commits there are, about: for the progress of a scan.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn count(&self) -> Result<u64, StoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.count().await,
+        }
+    }
+
     /// Whether the store answers.
     ///
     /// # Errors

@@ -14,35 +14,30 @@ const APPLICATION: i32 = i32::from_be_bytes(*b"ORev");
 /// The version of the tables below (`PRAGMA user_version`); a change of them gives it the next number.
 const SCHEMA: i32 = 1;
 
-/// The tables are ordered by stream, so that what is written, loaded and scanned of a stream lies together, and without
-/// rowids, so that a row is stored once. Times are microseconds since 1970.
+/// Commits and command ids are in one tree, so that what is written for a command lies together, mostly in one page: with
+/// ids in no order a page of its own is the greater part of what a row costs. For the same reason there are no rowids. Whole
+/// numbers sort before text, so a stream's commits come first, by version. Times are microseconds since 1970.
 const TABLES: &str = "
-    CREATE TABLE commits (
+    CREATE TABLE streams (
         stream       TEXT    NOT NULL,
+        -- INTEGER: a commit, by the version of its first event. TEXT: a command, by its id.
+        key          ANY     NOT NULL,
+        -- The version of the commit's last event; the version that the command was answered with.
         version      INTEGER NOT NULL,
-        last_version INTEGER NOT NULL,
-        recorded_at  INTEGER NOT NULL,
-        events       TEXT    NOT NULL,
-        command_id   TEXT    NOT NULL,
         command_hash BLOB    NOT NULL,
-        metadata     TEXT    NOT NULL,
-        -- Optimistic concurrency: a version of a stream is taken once.
-        PRIMARY KEY (stream, version)
+        -- NULL for the command of a commit, which is as old as the commit.
+        recorded_at  INTEGER,
+        -- Of commits only.
+        events       TEXT,
+        command_id   TEXT,
+        metadata     TEXT,
+        -- Optimistic concurrency: a version of a stream is taken once. And idempotency: a command id is, by a commit or by
+        -- the small record of a command without events.
+        PRIMARY KEY (stream, key)
     ) STRICT, WITHOUT ROWID;
 
-    -- Idempotency: a command id yields events once in a stream.
-    CREATE UNIQUE INDEX commits_by_command ON commits (stream, command_id);
-
-    -- The small records of commands without events.
-    CREATE TABLE answered (
-        stream       TEXT    NOT NULL,
-        command_id   TEXT    NOT NULL,
-        command_hash BLOB    NOT NULL,
-        version      INTEGER NOT NULL,
-        recorded_at  INTEGER NOT NULL,
-        PRIMARY KEY (stream, command_id)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX answered_by_age ON answered (recorded_at);
+    -- The small records, by age.
+    CREATE INDEX small_records ON streams (recorded_at) WHERE events IS NULL AND recorded_at IS NOT NULL;
 
     -- The outbox: the commits that are not marked. To mark one is to delete from this small table, which is far less to
     -- write than the commit's row again.

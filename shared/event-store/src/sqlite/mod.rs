@@ -105,6 +105,10 @@ impl SqliteEventStore {
         self.survey(move |connection| survey::outstanding(connection, before, limit)).await
     }
 
+    pub(crate) async fn count(&self) -> Result<u64, StoreError> {
+        self.survey(survey::commits).await
+    }
+
     pub(crate) async fn backlog(&self) -> Result<Backlog, StoreError> {
         self.survey(survey::backlog).await
     }

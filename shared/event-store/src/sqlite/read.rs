@@ -15,14 +15,12 @@ pub(super) struct Job {
 }
 
 const COMMITS: &str = "
-    SELECT version, recorded_at, events, command_id, command_hash, metadata,
-        EXISTS (SELECT 1 FROM unpublished AS u WHERE u.stream = c.stream AND u.version = c.version)
-    FROM commits AS c WHERE stream = ?1 AND version > ?2 ORDER BY version";
+    SELECT key, recorded_at, events, command_id, command_hash, metadata,
+        EXISTS (SELECT 1 FROM unpublished AS u WHERE u.stream = s.stream AND u.version = s.key)
+    FROM streams AS s WHERE stream = ?1 AND key > ?2 AND key < '' ORDER BY key";
 
-const ANSWERED: &str = "
-    SELECT command_hash, last_version, TRUE FROM commits WHERE stream = ?1 AND command_id = ?2
-    UNION ALL
-    SELECT command_hash, version, FALSE FROM answered WHERE stream = ?1 AND command_id = ?2";
+const ANSWERED: &str =
+    "SELECT command_hash, version, recorded_at IS NULL FROM streams WHERE stream = ?1 AND key = ?2";
 
 /// Answers all the jobs. One transaction: one snapshot, and its lock is taken once.
 pub(super) fn work(connection: &mut Connection, jobs: &mut Vec<Job>) {

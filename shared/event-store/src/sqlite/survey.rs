@@ -57,8 +57,8 @@ impl Surveyor {
 
 /// In the order of the key: the commits of a stream come together and in order, and a page begins by a seek.
 const SCAN: &str = "
-    SELECT stream, version, recorded_at, events FROM commits
-    WHERE (stream, version) > (?1, ?2) ORDER BY stream, version LIMIT ?3";
+    SELECT stream, key, recorded_at, events FROM streams
+    WHERE (stream, key) > (?1, ?2) AND key < '' ORDER BY stream, key LIMIT ?3";
 
 pub(super) fn scan(
     connection: &Connection,
@@ -163,6 +163,14 @@ pub(super) fn backlog(connection: &Connection) -> Result<Backlog, StoreError> {
     Ok(Backlog { commits: commits.unsigned_abs(), oldest })
 }
 
+pub(super) fn commits(connection: &Connection) -> Result<u64, StoreError> {
+    let commits: i64 = connection
+        .prepare_cached("SELECT count(*) FROM streams WHERE key < ''")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map_err(|error| unavailable(&error))?;
+    Ok(commits.unsigned_abs())
+}
+
 /// A limit as SQLite takes it.
 fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
@@ -170,7 +178,7 @@ fn count(limit: usize) -> i64 {
 
 pub(super) fn ping(connection: &Connection) -> Result<(), StoreError> {
     connection
-        .prepare_cached("SELECT 1 FROM commits LIMIT 1")
+        .prepare_cached("SELECT 1 FROM streams LIMIT 1")
         .and_then(|mut statement| statement.exists([]))
         .map(drop)
         .map_err(|error| unavailable(&error))

@@ -30,32 +30,31 @@ pub(super) struct Writer {
     text: Vec<u8>,
 }
 
-/// Three guarantees stand in this statement, which runs under SQLite's write lock:
+/// Runs under SQLite's write lock, and so gives these guarantees:
 /// - the commit begins right after the stream's last, so a version is neither taken twice (not in the middle of a commit
 ///   either) nor left out;
-/// - no small record has its command id;
-/// - the unique index on the command id, which `DO NOTHING` turns into an outcome, lets no other commit have it.
+/// - neither a commit nor a small record has its command id.
 const APPEND: &str = "
-    INSERT INTO commits
-        (stream, version, last_version, recorded_at, events, command_id, command_hash, metadata)
+    INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
     WHERE ?2 = 1 + coalesce(
-            (SELECT last_version FROM commits WHERE stream = ?1 ORDER BY version DESC LIMIT 1), 0)
-        AND NOT EXISTS (SELECT 1 FROM answered WHERE stream = ?1 AND command_id = ?6)
-    ON CONFLICT DO NOTHING";
+            (SELECT version FROM streams WHERE stream = ?1 AND key < '' ORDER BY key DESC LIMIT 1), 0)
+        AND NOT EXISTS (SELECT 1 FROM streams WHERE stream = ?1 AND key = ?7)";
+
+/// Takes the command id for the commit that was just appended.
+const ADD_COMMAND: &str = "INSERT INTO streams (stream, key, version, command_hash) VALUES (?1, ?2, ?3, ?4)";
 
 const ADD_TO_OUTBOX: &str = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
 
-/// The same for a small record: neither a commit nor another small record has its command id.
+/// The key lets neither a commit nor another small record have the same command id; `DO NOTHING` makes that an outcome.
 const REMEMBER: &str = "
-    INSERT INTO answered (stream, command_id, command_hash, version, recorded_at)
-    SELECT ?1, ?2, ?3, ?4, ?5
-    WHERE NOT EXISTS (SELECT 1 FROM commits WHERE stream = ?1 AND command_id = ?2)
+    INSERT INTO streams (stream, key, version, command_hash, recorded_at) VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT DO NOTHING";
 
 const MARK: &str = "DELETE FROM unpublished WHERE stream = ?1 AND version = ?2";
 
-const FORGET: &str = "DELETE FROM answered WHERE recorded_at < ?1";
+const FORGET: &str =
+    "DELETE FROM streams WHERE events IS NULL AND recorded_at IS NOT NULL AND recorded_at < ?1";
 
 impl Writer {
     pub(super) fn new(connection: Connection) -> Self {
@@ -102,22 +101,17 @@ impl Writer {
 fn append(transaction: &Transaction<'_>, commit: &Commit, text: &mut Vec<u8>) -> rusqlite::Result<u64> {
     json::write_events(&commit.events, text).map_err(no_text)?;
     let metadata = serde_json::to_string(&commit.metadata).map_err(no_text)?;
-    let stream = commit.stream.as_str();
-    let (version, recorded_at) = (number(commit.version), commit.recorded_at.as_microsecond());
+    let (stream, command_id) = (commit.stream.as_str(), commit.command_id.as_str());
+    let (version, last_version) = (number(commit.version), number(commit.last_version()));
+    let (hash, recorded_at) = (&commit.command_hash.0[..], commit.recorded_at.as_microsecond());
     let appended = changed(
         transaction,
         APPEND,
-        params![
-            stream,
-            version,
-            number(commit.last_version()),
-            recorded_at,
-            Text(text),
-            commit.command_id.as_str(),
-            &commit.command_hash.0[..],
-            metadata,
-        ],
+        params![stream, version, last_version, hash, recorded_at, Text(text), command_id, metadata],
     )?;
+    if appended > 0 {
+        changed(transaction, ADD_COMMAND, params![stream, command_id, last_version, hash])?;
+    }
     if appended > 0 && commit.unpublished {
         changed(transaction, ADD_TO_OUTBOX, params![stream, version, recorded_at])?;
     }
@@ -131,8 +125,8 @@ fn remember(transaction: &Transaction<'_>, record: &NoEvent) -> rusqlite::Result
         params![
             record.stream.as_str(),
             record.command_id.as_str(),
-            &record.command_hash.0[..],
             number(record.version),
+            &record.command_hash.0[..],
             record.recorded_at.as_microsecond(),
         ],
     )
@@ -210,7 +204,10 @@ mod tests {
     }
 
     fn stored(writer: &Writer) -> i64 {
-        writer.connection.query_row("SELECT count(*) FROM commits", [], |row| row.get(0)).unwrap()
+        writer
+            .connection
+            .query_row("SELECT count(*) FROM streams WHERE events IS NOT NULL", [], |row| row.get(0))
+            .unwrap()
     }
 
     #[test]
@@ -242,7 +239,7 @@ mod tests {
         let broken = "
             CREATE TABLE parent (name TEXT PRIMARY KEY);
             CREATE TABLE child (parent TEXT REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
-            CREATE TRIGGER broken AFTER INSERT ON commits BEGIN INSERT INTO child VALUES ('none'); END;
+            CREATE TRIGGER broken AFTER INSERT ON streams BEGIN INSERT INTO child VALUES ('none'); END;
             PRAGMA foreign_keys = ON;";
         writer.connection.execute_batch(broken).unwrap();
         assert!(matches!(outcomes(&mut writer, 0..2)[..], [Err(_), Err(_)]));

@@ -52,11 +52,11 @@ impl Stores for Sqlite {
 
     async fn lose(&self, stream: &OrderId, version: Version) {
         let place = (stream.as_str(), i64::try_from(version.get()).unwrap());
-        self.tamper("DELETE FROM commits WHERE stream = ?1 AND version = ?2", place);
+        self.tamper("DELETE FROM streams WHERE stream = ?1 AND key = ?2", place);
     }
 
     async fn overwrite_events(&self, stream: &OrderId, version: Version, events: &str) {
         let values = (stream.as_str(), i64::try_from(version.get()).unwrap(), events);
-        self.tamper("UPDATE commits SET events = ?3 WHERE stream = ?1 AND version = ?2", values);
+        self.tamper("UPDATE streams SET events = ?3 WHERE stream = ?1 AND key = ?2", values);
     }
 }

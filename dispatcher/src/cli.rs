@@ -1,0 +1,94 @@
+//! The commands and their flags.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use runtime::telemetry::TelemetrySettings;
+
+use crate::held::HeldArgs;
+use crate::load::LoadArgs;
+use crate::rebuild::RebuildArgs;
+use crate::relay::RelayArgs;
+use crate::serve::ServeArgs;
+use crate::verify::VerifyArgs;
+
+/// Orders: event-sourced, on serverless functions
+///
+/// Without a command, `serve` is meant. Every flag can also be set by the variable that its help names. Exit codes: 0 done, 1
+/// something is wrong or failed, 2 the command could not begin.
+#[derive(Parser, Debug)]
+#[command(name = "orders", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// The log.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the whole system: the HTTP API, the triggers and the relay
+    Serve(ServeArgs),
+    /// Publish what the event store holds unpublished, and end
+    Relay(RelayArgs),
+    /// Build the orders view anew from the event store, beside the one in use, and swap them
+    Rebuild(RebuildArgs),
+    /// Compare the orders view with the event store; exit 1 if anything is lost, stale, different or extra
+    Verify(VerifyArgs),
+    /// Look at, redrive and drop events that the projector has taken aside
+    Held(HeldArgs),
+    /// Drive a running system with orders, measure it, and check what it acknowledged
+    Load(LoadArgs),
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// The arguments with `serve` put in where they begin with a flag of its own, or where there are none.
+pub fn with_default_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let meant_for_the_top = ["-h", "--help", "-V", "--version", "help"];
+    let names_a_command = args.iter().skip(1).any(|arg| {
+        let known = |text: &str| {
+            meant_for_the_top.contains(&text) || Cli::command().get_subcommands().any(|command| command.get_name() == text)
+        };
+        arg.to_str().is_some_and(known)
+    });
+    if !names_a_command && !args.is_empty() {
+        args.insert(1, "serve".into());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(args: &[&str]) -> Vec<OsString> {
+        with_default_command(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_serve_is_meant() {
+        assert_eq!(completed(&["orders"]), ["orders", "serve"]);
+        assert_eq!(completed(&["orders", "--data", "x"]), ["orders", "serve", "--data", "x"]);
+    }
+
+    #[test]
+    fn a_command_or_a_question_for_help_stays_as_it_is() {
+        for args in [&["orders", "verify"][..], &["orders", "--help"], &["orders", "-V"], &["orders", "--log", "debug", "held"]] {
+            assert_eq!(completed(args), args);
+        }
+    }
+}

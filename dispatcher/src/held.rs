@@ -1,0 +1,165 @@
+//! `orders held`: events that the projector has taken aside.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use domain::OrderId;
+use jiff::Timestamp;
+use read_store::{HeldEvent, HeldId, HeldReason, Origin, ReadStore};
+use serde::Serialize;
+
+use crate::stores::ViewStore;
+
+/// How many held events are read at a time.
+const PAGE: usize = 500;
+
+/// Look at, redrive and drop held events.
+#[derive(Args, Clone, Debug)]
+pub struct HeldArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Action {
+    /// List held events, oldest first
+    List {
+        #[command(flatten)]
+        store: ViewStore,
+        /// Only those of this order
+        #[arg(long, value_name = "ID", value_parser = OrderId::parse)]
+        order: Option<OrderId>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one held event whole
+    Show {
+        #[command(flatten)]
+        store: ViewStore,
+        /// The held event's number
+        id: i64,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try held events again, in the order of their versions; for after a fix
+    Redrive {
+        #[command(flatten)]
+        store: ViewStore,
+        /// Only those of this order
+        #[arg(long, value_name = "ID", value_parser = OrderId::parse)]
+        order: Option<OrderId>,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete one held event; refused if an order needs it for its next version
+    Drop {
+        #[command(flatten)]
+        store: ViewStore,
+        /// The held event's number
+        id: i64,
+    },
+}
+
+/// A held event as it is shown: bytes as text, where they are text.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: HeldId,
+    order: Option<&'a OrderId>,
+    version: Option<domain::Version>,
+    reason: HeldReason,
+    problem: &'a str,
+    origin: &'a Origin,
+    held_at: Timestamp,
+    key: Option<String>,
+    value: Option<String>,
+}
+
+impl<'a> From<&'a HeldEvent> for Shown<'a> {
+    fn from(held: &'a HeldEvent) -> Self {
+        let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| bytes.escape_ascii().to_string());
+        Self {
+            id: held.id,
+            order: held.order.as_ref(),
+            version: held.version,
+            reason: held.reason,
+            problem: &held.problem,
+            origin: &held.origin,
+            held_at: held.held_at,
+            key: text(&held.key),
+            value: held.value.as_ref().map(|value| match std::str::from_utf8(value) {
+                Ok(text) => text.to_owned(),
+                Err(_) => value.escape_ascii().to_string(),
+            }),
+        }
+    }
+}
+
+/// Does what was asked. Exit 1 when a held event is not there or must not be dropped, or a redrive left some.
+///
+/// # Errors
+/// When the read store can't be opened or is not available.
+pub async fn run(args: HeldArgs) -> anyhow::Result<ExitCode> {
+    match args.action {
+        Action::List { store, order, json } => list(&store.open().await?, order.as_ref(), json).await,
+        Action::Show { store, id, json } => show(&store.open().await?, HeldId(id), json).await,
+        Action::Redrive { store, order, json } => redrive(&store.open().await?, order.as_ref(), json).await,
+        Action::Drop { store, id } => {
+            store.open().await?.drop_held(HeldId(id)).await?;
+            println!("dropped held event {id}");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn list(store: &ReadStore, order: Option<&OrderId>, json: bool) -> anyhow::Result<ExitCode> {
+    let (mut after, mut events) = (None, 0_usize);
+    loop {
+        let page = store.held(order, after, PAGE).await?;
+        for held in &page {
+            print_row(held, json)?;
+        }
+        events += page.len();
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.id),
+            _ => break,
+        }
+    }
+    if !json {
+        println!("{events} held events");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_row(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(&Shown::from(held))?);
+        return Ok(());
+    }
+    let order = held.order.as_ref().map_or("(no order)", OrderId::as_str);
+    let version = held.version.map_or("?".to_owned(), |version| version.to_string());
+    println!("{:>6}  {order}@{version}  {}  {}  {}", held.id, held.reason.as_str(), held.held_at, held.problem);
+    Ok(())
+}
+
+async fn show(store: &ReadStore, id: HeldId, json: bool) -> anyhow::Result<ExitCode> {
+    let Some(held) = store.held_event(id).await? else {
+        bail!("there is no held event {id}");
+    };
+    let shown = Shown::from(&held);
+    println!("{}", if json { serde_json::to_string(&shown)? } else { serde_json::to_string_pretty(&shown)? });
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn redrive(store: &ReadStore, order: Option<&OrderId>, json: bool) -> anyhow::Result<ExitCode> {
+    let redriven = store.redrive(order).await?;
+    if json {
+        println!("{}", serde_json::to_string(&redriven)?);
+    } else {
+        println!("{} applied, {} removed as no longer needed, {} still held", redriven.applied, redriven.removed, redriven.held);
+    }
+    Ok(if redriven.held == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

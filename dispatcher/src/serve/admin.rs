@@ -1,0 +1,114 @@
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`. Never on the public address.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use command_handler::CommandHandler;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use jiff::Timestamp;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use read_store::ReadStore;
+use serde::Serialize;
+
+use crate::CannotStart;
+
+/// How long a store may take to answer `/readyz`.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Upper bounds of the latency histograms, in seconds.
+const LATENCIES: &[f64] =
+    &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// Upper bounds of the batch size histograms, in records.
+const BATCHES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10_000.0];
+
+/// What the admin listener tells about.
+#[derive(Clone)]
+pub struct Admin {
+    /// For the backlog and the channel's lag.
+    pub handler: CommandHandler,
+    /// For what is held.
+    pub view: ReadStore,
+    /// What was counted.
+    pub metrics: PrometheusHandle,
+}
+
+/// Starts to count. Once a process.
+///
+/// # Errors
+/// When counting was started before.
+pub fn start_metrics() -> Result<PrometheusHandle, CannotStart> {
+    let cannot = |error: &dyn std::fmt::Display| CannotStart(format!("metrics can't be counted: {error}"));
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCIES)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), BATCHES));
+    builder.map_err(|error| cannot(&error))?.install_recorder().map_err(|error| cannot(&error))
+}
+
+/// The admin routes.
+pub fn router(admin: Admin) -> Router {
+    let router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .with_state(admin);
+    runtime::http::wrap(router)
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    event_store: String,
+    read_store: String,
+    held: Vec<read_store::HeldSummary>,
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let (events, view) = tokio::join!(
+        tokio::time::timeout(PATIENCE, admin.handler.store().ping()),
+        tokio::time::timeout(PATIENCE, admin.view.ping()),
+    );
+    let event_store = told(events);
+    let read_store = told(view);
+    let ok = event_store == "ok" && read_store == "ok";
+    let held = if ok { admin.view.held_summary().await.unwrap_or_default() } else { vec![] };
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    runtime::http::json(status, &Readiness { event_store, read_store, held })
+}
+
+fn told<E: std::fmt::Display>(answer: Result<Result<(), E>, tokio::time::error::Elapsed>) -> String {
+    match answer {
+        Ok(Ok(())) => "ok".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {} s", PATIENCE.as_secs()),
+    }
+}
+
+async fn metrics_text(State(admin): State<Admin>) -> Response {
+    measure_now(&admin).await;
+    let text = admin.metrics.render();
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// What is not counted as it happens, but looked at when somebody asks.
+async fn measure_now(admin: &Admin) {
+    if let Ok(backlog) = admin.handler.store().backlog().await {
+        let age = backlog.oldest.map_or(0.0, |oldest| Timestamp::now().duration_since(oldest).as_secs_f64());
+        metrics::gauge!("orders_unpublished_commits").set(backlog.commits as f64);
+        metrics::gauge!("orders_unpublished_oldest_age").set(age.max(0.0));
+    }
+    metrics::gauge!("orders_publishing_streams").set(admin.handler.publisher().in_flight() as f64);
+    for lag in admin.handler.publisher().channel().lag() {
+        let partition = lag.partition.to_string();
+        metrics::gauge!("orders_channel_lag", "group" => lag.group, "partition" => partition).set(lag.records as f64);
+    }
+    for reason in ["gap", "undecodable", "unknown-type", "no-valid-order"] {
+        metrics::gauge!("orders_held_events", "reason" => reason).set(0.0);
+    }
+    for held in admin.view.held_summary().await.unwrap_or_default() {
+        metrics::gauge!("orders_held_events", "reason" => held.reason.as_str()).set(held.events as f64);
+    }
+}

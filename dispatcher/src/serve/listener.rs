@@ -1,0 +1,79 @@
+//! Connections in, requests to a router, and an orderly end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use crate::CannotStart;
+
+/// How long a client may take for the head of a request; also how long a connection may be idle.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest head of a request: its first line and its headers.
+const HEAD_LIMIT: usize = 16 * 1024;
+
+/// How long accepting pauses when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes an address.
+///
+/// # Errors
+/// [`CannotStart`] when it is in use, or not this machine's.
+pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, CannotStart> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            CannotStart(format!("{address} is in use by another process; choose another with {flag}"))
+        }
+        _ => CannotStart(format!("{flag} {address} can't be listened on: {error}")),
+    })
+}
+
+/// Serves a router until told to stop; then takes no more requests, lets running ones finish for up to `grace`, and returns.
+pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>, grace: Duration) {
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => serve_connection(stream, router.clone(), &connections),
+            Err(error) => {
+                // The client is gone, or there are no file descriptors; neither is a reason to end.
+                tracing::debug!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+        tracing::warn!("connections were cut off: their requests did not end in time");
+    }
+}
+
+fn serve_connection(stream: TcpStream, router: Router, connections: &GracefulShutdown) {
+    // Answers are small; waiting to fill a packet would only delay them.
+    let _ = stream.set_nodelay(true);
+    let service = router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(Body::new));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.map_err(Infallible::from)));
+    let connection = connections.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended badly");
+        }
+    });
+}

@@ -1,0 +1,133 @@
+//! The channel onto the projector and the processor, by event source mappings that run in this process.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use event_channel::{Consumer, Delivery, EventChannel, PublishError};
+use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord, TimestampType};
+use event_source_mapping::{FilterCriteria, InProcess, Mapping, NO_WINDOW, Polled, Source, SourceError, TopicPartition};
+use processor::Processor;
+use read_store::ReadStore;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::CannotStart;
+
+/// The processor is invoked for this alone.
+const STARTED: &str = r#"{"value":{"type":["ProcessingStarted"]}}"#;
+
+/// How long one invocation may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Starts both triggers.
+///
+/// # Errors
+/// [`CannotStart`] when the channel can't be joined.
+pub fn start(
+    work: &mut JoinSet<()>,
+    channel: &EventChannel,
+    view: &ReadStore,
+    processor: Processor,
+    stopped: &watch::Receiver<bool>,
+    grace: Duration,
+) -> Result<(), CannotStart> {
+    let store = view.clone();
+    let projector = Trigger { mapping: Mapping { batch_size: 1_000, ..mapping("projector", grace)? }, group: "projector" };
+    projector.start(work, channel, stopped, move |event, _deadline| {
+        let store = store.clone();
+        async move { projector::project(&store, event).await }
+    })?;
+    let filter = FilterCriteria::parse([STARTED]).map_err(|error| CannotStart(error.to_string()))?;
+    let mapping = Mapping { filter, report_batch_item_failures: true, concurrency: 4, ..mapping("processor", grace)? };
+    Trigger { mapping, group: "processor" }.start(work, channel, stopped, move |event, deadline| {
+        let processor = processor.clone();
+        async move { processor.process(event, deadline).await }
+    })
+}
+
+/// What both mappings share. There is no limit to retries or age: to discard would break the order, and our functions take poison
+/// aside themselves.
+fn mapping(function: &str, grace: Duration) -> Result<Mapping, CannotStart> {
+    Ok(Mapping {
+        window: NO_WINDOW,
+        invocation_timeout: TIMEOUT,
+        maximum_retry_attempts: None,
+        maximum_record_age: None,
+        drain: grace,
+        ..Mapping::new(function)
+    })
+}
+
+struct Trigger {
+    mapping: Mapping,
+    group: &'static str,
+}
+
+impl Trigger {
+    fn start<F, Fut, E>(
+        self,
+        work: &mut JoinSet<()>,
+        channel: &EventChannel,
+        stopped: &watch::Receiver<bool>,
+        function: F,
+    ) -> Result<(), CannotStart>
+    where
+        F: Fn(KafkaEvent, Instant) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<BatchResponse, E>> + Send + 'static,
+        E: std::fmt::Display + 'static,
+    {
+        let filter = self.mapping.filter.clone();
+        let consumer = channel.subscribe(self.group, move |record| filter.matches(record.value.as_deref()));
+        let source = ChannelSource { consumer: consumer.map_err(|error| CannotStart(error.to_string()))? };
+        let (target, stopped) = (InProcess::new(function), stopped.clone());
+        work.spawn(async move {
+            if let Err(error) = event_source_mapping::run(self.mapping, source, target, stopped).await {
+                tracing::error!(%error, "a trigger can't run");
+            }
+        });
+        Ok(())
+    }
+}
+
+/// A member of a channel's group as the source of a mapping.
+struct ChannelSource {
+    consumer: Consumer,
+}
+
+impl Source for ChannelSource {
+    async fn poll(&mut self, limit: usize) -> Result<Polled, SourceError> {
+        let deliveries = self.consumer.poll(limit).await.map_err(unavailable)?;
+        Ok(deliveries.into_iter().map(record).collect::<Vec<_>>().into())
+    }
+
+    async fn commit(&mut self, partition: &TopicPartition, next_offset: i64) -> Result<(), SourceError> {
+        self.consumer.commit(partition.partition, next_offset).await.map_err(unavailable)
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) {
+        self.consumer.pause(partition.partition);
+    }
+
+    fn resume(&mut self, partition: &TopicPartition) {
+        self.consumer.resume(partition.partition);
+    }
+}
+
+fn record(delivery: Delivery) -> KafkaRecord {
+    let Delivery { topic, partition, offset, timestamp, record } = delivery;
+    let headers = record.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect();
+    KafkaRecord {
+        topic,
+        partition,
+        offset,
+        timestamp,
+        timestamp_type: TimestampType::CreateTime,
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers,
+    }
+}
+
+fn unavailable(error: PublishError) -> SourceError {
+    SourceError(error.to_string())
+}
