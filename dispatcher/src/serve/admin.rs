@@ -45,7 +45,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, CannotStart> {
     let cannot = |error: &dyn std::fmt::Display| CannotStart(format!("metrics can't be counted: {error}"));
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCIES)
-        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), BATCHES));
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_batch_size".to_owned()), BATCHES));
     builder.map_err(|error| cannot(&error))?.install_recorder().map_err(|error| cannot(&error))
 }
 

@@ -264,8 +264,7 @@ impl CommandHandler {
         apply(&mut state.snapshot, &commit)?;
         state.unpublished.push(commit);
         let outcome = Outcome { snapshot: state.snapshot.clone(), with_events: true };
-        let run = state.unpublished.clone();
-        self.kept.put(state);
+        let run = self.kept.put(state);
         self.publish(&request.stream, run).await;
         Ok(Step::Done(outcome))
     }

@@ -17,12 +17,19 @@ pub(crate) struct State {
     pub(crate) snapshot: Snapshot,
     /// Its commits from the oldest that is not known to be published: what a publisher must send before anything newer.
     pub(crate) unpublished: Vec<Arc<Commit>>,
+    /// Everything up to this version is known to be published.
+    published: Version,
 }
 
 impl State {
     /// An order before its first event.
     pub(crate) fn absent(stream: OrderId) -> Self {
-        Self { snapshot: Snapshot::absent(stream), unpublished: vec![] }
+        Self { snapshot: Snapshot::absent(stream), unpublished: vec![], published: Version::NONE }
+    }
+
+    fn mark_published(&mut self, up_to: Version) {
+        self.published = self.published.max(up_to);
+        self.unpublished.retain(|commit| commit.version > up_to);
     }
 }
 
@@ -41,15 +48,17 @@ impl Kept {
         self.lock().get(stream).cloned()
     }
 
-    /// Keeps a state, unless a newer one is there: two commands may end in another order than they were appended.
-    pub(crate) fn put(&self, state: State) {
+    /// Keeps a state, unless a newer one is there: two commands may end in another order than they were appended. What became
+    /// published while the command was in hand is taken over. Gives back what the state has unpublished.
+    pub(crate) fn put(&self, mut state: State) -> Vec<Arc<Commit>> {
         let mut states = self.lock();
-        let newer = states
-            .peek(&state.snapshot.id)
-            .is_some_and(|kept| kept.snapshot.version > state.snapshot.version);
-        if !newer {
+        let kept = states.peek(&state.snapshot.id);
+        state.mark_published(kept.map_or(Version::NONE, |kept| kept.published));
+        let unpublished = state.unpublished.clone();
+        if kept.is_none_or(|kept| kept.snapshot.version <= state.snapshot.version) {
             states.put(state.snapshot.id.clone(), state);
         }
+        unpublished
     }
 
     pub(crate) fn forget(&self, stream: &OrderId) {
@@ -59,7 +68,7 @@ impl Kept {
     /// Everything of the stream up to this version is published.
     pub(crate) fn published(&self, stream: &OrderId, up_to: Version) {
         if let Some(state) = self.lock().peek_mut(stream) {
-            state.unpublished.retain(|commit| commit.version > up_to);
+            state.mark_published(up_to);
         }
     }
 

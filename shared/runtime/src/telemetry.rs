@@ -1,5 +1,7 @@
 //! The log: one line an event on standard error, as text or as JSON.
 
+use std::io::IsTerminal;
+
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -44,6 +46,7 @@ impl TelemetrySettings {
         let filter = EnvFilter::try_new(&self.log)
             .map_err(|error| BadFilter { filter: self.log.clone(), problem: error.to_string() })?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = log.with_ansi(std::io::stderr().is_terminal());
         let _ = match self.log_format {
             LogFormat::Text => log.with_target(false).try_init(),
             LogFormat::Json => log.json().flatten_event(true).try_init(),
