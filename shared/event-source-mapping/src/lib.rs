@@ -1,8 +1,20 @@
 //! Kafka records to Lambda invocations, by the rules of Lambda's event source mapping. Knows nothing of orders, and
-//! nothing of where its records come from: a [`Source`] gives them, a [`Target`] takes them.
+//! nothing of where its records come from: a [`Source`] gives them, a [`Target`] takes them, [`run`] is between the two.
+//!
+//! What is decided is in pure modules (`partition`: what waits, is in flight, is done with; `batch`: what goes together), and
+//! `run` alone has tasks and clocks.
+//!
+//! Where it differs from Lambda, it loses less: partitions of a batch that failed as a whole are retried apart, so that one
+//! does not give up the others' records; and of a partial failure only the record that the function named is given up.
 
+mod batch;
 pub mod event;
 pub mod filter;
+mod in_process;
+mod mapping;
+mod meters;
+mod partition;
+mod run;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,6 +22,13 @@ use std::time::{Duration, Instant};
 
 use event::{BatchResponse, KafkaEvent, KafkaRecord};
 use thiserror::Error;
+
+pub use crate::filter::{FilterCriteria, FilterError};
+pub use crate::in_process::InProcess;
+pub use crate::mapping::{
+    Backoff, Discarded, EventSource, HandOver, InvalidMapping, Mapping, OnFailure, PAYLOAD_LIMIT, Reason,
+};
+pub use crate::run::run;
 
 /// A topic and one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +43,7 @@ pub struct TopicPartition {
 pub trait Source: Send {
     /// Waits for records and takes up to `limit`, in order within each partition, from partitions that are not paused. Cancel
     /// safe.
-    fn poll(&mut self, limit: usize) -> impl Future<Output = Result<Vec<KafkaRecord>, SourceError>> + Send;
+    fn poll(&mut self, limit: usize) -> impl Future<Output = Result<Polled, SourceError>> + Send;
 
     /// Everything of a partition before this offset is done with.
     fn commit(
@@ -38,6 +57,22 @@ pub trait Source: Send {
 
     /// Takes from a partition again.
     fn resume(&mut self, partition: &TopicPartition);
+}
+
+/// What a poll found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Polled {
+    /// Partitions that are another process's from now on: nothing of them that was polled before is invoked or committed.
+    /// They come before the records. A partition that comes back is not paused.
+    pub revoked: Vec<TopicPartition>,
+    /// The records, in order within each partition.
+    pub records: Vec<KafkaRecord>,
+}
+
+impl From<Vec<KafkaRecord>> for Polled {
+    fn from(records: Vec<KafkaRecord>) -> Self {
+        Self { revoked: Vec::new(), records }
+    }
 }
 
 /// The source can't be read or committed to for now.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::response::{BatchItemFailure, BatchResponse};
+pub(crate) use self::size::of_list as size_of_list;
 
 /// Records by `topic-partition`.
 ///

@@ -1,0 +1,167 @@
+//! Which records are invoked together. Pure, as [`crate::partition`].
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::event::{KafkaEvent, KafkaRecord, size_of_list};
+use crate::mapping::{EventSource, Mapping};
+use crate::partition::{Company, Next, Partition, Waiting};
+
+/// Records that are invoked together: one invocation.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) parts: Vec<Part>,
+    /// Is it one partition's, because it failed before?
+    pub(crate) is_alone: bool,
+}
+
+/// What a batch has of one partition.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The partition's place among all.
+    pub(crate) partition: usize,
+    pub(crate) records: Vec<Waiting>,
+}
+
+/// What bounds a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) records: usize,
+    /// Of the records and their lists, without the rest of the event.
+    pub(crate) bytes: usize,
+    pub(crate) window: Duration,
+}
+
+impl Bounds {
+    pub(crate) fn of(mapping: &Mapping) -> Self {
+        let envelope = event(&mapping.event_source, BTreeMap::new()).json_size();
+        Self {
+            records: mapping.batch_size,
+            bytes: mapping.payload_limit.saturating_sub(envelope),
+            window: mapping.window,
+        }
+    }
+}
+
+/// An event with these records.
+pub(crate) fn event(source: &EventSource, records: BTreeMap<String, Vec<KafkaRecord>>) -> KafkaEvent {
+    KafkaEvent {
+        event_source: source.name.clone(),
+        event_source_arn: source.arn.clone(),
+        bootstrap_servers: source.bootstrap_servers.clone(),
+        records,
+    }
+}
+
+/// A batch, or when to look again.
+#[derive(Debug)]
+pub(crate) enum Formed {
+    Batch(Batch),
+    /// Nothing is due before this time, or before something happens.
+    NotBefore(Option<Instant>),
+}
+
+/// Takes the next batch from the partitions that have nothing in flight: what must go alone first, else of all of them together
+/// as much as fits.
+pub(crate) fn form(partitions: &mut [Partition], bounds: &Bounds, now: Instant) -> Formed {
+    let mut together = Vec::new();
+    let mut alone = None;
+    let mut not_before: Option<Instant> = None;
+    for (place, partition) in partitions.iter().enumerate() {
+        match partition.next(now) {
+            Next::Together => together.push(place),
+            Next::Alone(records) => alone = alone.or(Some((place, records))),
+            Next::Backoff(until) => {
+                not_before = Some(not_before.map_or(until, |earliest| earliest.min(until)));
+            }
+            Next::Idle | Next::Discard(_) => {}
+        }
+    }
+    if let Some((place, records)) = alone {
+        let part = Part { partition: place, records: partitions[place].take(records) };
+        return Formed::Batch(Batch { parts: vec![part], is_alone: true });
+    }
+    if together.is_empty() {
+        return Formed::NotBefore(not_before);
+    }
+    match gathers_until(partitions, &together, bounds).filter(|until| *until > now) {
+        Some(until) => Formed::NotBefore(Some(not_before.map_or(until, |earliest| earliest.min(until)))),
+        None => Formed::Batch(take_together(partitions, together, bounds)),
+    }
+}
+
+/// Until when the batch waits for more; `None` when it does not.
+fn gathers_until(partitions: &[Partition], together: &[usize], bounds: &Bounds) -> Option<Instant> {
+    if bounds.window.is_zero() {
+        return None;
+    }
+    let of = |place: &usize| &partitions[*place];
+    let records: usize = together.iter().map(|place| of(place).len()).sum();
+    let bytes: usize = together.iter().map(|place| of(place).bytes()).sum();
+    if records >= bounds.records || bytes >= bounds.bytes {
+        return None;
+    }
+    let first =
+        together.iter().filter_map(|place| of(place).waiting().next()).map(|waiting| waiting.since).min();
+    first.map(|first| first + bounds.window)
+}
+
+fn take_together(partitions: &mut [Partition], mut together: Vec<usize>, bounds: &Bounds) -> Batch {
+    // From the shortest on, so that what one leaves of its equal share goes to those that have more.
+    together.sort_by_key(|place| partitions[*place].len());
+    let (mut records_left, mut bytes_left) = (bounds.records, bounds.bytes);
+    let mut parts = Vec::with_capacity(together.len());
+    for (done, &place) in together.iter().enumerate() {
+        let share = records_left.div_ceil(together.len() - done);
+        let partition = &mut partitions[place];
+        let (mut count, bytes) = fit(partition, share, bytes_left);
+        if count == 0 && parts.is_empty() {
+            // Too large for any batch: it goes alone, and whoever is invoked decides.
+            count = 1;
+        }
+        if count > 0 {
+            parts.push(Part { partition: place, records: partition.take(count) });
+            records_left -= count;
+            bytes_left = bytes_left.saturating_sub(bytes);
+        }
+        if records_left == 0 || bytes_left == 0 {
+            break;
+        }
+    }
+    Batch { parts, is_alone: false }
+}
+
+/// How many records from the front fit, and how many bytes they are.
+fn fit(partition: &Partition, records: usize, bytes: usize) -> (usize, usize) {
+    // A list and each of its records are followed by a comma, save the last: so this is 2 bytes on the safe side.
+    let mut size = size_of_list(&partition.name) + 1;
+    let mut count = 0;
+    for waiting in partition.waiting().take(records) {
+        let with = size + waiting.bytes + 1;
+        if with > bytes {
+            break;
+        }
+        size = with;
+        count += 1;
+    }
+    (count, size)
+}
+
+impl Batch {
+    /// The event that the function is invoked with. Keys and values are shared, not copied.
+    pub(crate) fn event(&self, partitions: &[Partition], source: &EventSource) -> KafkaEvent {
+        let list = |part: &Part| {
+            let records = part.records.iter().map(|waiting| waiting.record.clone()).collect();
+            (partitions[part.partition].name.clone(), records)
+        };
+        event(source, self.parts.iter().map(list).collect())
+    }
+
+    pub(crate) fn records(&self) -> usize {
+        self.parts.iter().map(|part| part.records.len()).sum()
+    }
+
+    pub(crate) fn company(&self) -> Company {
+        if self.parts.len() > 1 { Company::WithOthers } else { Company::Alone }
+    }
+}

@@ -1,0 +1,44 @@
+//! A function in this process as the target of a mapping.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::event::{BatchResponse, KafkaEvent};
+use crate::{InvokeError, Target};
+
+/// A function in this process. Its error is the function's, and so is a panic.
+pub struct InProcess<F> {
+    function: Arc<F>,
+}
+
+impl<F> InProcess<F> {
+    /// `InProcess::new(|event, deadline| async move { … })`
+    pub fn new<Fut, E>(function: F) -> Self
+    where
+        F: Fn(KafkaEvent, Instant) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<BatchResponse, E>> + Send,
+        E: Display,
+    {
+        Self { function: Arc::new(function) }
+    }
+}
+
+impl<F> Clone for InProcess<F> {
+    fn clone(&self) -> Self {
+        Self { function: Arc::clone(&self.function) }
+    }
+}
+
+impl<F, Fut, E> Target for InProcess<F>
+where
+    F: Fn(KafkaEvent, Instant) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<BatchResponse, E>> + Send,
+    E: Display,
+{
+    async fn invoke(&self, event: KafkaEvent, deadline: Instant) -> Result<BatchResponse, InvokeError> {
+        // The alternate form, because that is where an error shows its causes.
+        (self.function)(event, deadline).await.map_err(|error| InvokeError::Function(format!("{error:#}")))
+    }
+}

@@ -1,0 +1,254 @@
+//! What an event source mapping is: which function, in which batches, and what becomes of failures.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+use tracing::warn;
+
+use crate::event::KafkaRecord;
+use crate::filter::FilterCriteria;
+
+/// An event source mapping, with the properties that it has in a template, and some that Lambda has fixed.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// The function's name, in logs and metrics.
+    pub function: String,
+    /// What events say of where they come from.
+    pub event_source: EventSource,
+    /// The most records in one invocation: `BatchSize`, 1 to 10,000.
+    pub batch_size: usize,
+    /// How long a batch may gather from its first record on: `MaximumBatchingWindowInSeconds`. With zero a function is
+    /// invoked with what is there, and batches grow with the load alone.
+    pub window: Duration,
+    /// Which records are passed to the function: `FilterCriteria`.
+    pub filter: FilterCriteria,
+    /// The most bytes in one invocation, as JSON. A single record that is larger goes alone.
+    pub payload_limit: usize,
+    /// Is the function's answer looked at? `FunctionResponseTypes: [ReportBatchItemFailures]`.
+    pub report_batch_item_failures: bool,
+    /// Is a batch that failed as a whole halved until the record at fault is alone? `BisectBatchOnFunctionError`. Halving
+    /// does not count as a retry.
+    pub bisect_on_function_error: bool,
+    /// How often records that failed are tried again: `MaximumRetryAttempts`; `None` is without end.
+    pub maximum_retry_attempts: Option<u32>,
+    /// How old a record may be, by its own timestamp, to be passed on: `MaximumRecordAgeInSeconds`; `None` is any age.
+    pub maximum_record_age: Option<Duration>,
+    /// How many invocations may run at once. A partition is in one of them at most.
+    pub concurrency: usize,
+    /// How long an invocation may take before it counts as failed.
+    pub invocation_timeout: Duration,
+    /// How long a partition waits after a failure.
+    pub backoff: Backoff,
+    /// What becomes of records that are given up.
+    pub on_failure: OnFailure,
+    /// How long invocations that run at the shutdown are waited for.
+    pub drain: Duration,
+}
+
+/// A mapping can't be run as it is set.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{setting} of the mapping to {function} is {value}; it must be {allowed}")]
+pub struct InvalidMapping {
+    /// The function.
+    pub function: String,
+    /// The setting's name.
+    pub setting: &'static str,
+    /// What it is.
+    pub value: usize,
+    /// What it may be.
+    pub allowed: &'static str,
+}
+
+/// Lambda's limit for a synchronous invocation: 6 MB.
+pub const PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
+
+impl Mapping {
+    /// A mapping with Lambda's defaults: batches of 100, a window of 500 ms, retries without end; one invocation at a time.
+    #[must_use]
+    pub fn new(function: impl Into<String>) -> Self {
+        Self {
+            function: function.into(),
+            event_source: EventSource::default(),
+            batch_size: 100,
+            window: Duration::from_millis(500),
+            filter: FilterCriteria::default(),
+            payload_limit: PAYLOAD_LIMIT,
+            report_batch_item_failures: false,
+            bisect_on_function_error: false,
+            maximum_retry_attempts: None,
+            maximum_record_age: None,
+            concurrency: 1,
+            invocation_timeout: Duration::from_secs(30),
+            backoff: Backoff::default(),
+            on_failure: OnFailure::Log,
+            drain: Duration::from_secs(8),
+        }
+    }
+
+    /// Checks what would keep a mapping from ever invoking anything.
+    pub(crate) fn check(&self) -> Result<(), InvalidMapping> {
+        let refuse = |setting, value, allowed| {
+            Err(InvalidMapping { function: self.function.clone(), setting, value, allowed })
+        };
+        if !(1..=10_000).contains(&self.batch_size) {
+            return refuse("the batch size", self.batch_size, "1 to 10,000");
+        }
+        if self.concurrency == 0 {
+            return refuse("the concurrency", self.concurrency, "1 or more");
+        }
+        Ok(())
+    }
+}
+
+/// What an event says of where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSource {
+    /// `aws:kafka` (Amazon MSK) or `SelfManagedKafka`.
+    pub name: String,
+    /// The cluster, for Amazon MSK.
+    pub arn: Option<String>,
+    /// The brokers, comma separated.
+    pub bootstrap_servers: Option<String>,
+}
+
+impl Default for EventSource {
+    fn default() -> Self {
+        Self { name: "SelfManagedKafka".to_owned(), arn: None, bootstrap_servers: None }
+    }
+}
+
+/// Waits that double with each failure without progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first failure.
+    pub first: Duration,
+    /// However many failures there were.
+    pub most: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(100), most: Duration::from_secs(30) }
+    }
+}
+
+impl Backoff {
+    /// The wait after this many failures; `jitter`, 0 to 1, chooses from the upper half of it, so that partitions that failed
+    /// together don't come again together.
+    pub(crate) fn after(self, failures: u32, jitter: f64) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        let wait = self.first.saturating_mul(1 << doublings).min(self.most);
+        wait.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+    }
+}
+
+/// What becomes of records that are given up. Their offsets are committed only when they are in safe hands.
+#[derive(Clone, Default)]
+pub enum OnFailure {
+    /// They are named in the log and dropped.
+    #[default]
+    Log,
+    /// They are handed over. An error, which says why they could not be taken, makes the mapping try again later.
+    HandOver(HandOver),
+}
+
+/// Takes records that were given up.
+pub type HandOver = Arc<dyn Fn(Discarded) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+impl OnFailure {
+    /// Hands records that are given up to a closure.
+    pub fn hand_over<F, Fut>(take: F) -> Self
+    where
+        F: Fn(Discarded) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self::HandOver(Arc::new(move |discarded| Box::pin(take(discarded))))
+    }
+
+    pub(crate) async fn take(&self, discarded: Discarded) -> Result<(), String> {
+        warn!(
+            function = discarded.function,
+            records = discarded.records.len(),
+            partition = discarded.records.first().map(|record| record.partition),
+            offset = discarded.records.first().map(|record| record.offset),
+            reason = discarded.reason.name(),
+            error = discarded.error,
+            "records are given up"
+        );
+        match self {
+            Self::Log => Ok(()),
+            Self::HandOver(take) => take(discarded).await,
+        }
+    }
+}
+
+impl fmt::Debug for OnFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Log => "Log",
+            Self::HandOver(_) => "HandOver",
+        })
+    }
+}
+
+/// Records that are given up: all of one partition, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Discarded {
+    /// The function that did not take them.
+    pub function: String,
+    /// The records.
+    pub records: Vec<KafkaRecord>,
+    /// Why.
+    pub reason: Reason,
+    /// How often the function failed with them.
+    pub attempts: u32,
+    /// What the function said last; empty when it was not asked.
+    pub error: String,
+}
+
+/// Why records are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The function failed with them as often as the mapping allows.
+    RetriesExhausted,
+    /// They are older than the mapping allows.
+    TooOld,
+}
+
+impl Reason {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::RetriesExhausted => "retries_exhausted",
+            Self::TooOld => "too_old",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_most_and_jitter_takes_off_half_at_most() {
+        let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+        let whole: Vec<u128> = (1..=6).map(|failures| backoff.after(failures, 1.0).as_millis()).collect();
+        assert_eq!(whole, [100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(backoff.after(1, 0.0), Duration::from_millis(50));
+        assert_eq!(backoff.after(u32::MAX, 0.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_mapping_that_could_invoke_nothing_is_refused() {
+        assert_eq!(Mapping::new("f").check(), Ok(()));
+        for mapping in [
+            Mapping { batch_size: 0, ..Mapping::new("f") },
+            Mapping { batch_size: 10_001, ..Mapping::new("f") },
+            Mapping { concurrency: 0, ..Mapping::new("f") },
+        ] {
+            assert!(mapping.check().unwrap_err().to_string().contains("of the mapping to f is"));
+        }
+    }
+}

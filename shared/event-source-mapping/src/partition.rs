@@ -1,0 +1,332 @@
+//! One partition as the mapping sees it: what waits, what is with the function, how far it is done. Pure: times and jitter
+//! come in as arguments.
+//!
+//! Every record that was polled and is not done with is either in `waiting` or in the part that is in flight, which is
+//! always what stood at the front. So what is done with is everything before the front, and nothing else is committed.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use crate::TopicPartition;
+use crate::event::KafkaRecord;
+use crate::mapping::Reason;
+
+/// A record that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) record: KafkaRecord,
+    /// As JSON.
+    pub(crate) bytes: usize,
+    /// When it was polled: its batch's window begins here.
+    pub(crate) since: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) at: TopicPartition,
+    /// `topic-partition`.
+    pub(crate) name: String,
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// Lengths of runs at the front that are invoked alone, one after the other: what failed as a whole.
+    alone: VecDeque<usize>,
+    /// Where what is in flight begins.
+    in_flight: Option<i64>,
+    /// Taken from this process while in flight: the result is nobody's.
+    orphaned: bool,
+    /// Failed invocations with the record at the front.
+    attempts: u32,
+    /// Failures since the last progress.
+    streak: u32,
+    not_before: Option<Instant>,
+    /// The records at the front that are given up.
+    doomed: Option<Doom>,
+    /// After the last record that was polled; `None` before the first.
+    end: Option<i64>,
+    committed: Option<i64>,
+    paused: bool,
+}
+
+/// Why how many records are given up.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Doom {
+    pub(crate) records: usize,
+    pub(crate) reason: Reason,
+    pub(crate) attempts: u32,
+    pub(crate) error: String,
+}
+
+/// What a partition does next.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Next {
+    /// Nothing waits, or the function has it.
+    Idle,
+    /// It failed and waits until then.
+    Backoff(Instant),
+    /// Records at the front are given up.
+    Discard(Doom),
+    /// This many at the front are invoked alone.
+    Alone(usize),
+    /// Whatever waits may go together with other partitions.
+    Together,
+}
+
+/// How a failed invocation is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) bisect: bool,
+    pub(crate) maximum_retry_attempts: Option<u32>,
+}
+
+/// Were there records of other partitions in the invocation, or might there have been?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    WithOthers,
+    Alone,
+}
+
+impl Partition {
+    pub(crate) fn new(at: TopicPartition) -> Self {
+        Self {
+            name: format!("{}-{}", at.topic, at.partition),
+            at,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            alone: VecDeque::new(),
+            in_flight: None,
+            orphaned: false,
+            attempts: 0,
+            streak: 0,
+            not_before: None,
+            doomed: None,
+            end: None,
+            committed: None,
+            paused: false,
+        }
+    }
+
+    /// A record that the filter lets through.
+    pub(crate) fn push(&mut self, waiting: Waiting) {
+        self.pass_over(waiting.record.offset);
+        self.bytes += waiting.bytes;
+        self.waiting.push_back(waiting);
+    }
+
+    /// A record that is not for the function: done with as soon as everything before it is.
+    pub(crate) fn pass_over(&mut self, offset: i64) {
+        self.committed.get_or_insert(offset);
+        self.end = Some(offset + 1);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Of all that waits, as JSON.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// From the front.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter()
+    }
+
+    fn front(&self) -> Option<i64> {
+        self.waiting.front().map(|waiting| waiting.record.offset)
+    }
+
+    pub(crate) fn next(&self, now: Instant) -> Next {
+        if self.in_flight.is_some() || self.waiting.is_empty() {
+            return Next::Idle;
+        }
+        if let Some(until) = self.not_before.filter(|until| *until > now) {
+            return Next::Backoff(until);
+        }
+        if let Some(doom) = &self.doomed {
+            return Next::Discard(doom.clone());
+        }
+        match self.alone.front() {
+            Some(&records) => Next::Alone(records),
+            None => Next::Together,
+        }
+    }
+
+    /// Gives up the records at the front that the function shall not get any more.
+    pub(crate) fn expire(&mut self, is_too_old: impl Fn(&KafkaRecord) -> bool) {
+        if self.in_flight.is_some() || self.doomed.is_some() {
+            return;
+        }
+        let records = self.waiting.iter().take_while(|waiting| is_too_old(&waiting.record)).count();
+        if records > 0 {
+            let attempts = self.attempts;
+            self.doomed = Some(Doom { records, reason: Reason::TooOld, attempts, error: String::new() });
+        }
+    }
+
+    /// Takes records from the front; from here on nothing else of the partition is invoked until they come back.
+    pub(crate) fn take(&mut self, records: usize) -> Vec<Waiting> {
+        self.in_flight = self.front();
+        let taken: Vec<Waiting> = self.waiting.drain(..records).collect();
+        self.bytes -= taken.iter().map(|waiting| waiting.bytes).sum::<usize>();
+        self.shorten_runs(records);
+        taken
+    }
+
+    fn shorten_runs(&mut self, mut records: usize) {
+        while let Some(run) = self.alone.front_mut() {
+            if *run > records {
+                *run -= records;
+                return;
+            }
+            records -= *run;
+            self.alone.pop_front();
+        }
+    }
+
+    /// All that was taken is done with.
+    pub(crate) fn succeed(&mut self) {
+        if self.land() {
+            self.progress();
+        }
+    }
+
+    /// What was taken before `failed` is done with; the rest comes again.
+    pub(crate) fn fail_at(&mut self, mut taken: Vec<Waiting>, failed: usize, error: &str, limits: Limits) {
+        if !self.land() {
+            return;
+        }
+        if failed > 0 {
+            self.progress();
+        }
+        let rest = taken.split_off(failed);
+        let is_before_a_run = !self.alone.is_empty();
+        self.give_back(rest, is_before_a_run);
+        // Of the rest, the function named the first alone.
+        self.count(1, error, limits);
+    }
+
+    /// The function failed with all that was taken.
+    pub(crate) fn fail(&mut self, taken: Vec<Waiting>, company: Company, error: &str, limits: Limits) {
+        if !self.land() {
+            return;
+        }
+        let records = taken.len();
+        self.give_back(taken, true);
+        if limits.bisect && company == Company::WithOthers {
+            // To be parted from the others is the first halving.
+            self.streak += 1;
+        } else if limits.bisect && records > 1 {
+            self.alone.pop_front();
+            self.alone.push_front(records - records / 2);
+            self.alone.push_front(records / 2);
+            self.attempts = 0;
+            self.streak += 1;
+        } else {
+            self.count(records, error, limits);
+        }
+    }
+
+    /// The function was not reached, which says nothing about the records: they come again as they were.
+    pub(crate) fn put_back(&mut self, taken: Vec<Waiting>, company: Company) {
+        if self.land() {
+            self.give_back(taken, company == Company::Alone);
+            self.streak += 1;
+        }
+    }
+
+    /// Records that were given up found no taker: they are still given up.
+    pub(crate) fn keep_doomed(&mut self, taken: Vec<Waiting>) {
+        let doomed = self.doomed.take();
+        self.put_back(taken, Company::Alone);
+        self.doomed = doomed;
+    }
+
+    /// After a failure: wait, the longer the more there were without progress. `wait` is told how many.
+    pub(crate) fn back_off(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) {
+        if self.streak > 0 {
+            self.not_before = Some(now + wait(self.streak));
+        }
+    }
+
+    /// The partition is another process's now. What runs is left to end, and its result is nobody's.
+    pub(crate) fn revoke(&mut self) {
+        let in_flight = self.in_flight;
+        *self = Self { in_flight, orphaned: in_flight.is_some(), ..Self::new(self.at.clone()) };
+    }
+
+    /// Up to where the partition is done with, when that is further than was last committed.
+    pub(crate) fn to_commit(&self) -> Option<i64> {
+        if self.orphaned {
+            return None;
+        }
+        // What is in flight or waits is not done with, and everything before it is: the one place where that is said.
+        let done = self.in_flight.or(self.front()).or(self.end)?;
+        Some(done).filter(|done| self.committed.is_none_or(|committed| committed < *done))
+    }
+
+    pub(crate) fn committed(&mut self, next_offset: i64) {
+        self.committed = Some(next_offset);
+    }
+
+    /// Should the source stop or go on? More than one batch waits for nothing but memory.
+    pub(crate) fn flow(&mut self, batch_size: usize, payload_limit: usize) -> Option<Flow> {
+        let is_full = self.waiting.len() >= batch_size || self.bytes >= payload_limit;
+        let is_low = self.waiting.len() <= batch_size / 2 && self.bytes <= payload_limit / 2;
+        let flow = match self.paused {
+            false if is_full => Flow::Pause,
+            true if is_low => Flow::Resume,
+            _ => return None,
+        };
+        self.paused = !self.paused;
+        Some(flow)
+    }
+
+    /// The invocation has ended. `false` when its result is nobody's.
+    fn land(&mut self) -> bool {
+        self.in_flight = None;
+        !mem::take(&mut self.orphaned)
+    }
+
+    fn progress(&mut self) {
+        self.attempts = 0;
+        self.streak = 0;
+        self.not_before = None;
+        self.doomed = None;
+    }
+
+    fn give_back(&mut self, taken: Vec<Waiting>, alone: bool) {
+        if alone {
+            self.alone.push_front(taken.len());
+        }
+        for waiting in taken.into_iter().rev() {
+            self.bytes += waiting.bytes;
+            self.waiting.push_front(waiting);
+        }
+    }
+
+    /// One more failure of the record at the front, which may be one too many.
+    fn count(&mut self, records: usize, error: &str, limits: Limits) {
+        self.attempts += 1;
+        self.streak += 1;
+        if limits.maximum_retry_attempts.is_some_and(|most| self.attempts > most) {
+            self.doomed = Some(Doom {
+                records,
+                reason: Reason::RetriesExhausted,
+                attempts: self.attempts,
+                error: error.to_owned(),
+            });
+            // The function is not asked again, so there is nothing to wait for.
+            self.streak = 0;
+            self.not_before = None;
+        }
+    }
+}
+
+/// What the source shall do about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Pause,
+    Resume,
+}

@@ -1,0 +1,431 @@
+//! The loop that drives a mapping: it alone polls, commits and decides; invocations are tasks. What it decides is in
+//! [`crate::partition`] and [`crate::batch`].
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time;
+use tracing::{debug, enabled, info, warn};
+
+use crate::batch::{self, Batch, Bounds, Formed, Part};
+use crate::event::{BatchResponse, KafkaRecord};
+use crate::mapping::{Discarded, InvalidMapping, Mapping};
+use crate::meters::{Ending, Meters};
+use crate::partition::{Company, Doom, Flow, Limits, Next, Partition, Waiting};
+use crate::{InvokeError, Polled, Source, SourceError, Target, TopicPartition};
+
+/// Runs a mapping until `shutdown` turns true (or its sender is gone): passes what `source` has to `target` and commits what is
+/// done with. At the shutdown no more is invoked; what runs is waited for, no longer than the mapping says, and committed;
+/// what is not done then is left uncommitted.
+///
+/// # Errors
+/// [`InvalidMapping`], at once.
+pub async fn run<S: Source, T: Target>(
+    mapping: Mapping,
+    source: S,
+    target: T,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), InvalidMapping> {
+    mapping.check()?;
+    let mut driver = Driver::new(mapping, source, target);
+    loop {
+        let look_again = driver.advance().await;
+        match driver.wait(look_again, &mut shutdown).await {
+            Happened::Polled(polled) => driver.take_in(polled),
+            Happened::Ended(ended) => driver.end(ended),
+            Happened::Due => {}
+            Happened::Shutdown => break,
+        }
+    }
+    driver.drain().await;
+    Ok(())
+}
+
+struct Driver<S, T> {
+    mapping: Arc<Mapping>,
+    bounds: Bounds,
+    limits: Limits,
+    source: S,
+    target: T,
+    /// Never removed from, so that a place stays a place.
+    partitions: Vec<Partition>,
+    running: JoinSet<Outcome>,
+    jobs: HashMap<Id, Job>,
+    invocations: usize,
+    source_failures: u32,
+    /// The source failed: it is let alone until then.
+    source_not_before: Option<Instant>,
+    meters: Meters,
+}
+
+/// What a task works on. The records stay here, so that a task that panics loses none.
+enum Job {
+    Invocation { batch: Batch, started: Instant },
+    Discard { part: Part, doom: Doom },
+}
+
+/// What a task came to.
+enum Outcome {
+    Answered(Result<BatchResponse, InvokeError>),
+    Taken(Result<(), String>),
+}
+
+enum Happened {
+    Polled(Result<Polled, SourceError>),
+    Ended(Result<(Id, Outcome), JoinError>),
+    Due,
+    Shutdown,
+}
+
+/// Tokio's clock, which tests can stop.
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+impl<S: Source, T: Target> Driver<S, T> {
+    fn new(mapping: Mapping, source: S, target: T) -> Self {
+        Self {
+            bounds: Bounds::of(&mapping),
+            limits: Limits {
+                bisect: mapping.bisect_on_function_error,
+                maximum_retry_attempts: mapping.maximum_retry_attempts,
+            },
+            meters: Meters::new(&mapping.function),
+            mapping: Arc::new(mapping),
+            source,
+            target,
+            partitions: Vec::new(),
+            running: JoinSet::new(),
+            jobs: HashMap::new(),
+            invocations: 0,
+            source_failures: 0,
+            source_not_before: None,
+        }
+    }
+
+    /// Does all that can be done now, and says when there will be more if nothing happens before.
+    async fn advance(&mut self) -> Option<Instant> {
+        let now = now();
+        if self.source_not_before.is_some_and(|until| until <= now) {
+            self.source_not_before = None;
+        }
+        self.discard(now);
+        let batch_not_before = self.invoke(now);
+        self.commit(now).await;
+        self.regulate();
+        batch_not_before.into_iter().chain(self.source_not_before).min()
+    }
+
+    async fn wait(&mut self, look_again: Option<Instant>, shutdown: &mut watch::Receiver<bool>) -> Happened {
+        let until = time::Instant::from_std(look_again.unwrap_or_else(now));
+        tokio::select! {
+            biased;
+            // An error says that the sender is gone.
+            _ = shutdown.wait_for(|stop| *stop) => Happened::Shutdown,
+            Some(ended) = self.running.join_next_with_id() => Happened::Ended(ended),
+            polled = self.source.poll(self.mapping.batch_size), if self.source_not_before.is_none() => Happened::Polled(polled),
+            () = time::sleep_until(until), if look_again.is_some() => Happened::Due,
+        }
+    }
+
+    fn take_in(&mut self, polled: Result<Polled, SourceError>) {
+        let polled = match polled {
+            Ok(polled) => polled,
+            Err(error) => return self.leave_source_alone(&error, now()),
+        };
+        self.source_failures = 0;
+        for revoked in &polled.revoked {
+            if let Some(partition) = self.partitions.iter_mut().find(|partition| partition.at == *revoked) {
+                partition.revoke();
+            }
+        }
+        let since = now();
+        let mut place = 0;
+        let mut passed_over = 0;
+        for record in polled.records {
+            place = self.place(&record, place);
+            let partition = &mut self.partitions[place];
+            if self.mapping.filter.matches(record.value.as_deref()) {
+                partition.push(Waiting { bytes: record.json_size(), record, since });
+            } else {
+                partition.pass_over(record.offset);
+                passed_over += 1;
+            }
+        }
+        if passed_over > 0 {
+            self.meters.passed_over(passed_over);
+        }
+    }
+
+    /// Where the record's partition is; `guess` is where the last one's was.
+    fn place(&mut self, record: &KafkaRecord, guess: usize) -> usize {
+        let is_its = |partition: &Partition| {
+            partition.at.partition == record.partition && partition.at.topic == record.topic
+        };
+        if self.partitions.get(guess).is_some_and(is_its) {
+            return guess;
+        }
+        self.partitions.iter().position(is_its).unwrap_or_else(|| {
+            let at = TopicPartition { topic: Arc::clone(&record.topic), partition: record.partition };
+            self.partitions.push(Partition::new(at));
+            self.partitions.len() - 1
+        })
+    }
+
+    fn leave_source_alone(&mut self, error: &SourceError, now: Instant) {
+        self.source_failures += 1;
+        let wait = self.mapping.backoff.after(self.source_failures, rand::random());
+        warn!(function = self.mapping.function, %error, again_in = ?wait, "the source failed");
+        self.source_not_before = Some(now + wait);
+    }
+
+    /// Invokes while there is something due and a free slot. Else says when something will be due.
+    fn invoke(&mut self, now: Instant) -> Option<Instant> {
+        while self.invocations < self.mapping.concurrency {
+            match batch::form(&mut self.partitions, &self.bounds, now) {
+                Formed::Batch(batch) => self.start(batch, now),
+                Formed::NotBefore(until) => return until,
+            }
+        }
+        // Whatever ends next frees a slot.
+        None
+    }
+
+    fn start(&mut self, batch: Batch, now: Instant) {
+        let event = batch.event(&self.partitions, &self.mapping.event_source);
+        let target = self.target.clone();
+        let timeout = self.mapping.invocation_timeout;
+        let task = self.running.spawn(async move {
+            let answer = time::timeout(timeout, target.invoke(event, now + timeout)).await;
+            let late = |_| Err(InvokeError::Function(format!("it took more than {timeout:?}")));
+            Outcome::Answered(answer.unwrap_or_else(late))
+        });
+        self.invocations += 1;
+        self.jobs.insert(task.id(), Job::Invocation { batch, started: now });
+    }
+
+    /// Starts to give up what has expired or failed too often.
+    fn discard(&mut self, now: Instant) {
+        let oldest = self
+            .mapping
+            .maximum_record_age
+            .map(|age| milliseconds_since_1970().saturating_sub(as_milliseconds(age)));
+        for place in 0..self.partitions.len() {
+            let partition = &mut self.partitions[place];
+            if let Some(oldest) = oldest {
+                partition.expire(|record| record.timestamp < oldest);
+            }
+            if let Next::Discard(doom) = partition.next(now) {
+                let part = Part { partition: place, records: partition.take(doom.records) };
+                self.start_discard(part, doom);
+            }
+        }
+    }
+
+    fn start_discard(&mut self, part: Part, doom: Doom) {
+        let mapping = Arc::clone(&self.mapping);
+        let discarded = Discarded {
+            function: mapping.function.clone(),
+            records: part.records.iter().map(|waiting| waiting.record.clone()).collect(),
+            reason: doom.reason,
+            attempts: doom.attempts,
+            error: doom.error.clone(),
+        };
+        let task =
+            self.running.spawn(async move { Outcome::Taken(mapping.on_failure.take(discarded).await) });
+        self.jobs.insert(task.id(), Job::Discard { part, doom });
+    }
+
+    fn end(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, Ok(outcome)),
+            Err(error) => (error.id(), Err(panic_message(error))),
+        };
+        match (self.jobs.remove(&id), outcome) {
+            (Some(Job::Invocation { batch, started }), Ok(Outcome::Answered(answer))) => {
+                self.end_invocation(batch, started, answer);
+            }
+            (Some(Job::Invocation { batch, started }), Err(panic)) => {
+                self.end_invocation(batch, started, Err(InvokeError::Function(panic)));
+            }
+            (Some(Job::Discard { part, doom }), Ok(Outcome::Taken(taken))) => {
+                self.end_discard(part, &doom, taken)
+            }
+            (Some(Job::Discard { part, doom }), Err(panic)) => self.end_discard(part, &doom, Err(panic)),
+            // A task is either the one or the other, and is known.
+            _ => {}
+        }
+    }
+
+    fn end_invocation(&mut self, batch: Batch, started: Instant, answer: Result<BatchResponse, InvokeError>) {
+        self.invocations -= 1;
+        let now = now();
+        let answer = answer.and_then(|response| self.failures(&batch, &response));
+        let ending = match &answer {
+            Ok(failures) if failures.iter().all(Option::is_none) => Ending::Succeeded,
+            Ok(_) => Ending::PartlyFailed,
+            Err(InvokeError::Function(_)) => Ending::Failed,
+            Err(InvokeError::Transport(_)) => Ending::NotReached,
+        };
+        self.meters.invoked(batch.records(), now - started, ending);
+        self.log(&batch, now - started, ending, answer.as_ref().err());
+        let company = batch.company();
+        // What went alone goes alone again; what did not may still go with others.
+        let apart = if batch.is_alone { Company::Alone } else { Company::WithOthers };
+        for (place, part) in batch.parts.into_iter().enumerate() {
+            let partition = &mut self.partitions[part.partition];
+            match &answer {
+                Ok(failures) => match failures[place] {
+                    None => {
+                        partition.succeed();
+                        continue;
+                    }
+                    Some(failed) => partition.fail_at(part.records, failed, NAMED, self.limits),
+                },
+                Err(error @ InvokeError::Function(_)) => {
+                    partition.fail(part.records, company, &error.to_string(), self.limits);
+                }
+                Err(InvokeError::Transport(_)) => partition.put_back(part.records, apart),
+            }
+            self.meters.retried();
+            self.back_off(part.partition, now);
+        }
+    }
+
+    /// For each part, which of its records is the first that the function says has failed.
+    fn failures(&self, batch: &Batch, response: &BatchResponse) -> Result<Vec<Option<usize>>, InvokeError> {
+        let mut failures = vec![None; batch.parts.len()];
+        if !self.mapping.report_batch_item_failures {
+            return Ok(failures);
+        }
+        for failure in &response.batch_item_failures {
+            let part =
+                batch.parts.iter().position(|part| self.partitions[part.partition].name == failure.partition);
+            let place = part.and_then(|part| {
+                let records = &batch.parts[part].records;
+                records
+                    .iter()
+                    .position(|waiting| waiting.record.offset == failure.offset)
+                    .map(|first| (part, first))
+            });
+            let Some((part, first)) = place else {
+                let (partition, offset) = (&failure.partition, failure.offset);
+                let problem = format!("its answer names {partition} at {offset}, which it was not given");
+                return Err(InvokeError::Function(problem));
+            };
+            failures[part] = Some(failures[part].map_or(first, |earlier: usize| earlier.min(first)));
+        }
+        Ok(failures)
+    }
+
+    fn end_discard(&mut self, part: Part, doom: &Doom, taken: Result<(), String>) {
+        let partition = &mut self.partitions[part.partition];
+        match taken {
+            Ok(()) => {
+                partition.succeed();
+                self.meters.discarded(doom.records, doom.reason);
+            }
+            Err(error) => {
+                warn!(
+                    function = self.mapping.function,
+                    error, "the failure destination did not take the records"
+                );
+                partition.keep_doomed(part.records);
+                self.back_off(part.partition, now());
+            }
+        }
+    }
+
+    fn back_off(&mut self, place: usize, now: Instant) {
+        let backoff = self.mapping.backoff;
+        self.partitions[place].back_off(now, |failures| backoff.after(failures, rand::random()));
+    }
+
+    /// Commits how far each partition is done.
+    async fn commit(&mut self, now: Instant) {
+        if self.source_not_before.is_some() {
+            return;
+        }
+        for place in 0..self.partitions.len() {
+            let partition = &mut self.partitions[place];
+            let Some(next_offset) = partition.to_commit() else { continue };
+            match self.source.commit(&partition.at, next_offset).await {
+                Ok(()) => partition.committed(next_offset),
+                Err(error) => return self.leave_source_alone(&error, now),
+            }
+        }
+    }
+
+    /// Keeps what waits in memory bounded, partition by partition.
+    fn regulate(&mut self) {
+        for partition in &mut self.partitions {
+            match partition.flow(self.mapping.batch_size, self.mapping.payload_limit) {
+                Some(Flow::Pause) => self.source.pause(&partition.at),
+                Some(Flow::Resume) => self.source.resume(&partition.at),
+                None => {}
+            }
+        }
+    }
+
+    /// Lets what runs end, for as long as the mapping says; what is dropped then stays uncommitted.
+    async fn drain(mut self) {
+        let until = time::Instant::now() + self.mapping.drain;
+        while let Ok(Some(ended)) = time::timeout_at(until, self.running.join_next_with_id()).await {
+            self.end(ended);
+            // There is no later: a source that failed before is asked once more.
+            self.source_not_before = None;
+            self.commit(now()).await;
+        }
+        info!(function = self.mapping.function, left = self.running.len(), "the mapping has stopped");
+    }
+
+    fn log(&self, batch: &Batch, took: Duration, ending: Ending, error: Option<&InvokeError>) {
+        if let Some(error) = error {
+            warn!(function = self.mapping.function, records = batch.records(), %error, "an invocation failed");
+        }
+        if !enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let range = |part: &Part| {
+            let offsets = part.records.first().zip(part.records.last());
+            let name = &self.partitions[part.partition].name;
+            offsets.map_or_else(String::new, |(first, last)| {
+                format!("{name}@{}..={}", first.record.offset, last.record.offset)
+            })
+        };
+        let offsets = batch.parts.iter().map(range).collect::<Vec<_>>().join(" ");
+        debug!(
+            function = self.mapping.function,
+            partitions = batch.parts.len(),
+            offsets,
+            records = batch.records(),
+            ms = took.as_secs_f64() * 1e3,
+            result = ending.name(),
+            "invoked"
+        );
+    }
+}
+
+/// What is known of the error of a record that a batch response names.
+const NAMED: &str = "the function named it in its batch response";
+
+fn panic_message(error: JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else { return "it was cancelled".to_owned() };
+    let text = |panic: &Box<dyn Any + Send>| {
+        let owned = panic.downcast_ref::<String>().cloned();
+        owned.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+    };
+    format!("it panicked: {}", text(&panic).unwrap_or_default())
+}
+
+fn milliseconds_since_1970() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, as_milliseconds)
+}
+
+fn as_milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
