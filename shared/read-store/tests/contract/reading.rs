@@ -1,0 +1,146 @@
+//! Queries out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::wire;
+use domain::{Event, Order, OrderId, OrderName, Status};
+use read_store::{Filter, ReadStore};
+
+use super::{Shared, events, fold, id, raw, recorded, until, version, version_of};
+
+const LONG: Duration = Duration::from_secs(30);
+
+async fn page_ids(store: &ReadStore, filter: &Filter) -> Vec<String> {
+    let (mut ids, mut filter) = (Vec::new(), filter.clone());
+    loop {
+        let page = store.list(filter.clone()).await.unwrap();
+        assert!(page.orders.len() <= filter.limit);
+        ids.extend(page.orders.iter().map(|order| order.id.to_string()));
+        filter.after = page.orders.last().map(|order| order.id.clone());
+        if !page.more {
+            return ids;
+        }
+    }
+}
+
+fn sorted(ids: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut ids: Vec<_> = ids.into_iter().collect();
+    ids.sort_unstable();
+    ids
+}
+
+pub(crate) async fn pages_by_each_filter_have_what_it_says_and_no_more(shared: &Shared) {
+    let store = shared.open().await;
+    let (mut all, mut processing) = (Vec::new(), Vec::new());
+    for number in 0..23_u64 {
+        // Upper and lower case and marks: the order of pages is that of the bytes.
+        let order = format!("{}{number}", ["A", "a", "~", "_"][usize::try_from(number % 4).unwrap()]);
+        store.project(events(&order, 1..=1 + number % 3)).await.unwrap();
+        if number % 3 == 1 {
+            processing.push(order.clone());
+        }
+        all.push(order);
+    }
+    let (all, processing) = (sorted(all), sorted(processing));
+    for limit in [1, 4, 23, 500] {
+        let filter = Filter { limit, ..Filter::default() };
+        assert_eq!(page_ids(&store, &filter).await, all);
+        let by_status = Filter { status: Some(Status::Processing), ..filter.clone() };
+        assert_eq!(page_ids(&store, &by_status).await, processing);
+        let name = OrderName::parse("name of a1").unwrap();
+        let by_name = Filter { name: Some(name), ..filter };
+        assert_eq!(page_ids(&store, &by_name).await, ["a1"]);
+        let both = Filter { status: Some(Status::Processing), ..by_name.clone() };
+        assert_eq!(page_ids(&store, &both).await, ["a1"]);
+        let neither = Filter { status: Some(Status::Cancelled), ..by_name };
+        assert_eq!(page_ids(&store, &neither).await, Vec::<String>::new());
+    }
+}
+
+pub(crate) async fn pages_repeat_and_miss_nothing_while_others_write(shared: &Shared) {
+    let (store, other) = (shared.open().await, shared.open().await);
+    let throughout: Vec<_> = (0..60).map(|number| format!("order-{number:03}")).collect();
+    for order in &throughout {
+        store.project(events(order, [1, 2])).await.unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let writing = tokio::spawn(async move {
+        let mut number = 0;
+        while !stopped.load(Ordering::Relaxed) {
+            let new = format!("order-{:03}-{number}", (number * 37) % 60);
+            other.project(events(&new, 1..=2)).await.unwrap();
+            number += 1;
+        }
+        number
+    });
+    until(|| async { version_of(&store, "order-000-0").await == 2 }).await;
+    for filter in [None, Some(Status::Processing)] {
+        let filter = Filter { status: filter, limit: 7, ..Filter::default() };
+        let found = page_ids(&store, &filter).await;
+        assert!(found.windows(2).all(|two| two[0] < two[1]), "by id, and none twice");
+        assert!(throughout.iter().all(|order| found.contains(order)), "none is missed");
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(writing.await.unwrap() > 0);
+}
+
+pub(crate) async fn many_orders_are_read_at_once_and_absent_ones_left_out(shared: &Shared) {
+    let store = shared.open().await;
+    store.project(events("a", [1, 2])).await.unwrap();
+    store.project(events("b", [1])).await.unwrap();
+    let mut found = store.get_many(vec![id("b"), id("x"), id("a")]).await.unwrap();
+    found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(found, [fold("a", 2), fold("b", 1)]);
+    assert_eq!(store.get(&id("x")).await.unwrap(), None);
+}
+
+pub(crate) async fn a_version_is_waited_for_and_not_longer_than_patience(shared: &Shared) {
+    let store = shared.open().await;
+    store.project(events("a", [1, 2])).await.unwrap();
+    for there in [1, 2] {
+        let row = store.wait_for(&id("a"), version(there), LONG).await.unwrap();
+        assert_eq!(row, Some(fold("a", 2)), "what is there needs no wait");
+    }
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.wait_for(&id("a"), version(4), LONG).await.unwrap() })
+        })
+        .collect();
+    let started = Instant::now();
+    store.project(events("a", [3])).await.unwrap();
+    store.project(events("a", [4])).await.unwrap();
+    for row in waiting {
+        assert_eq!(row.await.unwrap(), Some(fold("a", 4)));
+    }
+    assert!(started.elapsed() < LONG);
+
+    let patience = Duration::from_millis(30);
+    let started = Instant::now();
+    let late = store.wait_for(&id("a"), version(9), patience).await.unwrap();
+    assert_eq!(late, Some(fold("a", 4)), "what is there when patience ends");
+    assert!(started.elapsed() >= patience);
+    assert_eq!(store.wait_for(&id("x"), version(1), patience).await.unwrap(), None);
+}
+
+pub(crate) async fn a_version_that_another_handle_writes_is_seen_too(shared: &Shared) {
+    let (store, other) = (shared.open().await, shared.open().await);
+    let waiting = tokio::spawn(async move { store.wait_for(&id("a"), version(2), LONG).await.unwrap() });
+    other.project(events("a", [1])).await.unwrap();
+    other.project(events("a", [2])).await.unwrap();
+    assert_eq!(waiting.await.unwrap(), Some(fold("a", 2)));
+}
+
+pub(crate) async fn an_order_whose_events_make_nothing_of_it_is_in_no_list(shared: &Shared) {
+    let store = shared.open().await;
+    let order: OrderId = id("a");
+    let value = wire::encode(&order, version(1), recorded("a", 1).time, &Event::OrderProcessed);
+    let taken = store.project(vec![raw(&value, "a", 1)]).await.unwrap();
+    assert_eq!(taken.applied, 1, "its version goes on all the same");
+    let row = store.get(&order).await.unwrap().unwrap();
+    assert_eq!((row.order, row.version), (Order::Absent, version(1)));
+    assert_eq!(page_ids(&store, &Filter { limit: 5, ..Filter::default() }).await, Vec::<String>::new());
+}

@@ -1,0 +1,168 @@
+//! The read store in a SQLite file: the contract, and what is so with a file only.
+#![cfg(feature = "embedded")]
+// Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
+#![allow(clippy::unwrap_used)]
+
+#[macro_use]
+mod contract;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use contract::{Shared, assert_rows, events, id, version_of};
+use read_store::{OpenError, Projected, ReadStore, ReadStoreError};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+contract!(fresh);
+
+async fn fresh() -> Shared {
+    let (folder, path) = place();
+    Shared::new(url(&path), folder)
+}
+
+fn place() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("view.db");
+    (folder, path)
+}
+
+fn url(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+async fn refusal(url: &str) -> String {
+    let Err(OpenError::Refused(problem)) = ReadStore::open(url).await else { panic!("{url} was opened") };
+    assert_eq!(problem.lines().count(), 1);
+    problem
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_leaves_nothing_and_can_come_again() {
+    let (_folder, path) = place();
+    let store = ReadStore::open(&url(&path)).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "CREATE TRIGGER full BEFORE INSERT ON orders_1 WHEN NEW.id = 'b'
+         BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
+    )
+    .unwrap();
+    let batch = || ["a", "b", "c"].into_iter().flat_map(|order| events(order, [1, 3])).collect::<Vec<_>>();
+    let error = store.project(batch()).await.unwrap_err();
+    assert!(matches!(error, ReadStoreError::Unavailable(_)), "{error}");
+    assert_eq!((version_of(&store, "a").await, version_of(&store, "c").await), (0, 0));
+    assert_eq!(store.held_summary().await.unwrap(), []);
+
+    raw.execute_batch("DROP TRIGGER full").unwrap();
+    let taken = store.project(batch()).await.unwrap();
+    assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 3, released: 0 });
+}
+
+#[tokio::test]
+async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
+    let (_folder, path) = place();
+    let store = ReadStore::open(&url(&path)).await.unwrap();
+    for order in ["a", "b"] {
+        store.project(events(order, [1])).await.unwrap();
+    }
+    Connection::open(&path).unwrap().execute("UPDATE orders_1 SET status = '?' WHERE id = 'a'", []).unwrap();
+    let error = store.get(&id("a")).await.unwrap_err();
+    assert!(matches!(error, ReadStoreError::Corrupt(_)), "{error}");
+    let calls = ["a", "b"].map(|order| {
+        let store = store.clone();
+        tokio::spawn(async move { store.project(events(order, [2])).await })
+    });
+    let [garbled, sound] = calls;
+    assert!(matches!(garbled.await.unwrap(), Err(ReadStoreError::Corrupt(_))));
+    assert_eq!(sound.await.unwrap().unwrap().applied, 1);
+    assert_eq!(store.get_many(vec![id("a"), id("b")]).await.unwrap().len(), 1);
+    store.repair(vec![contract::fold("a", 1)]).await.unwrap();
+    assert_rows(&store, &[("a", 1), ("b", 2)]).await;
+}
+
+const CHILD: &str = "READ_STORE_TEST_CHILD";
+const EVENTS_A_BATCH: u64 = 5;
+
+/// The process that is killed: batches without end, the same order's next events each.
+async fn write_without_end(path: &str) {
+    let store = ReadStore::open(&url(path.as_ref())).await.unwrap();
+    for first in (1..).step_by(usize::try_from(EVENTS_A_BATCH).unwrap()) {
+        store.project(events("a", first..first + EVENTS_A_BATCH)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_whole_batches_only() {
+    if let Ok(path) = std::env::var(CHILD) {
+        return write_without_end(&path).await;
+    }
+    let (_folder, path) = place();
+    let store = ReadStore::open(&url(&path)).await.unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_killed_process_leaves_whole_batches_only"])
+        .env(CHILD, &path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = std::time::Instant::now();
+    while version_of(&store, "a").await < 20 * EVENTS_A_BATCH && started.elapsed().as_secs() < 30 {
+        tokio::task::yield_now().await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let version = version_of(&store, "a").await;
+    assert!(version >= 20 * EVENTS_A_BATCH && version.is_multiple_of(EVENTS_A_BATCH), "{version}");
+    assert_rows(&store, &[("a", version)]).await;
+    assert_eq!(store.project(events("a", 1..=version + 1)).await.unwrap().applied, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_read_store_is_refused_in_one_line() {
+    let (_folder, path) = place();
+    std::fs::write(&path, "this is a text and no database, ".repeat(100)).unwrap();
+    assert!(refusal(&url(&path)).await.contains("file is not a database"));
+
+    let (_folder, path) = place();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    assert!(refusal(&url(&path)).await.ends_with("is a SQLite file, but not a read store"));
+    assert_eq!(refusal("sqlite:").await, "sqlite: names no file; allowed: sqlite:PATH");
+}
+
+#[tokio::test]
+async fn a_place_where_no_file_can_be_is_refused_in_one_line() {
+    let (folder, path) = place();
+    assert!(refusal(&url(folder.path())).await.contains("unable to open database file"));
+    std::fs::write(&path, "").unwrap();
+    let below_a_file = path.join("view.db");
+    assert!(refusal(&url(&below_a_file)).await.starts_with(below_a_file.to_str().unwrap()));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_in_one_line() {
+    let (_folder, path) = place();
+    drop(ReadStore::open(&url(&path)).await.unwrap());
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    let refused = refusal(&url(&path)).await;
+    assert!(refused.ends_with("was made by a newer program (schema 7); this one knows 1"), "{refused}");
+}
+
+#[tokio::test]
+async fn many_handles_may_open_a_new_file_at_once() {
+    let (_folder, path) = place();
+    let opening: Vec<_> = (0..8)
+        .map(|_| {
+            let url = url(&path);
+            tokio::spawn(async move { ReadStore::open(&url).await.unwrap().ping().await.unwrap() })
+        })
+        .collect();
+    for opened in opening {
+        opened.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_scheme_is_refused_with_what_is_allowed() {
+    let Err(error) = ReadStore::open("mysql://localhost").await else { panic!("it was opened") };
+    let expected = "the read store \"mysql://localhost\" has an unknown scheme; allowed: sqlite:PATH";
+    assert_eq!(error.to_string(), expected);
+}
