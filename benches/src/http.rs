@@ -13,7 +13,7 @@ pub(crate) async fn measure(args: &HttpArgs) -> anyhow::Result<Table> {
     {
         let bench = Bench {
             bare: Server::bare().await?,
-            ours: Server::orders(&orders.binary, tempfile::tempdir()?).await?,
+            ours: Server::orders(&orders.binary, server::folder()?).await?,
             orders: &orders,
             rounds: args.rounds,
         };
@@ -101,10 +101,10 @@ impl Bench<'_> {
 
 /// Orders created and processed on a server of their own; everything acknowledged is read back.
 async fn whole_load(orders: &Orders, count: u64, table: &mut Table) -> anyhow::Result<()> {
-    let server = Server::orders(&orders.binary, tempfile::tempdir()?).await?;
+    let server = Server::orders(&orders.binary, server::folder()?).await?;
     server.rest().await?;
     let idle = server.memory()?;
-    let log = tempfile::tempdir()?;
+    let log = server::folder()?;
     let file = log.path().join("acknowledged");
     let check = ["--check", file.to_str().context("the temporary folder's name is not UTF-8")?];
     let load = orders.load(&server.url, count, 64, &check).await?;

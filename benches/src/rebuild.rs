@@ -17,7 +17,7 @@ pub(crate) async fn measure(args: &RebuildArgs) -> anyhow::Result<Table> {
     let mut table =
         Table::new(format!("Rebuild of {events} events of {count} orders, with queries all the while"));
 
-    let data = tempfile::tempdir()?;
+    let data = server::folder()?;
     let started = Instant::now();
     fill::fill(&server::event_store(data.path()), count).await?;
     table.alone("event store filled", events as f64 / started.elapsed().as_secs_f64(), "events/s");

@@ -152,6 +152,11 @@ impl Drop for Server {
     }
 }
 
+/// A folder for data, gone when it is dropped.
+pub(crate) fn folder() -> anyhow::Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("orders-bench-").tempdir()?)
+}
+
 /// How a command of `orders` is told to work on a folder.
 pub(crate) fn on_data(data: &Path) -> [String; 4] {
     ["--data".into(), data.display().to_string(), "--event-store".into(), event_store(data)]

@@ -35,6 +35,8 @@ pub use report::{Latency, Report, Series};
 pub use stop::Ended;
 pub use verify::{Missed, Verified};
 
+use crate::CannotStart;
+
 use check::CheckFile;
 use report::Tally;
 use schedule::Schedule;
@@ -64,9 +66,9 @@ pub async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// When the arguments don't fit together or the check file can't be written.
 pub async fn drive(args: &LoadArgs) -> anyhow::Result<Report> {
-    let plan = args.plan()?;
-    let check = args.check.as_deref().map(CheckFile::open).transpose()?;
-    let clients = args.clients()?;
+    let plan = args.plan().map_err(cannot_start)?;
+    let check = args.check.as_deref().map(CheckFile::open).transpose().map_err(cannot_start)?;
+    let clients = args.clients().map_err(cannot_start)?;
     let schedule = Schedule::start(args.orders, plan.orders_per_second(args.rate))
         .context("no thread to keep the time")?;
     let load = Arc::new(Load { plan, schedule, check, stop: Stop::new(), answered: AtomicU64::new(0) });
@@ -103,14 +105,19 @@ async fn all_of(mut workers: JoinSet<Tally>, mut whole: Tally) -> anyhow::Result
 /// When there is no such file, or it can't be read.
 pub async fn verify(args: &LoadArgs) -> anyhow::Result<Verified> {
     let path = args.verify.as_deref().context("--verify FILE is missing")?;
-    let expected = check::read(path)?;
+    let expected = check::read(path).map_err(cannot_start)?;
+    let clients = args.clients().map_err(cannot_start)?;
     let total = expected.len() as u64;
     let verification = Arc::new(verify::Verification::new(expected, args.within));
     let bar = show_progress(total, || verification.done());
     tokio::select! {
-        verified = verify::run(Arc::clone(&verification), args.clients()?) => verified,
+        verified = verify::run(Arc::clone(&verification), clients) => verified,
         never = bar => match never {},
     }
+}
+
+fn cannot_start(error: anyhow::Error) -> CannotStart {
+    CannotStart(format!("{error:#}"))
 }
 
 fn print(json: bool, value: &impl Serialize, text: &str) -> anyhow::Result<()> {

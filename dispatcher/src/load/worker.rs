@@ -104,14 +104,15 @@ impl Worker {
         let mut since = due;
         for call in &load.plan.calls {
             let http = http_call(*call, &id, version);
-            let Some(answer) = self.measured(*call, &http, since).await else { return };
+            let sent = since;
+            let Some(answer) = self.measured(*call, &http, sent).await else { return };
             since = Instant::now();
             let Some(answered) = answer.version else { continue };
             version = Some(answered);
             if let Some(key) = &http.key {
                 self.log(&Acknowledged::new(*call, &id, answered, key));
                 if watched {
-                    self.watch(&id, answered, due).await;
+                    self.watch(&id, answered, sent).await;
                     since = Instant::now();
                 }
             }
