@@ -10,6 +10,7 @@ pub mod plan;
 #[cfg(feature = "embedded")]
 mod sqlite;
 mod types;
+#[cfg(feature = "embedded")]
 mod waiters;
 
 use std::time::Duration;

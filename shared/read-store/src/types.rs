@@ -100,7 +100,7 @@ pub struct HeldEvent {
     pub reason: HeldReason,
     /// The reason in words.
     pub problem: String,
-    /// Where it was.
+    /// Where it was. An event that a rebuild read from the event store was nowhere: no topic, partition and offset -1.
     pub origin: Origin,
     /// The record's key.
     pub key: Option<Vec<u8>>,

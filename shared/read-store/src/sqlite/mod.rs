@@ -36,10 +36,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How many calls are one transaction at most.
 const CALLS: usize = 256;
 
-/// What the connections keep of the file, in KiB. Small: the operating system keeps it too.
-const WRITER_CACHE: u32 = 8192;
-const READER_CACHE: u32 = 2048;
-
 /// The way in which a worker answers.
 type Answer<T, E = ReadStoreError> = oneshot::Sender<Result<T, E>>;
 
@@ -66,9 +62,9 @@ impl SqliteReadStore {
         schema::create(path)?;
         let no_thread = |error: std::io::Error| OpenError::Refused(error.to_string());
         let waiters = Waiters::default();
-        let mut writer = Writer::new(schema::connect(path, WRITER_CACHE)?, waiters.clone());
-        let mut getter = schema::connect(path, READER_CACHE)?;
-        let mut scanner = schema::connect(path, READER_CACHE)?;
+        let mut writer = Writer::open(path, waiters.clone())?;
+        let mut getter = schema::connect(path, schema::FOR_READS)?;
+        let mut scanner = schema::connect(path, schema::FOR_READS)?;
         Ok(Self {
             writer: Waiting::start("view-writer", CALLS, move |jobs| writer.work(jobs)).map_err(no_thread)?,
             gets: Waiting::start("view-reader", CALLS, move |gets| read::answer(&mut getter, gets))

@@ -25,6 +25,7 @@ impl Writer {
         }
         let view = schema::create_view(&transaction, "building")?;
         transaction.commit()?;
+        self.tune(schema::FOR_REBUILD)?;
         Ok(view)
     }
 
@@ -35,13 +36,22 @@ impl Writer {
     ) -> Result<Projected, ReadStoreError> {
         let now = Timestamp::now();
         let incoming: Vec<_> = events.into_iter().map(|event| from_event_store(event, now)).collect();
+        // Not synced page by page: should the machine stop, so does the rebuild, and the view is deleted by the next. What
+        // others commit is not touched by that, nor is the swap: they sync all that stands before them in the log.
+        self.tune("PRAGMA synchronous = NORMAL")?;
+        let counts = self.fill(view, &incoming);
+        self.tune("PRAGMA synchronous = FULL")?;
+        thread::sleep(COURTESY);
+        counts
+    }
+
+    fn fill(&mut self, view: ViewId, incoming: &[Incoming]) -> Result<Projected, ReadStoreError> {
         let transaction = self.begin()?;
         if schema::building_view(&transaction)? != Some(view) {
             return Err(ReadStoreError::NotBuilding(view));
         }
-        let plan = project::take_in(&transaction, view, &incoming)?;
+        let plan = project::take_in(&transaction, view, incoming)?;
         transaction.commit()?;
-        thread::sleep(COURTESY);
         Ok(plan.counts(0..incoming.len()))
     }
 
@@ -61,7 +71,7 @@ impl Writer {
         schema::drop_view(&transaction, active)?;
         activate(&transaction, view)?;
         transaction.commit().map_err(ReadStoreError::from)?;
-        Ok(())
+        Ok(self.tune(schema::FOR_BATCHES)?)
     }
 
     pub(super) fn repair(&mut self, orders: &[Snapshot]) -> Result<u64, ReadStoreError> {

@@ -20,19 +20,26 @@ const APPLICATION: i32 = 0x6f72_6456;
 /// `PRAGMA user_version`: goes up with every change of the tables.
 const SCHEMA: i32 = 1;
 
-/// Opens a connection for what it does; `cache_kib` is what it may keep of the file.
-pub(super) fn connect(path: &Path, cache_kib: u32) -> Result<Connection, OpenError> {
+/// A connection that reads. Its cache is small (negative: KiB), for the operating system keeps the file too.
+pub(super) const FOR_READS: &str = "PRAGMA cache_size = -2048";
+/// A connection that writes batches. The log is moved into the file (wal_autocheckpoint: pages) before it gets long.
+pub(super) const FOR_BATCHES: &str = "PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 2000";
+/// A connection that fills a view, in a process that does not do much else: where orders come in no order of their ids,
+/// each page of the scan touches most of the table, which is then moved into the file once for several of them.
+pub(super) const FOR_REBUILD: &str = "PRAGMA cache_size = -49152; PRAGMA wal_autocheckpoint = 20000";
+
+/// Opens a connection, tuned for what it does.
+pub(super) fn connect(path: &Path, tuning: &str) -> Result<Connection, OpenError> {
     let refuse = |error: rusqlite::Error| refused(path, &error.to_string());
     let mut connection = Connection::open(path).map_err(refuse)?;
     // Another process may hold the lock, for a page of a rebuild or for its swap. SQLite's own handler backs off to
     // 100 ms between its tries and then mostly misses the moments between two pages; this one does not.
     connection.busy_handler(Some(wait_for_lock)).map_err(refuse)?;
     // FULL, not NORMAL: a batch is acknowledged to the channel once it is committed here, and nobody sends it again.
-    let settings = format!(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; \
-         PRAGMA cache_size = -{cache_kib}; PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 67108864;"
-    );
-    connection.execute_batch(&settings).map_err(refuse)?;
+    let settings =
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864";
+    connection.execute_batch(settings).map_err(refuse)?;
+    connection.execute_batch(tuning).map_err(refuse)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -55,7 +62,7 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| refused(path, &error.to_string()))?;
     }
-    let mut connection = connect(path, 256)?;
+    let mut connection = connect(path, FOR_READS)?;
     let found = create_tables(&mut connection).map_err(|error| refused(path, &error.to_string()))?;
     match found {
         Found::Ours => Ok(()),
@@ -191,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("view.db");
         create(&path).unwrap();
-        let connection = connect(&path, 256).unwrap();
+        let connection = connect(&path, FOR_READS).unwrap();
         let page = |status: Option<Status>, name: Option<&str>| {
             let name = name.map(|name| OrderName::parse(name).unwrap());
             read::page_sql(ViewId(1), &Filter { status, name, after: None, limit: 1 })

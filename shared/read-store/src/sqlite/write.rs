@@ -1,12 +1,13 @@
 //! The writer's thread: what is waiting, as few transactions as possible.
 
 use std::ops::Range;
+use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Answer, project, schema};
 use crate::waiters::Waiters;
-use crate::{Incoming, Projected, ReadStoreError};
+use crate::{Incoming, OpenError, Projected, ReadStoreError};
 
 /// The one who writes for this process.
 pub(super) struct Writer {
@@ -38,8 +39,8 @@ impl Job {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, waiters: Waiters) -> Self {
-        Self { connection, waiters }
+    pub(super) fn open(path: &Path, waiters: Waiters) -> Result<Self, OpenError> {
+        Ok(Self { connection: schema::connect(path, schema::FOR_BATCHES)?, waiters })
     }
 
     pub(super) fn work(&mut self, jobs: &mut Vec<Job>) {
@@ -60,6 +61,11 @@ impl Writer {
     /// then be out of date.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, ReadStoreError> {
         Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+
+    /// Settings of the connection, from now on.
+    pub(super) fn tune(&self, pragmas: &str) -> Result<(), ReadStoreError> {
+        Ok(self.connection.execute_batch(pragmas)?)
     }
 
     /// Takes in the batches of all these calls as one, and answers each with its own counts.
