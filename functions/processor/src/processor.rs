@@ -136,8 +136,11 @@ fn started(event: KafkaEvent) -> HashMap<OrderId, Vec<Started>> {
             if let Some(RecordedEvent { order, version, event: Event::ProcessingStarted, .. }) =
                 decode(&record)
             {
-                let started = Started { partition: partition.clone(), offset: record.offset, version };
-                by_order.entry(order).or_default().push(started);
+                let events = by_order.entry(order).or_default();
+                // Published twice, it stands twice in the partition; if the first fails, the second comes again with it.
+                if events.iter().all(|other| other.version != version) {
+                    events.push(Started { partition: partition.clone(), offset: record.offset, version });
+                }
             }
         }
     }
