@@ -1,10 +1,10 @@
 //! `orders load`: drives a running system over HTTP and measures it, logs what was acknowledged, and reads that back.
 //!
-//! - [`client`] is HTTP: one keep-alive connection a client.
-//! - [`schedule`] says which order comes next and when; [`stop`] ends a load early.
-//! - [`worker`] is one client: the calls for each order, and how they are repeated.
-//! - [`check`] is the file of what was acknowledged; [`verify`] reads it back from the system.
-//! - [`report`] is what was measured.
+//! - `client` is HTTP: one keep-alive connection a client.
+//! - `schedule` says which order comes next and when; `stop` ends a load early.
+//! - `worker` is one client: the calls for each order, and how they are repeated.
+//! - `check` is the file of what was acknowledged; `verify` reads it back from the system.
+//! - `report` is what was measured.
 //!
 //! Knows the system by its public API only: nothing here touches a store, a channel or a function.
 

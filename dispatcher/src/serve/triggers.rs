@@ -65,7 +65,7 @@ struct Trigger {
 
 impl Trigger {
     fn start<F, Fut, E>(
-        self,
+        mut self,
         work: &mut JoinSet<()>,
         channel: &EventChannel,
         stopped: &watch::Receiver<bool>,
@@ -76,7 +76,8 @@ impl Trigger {
         Fut: Future<Output = Result<BatchResponse, E>> + Send + 'static,
         E: std::fmt::Display + 'static,
     {
-        let filter = self.mapping.filter.clone();
+        // The channel filters for the group, once a record: what is passed over takes no room in its queues.
+        let filter = std::mem::take(&mut self.mapping.filter);
         let consumer = channel.subscribe(self.group, move |record| filter.matches(record.value.as_deref()));
         let source = ChannelSource { consumer: consumer.map_err(|error| CannotStart(error.to_string()))? };
         let (target, stopped) = (InProcess::new(function), stopped.clone());

@@ -26,7 +26,7 @@ pub struct EventStoreSettings {
 #[derive(Args, Clone, Debug)]
 pub struct ChannelSettings {
     /// The event channel
-    #[arg(long, env = "ORDERS_CHANNEL", value_name = "URL", default_value = "memory:")]
+    #[arg(long, env = "ORDERS_CHANNEL", value_name = "URL", default_value = "memory:?topic=orders.events")]
     pub channel: String,
 }
 
