@@ -44,10 +44,11 @@ pub(super) fn connect(path: &Path, tuning: &str) -> Result<Connection, OpenError
     Ok(connection)
 }
 
-/// Waits a millisecond and says to try again; for up to a minute or so.
+/// Waits a moment, shorter than most pauses between two transactions of a busy writer, and says to try again; for a
+/// minute or more.
 fn wait_for_lock(tries: i32) -> bool {
-    thread::sleep(Duration::from_millis(1));
-    tries < 60_000
+    thread::sleep(Duration::from_micros(200));
+    tries < 240_000
 }
 
 fn refused(path: &Path, problem: &str) -> OpenError {
