@@ -1,6 +1,7 @@
 //! The channel onto the projector and the processor, by event source mappings that run in this process.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_channel::{Consumer, Delivery, EventChannel, PublishError};
@@ -97,8 +98,13 @@ struct ChannelSource {
 
 impl Source for ChannelSource {
     async fn poll(&mut self, limit: usize) -> Result<Polled, SourceError> {
-        let deliveries = self.consumer.poll(limit).await.map_err(unavailable)?;
-        Ok(deliveries.into_iter().map(record).collect::<Vec<_>>().into())
+        let polled = self.consumer.poll(limit).await.map_err(unavailable)?;
+        let topic = self.consumer.topic();
+        let of_topic = |partition| TopicPartition { topic: Arc::clone(topic), partition };
+        Ok(Polled {
+            revoked: polled.revoked.into_iter().map(of_topic).collect(),
+            records: polled.deliveries.into_iter().map(record).collect(),
+        })
     }
 
     async fn commit(&mut self, partition: &TopicPartition, next_offset: i64) -> Result<(), SourceError> {

@@ -48,6 +48,16 @@ pub struct Delivery {
     pub record: Arc<Record>,
 }
 
+/// What a poll found. Never nothing at all.
+#[derive(Clone, Debug, Default)]
+pub struct Polled {
+    /// Partitions that are another member's from now on: what was taken from them before may come again there, and commits of
+    /// it are passed over. They come before the deliveries. A partition that comes back is not paused.
+    pub revoked: Vec<i32>,
+    /// The records, in order within each partition.
+    pub deliveries: Vec<Delivery>,
+}
+
 /// How far a group is behind in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
@@ -144,6 +154,21 @@ impl EventChannel {
         }
     }
 
+    /// Whether the channel takes a record of this size at all, so that a command is refused before its events are kept. As far as
+    /// is known: a broker's own limit is learned with the first connection. In memory every record is taken.
+    ///
+    /// # Errors
+    /// [`PublishError::TooLarge`].
+    pub fn check(&self, record: &Record) -> Result<(), PublishError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(_) => {
+                let _ = record;
+                Ok(())
+            }
+        }
+    }
+
     /// Publishes a run of records, in order, and returns when the channel has accepted all of them: in memory, when they are in
     /// their partitions' queues (all or none, at once); on Kafka, when the brokers have acknowledged each. In memory a run of
     /// more records than a queue's capacity is taken when that queue is empty, so that no run is refused for ever.
@@ -194,12 +219,21 @@ impl EventChannel {
 }
 
 impl Consumer {
+    /// The topic of everything that it takes.
+    #[must_use]
+    pub fn topic(&self) -> &Arc<str> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(consumer) => consumer.topic(),
+        }
+    }
+
     /// Waits for records and takes up to `limit` of them, in order within each partition, from partitions that are not
     /// paused. Cancel safe: what a dropped call would have taken is taken by the next.
     ///
     /// # Errors
     /// When the channel is closed or not available.
-    pub async fn poll(&mut self, limit: usize) -> Result<Vec<Delivery>, PublishError> {
+    pub async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(consumer) => consumer.poll(limit).await,

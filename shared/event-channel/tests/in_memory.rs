@@ -42,7 +42,7 @@ fn values(deliveries: &[Delivery]) -> Vec<String> {
 
 /// What is there now; a poll that finds something never waits.
 fn poll_now(consumer: &mut Consumer, limit: usize) -> Vec<Delivery> {
-    consumer.poll(limit).now_or_never().map(Result::unwrap).unwrap_or_default()
+    consumer.poll(limit).now_or_never().map(Result::unwrap).unwrap_or_default().deliveries
 }
 
 fn publish_now(channel: &EventChannel, records: Vec<Record>) -> Result<Receipt, PublishError> {
@@ -271,7 +271,7 @@ async fn process(
 ) -> usize {
     let mut seen = BTreeSet::new();
     while seen.len() < TREE {
-        let taken = timeout(PATIENCE, consumer.poll(10)).await.expect("it deadlocked").unwrap();
+        let taken = timeout(PATIENCE, consumer.poll(10)).await.expect("it deadlocked").unwrap().deliveries;
         for delivery in &taken {
             let value = values(std::slice::from_ref(delivery)).remove(0);
             seen.insert(value.clone());

@@ -59,8 +59,8 @@ impl Reader {
     }
 
     pub(crate) async fn read_some(&mut self, limit: usize) {
-        let deliveries = within(self.consumer.poll(limit)).await.unwrap();
-        for delivery in deliveries {
+        let polled = within(self.consumer.poll(limit)).await.unwrap();
+        for delivery in polled.deliveries {
             self.seen.push(wire::decode(delivery.record.value.as_ref().unwrap()).unwrap());
             self.consumer.commit(delivery.partition, delivery.offset + 1).await.unwrap();
         }

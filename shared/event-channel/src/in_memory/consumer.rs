@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::queue::Queue;
 use super::{Shared, State, closed};
-use crate::{Delivery, PublishError};
+use crate::{Delivery, Polled, PublishError};
 
 /// The one member that a group has. When it is dropped, what it did not commit waits for the next.
 pub struct InMemoryConsumer {
@@ -24,12 +24,16 @@ impl InMemoryConsumer {
         Self { shared, group, wake, paused }
     }
 
-    /// Waits for records and takes up to `limit`, at least one.
-    pub(crate) async fn poll(&mut self, limit: usize) -> Result<Vec<Delivery>, PublishError> {
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.shared.topic
+    }
+
+    /// Waits for records and takes up to `limit`, at least one. Nothing is ever revoked: a group has one member.
+    pub(crate) async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
         loop {
-            let taken = self.take(limit.max(1))?;
-            if !taken.is_empty() {
-                return Ok(taken);
+            let deliveries = self.take(limit.max(1))?;
+            if !deliveries.is_empty() {
+                return Ok(Polled { revoked: Vec::new(), deliveries });
             }
             // A record that came since the look has left a permit here.
             self.wake.notified().await;

@@ -37,7 +37,7 @@ async fn take(consumer: &mut Consumer, count: usize) -> Vec<Delivery> {
     let mut taken = Vec::new();
     while taken.len() < count {
         let polled = timeout(PATIENCE, consumer.poll(count - taken.len())).await;
-        taken.extend(polled.expect("records in time").expect("the channel is open"));
+        taken.extend(polled.expect("records in time").expect("the channel is open").deliveries);
     }
     taken
 }
@@ -123,7 +123,7 @@ async fn a_poll_takes_no_more_than_asked(channel: EventChannel) {
     channel.publish((0..9).map(|value| record(&value.to_string(), value)).collect()).await.unwrap();
     let mut left = 9;
     while left > 0 {
-        let polled = timeout(PATIENCE, consumer.poll(2)).await.unwrap().unwrap();
+        let polled = timeout(PATIENCE, consumer.poll(2)).await.unwrap().unwrap().deliveries;
         assert!((1..=2).contains(&polled.len()));
         left -= polled.len();
     }
