@@ -56,7 +56,8 @@ pub fn with_default_command(args: impl Iterator<Item = OsString>) -> Vec<OsStrin
     let meant_for_the_top = ["-h", "--help", "-V", "--version", "help"];
     let names_a_command = args.iter().skip(1).any(|arg| {
         let known = |text: &str| {
-            meant_for_the_top.contains(&text) || Cli::command().get_subcommands().any(|command| command.get_name() == text)
+            meant_for_the_top.contains(&text)
+                || Cli::command().get_subcommands().any(|command| command.get_name() == text)
         };
         arg.to_str().is_some_and(known)
     });
@@ -87,7 +88,12 @@ mod tests {
 
     #[test]
     fn a_command_or_a_question_for_help_stays_as_it_is() {
-        for args in [&["orders", "verify"][..], &["orders", "--help"], &["orders", "-V"], &["orders", "--log", "debug", "held"]] {
+        for args in [
+            &["orders", "verify"][..],
+            &["orders", "--help"],
+            &["orders", "-V"],
+            &["orders", "--log", "debug", "held"],
+        ] {
             assert_eq!(completed(args), args);
         }
     }

@@ -141,7 +141,13 @@ fn print_row(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
     }
     let order = held.order.as_ref().map_or("(no order)", OrderId::as_str);
     let version = held.version.map_or("?".to_owned(), |version| version.to_string());
-    println!("{:>6}  {order}@{version}  {}  {}  {}", held.id, held.reason.as_str(), held.held_at, held.problem);
+    println!(
+        "{:>6}  {order}@{version}  {}  {}  {}",
+        held.id,
+        held.reason.as_str(),
+        held.held_at,
+        held.problem
+    );
     Ok(())
 }
 
@@ -159,7 +165,10 @@ async fn redrive(store: &ReadStore, order: Option<&OrderId>, json: bool) -> anyh
     if json {
         println!("{}", serde_json::to_string(&redriven)?);
     } else {
-        println!("{} applied, {} removed as no longer needed, {} still held", redriven.applied, redriven.removed, redriven.held);
+        println!(
+            "{} applied, {} removed as no longer needed, {} still held",
+            redriven.applied, redriven.removed, redriven.held
+        );
     }
     Ok(if redriven.held == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

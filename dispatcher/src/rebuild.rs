@@ -55,12 +55,15 @@ pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     progress.finish_and_clear();
     swap(&view, building).await?;
     let seconds = started.elapsed().as_secs_f64();
-    let rebuilt = Rebuilt { commits, events: applied, seconds, events_per_second: applied as f64 / seconds.max(1e-9) };
+    let rebuilt =
+        Rebuilt { commits, events: applied, seconds, events_per_second: applied as f64 / seconds.max(1e-9) };
     if args.json {
         println!("{}", serde_json::to_string(&rebuilt)?);
     } else {
         let rate = rebuilt.events_per_second;
-        println!("rebuilt the view from {commits} commits with {applied} events in {seconds:.1} s ({rate:.0} events/s)");
+        println!(
+            "rebuilt the view from {commits} commits with {applied} events in {seconds:.1} s ({rate:.0} events/s)"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -113,7 +116,9 @@ async fn swap(view: &ReadStore, building: ViewId) -> anyhow::Result<()> {
     loop {
         match view.swap(building).await {
             Ok(()) => return Ok(()),
-            Err(SwapRefused::Behind { .. }) if Instant::now() < give_up => tokio::time::sleep(CATCH_UP_PAUSE).await,
+            Err(SwapRefused::Behind { .. }) if Instant::now() < give_up => {
+                tokio::time::sleep(CATCH_UP_PAUSE).await
+            }
             Err(refused @ SwapRefused::Behind { .. }) => {
                 bail!("{refused}; the view in use stays. `orders held list` and `orders verify` say more")
             }

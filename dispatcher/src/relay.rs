@@ -10,10 +10,9 @@ use runtime::settings::seconds;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::CannotStart;
 use crate::serve::folder::FolderLock;
 use crate::serve::triggers;
-use crate::stores::AllStores;
+use crate::stores::{AllStores, cannot_open};
 
 /// How long batches may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(4);
@@ -48,8 +47,10 @@ pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
     let (stop, stopped) = watch::channel(false);
     let mut work = JoinSet::new();
     if in_process {
-        let fulfilment = args.fulfilment.open().map_err(|error| CannotStart(error.to_string()))?;
-        let processor = Processor::new(handler.clone(), fulfilment, args.fulfilment.fulfilment_concurrency.into());
+        let fulfilment =
+            args.fulfilment.open().map_err(|error| cannot_open(&[&args.fulfilment.fulfilment], &error))?;
+        let processor =
+            Processor::new(handler.clone(), fulfilment, args.fulfilment.fulfilment_concurrency.into());
         triggers::start(&mut work, handler.publisher().channel(), &view, processor, &stopped, GRACE)?;
     }
     let relay = Relay::new(handler.store().clone(), handler.publisher().clone(), args.min_age);
@@ -58,7 +59,10 @@ pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
     let _ = stop.send(true);
     while work.join_next().await.is_some() {}
     if args.json {
-        println!("{}", serde_json::json!({"streams": swept.streams, "commits": swept.commits, "failed": swept.failed, "left": left}));
+        println!(
+            "{}",
+            serde_json::json!({"streams": swept.streams, "commits": swept.commits, "failed": swept.failed, "left": left})
+        );
     } else {
         println!("published {} commits of {} streams; {left} left", swept.commits, swept.streams);
     }

@@ -1,5 +1,7 @@
 //! The settings of the three stores together, and their opening with one clear line where that fails.
 
+use std::fmt::Display;
+
 use clap::Args;
 use command_handler::{AfterCommit, CommandHandler, CommandSettings};
 use event_store::EventStore;
@@ -25,8 +27,8 @@ impl BothStores {
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
     pub async fn open(&self) -> Result<(EventStore, ReadStore), CannotStart> {
-        let events = EventStore::open(&self.event_store.url(&self.data)).await;
-        let events = events.map_err(|error| CannotStart(error.to_string()))?;
+        let url = self.event_store.url(&self.data);
+        let events = EventStore::open(&url).await.map_err(|error| cannot_open(&[&url], &error))?;
         Ok((events, open_read_store(&self.read_store, &self.data).await?))
     }
 }
@@ -67,7 +69,9 @@ impl AllStores {
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
     pub async fn open(&self) -> Result<(CommandHandler, ReadStore), CannotStart> {
-        let handler = self.commands.open(AfterCommit::Answer).await.map_err(|error| CannotStart(error.to_string()))?;
+        let urls = [&self.commands.event_store.url(&self.commands.data), &self.commands.channel.channel];
+        let handler =
+            self.commands.open(AfterCommit::Answer).await.map_err(|error| cannot_open(&urls, &error))?;
         Ok((handler, open_read_store(&self.read_store, &self.commands.data).await?))
     }
 
@@ -76,28 +80,48 @@ impl AllStores {
     pub fn is_embedded(&self) -> bool {
         let data = &self.commands.data;
         self.commands.channel.channel.starts_with("memory:")
-            || [self.commands.event_store.url(data), self.read_store.url(data)].iter().any(|url| url.starts_with("sqlite:"))
+            || [self.commands.event_store.url(data), self.read_store.url(data)]
+                .iter()
+                .any(|url| url.starts_with("sqlite:"))
     }
 
     /// The three URLs, without what may be secret in them.
     #[must_use]
     pub fn shown(&self) -> [String; 3] {
         let data = &self.commands.data;
-        let urls = [self.commands.event_store.url(data), self.commands.channel.channel.clone(), self.read_store.url(data)];
+        let urls = [
+            self.commands.event_store.url(data),
+            self.commands.channel.channel.clone(),
+            self.read_store.url(data),
+        ];
         urls.map(|url| without_password(&url))
     }
 }
 
-async fn open_read_store(settings: &ReadStoreSettings, data: &DataSettings) -> Result<ReadStore, CannotStart> {
-    ReadStore::open(&settings.url(data)).await.map_err(|error| CannotStart(error.to_string()))
+async fn open_read_store(
+    settings: &ReadStoreSettings,
+    data: &DataSettings,
+) -> Result<ReadStore, CannotStart> {
+    let url = settings.url(data);
+    ReadStore::open(&url).await.map_err(|error| cannot_open(&[&url], &error))
 }
 
-/// A URL that may be shown: whoever stands before the `@` stays unnamed, and options after the `?` unsaid.
+/// What stands behind these URLs can't be opened. Errors quote the URLs, which may have passwords in them.
+pub fn cannot_open(urls: &[&String], error: &dyn Display) -> CannotStart {
+    CannotStart(
+        urls.iter().fold(error.to_string(), |text, url| text.replace(url.as_str(), &without_password(url))),
+    )
+}
+
+/// A URL that may be shown: where it names a server, whoever stands before the `@` stays unnamed, and options after the `?` unsaid.
 fn without_password(url: &str) -> String {
+    let Some((scheme, _)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     let url = url.split('?').next().unwrap_or_default();
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.to_owned(),
+    match url.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://…@{host}"),
+        None => url.to_owned(),
     }
 }
 
@@ -110,6 +134,6 @@ mod tests {
         assert_eq!(without_password("postgres://u:p@host:1/db?password=x"), "postgres://…@host:1/db");
         assert_eq!(without_password("mongodb://u:p%40x@a,b/db"), "mongodb://…@a,b/db");
         assert_eq!(without_password("sqlite:data/events.db"), "sqlite:data/events.db");
-        assert_eq!(without_password("memory:"), "memory:");
+        assert_eq!(without_password("memory:?partitions=4"), "memory:?partitions=4");
     }
 }

@@ -120,7 +120,9 @@ impl Verifier {
             let streams = self.events.load_many(ids.iter().cloned().map(whole).collect()).await;
             // A stream that can't be read was found by the first pass.
             if let Ok(streams) = streams {
-                for (row, _) in page.orders.iter().zip(streams).filter(|(_, stream)| stream.commits.is_empty()) {
+                for (row, _) in
+                    page.orders.iter().zip(streams).filter(|(_, stream)| stream.commits.is_empty())
+                {
                     self.found(row.id.clone(), Fault::Extra, None, Some(row.version)).await?;
                 }
             }
@@ -154,7 +156,9 @@ impl Verifier {
         for look in 1..=LOOKS {
             let stream = match self.events.load(whole(id.clone())).await {
                 Ok(stream) => stream,
-                Err(StoreError::Corrupt { .. }) => return self.found(id, Fault::Unreadable, None, None).await,
+                Err(StoreError::Corrupt { .. }) => {
+                    return self.found(id, Fault::Unreadable, None, None).await;
+                }
                 Err(error) => return Err(error.into()),
             };
             let Some(expected) = fold(&id, &stream.commits) else {
@@ -203,7 +207,9 @@ impl Verifier {
             self.view.remove(vec![order.clone()]).await?;
         }
         match fold(order, &stream.commits) {
-            Some(expected) if expected.version > Version::NONE => Ok(self.view.repair(vec![expected]).await? > 0),
+            Some(expected) if expected.version > Version::NONE => {
+                Ok(self.view.repair(vec![expected]).await? > 0)
+            }
             _ => Ok(true),
         }
     }
@@ -214,7 +220,8 @@ impl Verifier {
             println!("{}", serde_json::to_string(&self.report)?);
         } else {
             for Finding { order, fault, store, view } in findings {
-                let version = |version: &Option<Version>| version.map_or("none".to_owned(), |v| v.to_string());
+                let version =
+                    |version: &Option<Version>| version.map_or("none".to_owned(), |v| v.to_string());
                 println!("{order}: {fault:?}; event store at {}, view at {}", version(store), version(view));
             }
             if *faults > findings.len() as u64 {

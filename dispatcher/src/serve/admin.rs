@@ -45,7 +45,9 @@ pub fn start_metrics() -> Result<PrometheusHandle, CannotStart> {
     let cannot = |error: &dyn std::fmt::Display| CannotStart(format!("metrics can't be counted: {error}"));
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCIES)
-        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_batch_size".to_owned()), BATCHES));
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Suffix("_batch_size".to_owned()), BATCHES)
+        });
     builder.map_err(|error| cannot(&error))?.install_recorder().map_err(|error| cannot(&error))
 }
 
@@ -103,7 +105,8 @@ async fn measure_now(admin: &Admin) {
     metrics::gauge!("orders_publishing_streams").set(admin.handler.publisher().in_flight() as f64);
     for lag in admin.handler.publisher().channel().lag() {
         let partition = lag.partition.to_string();
-        metrics::gauge!("orders_channel_lag", "group" => lag.group, "partition" => partition).set(lag.records as f64);
+        metrics::gauge!("orders_channel_lag", "group" => lag.group, "partition" => partition)
+            .set(lag.records as f64);
     }
     for reason in ["gap", "undecodable", "unknown-type", "no-valid-order"] {
         metrics::gauge!("orders_held_events", "reason" => reason).set(0.0);

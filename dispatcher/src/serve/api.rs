@@ -10,7 +10,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use command_handler::CommandHandler;
 use http::header::{
-    AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION,
+    RETRY_AFTER,
 };
 use http::{Method, StatusCode};
 use read_store::ReadStore;
@@ -40,9 +41,8 @@ pub fn router(handler: &CommandHandler, view: &ReadStore, guards: Guards) -> Rou
         router = router.layer(middleware::from_fn_with_state(tokens, authenticate));
     }
     let in_flight = InFlight { now: Arc::default(), most: guards.max_in_flight };
-    let router = router
-        .layer(middleware::from_fn_with_state(in_flight, bounded))
-        .layer(middleware::from_fn(measured));
+    let router =
+        router.layer(middleware::from_fn_with_state(in_flight, bounded)).layer(middleware::from_fn(measured));
     runtime::http::wrap(router).layer(cors(guards.cors_origins))
 }
 
@@ -77,7 +77,8 @@ async fn measured(matched: Option<MatchedPath>, request: Request, next: Next) ->
     let response = next.run(request).await;
     let route = route_name(matched.as_ref().map(MatchedPath::as_str));
     let status = status_class(response.status());
-    metrics::counter!("orders_http_requests_total", "method" => method, "route" => route, "status" => status).increment(1);
+    metrics::counter!("orders_http_requests_total", "method" => method, "route" => route, "status" => status)
+        .increment(1);
     metrics::histogram!("orders_http_request_duration_seconds", "method" => method, "route" => route)
         .record(started.elapsed());
     response

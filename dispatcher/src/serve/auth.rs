@@ -36,7 +36,8 @@ impl Tokens {
     /// # Errors
     /// When the file can't be read, has no token, or has a line of another form; the line's number is told, its text is not.
     pub fn read(file: &Path) -> Result<Self, CannotStart> {
-        let refuse = |problem: String| CannotStart(format!("--auth-token-file {}: {problem}", file.display()));
+        let refuse =
+            |problem: String| CannotStart(format!("--auth-token-file {}: {problem}", file.display()));
         let text = fs::read_to_string(file).map_err(|error| refuse(error.to_string()))?;
         let mut tokens = Vec::new();
         for (number, line) in text.lines().enumerate() {

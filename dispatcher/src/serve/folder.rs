@@ -23,7 +23,8 @@ impl FolderLock {
         std::fs::create_dir_all(folder).map_err(|error| cannot("can't be created", &error))?;
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
-        let mut file = options.open(folder.join("orders.lock")).map_err(|error| cannot("can't be written", &error))?;
+        let mut file =
+            options.open(folder.join("orders.lock")).map_err(|error| cannot("can't be written", &error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(cannot("is in use", &holder(&mut file))),
@@ -37,7 +38,9 @@ impl FolderLock {
 fn holder(file: &mut File) -> String {
     let mut pid = String::new();
     match file.read_to_string(&mut pid) {
-        Ok(_) if !pid.trim().is_empty() => format!("process {} serves it; give this one another --data", pid.trim()),
+        Ok(_) if !pid.trim().is_empty() => {
+            format!("process {} serves it; give this one another --data", pid.trim())
+        }
         _ => "another process serves it; give this one another --data".to_owned(),
     }
 }

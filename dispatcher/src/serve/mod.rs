@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::CannotStart;
-use crate::stores::AllStores;
+use crate::stores::{AllStores, cannot_open};
 use folder::FolderLock;
 
 /// How long requests, and then batches, may take to finish once the process is told to stop. Together below 10 s.
@@ -79,15 +79,24 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let admin_listener = listener::bind(args.admin_listen, "--admin-listen").await?;
     let _folder = args.lock_folder()?;
     let (handler, view) = args.stores.open().await?;
-    let fulfilment = args.fulfilment.open().map_err(|error| CannotStart(error.to_string()))?;
+    let fulfilment =
+        args.fulfilment.open().map_err(|error| cannot_open(&[&args.fulfilment.fulfilment], &error))?;
     let metrics = admin::start_metrics()?;
     let signals = Signals::new()?;
 
     let (stop_requests, requests_stopped) = watch::channel(false);
     let (stop_work, work_stopped) = watch::channel(false);
     let mut work = JoinSet::new();
-    let processor = processor::Processor::new(handler.clone(), fulfilment, args.fulfilment.fulfilment_concurrency.into());
-    triggers::start(&mut work, handler.publisher().channel(), &view, processor, &work_stopped, BATCHES_GRACE)?;
+    let processor =
+        processor::Processor::new(handler.clone(), fulfilment, args.fulfilment.fulfilment_concurrency.into());
+    triggers::start(
+        &mut work,
+        handler.publisher().channel(),
+        &view,
+        processor,
+        &work_stopped,
+        BATCHES_GRACE,
+    )?;
     let relay = Relay::new(handler.store().clone(), handler.publisher().clone(), args.relay_min_age());
     work.spawn(relay.run(work_stopped.clone()));
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
@@ -153,11 +162,17 @@ impl ServeArgs {
     fn guards(&self) -> Result<api::Guards, CannotStart> {
         let tokens = self.auth_token_file.as_deref().map(auth::Tokens::read).transpose()?;
         let open_to_all = |flag: &str, address: SocketAddr, way_out: &str| {
-            CannotStart(format!("{flag} {address} is beyond this machine, and everybody would be let in; give {way_out}"))
+            CannotStart(format!(
+                "{flag} {address} is beyond this machine, and everybody would be let in; give {way_out}"
+            ))
         };
         let beyond = |address: SocketAddr| !address.ip().is_loopback() && !self.allow_unauthenticated;
         if beyond(self.listen) && tokens.is_none() {
-            return Err(open_to_all("--listen", self.listen, "--auth-token-file FILE, or --allow-unauthenticated"));
+            return Err(open_to_all(
+                "--listen",
+                self.listen,
+                "--auth-token-file FILE, or --allow-unauthenticated",
+            ));
         }
         // Tokens guard the API alone.
         if beyond(self.admin_listen) {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use event_channel::{Consumer, Delivery, EventChannel, PublishError};
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord, TimestampType};
-use event_source_mapping::{FilterCriteria, InProcess, Mapping, NO_WINDOW, Polled, Source, SourceError, TopicPartition};
+use event_source_mapping::{
+    FilterCriteria, InProcess, Mapping, NO_WINDOW, Polled, Source, SourceError, TopicPartition,
+};
 use processor::Processor;
 use read_store::ReadStore;
 use tokio::sync::watch;
@@ -33,13 +35,17 @@ pub fn start(
     grace: Duration,
 ) -> Result<(), CannotStart> {
     let store = view.clone();
-    let projector = Trigger { mapping: Mapping { batch_size: 1_000, ..mapping("projector", grace)? }, group: "projector" };
+    let projector = Trigger {
+        mapping: Mapping { batch_size: 1_000, ..mapping("projector", grace)? },
+        group: "projector",
+    };
     projector.start(work, channel, stopped, move |event, _deadline| {
         let store = store.clone();
         async move { projector::project(&store, event).await }
     })?;
     let filter = FilterCriteria::parse([STARTED]).map_err(|error| CannotStart(error.to_string()))?;
-    let mapping = Mapping { filter, report_batch_item_failures: true, concurrency: 4, ..mapping("processor", grace)? };
+    let mapping =
+        Mapping { filter, report_batch_item_failures: true, concurrency: 4, ..mapping("processor", grace)? };
     Trigger { mapping, group: "processor" }.start(work, channel, stopped, move |event, deadline| {
         let processor = processor.clone();
         async move { processor.process(event, deadline).await }

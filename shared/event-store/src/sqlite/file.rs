@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use crate::OpenError;
@@ -93,6 +94,8 @@ pub(super) fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connect
     let connection = Connection::open_with_flags(path, access | making)?;
     // Another process writes in turns that take milliseconds.
     connection.busy_timeout(Duration::from_secs(5))?;
+    // Else a statement whose plan could depend on a value is compiled anew each time that value is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -purpose.cache())?;
     // There are no references between tables.
     connection.pragma_update(None, "foreign_keys", false)?;

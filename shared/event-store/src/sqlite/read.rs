@@ -6,6 +6,7 @@ use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, params};
 
 use super::write::number;
 use super::{Answer, json, unavailable};
+use crate::place::{corrupt, corrupt_at, follows};
 use crate::{Answered, CommandHash, Commit, Load, StoreError, Stream};
 
 /// Loads of one caller.
@@ -97,15 +98,6 @@ fn read_answer(
         .map_err(|error| failed(stream, error))
 }
 
-/// The version of a commit, if it is the one after `last`.
-pub(super) fn follows(stream: &OrderId, last: Version, found: i64) -> Result<Version, StoreError> {
-    let next = last.next();
-    if number(next) == found {
-        return Ok(next);
-    }
-    Err(corrupt(stream, format!("version {found} comes after version {last}")))
-}
-
 /// A version as a caller's data type has it. None below 0 was ever written.
 pub(super) fn version(number: i64) -> Version {
     Version::new(number.unsigned_abs())
@@ -120,14 +112,6 @@ pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a 
 
 pub(super) fn time(microseconds: i64) -> Result<Timestamp, String> {
     Timestamp::from_microsecond(microseconds).map_err(|error| error.to_string())
-}
-
-pub(super) fn corrupt_at(stream: &OrderId, version: Version, problem: &str) -> StoreError {
-    corrupt(stream, format!("version {version}: {problem}"))
-}
-
-fn corrupt(stream: &OrderId, problem: String) -> StoreError {
-    StoreError::Corrupt { stream: stream.clone(), problem: problem.into() }
 }
 
 /// SQLite failed, or a column holds what we never write.

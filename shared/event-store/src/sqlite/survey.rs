@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use domain::{OrderId, Version};
+use domain::Version;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::file::{self, Purpose};
-use super::read::{corrupt_at, failed, follows, text, time, version};
+use super::read::{failed, text, time, version};
 use super::write::number;
 use super::{Answer, json, unavailable};
+use crate::place::{Place, corrupt_at, follows, known_stream};
 use crate::{Backlog, CommitId, Page, ScanPosition, Scanned, StoreError};
 
 /// A question, with its way to answer.
@@ -85,47 +86,13 @@ pub(super) fn scan(
 
 fn read_scanned(row: &Row<'_>, last: Option<&Place>) -> Result<Scanned, StoreError> {
     let stream = text(row, 0).map_err(|error| unavailable(&error))?;
-    let (stream, last) = match last {
-        Some(place) if place.stream.as_str() == stream => (place.stream.clone(), place.version),
-        _ => (known_stream(stream)?, Version::NONE),
-    };
+    let (stream, last) = Place::before(last, stream)?;
     let fail = |error| failed(&stream, error);
     let version = follows(&stream, last, row.get(1).map_err(fail)?)?;
     let corrupt = |problem: String| corrupt_at(&stream, version, &problem);
     let recorded_at = time(row.get(2).map_err(fail)?).map_err(corrupt)?;
     let events = json::read_events(text(row, 3).map_err(fail)?).map_err(corrupt)?;
     Ok(Scanned { stream, version, recorded_at, events })
-}
-
-/// A stream's name that is none can't be named as [`StoreError::Corrupt`] wants it.
-fn known_stream(text: &str) -> Result<OrderId, StoreError> {
-    OrderId::parse(text).map_err(|error| StoreError::Unavailable(format!("a stream's {error}").into()))
-}
-
-/// Where a scan is: after this version, the last of a commit, of this stream.
-struct Place {
-    stream: OrderId,
-    version: Version,
-}
-
-impl Place {
-    fn end_of(commit: &Scanned) -> Self {
-        Self { stream: commit.stream.clone(), version: commit.version.plus(commit.events.len() - 1) }
-    }
-
-    fn position(self) -> ScanPosition {
-        ScanPosition(format!("{}@{}", self.stream, self.version))
-    }
-
-    fn parse(position: &ScanPosition) -> Result<Self, StoreError> {
-        let parse = |text: &str| {
-            let (stream, version) = text.split_once('@')?;
-            Some(Self { stream: OrderId::parse(stream).ok()?, version: Version::parse(version).ok()? })
-        };
-        parse(&position.0).ok_or_else(|| {
-            StoreError::Unavailable(format!("{:?} is no position of a scan of this store", position.0).into())
-        })
-    }
 }
 
 const OUTSTANDING: &str = "

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::Version;
 use jiff::Timestamp;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{Answer, json, unavailable};
 use crate::{Commit, CommitId, NoEvent};
@@ -30,19 +30,19 @@ pub(super) struct Writer {
     text: Vec<u8>,
 }
 
-/// Runs under SQLite's write lock, and so gives these guarantees:
-/// - the commit begins right after the stream's last, so a version is neither taken twice (not in the middle of a commit
-///   either) nor left out;
-/// - neither a commit nor a small record has its command id.
-const APPEND: &str = "
-    INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata)
-    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
-    WHERE ?2 = 1 + coalesce(
-            (SELECT version FROM streams WHERE stream = ?1 AND key < '' ORDER BY key DESC LIMIT 1), 0)
-        AND NOT EXISTS (SELECT 1 FROM streams WHERE stream = ?1 AND key = ?7)";
+/// Guarantee: the commit begins right after the stream's last, so a version is neither taken twice (not in the middle of a
+/// commit either) nor left out. SQLite's write lock is held from here to the insert.
+const LAST_VERSION: &str =
+    "SELECT version FROM streams WHERE stream = ?1 AND key < '' ORDER BY key DESC LIMIT 1";
 
-/// Takes the command id for the commit that was just appended.
-const ADD_COMMAND: &str = "INSERT INTO streams (stream, key, version, command_hash) VALUES (?1, ?2, ?3, ?4)";
+/// Guarantee: the key lets neither a commit nor a small record have a command id that the stream has; `DO NOTHING` makes that
+/// an outcome.
+const ADD_COMMAND: &str = "
+    INSERT INTO streams (stream, key, version, command_hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+
+const ADD_COMMIT: &str = "
+    INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 const ADD_TO_OUTBOX: &str = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
 
@@ -98,24 +98,33 @@ impl Writer {
     }
 }
 
+/// Each statement by itself, and not one that selects from the table it inserts into: SQLite would build a table in memory
+/// for that, at twice the time.
 fn append(transaction: &Transaction<'_>, commit: &Commit, text: &mut Vec<u8>) -> rusqlite::Result<u64> {
     json::write_events(&commit.events, text).map_err(no_text)?;
     let metadata = serde_json::to_string(&commit.metadata).map_err(no_text)?;
     let (stream, command_id) = (commit.stream.as_str(), commit.command_id.as_str());
     let (version, last_version) = (number(commit.version), number(commit.last_version()));
     let (hash, recorded_at) = (&commit.command_hash.0[..], commit.recorded_at.as_microsecond());
-    let appended = changed(
+    if last_version_of(transaction, stream)? + 1 != version
+        || changed(transaction, ADD_COMMAND, params![stream, command_id, last_version, hash])? == 0
+    {
+        return Ok(0);
+    }
+    changed(
         transaction,
-        APPEND,
+        ADD_COMMIT,
         params![stream, version, last_version, hash, recorded_at, Text(text), command_id, metadata],
     )?;
-    if appended > 0 {
-        changed(transaction, ADD_COMMAND, params![stream, command_id, last_version, hash])?;
-    }
-    if appended > 0 && commit.unpublished {
+    if commit.unpublished {
         changed(transaction, ADD_TO_OUTBOX, params![stream, version, recorded_at])?;
     }
-    Ok(appended)
+    Ok(1)
+}
+
+fn last_version_of(transaction: &Transaction<'_>, stream: &str) -> rusqlite::Result<i64> {
+    let last = transaction.prepare_cached(LAST_VERSION)?.query_row([stream], |row| row.get(0)).optional()?;
+    Ok(last.unwrap_or(0))
 }
 
 fn remember(transaction: &Transaction<'_>, record: &NoEvent) -> rusqlite::Result<u64> {

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::{OpenError, ReadStoreError, ViewId};
@@ -40,6 +41,8 @@ pub(super) fn connect(path: &Path, tuning: &str) -> Result<Connection, OpenError
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864";
     connection.execute_batch(settings).map_err(refuse)?;
     connection.execute_batch(tuning).map_err(refuse)?;
+    // Else a statement whose plan could depend on a value is compiled anew each time that value is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(refuse)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
