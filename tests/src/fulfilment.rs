@@ -1,0 +1,135 @@
+//! A fulfilment service: HTTP on a port of its own, in the test's process. It honours `Idempotency-Key`: what it said once under
+//! a key, it says again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::poll::until;
+
+/// What the service says to a call.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The order is fulfilled.
+    Fulfilled,
+    /// It never will be: this status, with this body.
+    Refused(u16, String),
+    /// Not now: this status.
+    NotNow(u16),
+    /// Nothing at all, for as long as the caller waits.
+    Silence,
+}
+
+/// A call that came in.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The `Idempotency-Key`.
+    pub key: String,
+    /// The `traceparent`; empty where there was none.
+    pub traceparent: String,
+    /// `{"order","name","version"}`.
+    pub body: Value,
+    /// How many calls there were under this key, this one included.
+    pub times: usize,
+}
+
+/// The service; it stops when it is dropped.
+#[derive(Debug)]
+pub struct Service {
+    url: String,
+    state: Arc<Mutex<Vec<Asked>>>,
+    server: JoinHandle<()>,
+}
+
+type Rule = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
+
+#[derive(Clone)]
+struct Shared {
+    asked: Arc<Mutex<Vec<Asked>>>,
+    decided: Arc<Mutex<HashMap<String, Reply>>>,
+    rule: Rule,
+}
+
+impl Service {
+    /// Starts a service that answers by this rule.
+    ///
+    /// # Panics
+    /// When there is no port.
+    pub async fn start(rule: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/fulfil", listener.local_addr().expect("an address"));
+        let state = Arc::new(Mutex::new(vec![]));
+        let shared = Shared { asked: Arc::clone(&state), decided: Arc::default(), rule: Arc::new(rule) };
+        let router = Router::new().fallback(answer).with_state(shared);
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
+        Self { url, state, server }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Every call so far.
+    ///
+    /// # Panics
+    /// When the rule has panicked.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Asked> {
+        self.state.lock().expect("the rule did not panic").clone()
+    }
+
+    /// The calls so far about this order.
+    #[must_use]
+    pub fn asked_about(&self, order: &str) -> Vec<Asked> {
+        self.asked().into_iter().filter(|asked| asked.body["order"] == order).collect()
+    }
+
+    /// Waits for the first call.
+    pub async fn until_asked(&self) -> Asked {
+        until("the service to be asked", async || self.asked().first().cloned()).await
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+    let reply = shared.take(&headers, &body);
+    let (status, text) = match reply {
+        Reply::Fulfilled => (200, "{}".to_owned()),
+        Reply::Refused(status, text) => (status, text),
+        Reply::NotNow(status) => (status, String::new()),
+        Reply::Silence => std::future::pending().await,
+    };
+    (StatusCode::from_u16(status).expect("a status"), text)
+}
+
+impl Shared {
+    fn take(&self, headers: &HeaderMap, body: &[u8]) -> Reply {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (key, traceparent) = (header("idempotency-key").to_owned(), header("traceparent").to_owned());
+        let body = serde_json::from_slice(body).unwrap_or_default();
+        let mut all = self.asked.lock().expect("the rule did not panic");
+        let times = all.iter().filter(|asked| asked.key == key).count() + 1;
+        let asked = Asked { key: key.clone(), traceparent, body, times };
+        all.push(asked.clone());
+        let mut decided = self.decided.lock().expect("the rule did not panic");
+        let reply = decided.get(&key).cloned().unwrap_or_else(|| (self.rule)(&asked));
+        if matches!(reply, Reply::Fulfilled | Reply::Refused(..)) {
+            decided.insert(key, reply.clone());
+        }
+        reply
+    }
+}

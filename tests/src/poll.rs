@@ -1,0 +1,28 @@
+//! Waiting for a condition. No test sleeps for a time: it looks again, up to a bound that only a fault reaches.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take to come about, on a machine that is busy with other things too.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Looks until there is something to see.
+///
+/// # Panics
+/// With `what`, when it has not come about within [`PATIENCE`].
+#[track_caller]
+pub fn until<T, L: AsyncFnMut() -> Option<T>>(what: &str, mut look: L) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let began = Instant::now();
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            assert!(began.elapsed() < PATIENCE, "{caller}: waited {PATIENCE:?} in vain: {what}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! One run of the binary `orders`.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::poll::until;
+
+/// The binary `orders`, where cargo puts it beside the tests.
+///
+/// # Panics
+/// When it has not been built.
+#[must_use]
+pub fn program() -> PathBuf {
+    let this = env::current_exe().expect("a test has a path");
+    // target/<profile>/deps/suite-…
+    let folder = this.ancestors().nth(2).expect("a test is in target/<profile>/deps");
+    let program = folder.join("orders");
+    assert!(program.is_file(), "{} is not there; build it first: cargo build", program.display());
+    program
+}
+
+/// How `orders` is called: nothing of the tests' own environment reaches it.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    words: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+impl Invocation {
+    /// With these words on the command line.
+    #[must_use]
+    pub fn new<W: AsRef<str>>(words: &[W]) -> Self {
+        Self { words: words.iter().map(|word| word.as_ref().to_owned()).collect(), variables: vec![] }
+    }
+
+    /// With an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    #[must_use]
+    pub fn start(&self) -> Running {
+        let output = tempfile::tempdir().expect("a folder for output");
+        let file = |name| Stdio::from(File::create(output.path().join(name)).expect("a file for output"));
+        let mut command = Command::new(program());
+        command.args(&self.words).stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+        for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
+            command.env_remove(name);
+        }
+        // Where a backtrace could show, it would. And help is as wide everywhere.
+        command.env("RUST_BACKTRACE", "1").env("COLUMNS", "100");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let child = command.spawn().expect("orders can be started");
+        Running { words: self.words.join(" "), child, output }
+    }
+
+    /// Runs it to its end.
+    pub async fn run(&self) -> Finished {
+        self.start().end().await
+    }
+}
+
+fn is_ours(variable: &OsStr) -> bool {
+    variable.to_str().is_some_and(|name| name.starts_with("ORDERS_"))
+}
+
+/// A process that was started. Killed when it is dropped; shows its log when the test is failing.
+#[derive(Debug)]
+pub struct Running {
+    words: String,
+    child: Child,
+    output: TempDir,
+}
+
+impl Running {
+    /// What it has printed so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        self.printed("out")
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.printed("err")
+    }
+
+    fn printed(&self, name: &str) -> String {
+        let bytes = fs::read(self.output.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Panics
+    /// When the system can't tell.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Sends it a signal by name, such as `TERM`.
+    ///
+    /// # Panics
+    /// When it has ended before.
+    pub fn signal(&mut self, name: &str) {
+        assert_eq!(self.ended(), None, "it has ended before the signal");
+        // Not waited for yet, so the id is still its own.
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status();
+        assert!(sent.expect("sh is there").success());
+    }
+
+    /// Kills it (`kill -9`) and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it has ended before.
+    pub fn kill(mut self) {
+        assert_eq!(self.ended(), None, "it has ended before it was killed");
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Waits for its end.
+    pub async fn end(mut self) -> Finished {
+        let what = format!("the end of orders {}", self.words);
+        let status = until(&what, async || self.ended()).await;
+        Finished { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("── orders {}\n{}{}──", self.words, self.stdout(), self.stderr());
+        }
+    }
+}
+
+/// A process that came to its end.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it logged.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// It ended with this exit code.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[track_caller]
+    pub fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// What it printed, as one JSON value.
+    ///
+    /// # Panics
+    /// When it is not one.
+    #[must_use]
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// What it printed, as one JSON value a line.
+    ///
+    /// # Panics
+    /// When a line is not one.
+    #[must_use]
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        let value = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.stdout.lines().map(value).collect()
+    }
+}

@@ -1,0 +1,313 @@
+//! A whole system: a server in a process and a folder of its own, and the tools on the same stores.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http::{Answer, Call, Http};
+use crate::metrics::Metrics;
+use crate::poll::until;
+use crate::process::{Finished, Invocation, Running};
+use crate::stores::Stores;
+
+/// How long a server may take to end once it is told to.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A system that is not started yet.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    stores: Stores,
+    listen: SocketAddr,
+    flags: Vec<String>,
+}
+
+impl Setup {
+    /// A system on these stores.
+    #[must_use]
+    pub fn on(stores: Stores) -> Self {
+        Self { stores, listen: any_port(), flags: vec![] }
+    }
+
+    /// With these flags for `orders serve`.
+    #[must_use]
+    pub fn with(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+        self
+    }
+
+    /// With the API at an address that stays the same from one start to the next.
+    #[must_use]
+    pub fn listening_at(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub async fn start(self) -> System {
+        let folder = tempfile::tempdir().expect("a folder");
+        let nowhere = Http::at(any_port());
+        let mut system = System { setup: self, folder, server: None, api: nowhere.clone(), admin: nowhere };
+        system.start_again().await;
+        system
+    }
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// A system. Stopped when it is dropped; the test fails if its server has ended by itself.
+#[derive(Debug)]
+pub struct System {
+    setup: Setup,
+    folder: TempDir,
+    server: Option<Running>,
+    api: Http,
+    admin: Http,
+}
+
+// ── Its processes ────────────────────────────────────────────────────────────────────────────────────
+
+impl System {
+    /// A system with nothing special about it.
+    pub async fn start() -> Self {
+        Setup::on(Stores::fresh()).start().await
+    }
+
+    /// A system with these flags for `orders serve`.
+    pub async fn start_with(flags: &[&str]) -> Self {
+        Setup::on(Stores::fresh()).with(flags).start().await
+    }
+
+    /// Starts the server on the stores as they are, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When one runs already, or it does not get ready.
+    pub async fn start_again(&mut self) {
+        assert!(self.server.is_none(), "a server runs already");
+        let listen = self.setup.listen.to_string();
+        let mut words = vec!["serve", "--listen", &listen, "--admin-listen", "127.0.0.1:0"];
+        words.extend(self.setup.flags.iter().map(String::as_str));
+        let mut server = self.invocation(&words).start();
+        let (api, admin) = until("the server's greeting", async || {
+            assert_eq!(server.ended(), None, "the server has ended: {}", server.stderr());
+            addresses(&server.stdout())
+        })
+        .await;
+        self.server = Some(server);
+        (self.api, self.admin) = (Http::at(api), Http::at(admin));
+        let ready =
+            async || self.admin.get("/readyz").attempt().await.ok().filter(|answer| answer.status == 200);
+        until("the server to be ready", ready).await;
+    }
+
+    /// Starts it on other flags than before.
+    pub async fn start_again_with(&mut self, flags: &[&str]) {
+        self.setup.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.start_again().await;
+    }
+
+    /// The server's process.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn server(&mut self) -> &mut Running {
+        self.server.as_mut().expect("a server")
+    }
+
+    /// The server's process, which the system no longer looks after.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn take_server(&mut self) -> Running {
+        self.server.take().expect("a server")
+    }
+
+    /// Stops the server with this signal, and sees it end in order and in time.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn stop_with(&mut self, signal: &str) -> Finished {
+        let mut server = self.take_server();
+        server.signal(signal);
+        let since = Instant::now();
+        let finished = server.end().await.with_code(0);
+        assert!(since.elapsed() < DRAIN, "it took {:?}", since.elapsed());
+        finished
+    }
+
+    /// Stops the server in order.
+    pub async fn stop(&mut self) -> Finished {
+        self.stop_with("TERM").await
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.take_server().kill();
+    }
+
+    /// A file or folder in the system's own folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// The system's own folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A command of `orders` on the system's stores.
+    #[must_use]
+    pub fn invocation(&self, words: &[&str]) -> Invocation {
+        let settings = self.setup.stores.settings(self.folder());
+        settings.into_iter().fold(Invocation::new(words), |call, (name, value)| call.env(name, value))
+    }
+
+    /// Runs a command of `orders` on the system's stores to its end.
+    pub async fn orders(&self, words: &[&str]) -> Finished {
+        self.invocation(words).run().await
+    }
+
+    /// `orders load` on this system, with these words besides.
+    #[must_use]
+    pub fn load(&self, words: &[&str]) -> Invocation {
+        let url = format!("http://{}", self.api.address());
+        self.invocation(&[&["load", "--url", &url], words].concat())
+    }
+}
+
+/// Where the API and the admin listener are, by the server's greeting; none until it is whole.
+fn addresses(greeting: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let address = |name: &str| {
+        let line = greeting.lines().find_map(|line| line.strip_prefix(name))?;
+        let url = line.trim().strip_prefix("http://")?;
+        url.split('/').next()?.parse().ok()
+    };
+    greeting.contains("Try:").then_some((address("API ")?, address("Admin ")?))
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        let ended = self.server.as_mut().and_then(Running::ended);
+        if let (Some(status), false) = (ended, thread::panicking()) {
+            panic!("the server has ended by itself: {status}");
+        }
+    }
+}
+
+// ── What a client does ───────────────────────────────────────────────────────────────────────────────
+
+impl System {
+    /// The API.
+    #[must_use]
+    pub const fn api(&self) -> &Http {
+        &self.api
+    }
+
+    /// The admin listener.
+    #[must_use]
+    pub const fn admin(&self) -> &Http {
+        &self.admin
+    }
+
+    /// A GET of the API.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Call {
+        self.api.get(path)
+    }
+
+    /// A POST to the API.
+    #[must_use]
+    pub fn post(&self, path: &str) -> Call {
+        self.api.post(path)
+    }
+
+    /// A DELETE of the API.
+    #[must_use]
+    pub fn delete(&self, path: &str) -> Call {
+        self.api.delete(path)
+    }
+
+    /// Creates an order that is not there yet.
+    ///
+    /// # Panics
+    /// When it is not created.
+    pub async fn create(&self, id: &str) -> Answer {
+        self.post("/").json(&json!({"id": id, "name": "a lamp"})).await.with_status(201)
+    }
+
+    /// Asks for an order to be processed.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub async fn process(&self, id: &str) -> Answer {
+        self.post(&format!("/{id}")).await.with_status(200)
+    }
+
+    /// Creates an order, has it processed, and waits for its outcome.
+    pub async fn create_and_process(&self, id: &str) -> Value {
+        self.create(id).await;
+        self.process(id).await;
+        self.until_status(id, "processed").await
+    }
+
+    /// The order, once the view has it with this status.
+    pub async fn until_status(&self, id: &str, status: &str) -> Value {
+        self.until_order(id, status, |order| order["status"] == status).await
+    }
+
+    /// The order, once the view has it at this version.
+    pub async fn until_version(&self, id: &str, version: u64) -> Value {
+        self.until_order(id, &format!("at {version}"), |order| order["version"] == version).await
+    }
+
+    async fn until_order(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/{id}");
+        until(&format!("{id} to be {what}"), async || {
+            let answer = self.get(&path).await;
+            (answer.status == 200).then(|| answer.json()).filter(&is_so)
+        })
+        .await
+    }
+
+    /// The order's events, oldest first.
+    pub async fn events(&self, id: &str) -> Vec<Value> {
+        let events = self.get(&format!("/{id}/events")).await.with_status(200).json();
+        events.as_array().expect("a list").clone()
+    }
+
+    /// The types of the order's events, oldest first. Their versions are 1, 2, 3 and so on.
+    ///
+    /// # Panics
+    /// When a version is missing or repeated.
+    pub async fn event_types(&self, id: &str) -> Vec<String> {
+        let events = self.events(id).await;
+        for (version, event) in (1_u64..).zip(&events) {
+            assert_eq!(event["version"], version, "{events:?}");
+        }
+        events.iter().map(|event| event["type"].as_str().expect("a type").to_owned()).collect()
+    }
+
+    /// What the server counts.
+    pub async fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.admin.get("/metrics").await.with_status(200).text())
+    }
+
+    /// The view is what the event store says, order by order.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub async fn expect_verified(&self) {
+        let report = self.orders(&["verify", "--json"]).await.with_code(0).json();
+        assert_eq!(report["faults"], 0, "{report}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Who imports whom, and what the parts link.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Every crate and those of ours that it may import. `runtime` may be imported by all but `domain`, and is left out here.
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
+    ("domain", &[]),
+    ("runtime", &[]),
+    ("event-channel", &[]),
+    ("event-source-mapping", &[]),
+    ("event-store", &["domain"]),
+    ("read-store", &["domain"]),
+    ("command-handler", &["domain", "event-store", "event-channel"]),
+    ("create-order", &["domain", "command-handler"]),
+    ("process-order", &["domain", "command-handler"]),
+    ("cancel-order", &["domain", "command-handler"]),
+    ("query", &["domain", "read-store"]),
+    ("history", &["domain", "event-store"]),
+    ("projector", &["domain", "event-source-mapping", "read-store"]),
+    ("processor", &["domain", "command-handler", "event-source-mapping", "event-store", "event-channel"]),
+    ("relay", &["command-handler", "event-store", "event-channel"]),
+    ("dispatcher", &[ANY]),
+    // Black box: not even the domain.
+    ("tests", &[]),
+    ("benches", &["domain", "event-store", "event-channel", "read-store"]),
+];
+
+/// Every crate of ours that is not a program.
+const ANY: &str = "any";
+
+const FUNCTIONS: [&str; 8] =
+    ["create-order", "process-order", "cancel-order", "query", "history", "projector", "processor", "relay"];
+
+fn cargo(words: &[&str]) -> String {
+    let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let output = Command::new(cargo).args(words).current_dir(workspace).output().unwrap();
+    assert!(output.status.success(), "cargo {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The crates of the workspace, and which of ours each imports; of `kinds`, where none is said `normal`.
+fn imports(kinds: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let metadata: Value =
+        serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
+    let packages = metadata["packages"].as_array().unwrap();
+    let ours: BTreeSet<String> = packages.iter().map(name).collect();
+    let of_a_kind = |dependency: &&Value| kinds.contains(&dependency["kind"].as_str().unwrap_or("normal"));
+    let imported = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().unwrap().iter().filter(of_a_kind);
+        dependencies.map(name).filter(|name| ours.contains(name)).collect()
+    };
+    packages.iter().map(|package| (name(package), imported(package))).collect()
+}
+
+/// Everything that a crate links with its default features, when it is built alone.
+fn linked(package: &str) -> BTreeSet<String> {
+    let tree = cargo(&["tree", "-p", package, "-e", "normal", "--prefix", "none", "--format", "{p}"]);
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn assert_links_none(package: &str, banned: &[&str]) {
+    let linked = linked(package);
+    assert!(linked.contains(package), "{linked:?}");
+    let found: Vec<_> = banned.iter().filter(|&&name| linked.contains(name)).collect();
+    assert!(found.is_empty(), "{package} links {found:?}");
+}
+
+#[test]
+fn every_crate_imports_only_what_its_place_allows() {
+    let allowed: BTreeMap<_, _> = MAY_IMPORT.into_iter().collect();
+    for (package, imported) in imports(&["normal", "build"]) {
+        let allowed = allowed.get(package.as_str()).unwrap_or_else(|| panic!("{package} has no place yet"));
+        for import in imported {
+            let always = import == "runtime" && package != "domain";
+            let any =
+                allowed.contains(&ANY) && !["tests", "benches", "dispatcher"].contains(&import.as_str());
+            assert!(
+                always || any || allowed.contains(&import.as_str()),
+                "{package} must not import {import}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_place_is_taken() {
+    let packages: BTreeSet<String> = imports(&[]).into_keys().collect();
+    let places: BTreeSet<String> = MAY_IMPORT.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(packages, places);
+}
+
+#[test]
+fn only_the_dispatcher_imports_functions_and_nobody_imports_it_or_the_tests_or_the_benches() {
+    for (package, imported) in imports(&["normal", "build", "dev"]) {
+        for import in imported {
+            assert!(
+                package == "dispatcher" || !FUNCTIONS.contains(&import.as_str()),
+                "{package} imports {import}"
+            );
+            assert!(
+                !["dispatcher", "tests", "benches"].contains(&import.as_str()),
+                "{package} imports {import}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_domain_links_nothing_that_does_io() {
+    let banned = [
+        "tokio", "axum", "hyper", "mio", "socket2", "reqwest", "rusqlite", "mongodb", "rdkafka", "sqlx",
+        "tracing",
+    ];
+    assert_links_none("domain", &banned);
+    assert_links_none("domain", &["rand", "getrandom", "uuid", "runtime"]);
+}
+
+#[test]
+fn query_and_projector_link_neither_the_event_store_nor_the_channel() {
+    for function in ["query", "projector"] {
+        assert_links_none(function, &["mongodb", "rdkafka", "rdkafka-sys"]);
+        assert_links_none(function, &["event-store", "event-channel", "command-handler"]);
+    }
+}
+
+#[test]
+fn history_links_neither_the_channel_nor_the_view() {
+    assert_links_none("history", &["rdkafka", "rdkafka-sys", "event-channel", "command-handler"]);
+    assert_links_none("history", &["read-store", "sqlx"]);
+}
+
+#[test]
+fn a_function_built_alone_links_nothing_of_the_embedded_default() {
+    for function in FUNCTIONS {
+        assert_links_none(function, &["rusqlite", "libsqlite3-sys"]);
+    }
+}

@@ -1,0 +1,38 @@
+//! More than the system can take, and stores that do not answer: the caller is told when to come again.
+
+use rusqlite::Connection;
+use serde_json::json;
+use tests::stores::Stores;
+use tests::system::{Setup, System};
+
+use crate::shutdown::HalfSent;
+
+#[tokio::test]
+async fn a_request_too_many_is_503_with_retry_after_and_the_one_in_hand_is_answered() {
+    let system = System::start_with(&["--max-in-flight", "1"]).await;
+    let in_hand = HalfSent::create(&system, "a");
+    let answer = system.get("/").await;
+    answer.problem(503, "unavailable");
+    assert_eq!(answer.header("retry-after"), "1");
+    assert!(in_hand.finish().starts_with("HTTP/1.1 201 "));
+    system.get("/").await.with_status(200);
+    let metrics = system.metrics().await;
+    assert_eq!(metrics.sum("orders_http_requests_total", &[("status", "shed")]), 1.0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_available_is_503_and_the_command_can_be_repeated_under_its_key() {
+    let mut system = Setup::on(Stores::Embedded).start().await;
+    let other = Connection::open(system.path("events.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let create = |system: &System| system.post("/").key("k").json(&json!({"id": "a", "name": "a lamp"}));
+    let answer = create(&system).await;
+    let problem = answer.problem(503, "unavailable");
+    assert_eq!(answer.header("retry-after"), "2");
+    let log = system.server().stderr();
+    let cause = log.lines().find(|line| line.contains(&problem.trace_id));
+    assert!(cause.is_some_and(|line| line.contains("lock")), "the log has the cause: {log}");
+    other.execute_batch("ROLLBACK").unwrap();
+    create(&system).await.with_status(201);
+    assert_eq!(system.event_types("a").await, ["OrderCreated"]);
+}

@@ -1,0 +1,157 @@
+//! Fulfilment: a service somewhere else, asked as often as it takes, and one outcome.
+
+use serde_json::json;
+use tests::fulfilment::{Reply, Service};
+use tests::system::System;
+
+const PROCESSED: [&str; 3] = ["OrderCreated", "ProcessingStarted", "OrderProcessed"];
+
+async fn system_with(service: &Service) -> System {
+    System::start_with(&["--fulfilment", service.url(), "--fulfilment-timeout", "0.3"]).await
+}
+
+#[tokio::test]
+async fn the_service_is_asked_once_about_an_order_with_its_key_and_trace_and_2xx_is_processed() {
+    let service = Service::start(|_| Reply::Fulfilled).await;
+    let system = system_with(&service).await;
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    system.create("a").await;
+    system.post("/a").header("traceparent", traceparent).await.with_status(200);
+    system.until_status("a", "processed").await;
+    let asked = service.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!((asked[0].key.as_str(), asked[0].traceparent.as_str()), ("a@2", traceparent));
+    assert_eq!(asked[0].body, json!({"order": "a", "name": "a lamp", "version": 2}));
+    assert_eq!(system.event_types("a").await, PROCESSED);
+}
+
+#[tokio::test]
+async fn a_4xx_fails_the_order_with_what_the_service_said_and_it_can_be_asked_again() {
+    let problem = json!({"title": "No", "detail": "out of lamps"}).to_string();
+    let service = Service::start(move |asked| match asked.key.as_str() {
+        "problem@2" => Reply::Refused(422, problem.clone()),
+        "text@2" => Reply::Refused(404, "what is\nthat?".to_owned()),
+        "bare@2" => Reply::Refused(409, String::new()),
+        _ => Reply::Fulfilled,
+    })
+    .await;
+    let system = system_with(&service).await;
+    for (id, reason) in [
+        ("problem", "422 Unprocessable Entity: out of lamps"),
+        ("text", "404 Not Found: what is that?"),
+        ("bare", "409 Conflict:"),
+    ] {
+        system.create(id).await;
+        system.process(id).await;
+        let failed = system.until_status(id, "failed").await;
+        assert_eq!((&failed["reason"], &failed["version"]), (&reason.into(), &3.into()));
+        system.process(id).await;
+        let processed = system.until_status(id, "processed").await;
+        assert_eq!((processed.get("reason"), &processed["version"]), (None, &5.into()));
+        let keys: Vec<_> = service.asked_about(id).into_iter().map(|asked| asked.key).collect();
+        assert_eq!(keys, [format!("{id}@2"), format!("{id}@4")], "another attempt is another key");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_says_nothing_for_good_is_asked_for_again_under_the_same_key() {
+    let service = Service::start(|asked| match (asked.body["order"].as_str().unwrap(), asked.times) {
+        ("busy", 1) => Reply::NotNow(503),
+        ("broken", 1..=2) => Reply::NotNow(500),
+        ("throttled", 1) => Reply::NotNow(429),
+        ("timed-out", 1) => Reply::NotNow(408),
+        ("early", 1) => Reply::NotNow(425),
+        ("moved", 1) => Reply::NotNow(302),
+        ("silent", 1) => Reply::Silence,
+        _ => Reply::Fulfilled,
+    })
+    .await;
+    let system = system_with(&service).await;
+    let orders = [
+        ("busy", 2),
+        ("broken", 3),
+        ("throttled", 2),
+        ("timed-out", 2),
+        ("early", 2),
+        ("moved", 2),
+        ("silent", 2),
+    ];
+    // One after the other: many failures in a row hold calls back.
+    for (id, calls) in orders {
+        system.create_and_process(id).await;
+        let asked = service.asked_about(id);
+        assert!(asked.len() >= calls, "{asked:?}");
+        assert!(asked.iter().all(|asked| asked.key == format!("{id}@2")), "{asked:?}");
+        assert_eq!(system.event_types(id).await, PROCESSED);
+    }
+    system.expect_verified().await;
+}
+
+#[tokio::test]
+async fn while_the_service_is_down_calls_are_held_back_and_commands_go_on() {
+    let service = Service::start(|asked| match asked.body["order"].as_str() {
+        Some("first") if asked.times < 8 => Reply::NotNow(503),
+        _ => Reply::Fulfilled,
+    })
+    .await;
+    let system = system_with(&service).await;
+    system.create("first").await;
+    let started = system.process("first").await;
+    for number in 0..10 {
+        system.create(&format!("a{number}")).await;
+        system.process(&format!("a{number}")).await;
+    }
+    let behind = system.get(&format!("/first?min_version={}", started.version())).await.with_status(200);
+    assert_eq!(behind.json()["status"], "processing");
+    system.until_status("first", "processed").await;
+    for number in 0..10 {
+        system.until_status(&format!("a{number}"), "processed").await;
+    }
+    assert_eq!(service.asked_about("first").len(), 8);
+}
+
+#[tokio::test]
+async fn what_the_mock_refuses_fails_and_fails_again() {
+    let system = System::start_with(&["--fulfilment", "mock:?latency=5&failure_rate=1"]).await;
+    system.create("a").await;
+    for version in [2, 4] {
+        let processing = system.process("a").await;
+        assert_eq!((processing.version(), &processing.json()["status"]), (version, &"processing".into()));
+        let failed = system.until_version("a", version + 1).await;
+        assert_eq!(
+            (&failed["status"], &failed["reason"]),
+            (&"failed".into(), &"the mock refuses this order".into())
+        );
+    }
+    let expected =
+        ["OrderCreated", "ProcessingStarted", "ProcessingFailed", "ProcessingStarted", "ProcessingFailed"];
+    assert_eq!(system.event_types("a").await, expected);
+}
+
+#[tokio::test]
+async fn an_outcome_that_was_known_before_a_crash_is_not_asked_for_again() {
+    let service = Service::start(|_| Reply::Fulfilled).await;
+    let mut system = system_with(&service).await;
+    system.create_and_process("a").await;
+    system.kill();
+    system.start_again().await;
+    system.create_and_process("b").await;
+    assert_eq!(service.asked_about("a").len(), 1);
+    assert_eq!(system.event_types("a").await, PROCESSED);
+}
+
+#[tokio::test]
+async fn an_order_whose_fulfilment_a_crash_has_cut_short_is_asked_for_again_under_the_same_key() {
+    let service =
+        Service::start(|asked| if asked.times == 1 { Reply::Silence } else { Reply::Fulfilled }).await;
+    let mut system = System::start_with(&["--fulfilment", service.url()]).await;
+    system.create("a").await;
+    system.process("a").await;
+    service.until_asked().await;
+    system.kill();
+    system.start_again().await;
+    system.until_status("a", "processed").await;
+    let keys: Vec<_> = service.asked().into_iter().map(|asked| asked.key).collect();
+    assert_eq!(keys, ["a@2", "a@2"]);
+    assert_eq!(system.event_types("a").await, PROCESSED);
+}

@@ -1,0 +1,102 @@
+//! `orders rebuild`: the view anew, while everything goes on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tests::stores::Stores;
+use tests::system::{Setup, System};
+
+use crate::view_file::ViewFile;
+
+#[tokio::test]
+async fn a_rebuilt_view_is_what_the_events_say_whatever_was_in_the_old_one() {
+    let system = Setup::on(Stores::Embedded).start().await;
+    for id in ["a", "b", "c"] {
+        system.create_and_process(id).await;
+    }
+    let view = ViewFile::of(&system);
+    let before = system.get("/").await.json();
+    view.change("UPDATE orders SET name = 'a chair', version = 1 WHERE id = 'a'", []);
+    view.change("DELETE FROM orders WHERE id = 'b'", []);
+    let ghost = "INSERT INTO orders (id, version, status, name, created_at, updated_at) VALUES ('ghost', 0, 'new', 'boo', 0, 0)";
+    view.change(ghost, []);
+    let (old, tables) = (view.active(), view.tables());
+    let rebuilt = system.orders(&["rebuild", "--json"]).await.with_code(0).json();
+    assert_eq!((&rebuilt["commits"], &rebuilt["events"]), (&9.into(), &9.into()));
+    assert_eq!(system.get("/").await.json(), before);
+    assert_ne!(view.active(), old);
+    assert_eq!((view.building(), view.tables()), (0, tables), "the old view is gone");
+    system.expect_verified().await;
+    let told = system.orders(&["rebuild"]).await.with_code(0).stdout;
+    assert!(told.starts_with("rebuilt the view from 9 commits with 9 events in "), "{told}");
+}
+
+#[tokio::test]
+async fn queries_are_served_and_never_go_back_while_rebuilds_and_commands_go_on() {
+    let system = System::start().await;
+    let over = AtomicBool::new(false);
+    let writes = async {
+        let load =
+            system.load(&["--orders", "1500", "--clients", "8", "--prefix", "w", "--json"]).run().await;
+        over.store(true, Ordering::Relaxed);
+        load.with_code(0).json()
+    };
+    let rebuilds = async {
+        let mut rebuilds = 0;
+        while !over.load(Ordering::Relaxed) || rebuilds < 2 {
+            system.orders(&["rebuild", "--json"]).await.with_code(0);
+            rebuilds += 1;
+        }
+    };
+    let reads = async {
+        let mut seen: HashMap<String, u64> = HashMap::new();
+        while !over.load(Ordering::Relaxed) {
+            let page = system.get("/?limit=200").await.with_status(200).json();
+            for order in page.as_array().unwrap() {
+                let version = order["version"].as_u64().unwrap();
+                let before = seen.insert(order["id"].as_str().unwrap().to_owned(), version);
+                assert!(before <= Some(version), "{order} was at {before:?}");
+            }
+            let gone = seen.len() > 200 || page.as_array().unwrap().len() == 200;
+            assert!(gone || page.as_array().unwrap().len() == seen.len(), "orders went away");
+        }
+        seen.len()
+    };
+    let (load, (), seen) = tokio::join!(writes, rebuilds, reads);
+    assert_eq!((&load["answered"], &load["not_acknowledged"]), (&3000.into(), &0.into()), "{load}");
+    assert!(seen > 0, "nothing was read");
+    system.expect_verified().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_that_was_killed_changes_nothing_and_the_next_clears_up_after_it() {
+    let system = Setup::on(Stores::Embedded).start().await;
+    system.load(&["--orders", "2000", "--clients", "32", "--only", "create"]).run().await.with_code(0);
+    system.expect_verified().await;
+    let view = ViewFile::of(&system);
+    let active = view.active();
+    // The moment is between two transactions of the other process: it may take some rebuilds to hit it.
+    let mut hit = false;
+    for _ in 0..20 {
+        let mut rebuild = system.invocation(&["rebuild"]).start();
+        while rebuild.ended().is_none() && view.building() == 0 {
+            tokio::task::yield_now().await;
+        }
+        if rebuild.ended().is_none() {
+            rebuild.kill();
+        }
+        hit = view.building() == 1;
+        if hit {
+            break;
+        }
+    }
+    assert!(hit, "no rebuild was killed in its middle");
+    assert_eq!(view.tables(), 2);
+    assert!(view.active() >= active);
+    system.create_and_process("meanwhile").await;
+    system.expect_verified().await;
+    system.orders(&["rebuild"]).await.with_code(0);
+    assert_eq!((view.building(), view.tables()), (0, 1));
+    system.create_and_process("afterwards").await;
+    system.expect_verified().await;
+}
