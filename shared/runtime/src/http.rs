@@ -23,6 +23,9 @@ use crate::{Problem, Trace};
 /// The largest body that is read: 64 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
+/// How much of a body that is too large is read on: 1 MiB.
+const DRAIN_LIMIT: usize = 1024 * 1024;
+
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -93,9 +96,15 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
 ///
 /// # Errors
 /// 413 over [`BODY_LIMIT`], 408 when it does not arrive in time, 400 when it breaks off.
-pub async fn read_body(body: Body) -> Result<Bytes, Problem> {
-    let whole = tokio::time::timeout(BODY_PATIENCE, Limited::new(body, BODY_LIMIT).collect());
-    match whole.await {
+pub async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
+    let whole = async {
+        let read = Limited::new(&mut body, BODY_LIMIT).collect().await;
+        if read.as_ref().is_err_and(|error| error.is::<LengthLimitError>()) {
+            drain(&mut body).await;
+        }
+        read
+    };
+    match tokio::time::timeout(BODY_PATIENCE, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -110,6 +119,18 @@ pub async fn read_body(body: Body) -> Result<Bytes, Problem> {
             "The body did not arrive in time",
             format!("a body has {} s to arrive", BODY_PATIENCE.as_secs()),
         )),
+    }
+}
+
+/// Reads on and forgets it. A connection that is closed while its client still sends is reset, and the client never sees the
+/// answer.
+async fn drain(body: &mut Body) {
+    let mut drained = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        drained += frame.data_ref().map_or(0, Bytes::len);
+        if drained > DRAIN_LIMIT {
+            return;
+        }
     }
 }
 
