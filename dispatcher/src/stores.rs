@@ -94,7 +94,7 @@ impl AllStores {
             self.commands.channel.channel.clone(),
             self.read_store.url(data),
         ];
-        urls.map(|url| without_password(&url))
+        urls.map(|url| hide(&url, &url))
     }
 }
 
@@ -106,22 +106,22 @@ async fn open_read_store(
     ReadStore::open(&url).await.map_err(|error| cannot_open(&[&url], &error))
 }
 
-/// What stands behind these URLs can't be opened. Errors quote the URLs, which may have passwords in them.
+/// What stands behind these URLs can't be opened. Errors quote the URLs, whole or in part, and there may be passwords in them.
 pub fn cannot_open(urls: &[&String], error: &dyn Display) -> CannotStart {
-    CannotStart(
-        urls.iter().fold(error.to_string(), |text, url| text.replace(url.as_str(), &without_password(url))),
-    )
+    CannotStart(urls.iter().fold(error.to_string(), |text, url| hide(&text, url)))
 }
 
-/// A URL that may be shown: where it names a server, whoever stands before the `@` stays unnamed, and options after the `?` unsaid.
-fn without_password(url: &str) -> String {
-    let Some((scheme, _)) = url.split_once("://") else {
-        return url.to_owned();
+/// A text that may be shown: where the URL names a server, whoever stands before the `@` stays unnamed, and options after the
+/// `?` unsaid.
+fn hide(text: &str, url: &str) -> String {
+    let Some((_, rest)) = url.split_once("://") else {
+        return text.to_owned();
     };
-    let url = url.split('?').next().unwrap_or_default();
-    match url.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://…@{host}"),
-        None => url.to_owned(),
+    let (rest, options) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+    let text = if options.is_empty() { text.to_owned() } else { text.replace(options, "") };
+    match rest.rsplit_once('@') {
+        Some((user, _)) => text.replace(&format!("{user}@"), "…@"),
+        None => text,
     }
 }
 
@@ -129,11 +129,21 @@ fn without_password(url: &str) -> String {
 mod tests {
     use super::*;
 
+    fn shown(url: &str) -> String {
+        hide(url, url)
+    }
+
     #[test]
     fn a_url_is_shown_without_user_password_and_options() {
-        assert_eq!(without_password("postgres://u:p@host:1/db?password=x"), "postgres://…@host:1/db");
-        assert_eq!(without_password("mongodb://u:p%40x@a,b/db"), "mongodb://…@a,b/db");
-        assert_eq!(without_password("sqlite:data/events.db"), "sqlite:data/events.db");
-        assert_eq!(without_password("memory:?partitions=4"), "memory:?partitions=4");
+        assert_eq!(shown("postgres://u:p@host:1/db?password=x"), "postgres://…@host:1/db");
+        assert_eq!(shown("mongodb://u:p%40x@a,b/db"), "mongodb://…@a,b/db");
+        assert_eq!(shown("sqlite:data/events.db"), "sqlite:data/events.db");
+        assert_eq!(shown("memory:?partitions=4"), "memory:?partitions=4");
+    }
+
+    #[test]
+    fn an_error_that_quotes_a_part_of_the_url_tells_no_more() {
+        let said = hide("no such host: u:p@host (options ?key=x)", "nosql://u:p@host/db?key=x");
+        assert_eq!(said, "no such host: …@host (options )");
     }
 }

@@ -1,6 +1,6 @@
 //! The public API: the functions' routers as one, behind CORS, a bound on what is in hand, and tokens where they are asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use http::header::{
     RETRY_AFTER,
 };
 use http::{Method, StatusCode};
+use metrics::{Counter, Histogram};
 use read_store::ReadStore;
 use runtime::Problem;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -40,78 +41,94 @@ pub fn router(handler: &CommandHandler, view: &ReadStore, guards: Guards) -> Rou
     if let Some(tokens) = guards.tokens {
         router = router.layer(middleware::from_fn_with_state(tokens, authenticate));
     }
-    let in_flight = InFlight { now: Arc::default(), most: guards.max_in_flight };
-    let router =
-        router.layer(middleware::from_fn_with_state(in_flight, bounded)).layer(middleware::from_fn(measured));
+    let gate = Gate { in_flight: AtomicUsize::new(0), most: guards.max_in_flight, meters: Meters::default() };
+    let router = router.layer(middleware::from_fn_with_state(Arc::new(gate), pass));
     runtime::http::wrap(router).layer(cors(guards.cors_origins))
 }
 
-#[derive(Clone)]
-struct InFlight {
-    now: Arc<AtomicUsize>,
+/// Through which every request comes: it bounds how many are in hand, and counts them.
+struct Gate {
+    in_flight: AtomicUsize,
     most: usize,
+    meters: Meters,
 }
 
 /// Counts a request for as long as it is in hand, whatever becomes of it.
-struct Counted(Arc<AtomicUsize>);
+struct Counted<'a>(&'a AtomicUsize);
 
-impl Drop for Counted {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Turns requests away when too many are in hand: what is accepted keeps its latency, and memory stays bounded.
-async fn bounded(State(in_flight): State<InFlight>, request: Request, next: Next) -> Response {
-    let before = in_flight.now.fetch_add(1, Ordering::Relaxed);
-    let _counted = Counted(Arc::clone(&in_flight.now));
-    if before >= in_flight.most {
-        return Problem::unavailable(1, "Too many requests are in hand.").into_response();
-    }
-    next.run(request).await
-}
-
-async fn measured(matched: Option<MatchedPath>, request: Request, next: Next) -> Response {
+async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let method = method_name(request.method());
-    let response = next.run(request).await;
-    let route = route_name(matched.as_ref().map(MatchedPath::as_str));
-    let status = status_class(response.status());
-    metrics::counter!("orders_http_requests_total", "method" => method, "route" => route, "status" => status)
-        .increment(1);
-    metrics::histogram!("orders_http_request_duration_seconds", "method" => method, "route" => route)
-        .record(started.elapsed());
+    let method = method_of(request.method());
+    let route = route_of(request.extensions().get::<MatchedPath>().map(MatchedPath::as_str));
+    let before = gate.in_flight.fetch_add(1, Ordering::Relaxed);
+    let _counted = Counted(&gate.in_flight);
+    let response = if before < gate.most {
+        next.run(request).await
+    } else {
+        Problem::unavailable(1, "Too many requests are in hand.").into_response()
+    };
+    gate.meters.count(method, route, status_of(response.status()), started.elapsed());
     response
 }
 
-/// Labels have few values, whatever clients send.
-fn method_name(method: &Method) -> &'static str {
+/// A label's value and its place among all. Labels have few values, whatever clients send.
+type Label = (usize, &'static str);
+
+/// Requests and latencies by method, route and status. Each series is looked up once and kept, since the lookup by labels costs
+/// more than the rest of the gate.
+#[derive(Default)]
+struct Meters {
+    series: [[[OnceLock<(Counter, Histogram)>; 5]; 5]; 5],
+}
+
+impl Meters {
+    fn count(&self, method: Label, route: Label, status: Label, took: Duration) {
+        let (counter, histogram) = self.series[method.0][route.0][status.0].get_or_init(|| {
+            let (method, route, status) = (method.1, route.1, status.1);
+            (
+                metrics::counter!("orders_http_requests_total", "method" => method, "route" => route, "status" => status),
+                metrics::histogram!("orders_http_request_duration_seconds", "method" => method, "route" => route),
+            )
+        });
+        counter.increment(1);
+        histogram.record(took);
+    }
+}
+
+fn method_of(method: &Method) -> Label {
     match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "DELETE" => "DELETE",
-        _ => "other",
+        "GET" => (0, "GET"),
+        "HEAD" => (1, "HEAD"),
+        "POST" => (2, "POST"),
+        "DELETE" => (3, "DELETE"),
+        _ => (4, "other"),
     }
 }
 
-fn route_name(matched: Option<&str>) -> &'static str {
+fn route_of(matched: Option<&str>) -> Label {
     match matched {
-        Some("/") => "/",
-        Some("/{id}") => "/{id}",
-        Some("/{id}/events") => "/{id}/events",
-        Some("/{id}/versions/{version}") => "/{id}/versions/{version}",
-        _ => "other",
+        Some("/") => (0, "/"),
+        Some("/{id}") => (1, "/{id}"),
+        Some("/{id}/events") => (2, "/{id}/events"),
+        Some("/{id}/versions/{version}") => (3, "/{id}/versions/{version}"),
+        _ => (4, "other"),
     }
 }
 
-fn status_class(status: StatusCode) -> &'static str {
+fn status_of(status: StatusCode) -> Label {
     match status.as_u16() {
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        429 | 503 => "shed",
-        400..=499 => "4xx",
-        _ => "5xx",
+        200..=299 => (0, "2xx"),
+        300..=399 => (1, "3xx"),
+        429 | 503 => (2, "shed"),
+        400..=499 => (3, "4xx"),
+        _ => (4, "5xx"),
     }
 }
 

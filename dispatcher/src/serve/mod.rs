@@ -78,10 +78,11 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let listener = listener::bind(args.listen, "--listen").await?;
     let admin_listener = listener::bind(args.admin_listen, "--admin-listen").await?;
     let _folder = args.lock_folder()?;
+    // First, because a series that is looked up before is counted nowhere.
+    let metrics = admin::start_metrics()?;
     let (handler, view) = args.stores.open().await?;
     let fulfilment =
         args.fulfilment.open().map_err(|error| cannot_open(&[&args.fulfilment.fulfilment], &error))?;
-    let metrics = admin::start_metrics()?;
     let signals = Signals::new()?;
 
     let (stop_requests, requests_stopped) = watch::channel(false);

@@ -13,6 +13,7 @@ use rand::Rng;
 use thiserror::Error;
 
 use crate::kept::{Kept, State};
+use crate::meters::{Kind, Meters};
 use crate::publisher::{Moment, Publisher};
 
 /// How often a command is decided anew because others were faster, before the caller is told to come again.
@@ -108,6 +109,7 @@ pub struct CommandHandler {
     store: EventStore,
     publisher: Publisher,
     kept: Arc<Kept>,
+    meters: Arc<Meters>,
     after_commit: AfterCommit,
 }
 
@@ -138,7 +140,7 @@ impl CommandHandler {
     ) -> Self {
         let kept = Arc::new(Kept::new(kept_orders));
         let publisher = Publisher::new(store.clone(), channel, Arc::clone(&kept));
-        Self { store, publisher, kept, after_commit }
+        Self { store, publisher, kept, meters: Arc::default(), after_commit }
     }
 
     /// The event store.
@@ -159,12 +161,9 @@ impl CommandHandler {
     /// [`CommandError`], which says what the caller can do.
     pub async fn handle(&self, request: CommandRequest) -> Result<Outcome, CommandError> {
         let started = Instant::now();
-        let command = command_name(&request.command);
+        let command = Kind::of(&request.command);
         let result = self.attempt(request).await;
-        metrics::counter!("orders_commands_total", "command" => command, "result" => result_name(&result))
-            .increment(1);
-        metrics::histogram!("orders_command_duration_seconds", "command" => command)
-            .record(started.elapsed());
+        self.meters.count(command, &result, started.elapsed());
         result
     }
 
@@ -348,26 +347,4 @@ async fn pause(conflicts: u32) {
     let most = 1_u64 << conflicts.min(6);
     let wait = rand::rng().random_range(0..=most * 1000);
     tokio::time::sleep(Duration::from_micros(wait)).await;
-}
-
-const fn command_name(command: &Command) -> &'static str {
-    match command {
-        Command::Create { .. } => "create",
-        Command::Process => "process",
-        Command::Complete => "complete",
-        Command::Fail { .. } => "fail",
-        Command::Cancel { .. } => "cancel",
-    }
-}
-
-const fn result_name(result: &Result<Outcome, CommandError>) -> &'static str {
-    match result {
-        Ok(Outcome { with_events: true, .. }) => "done",
-        Ok(_) => "already-true",
-        Err(CommandError::Rejected(_)) => "rejected",
-        Err(CommandError::PreconditionFailed(_)) => "precondition-failed",
-        Err(CommandError::KeyReused) => "key-reused",
-        Err(CommandError::Contended) => "contended",
-        Err(CommandError::Store(_)) => "store-failed",
-    }
 }

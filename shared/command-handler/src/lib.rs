@@ -9,6 +9,7 @@
 
 mod hash;
 mod kept;
+mod meters;
 
 pub mod handler;
 pub mod http;

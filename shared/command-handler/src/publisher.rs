@@ -158,9 +158,14 @@ impl Publisher {
     async fn send(self, stream: OrderId) {
         let mut limit = RUN_LIMIT;
         while let Some(run) = self.next_run(&stream, limit) {
+            let last = last_of(&run);
             match self.inner.channel.publish(records(&run)).await {
                 Ok(receipt) => {
-                    self.accepted(&stream, run, receipt);
+                    let settle = self.clone().settle(stream.clone(), run, receipt);
+                    if !self.accepted(&stream, last) {
+                        return settle.await;
+                    }
+                    tokio::spawn(settle);
                     limit = RUN_LIMIT;
                 }
                 // Where a run finds no room, its first commit alone may: so a long run gets through a small channel.
@@ -191,17 +196,19 @@ impl Publisher {
         Some(flight.queue.drain(..commits).collect())
     }
 
-    fn accepted(&self, stream: &OrderId, run: Vec<Arc<Commit>>, receipt: Receipt) {
-        let Some(last) = run.last().map(|commit| commit.version) else { return };
-        if let Some(flight) = self.streams().get_mut(stream) {
-            flight.unsettled += 1;
-            flight.accepted = last;
-            flight.tell(Moment::Accepted, last, true);
-        }
-        tokio::spawn(self.clone().settle(stream.clone(), run, last, receipt));
+    /// Notes that the channel has a run; whether there is more to send. If there is not, this task no longer sends.
+    fn accepted(&self, stream: &OrderId, last: Version) -> bool {
+        let mut streams = self.streams();
+        let Some(flight) = streams.get_mut(stream) else { return false };
+        flight.unsettled += 1;
+        flight.accepted = last;
+        flight.tell(Moment::Accepted, last, true);
+        flight.sending = !flight.queue.is_empty();
+        flight.sending
     }
 
-    async fn settle(self, stream: OrderId, run: Vec<Arc<Commit>>, last: Version, receipt: Receipt) {
+    async fn settle(self, stream: OrderId, run: Vec<Arc<Commit>>, receipt: Receipt) {
+        let last = last_of(&run);
         // Rule 3: only what the channel will not forget is marked. If the mark is lost, the relay sends it again.
         let marked = receipt.settled().await && self.mark(&run).await;
         if marked {
@@ -274,6 +281,11 @@ impl InFlight {
             let _ = waiter.tell.send(outcome);
         }
     }
+}
+
+/// The version of a run's last commit.
+fn last_of(run: &[Arc<Commit>]) -> Version {
+    run.last().map_or(Version::NONE, |commit| commit.version)
 }
 
 fn records(run: &[Arc<Commit>]) -> Vec<Record> {

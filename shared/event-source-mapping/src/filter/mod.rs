@@ -12,6 +12,7 @@
 
 mod parse;
 mod rule;
+mod shortcut;
 
 use std::borrow::Cow;
 
@@ -21,12 +22,14 @@ use thiserror::Error;
 
 use self::rule::Fields;
 use self::rule::Rules;
+use self::shortcut::Shortcut;
 
 /// Which records are passed to a function: those that match any of the patterns; all of them where there is none.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct FilterCriteria {
     patterns: Vec<Pattern>,
+    shortcut: Shortcut,
 }
 
 /// Everything in it must hold.
@@ -76,7 +79,7 @@ impl FilterCriteria {
                 problem: problem.into(),
             });
         }
-        Ok(Self { patterns })
+        Ok(Self { shortcut: Shortcut::of(&patterns), patterns })
     }
 
     /// Does it let every record through?
@@ -90,6 +93,9 @@ impl FilterCriteria {
     pub fn matches(&self, value: Option<&[u8]>) -> bool {
         if self.patterns.is_empty() {
             return true;
+        }
+        if value.is_none_or(|value| self.shortcut.rules_out(value)) {
+            return false;
         }
         let Some(content) = value.and_then(Content::of) else { return false };
         self.patterns.iter().any(|pattern| pattern.matches(&content))

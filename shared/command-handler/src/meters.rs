@@ -1,0 +1,64 @@
+//! What is counted of commands. Each series is looked up once and kept, since the lookup by labels costs as much as a fold.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use domain::Command;
+use metrics::{Counter, Histogram};
+
+use crate::handler::{CommandError, Outcome};
+
+/// Counters by command and result, latencies by command.
+#[derive(Default)]
+pub(crate) struct Meters {
+    results: [[OnceLock<Counter>; 7]; 5],
+    durations: [OnceLock<Histogram>; 5],
+}
+
+/// A command without its data.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Create,
+    Process,
+    Complete,
+    Fail,
+    Cancel,
+}
+
+impl Kind {
+    pub(crate) const fn of(command: &Command) -> Self {
+        match command {
+            Command::Create { .. } => Self::Create,
+            Command::Process => Self::Process,
+            Command::Complete => Self::Complete,
+            Command::Fail { .. } => Self::Fail,
+            Command::Cancel { .. } => Self::Cancel,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        ["create", "process", "complete", "fail", "cancel"][self as usize]
+    }
+}
+
+impl Meters {
+    pub(crate) fn count(&self, command: Kind, result: &Result<Outcome, CommandError>, took: Duration) {
+        let (place, result) = result_of(result);
+        let counter = || metrics::counter!("orders_commands_total", "command" => command.name(), "result" => result);
+        self.results[command as usize][place].get_or_init(counter).increment(1);
+        let histogram = || metrics::histogram!("orders_command_duration_seconds", "command" => command.name());
+        self.durations[command as usize].get_or_init(histogram).record(took);
+    }
+}
+
+const fn result_of(result: &Result<Outcome, CommandError>) -> (usize, &'static str) {
+    match result {
+        Ok(Outcome { with_events: true, .. }) => (0, "done"),
+        Ok(_) => (1, "already-true"),
+        Err(CommandError::Rejected(_)) => (2, "rejected"),
+        Err(CommandError::PreconditionFailed(_)) => (3, "precondition-failed"),
+        Err(CommandError::KeyReused) => (4, "key-reused"),
+        Err(CommandError::Contended) => (5, "contended"),
+        Err(CommandError::Store(_)) => (6, "store-failed"),
+    }
+}
