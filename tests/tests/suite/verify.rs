@@ -103,9 +103,8 @@ async fn a_stopped_system_can_be_verified_and_mended_too() {
 #[tokio::test]
 async fn orders_that_are_on_their_way_are_no_fault() {
     let system = System::start().await;
-    let load = system.load(&["--orders", "1000", "--clients", "16"]).start();
+    let mut load = system.load(&["--orders", "1000", "--clients", "16"]).start();
     let mut rounds = 0;
-    let mut load = load;
     while load.ended().is_none() || rounds < 2 {
         system.expect_verified().await;
         rounds += 1;
