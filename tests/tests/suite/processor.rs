@@ -10,6 +10,17 @@ async fn system_with(service: &Service) -> System {
     System::start_with(&["--fulfilment", service.url(), "--fulfilment-timeout", "0.3"]).await
 }
 
+/// A system whose service has been asked about order "a" and has not answered; asked again, it will.
+pub(crate) async fn with_fulfilment_under_way() -> (System, Service) {
+    let service =
+        Service::start(|asked| if asked.times == 1 { Reply::Silence } else { Reply::Fulfilled }).await;
+    let system = System::start_with(&["--fulfilment", service.url()]).await;
+    system.create("a").await;
+    system.process("a").await;
+    service.until_asked().await;
+    (system, service)
+}
+
 #[tokio::test]
 async fn the_service_is_asked_once_about_an_order_with_its_key_and_trace_and_2xx_is_processed() {
     let service = Service::start(|_| Reply::Fulfilled).await;
@@ -142,12 +153,7 @@ async fn an_outcome_that_was_known_before_a_crash_is_not_asked_for_again() {
 
 #[tokio::test]
 async fn an_order_whose_fulfilment_a_crash_has_cut_short_is_asked_for_again_under_the_same_key() {
-    let service =
-        Service::start(|asked| if asked.times == 1 { Reply::Silence } else { Reply::Fulfilled }).await;
-    let mut system = System::start_with(&["--fulfilment", service.url()]).await;
-    system.create("a").await;
-    system.process("a").await;
-    service.until_asked().await;
+    let (mut system, service) = with_fulfilment_under_way().await;
     system.kill();
     system.start_again().await;
     system.until_status("a", "processed").await;

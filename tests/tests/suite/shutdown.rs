@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tests::fulfilment::{Reply, Service};
 use tests::poll::{PATIENCE, until};
 use tests::system::System;
+
+use crate::processor::with_fulfilment_under_way;
 
 /// A create whose body has not come yet, and whose head the server has surely read: it said that it waits for the body.
 pub(crate) struct HalfSent {
@@ -95,12 +96,7 @@ async fn a_second_signal_ends_it_at_once() {
 
 #[tokio::test]
 async fn a_fulfilment_that_does_not_end_in_time_is_taken_up_at_the_next_start() {
-    let service =
-        Service::start(|asked| if asked.times == 1 { Reply::Silence } else { Reply::Fulfilled }).await;
-    let mut system = System::start_with(&["--fulfilment", service.url()]).await;
-    system.create("a").await;
-    system.process("a").await;
-    service.until_asked().await;
+    let (mut system, _service) = with_fulfilment_under_way().await;
     system.stop().await;
     system.start_again().await;
     system.until_status("a", "processed").await;
