@@ -1,7 +1,7 @@
 //! The public API: the functions' routers as one, behind CORS, a bound on what is in hand, and tokens where they are asked for.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -81,11 +81,13 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
 /// A label's value and its place among all. Labels have few values, whatever clients send.
 type Label = (usize, &'static str);
 
+type Series = OnceLock<(Counter, Histogram)>;
+
 /// Requests and latencies by method, route and status. Each series is looked up once and kept, since the lookup by labels costs
 /// more than the rest of the gate.
 #[derive(Default)]
 struct Meters {
-    series: [[[OnceLock<(Counter, Histogram)>; 5]; 5]; 5],
+    series: [[[Series; 5]; 5]; 5],
 }
 
 impl Meters {

@@ -14,7 +14,6 @@ use runtime::{Problem, json};
 use serde::Deserialize;
 
 /// The function's routes.
-#[must_use]
 pub fn router(handler: CommandHandler) -> Router {
     Router::new().route("/{id}", delete(cancel)).with_state(handler)
 }

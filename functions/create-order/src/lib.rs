@@ -19,7 +19,6 @@ use uuid::Uuid;
 const KEYED_IDS: Uuid = Uuid::from_u128(0x6f72_6465_7273_5000_8000_6b65_7965_6431);
 
 /// The function's routes.
-#[must_use]
 pub fn router(handler: CommandHandler) -> Router {
     Router::new().route("/", post(create)).with_state(handler)
 }

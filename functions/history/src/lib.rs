@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 const PAGE: usize = 500;
 
 /// The function's routes.
-#[must_use]
 pub fn router(store: EventStore) -> Router {
     Router::new()
         .route("/{id}/events", get(events))

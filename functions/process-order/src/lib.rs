@@ -13,7 +13,6 @@ use runtime::Problem;
 use runtime::http::{PathText, read_body};
 
 /// The function's routes.
-#[must_use]
 pub fn router(handler: CommandHandler) -> Router {
     Router::new().route("/{id}", post(process)).with_state(handler)
 }

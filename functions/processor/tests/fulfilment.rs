@@ -1,5 +1,7 @@
 //! Batches of events against a real fulfilment service: what is called, what is recorded, what comes again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};

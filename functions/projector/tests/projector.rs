@@ -1,5 +1,7 @@
 //! Events as Lambda sends them, into a real read store.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use domain::{Event, OrderId, OrderName, Version, wire};
 use event_source_mapping::event::KafkaEvent;
 use jiff::Timestamp;

@@ -26,7 +26,6 @@ const WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// The function's routes.
-#[must_use]
 pub fn router(store: ReadStore) -> Router {
     Router::new().route("/", get(list)).route("/{id}", get(one)).with_state(store)
 }

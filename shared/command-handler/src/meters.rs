@@ -44,9 +44,11 @@ impl Kind {
 impl Meters {
     pub(crate) fn count(&self, command: Kind, result: &Result<Outcome, CommandError>, took: Duration) {
         let (place, result) = result_of(result);
-        let counter = || metrics::counter!("orders_commands_total", "command" => command.name(), "result" => result);
+        let counter =
+            || metrics::counter!("orders_commands_total", "command" => command.name(), "result" => result);
         self.results[command as usize][place].get_or_init(counter).increment(1);
-        let histogram = || metrics::histogram!("orders_command_duration_seconds", "command" => command.name());
+        let histogram =
+            || metrics::histogram!("orders_command_duration_seconds", "command" => command.name());
         self.durations[command as usize].get_or_init(histogram).record(took);
     }
 }

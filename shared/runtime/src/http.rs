@@ -35,7 +35,6 @@ pub struct Actor(pub String);
 
 /// Wraps a router: every request has a [`Trace`] in its extensions, every error is a [`Problem`] with that trace's id, an
 /// unknown route is 404, a known one with another method 405, and a panic is a 500 for that request and nothing more.
-#[must_use]
 pub fn wrap(router: Router) -> Router {
     router
         .fallback(async || {

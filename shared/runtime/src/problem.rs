@@ -6,9 +6,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// An error as the caller sees it.
+/// An error as the caller sees it. Small to pass on: what it says stands apart.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Said>);
+
+#[derive(Clone, Debug)]
+struct Said {
     status: StatusCode,
     kind: &'static str,
     title: &'static str,
@@ -40,7 +43,8 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, kind, title, detail: detail.into(), field: None, headers: vec![], cause: None }
+        let detail = detail.into();
+        Self(Box::new(Said { status, kind, title, detail, field: None, headers: vec![], cause: None }))
     }
 
     /// 400: the request can't be read at all.
@@ -83,14 +87,14 @@ impl Problem {
     /// Names the field at fault.
     #[must_use]
     pub fn at(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.0.field = Some(field.into());
         self
     }
 
     /// Adds a header to the answer.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -103,49 +107,49 @@ impl Problem {
     /// Adds the cause: for the log alone.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.0.cause = Some(cause.into());
         self
     }
 
     /// The status of the answer.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// What was wrong this time.
     #[must_use]
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// The problem's stable name.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
-        self.kind
+        self.0.kind
     }
 
     /// The answer, under this trace id; what is to be logged is logged.
     #[must_use]
     pub fn answer(self, trace_id: &str) -> Response {
-        if self.status.is_server_error() || self.cause.is_some() {
-            let cause = self.cause.as_deref().unwrap_or_default();
-            tracing::warn!(trace_id, status = self.status.as_u16(), problem = self.kind, detail = %self.detail, cause);
+        if self.0.status.is_server_error() || self.0.cause.is_some() {
+            let cause = self.0.cause.as_deref().unwrap_or_default();
+            tracing::warn!(trace_id, status = self.0.status.as_u16(), problem = self.0.kind, detail = %self.0.detail, cause);
         }
         let body = Body {
-            kind: format!("urn:problem:{}", self.kind),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
-            field: self.field.as_deref(),
+            kind: format!("urn:problem:{}", self.0.kind),
+            title: self.0.title,
+            status: self.0.status.as_u16(),
+            detail: &self.0.detail,
+            field: self.0.field.as_deref(),
             trace_id,
         };
         let json = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = (self.status, json).into_response();
+        let mut response = (self.0.status, json).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for (name, value) in self.headers {
+        for (name, value) in self.0.headers {
             headers.append(name, value);
         }
         response
@@ -155,7 +159,7 @@ impl Problem {
 /// The answer is written by [`crate::http::wrap`], which knows the trace id: until then the problem travels beside an empty body.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = self.0.status.into_response();
         response.extensions_mut().insert(self);
         response
     }
