@@ -5,6 +5,8 @@
 
 #[cfg(feature = "embedded")]
 mod in_memory;
+#[cfg(feature = "kafka")]
+mod kafka;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -111,6 +113,18 @@ pub enum EventChannel {
     /// records one group may leave uncommitted in one partition.
     #[cfg(feature = "embedded")]
     InMemory(in_memory::InMemoryChannel),
+    /// On Apache Kafka: `kafka://host:port,host:port/topic`. A topic that is not there is created with `?partitions=8` and
+    /// `&replication=N` (default: the brokers' own); one that is there keeps its partitions.
+    ///
+    /// Also `&delivery_timeout_ms=8000`, `&session_timeout_ms=10000`, `&largest=1000000` (bytes of a record; less where the
+    /// topic's `max.message.bytes` is less), `&group_prefix=TEXT`, `&client_id=TEXT`.
+    ///
+    /// Security: `&security=plaintext|tls|sasl_plaintext|sasl_tls`, `&ca=FILE` (default: the system's certificates),
+    /// `user:password@` before the hosts in percent-encoding with `&mechanism=PLAIN|SCRAM-SHA-256|SCRAM-SHA-512` (default
+    /// SCRAM-SHA-512, and then TLS); or `&mechanism=AWS_MSK_IAM&region=REGION`, which signs with the environment's
+    /// credentials, and for which the topic must be there.
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::KafkaChannel),
 }
 
 /// Records that the channel has accepted.
@@ -139,6 +153,9 @@ pub enum Consumer {
     /// Of an in-memory channel.
     #[cfg(feature = "embedded")]
     InMemory(in_memory::InMemoryConsumer),
+    /// Of a channel on Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::KafkaConsumer),
 }
 
 impl EventChannel {
@@ -150,7 +167,9 @@ impl EventChannel {
         match url.split_once(':') {
             #[cfg(feature = "embedded")]
             Some(("memory", options)) => Ok(Self::InMemory(in_memory::InMemoryChannel::open(options)?)),
-            _ => Err(OpenError::UnknownScheme { url: url.to_owned(), allowed: SCHEMES.join(", ") }),
+            #[cfg(feature = "kafka")]
+            Some(("kafka", rest)) => Ok(Self::Kafka(kafka::KafkaChannel::open(rest)?)),
+            _ => Err(OpenError::UnknownScheme { url: without_login(url), allowed: SCHEMES.join(", ") }),
         }
     }
 
@@ -166,6 +185,8 @@ impl EventChannel {
                 let _ = record;
                 Ok(())
             }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => channel.check(record),
         }
     }
 
@@ -179,6 +200,8 @@ impl EventChannel {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(channel) => channel.publish(records),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => channel.publish(records).await,
         }
     }
 
@@ -188,15 +211,19 @@ impl EventChannel {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(channel) => channel.available().await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => channel.available().await,
         }
     }
 
-    /// Joins a consumer group. In memory a group has one member a process, and gets only records for which `filter` holds;
-    /// groups must be joined before records are published. A group whose consumer is dropped keeps its place: who joins next
-    /// gets what was not committed.
+    /// Joins a consumer group, which gets only records for which `filter` holds. A group whose consumer is dropped keeps its
+    /// place: who joins next gets what was not committed.
+    ///
+    /// In memory a group has one member, and must be joined before records are published. On Kafka its members share the
+    /// partitions, it is joined with the first poll, and it begins with the oldest record.
     ///
     /// # Errors
-    /// [`OpenError::Refused`] when the group has a member already.
+    /// [`OpenError::Refused`] when the group has a member already (in memory) or no name (on Kafka).
     pub fn subscribe(
         &self,
         group: &str,
@@ -205,6 +232,8 @@ impl EventChannel {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(channel) => channel.subscribe(group, filter).map(Consumer::InMemory),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => channel.subscribe(group, filter).map(Consumer::Kafka),
         }
     }
 
@@ -214,6 +243,8 @@ impl EventChannel {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(channel) => channel.lag(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => channel.lag(),
         }
     }
 }
@@ -225,6 +256,8 @@ impl Consumer {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(consumer) => consumer.topic(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(consumer) => consumer.topic(),
         }
     }
 
@@ -237,13 +270,17 @@ impl Consumer {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(consumer) => consumer.poll(limit).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(consumer) => consumer.poll(limit).await,
         }
     }
 
-    /// Everything of a partition before this offset is done with.
+    /// Everything of a partition before this offset is done with. On Kafka a commit goes together with all that is done while
+    /// another is on its way, and is not waited for: one that the brokers refuse is the error of the next call, and is sent
+    /// again. Of a partition that is another member's, a commit is passed over.
     ///
     /// # Errors
-    /// When the channel is not available; the records may come again then.
+    /// When the channel is not available, or an earlier commit was refused; the records may come again then.
     pub async fn commit(&mut self, partition: i32, next_offset: i64) -> Result<(), PublishError> {
         match self {
             #[cfg(feature = "embedded")]
@@ -251,6 +288,8 @@ impl Consumer {
                 consumer.commit(partition, next_offset);
                 Ok(())
             }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(consumer) => consumer.commit(partition, next_offset),
         }
     }
 
@@ -259,6 +298,8 @@ impl Consumer {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(consumer) => consumer.pause(partition),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(consumer) => consumer.pause(partition),
         }
     }
 
@@ -267,6 +308,8 @@ impl Consumer {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(consumer) => consumer.resume(partition),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(consumer) => consumer.resume(partition),
         }
     }
 }
@@ -274,4 +317,14 @@ impl Consumer {
 const SCHEMES: &[&str] = &[
     #[cfg(feature = "embedded")]
     "memory:",
+    #[cfg(feature = "kafka")]
+    "kafka://host:port/topic",
 ];
+
+/// The URL, fit to be shown.
+fn without_login(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => url.to_owned(),
+    }
+}

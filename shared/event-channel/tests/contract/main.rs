@@ -1,7 +1,11 @@
 //! What every variant of the channel holds. One line at the end of the file runs all of it over one more variant: it says
-//! how to open a fresh channel with at least 4 partitions.
+//! what runs a rule on a fresh channel with at least 4 partitions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[cfg(feature = "kafka")]
+#[path = "../broker/mod.rs"]
+mod broker;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -186,6 +190,14 @@ async fn a_timestamp_is_when_the_record_was_published(channel: EventChannel) {
     assert!((before..=after).contains(&timestamp), "{before} <= {timestamp} <= {after}");
 }
 
+async fn a_group_gets_only_what_its_filter_lets_through(channel: EventChannel) {
+    let odd = |record: &Record| record.value.as_ref().is_some_and(|value| value[0] % 2 == 1);
+    let mut consumer = channel.subscribe("odd", odd).unwrap();
+    channel.publish((0..10).map(|value| record("a", value)).collect()).await.unwrap();
+    let values: Vec<String> = take(&mut consumer, 5).await.iter().map(value_of).collect();
+    assert_eq!(values, ["1", "3", "5", "7", "9"]);
+}
+
 async fn a_run_that_every_group_committed_is_settled(channel: EventChannel) {
     let mut consumers =
         [channel.subscribe("one", everything).unwrap(), channel.subscribe("other", everything).unwrap()];
@@ -203,18 +215,18 @@ async fn an_empty_run_is_settled(channel: EventChannel) {
 }
 
 macro_rules! contract {
-    ($variant:ident, $open:expr; $($rule:ident,)*) => {
+    ($variant:ident, $run:expr; $($rule:ident,)*) => {
         mod $variant {
             $(
                 #[tokio::test]
                 async fn $rule() {
-                    super::$rule($open).await;
+                    $run(super::$rule).await;
                 }
             )*
         }
     };
-    ($variant:ident, $open:expr) => {
-        contract! { $variant, $open;
+    ($variant:ident, $run:expr) => {
+        contract! { $variant, $run;
             records_of_one_key_keep_their_order_and_their_partition,
             offsets_rise_within_a_partition,
             every_group_gets_every_record,
@@ -225,10 +237,22 @@ macro_rules! contract {
             a_paused_partition_waits_and_the_others_go_on,
             a_record_arrives_as_it_was_published,
             a_timestamp_is_when_the_record_was_published,
+            a_group_gets_only_what_its_filter_lets_through,
             a_run_that_every_group_committed_is_settled,
             an_empty_run_is_settled,
         }
     };
 }
 
-contract!(in_memory, event_channel::EventChannel::open("memory:?partitions=4&capacity=1000").unwrap());
+async fn in_memory<T: Future<Output = ()>>(rule: impl FnOnce(EventChannel) -> T) {
+    rule(EventChannel::open("memory:?partitions=4&capacity=1000").unwrap()).await;
+}
+
+#[cfg(feature = "kafka")]
+async fn on_kafka<T: Future<Output = ()>>(rule: impl FnOnce(EventChannel) -> T) {
+    broker::with_topic(|topic| rule(topic.open("partitions=4"))).await;
+}
+
+contract!(memory, super::in_memory);
+#[cfg(feature = "kafka")]
+contract!(kafka, super::on_kafka);

@@ -1,0 +1,300 @@
+//! A member of a consumer group. It joins with its first poll, when the topic is known to be there.
+//!
+//! Every partition has a queue of its own, so that to pause one is not to take from it: librdkafka's own pause throws away
+//! what it has fetched.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Notify;
+use tokio::{task, time};
+use tracing::error;
+
+use super::group::Group;
+use super::options::Options;
+use super::{Filter, Shared, client, record, unavailable};
+use crate::{Polled, PublishError};
+
+/// What one partition may hold ready. Partitions that are paused keep it, so it is what bounds memory.
+const READY_KILOBYTES: &str = "1024";
+const READY_RECORDS: &str = "10000";
+
+/// How often a member gives a sign of life. It is also how soon it hears that partitions are shared out anew.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long a missed wake-up can cost a poll, and how often a member looks whether something is left to commit.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A member of a group.
+pub struct KafkaConsumer {
+    shared: Arc<Shared>,
+    group: String,
+    filter: Filter,
+    wake: Arc<Notify>,
+    member: Option<Member>,
+    paused: BTreeSet<i32>,
+    /// Where the next poll begins, so that no partition always comes first.
+    first: usize,
+    /// What a poll that had records to return could not say.
+    trouble: Option<PublishError>,
+}
+
+/// What there is once the group was joined. When it is dropped, the member commits what is done and leaves, so that another
+/// takes over at once.
+struct Member {
+    /// Emptied before the consumer closes: each holds on to it.
+    queues: BTreeMap<i32, PartitionQueue<Group>>,
+    consumer: Option<Arc<BaseConsumer<Group>>>,
+}
+
+impl KafkaConsumer {
+    pub(super) fn new(shared: Arc<Shared>, group: &str, filter: Filter) -> Self {
+        Self {
+            group: format!("{}{group}", shared.options.group_prefix),
+            shared,
+            filter,
+            wake: Arc::new(Notify::new()),
+            member: None,
+            paused: BTreeSet::new(),
+            first: 0,
+            trouble: None,
+        }
+    }
+
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.shared.topic
+    }
+
+    /// Waits for records or revocations, and takes up to `limit` records.
+    pub(crate) async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
+        if self.member.is_none() {
+            self.shared.link().await?;
+            self.join()?;
+        }
+        loop {
+            if let Some(trouble) = self.trouble.take() {
+                return Err(trouble);
+            }
+            let polled = self.take(limit.max(1));
+            if !polled.revoked.is_empty() || !polled.deliveries.is_empty() {
+                return Ok(polled);
+            }
+            if self.trouble.is_none() {
+                // What came since the look has left a permit here.
+                let _ = time::timeout(LOOK_AGAIN, self.wake.notified()).await;
+            }
+        }
+    }
+
+    fn join(&mut self) -> Result<(), PublishError> {
+        let group = Group::new(&self.group, &self.shared.topic, &self.shared.options);
+        let consumer = start(&self.shared.options, &self.group, group, &self.wake);
+        let consumer = Arc::new(consumer.map_err(|error| unavailable(error.to_string()))?);
+        self.shared.watch(&consumer);
+        self.member = Some(Member { queues: BTreeMap::new(), consumer: Some(consumer) });
+        Ok(())
+    }
+
+    /// Takes what is there; a failure goes to `trouble`.
+    fn take(&mut self, limit: usize) -> Polled {
+        let mut polled = Polled::default();
+        self.listen(&mut polled, limit);
+        self.draw(&mut polled, limit);
+        if let Some((group, consumer)) = self.member.as_ref().and_then(Member::parts)
+            && let Err(error) = group.commit_what_is_due(consumer)
+        {
+            self.trouble = Some(unavailable(group.explain(&error)));
+        }
+        polled
+    }
+
+    /// Hears what there is to hear. Records come this way only in the moment before their partition has its queue.
+    fn listen(&mut self, polled: &mut Polled, limit: usize) {
+        while let Some(consumer) = self.member.as_ref().and_then(|member| member.consumer.clone())
+            && polled.deliveries.len() < limit
+        {
+            let group = consumer.context();
+            let told = group.told();
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => self.take_in(&message, group, polled),
+                Some(Err(error)) => self.judge(&error, group),
+                None if group.told() == told => return,
+                None => {}
+            }
+            self.change_hands(&consumer, polled);
+        }
+    }
+
+    /// Partitions that went are told of, and what was just taken from them with them; those that came get a queue.
+    fn change_hands(&mut self, consumer: &Arc<BaseConsumer<Group>>, polled: &mut Polled) {
+        let Some(member) = &mut self.member else { return };
+        let (assigned, revoked) = {
+            let mut state = consumer.context().state();
+            (std::mem::take(&mut state.assigned), std::mem::take(&mut state.revoked))
+        };
+        for partition in revoked {
+            member.queues.remove(&partition);
+            self.paused.remove(&partition);
+            polled.deliveries.retain(|delivery| delivery.partition != partition);
+            polled.revoked.push(partition);
+        }
+        for partition in assigned {
+            let Some(mut queue) = consumer.split_partition_queue(&self.shared.topic, partition) else {
+                continue;
+            };
+            let wake = Arc::clone(&self.wake);
+            queue.set_nonempty_callback(move || wake.notify_one());
+            member.queues.insert(partition, queue);
+        }
+    }
+
+    /// Takes from the partitions' queues, in equal shares as far as it goes.
+    fn draw(&mut self, polled: &mut Polled, limit: usize) {
+        let Some(member) = &mut self.member else { return };
+        let queues = std::mem::take(&mut member.queues);
+        let Some(consumer) = member.consumer.clone() else { return };
+        let mut ready: Vec<_> =
+            queues.iter().filter(|(partition, _)| !self.paused.contains(partition)).collect();
+        if !ready.is_empty() {
+            let first = self.first % ready.len();
+            ready.rotate_left(first);
+            self.first = first + 1;
+        }
+        while !ready.is_empty() && polled.deliveries.len() < limit {
+            let share = (limit - polled.deliveries.len()).div_ceil(ready.len());
+            ready.retain(|(_, queue)| {
+                let until = (polled.deliveries.len() + share).min(limit);
+                self.drain(queue, consumer.context(), until, polled)
+            });
+        }
+        if let Some(member) = &mut self.member {
+            member.queues = queues;
+        }
+    }
+
+    /// Takes from one queue until that many records were taken. `false` when it is empty before.
+    fn drain(
+        &mut self,
+        queue: &PartitionQueue<Group>,
+        group: &Group,
+        until: usize,
+        polled: &mut Polled,
+    ) -> bool {
+        while polled.deliveries.len() < until {
+            match queue.poll(Duration::ZERO) {
+                Some(Ok(message)) => self.take_in(&message, group, polled),
+                Some(Err(error)) => self.judge(&error, group),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn take_in(&mut self, message: &BorrowedMessage<'_>, group: &Group, polled: &mut Polled) {
+        let delivery = record::delivery(message, &self.shared.topic);
+        if (self.filter)(&delivery.record) {
+            group.state().progress.deliver(delivery.partition, delivery.offset);
+            polled.deliveries.push(delivery);
+        } else {
+            group.state().progress.pass_over(delivery.partition, delivery.offset);
+        }
+    }
+
+    /// librdkafka gets over most troubles by itself, and says so in its log; the rest is for whoever polls.
+    fn judge(&mut self, error: &KafkaError, group: &Group) {
+        let (KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code)) = error else {
+            return;
+        };
+        let is_lasting = matches!(
+            code,
+            RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+        );
+        if is_lasting || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            self.trouble = Some(unavailable(group.explain(error)));
+        }
+    }
+
+    pub(crate) fn commit(&mut self, partition: i32, next_offset: i64) -> Result<(), PublishError> {
+        let Some((group, consumer)) = self.member.as_ref().and_then(Member::parts) else { return Ok(()) };
+        let refused = group.state().finish(partition, next_offset);
+        let sent = group.commit_what_is_due(consumer);
+        refused.map_err(|code| unavailable(format!("a commit was refused: {code}")))?;
+        sent.map_err(|error| unavailable(group.explain(&error)))
+    }
+
+    pub(crate) fn pause(&mut self, partition: i32) {
+        self.paused.insert(partition);
+    }
+
+    pub(crate) fn resume(&mut self, partition: i32) {
+        self.paused.remove(&partition);
+    }
+}
+
+impl Member {
+    fn parts(&self) -> Option<(&Arc<Group>, &BaseConsumer<Group>)> {
+        let consumer = self.consumer.as_deref()?;
+        Some((consumer.context(), consumer))
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.queues.clear();
+        let Some(consumer) = self.consumer.take() else { return };
+        // To close is to give every partition up, which commits what is done, and to tell the brokers; that takes a moment.
+        waiting(move || match Arc::into_inner(consumer) {
+            Some(consumer) => drop(consumer),
+            None => error!("a member of a group is in use while it leaves"),
+        });
+    }
+}
+
+/// Runs what blocks this thread, without the tasks that wait for it where the runtime has other threads.
+fn waiting(blocks: impl FnOnce()) {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => task::block_in_place(blocks),
+        _ => blocks(),
+    }
+}
+
+fn start(
+    options: &Options,
+    name: &str,
+    group: Group,
+    wake: &Arc<Notify>,
+) -> KafkaResult<BaseConsumer<Group>> {
+    let session = options.session_timeout;
+    let mut config = client::settings(options);
+    config
+        .set("group.id", name)
+        // Only what is done with is committed, and this crate says when.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        // Who keeps a partition goes on with it while others change hands.
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", session.as_millis().to_string())
+        .set("heartbeat.interval.ms", HEARTBEAT.min(session / 3).as_millis().to_string())
+        .set("queued.max.messages.kbytes", READY_KILOBYTES)
+        .set("queued.min.messages", READY_RECORDS)
+        // With so little held ready, a partition must not sit out the default second.
+        .set("fetch.queue.backoff.ms", "10")
+        .set("statistics.interval.ms", "2000");
+    let mut consumer: BaseConsumer<Group> = config.create_with_context(group)?;
+    let wake = Arc::clone(wake);
+    consumer.set_nonempty_callback(move || wake.notify_one());
+    consumer.subscribe(&[&options.topic])?;
+    Ok(consumer)
+}

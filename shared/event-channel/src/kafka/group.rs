@@ -1,0 +1,247 @@
+//! What a member of a group is told while it polls: partitions that come and go, commits that were taken or not, how far it
+//! is behind. All of it is told on the polling thread.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::OAuthToken;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use tracing::{debug, info, warn};
+
+use super::client::Client;
+use super::options::Options;
+use super::progress::Progress;
+use crate::Lag;
+
+/// The context of a member's client.
+pub(super) struct Group {
+    name: String,
+    topic: Arc<str>,
+    client: Client,
+    /// Rises with everything that was told, so that a poll that gave no record is not taken for the end of the queue.
+    told: AtomicUsize,
+    /// Held for moments only, and never across an await.
+    state: Mutex<State>,
+}
+
+/// What a member knows.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) progress: Progress,
+    /// Partitions that came and that nobody was told of.
+    pub(super) assigned: Vec<i32>,
+    /// Partitions that went and that nobody was told of.
+    pub(super) revoked: Vec<i32>,
+    pub(super) commits: Commits,
+    lag: Vec<Lag>,
+}
+
+/// Commits go one after the other, each with all that was done meanwhile.
+#[derive(Default)]
+pub(super) struct Commits {
+    in_flight: usize,
+    /// Something was finished that no commit has taken along.
+    is_due: bool,
+    /// When what nobody asked for goes at the earliest: records that were filtered out, and what was refused before.
+    again_at: Option<Instant>,
+    /// The last one was refused, and nobody was told.
+    refused: Option<RDKafkaErrorCode>,
+}
+
+/// How long what is not urgent waits.
+const UNHURRIED: Duration = Duration::from_secs(1);
+
+impl Group {
+    pub(super) fn new(name: &str, topic: &Arc<str>, options: &Options) -> Self {
+        Self {
+            name: name.to_owned(),
+            topic: Arc::clone(topic),
+            client: Client::new(options),
+            told: AtomicUsize::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn told(&self) -> usize {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lag(&self) -> Vec<Lag> {
+        self.state().lag.clone()
+    }
+
+    /// What a failure comes to, with what was heard of the brokers since the last.
+    pub(super) fn explain(&self, error: &impl ToString) -> String {
+        let error = error.to_string();
+        self.client.take_trouble().map_or_else(|| error.clone(), |trouble| format!("{error}: {trouble}"))
+    }
+
+    /// Sends what is due to be committed, unless a commit is on its way: what is finished meanwhile goes with the next.
+    pub(super) fn commit_what_is_due(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let State { commits, progress, .. } = &mut *state;
+        if commits.in_flight > 0 || !(commits.is_due || commits.again_at.is_none_or(|at| at <= now)) {
+            return Ok(());
+        }
+        commits.is_due = false;
+        commits.again_at = Some(now + UNHURRIED);
+        let offsets = progress.to_commit();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        consumer.commit(&self.list(offsets)?, CommitMode::Async)?;
+        commits.in_flight += 1;
+        Ok(())
+    }
+
+    fn list(&self, offsets: impl IntoIterator<Item = (i32, i64)>) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+        }
+        Ok(list)
+    }
+
+    fn assign(&self, partitions: &[i32]) {
+        info!(group = self.name, topic = &*self.topic, ?partitions, "took over partitions");
+        let mut state = self.state();
+        for &partition in partitions {
+            state.progress.assign(partition);
+            state.assigned.push(partition);
+        }
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
+        let lost = consumer.assignment_lost();
+        info!(group = self.name, topic = &*self.topic, ?partitions, lost, "gave partitions up");
+        let mut state = self.state();
+        let due =
+            state.progress.to_commit().into_iter().filter(|(partition, _)| partitions.contains(partition));
+        // It is sent before they are given up, so it still counts; of what is lost already, another member speaks.
+        if !lost
+            && let Ok(list) = self.list(due)
+            && list.count() > 0
+        {
+            match consumer.commit(&list, CommitMode::Async) {
+                Ok(()) => state.commits.in_flight += 1,
+                Err(error) => debug!(group = self.name, %error, "what was done last may be done again"),
+            }
+        }
+        for &partition in partitions {
+            if state.progress.revoke(partition) {
+                state.assigned.retain(|assigned| *assigned != partition);
+                state.revoked.push(partition);
+            }
+        }
+        state.lag.retain(|lag| !partitions.contains(&lag.partition));
+    }
+}
+
+impl State {
+    /// Takes in that everything of a partition before an offset is done with. `Err` when a commit was refused since this was
+    /// last asked; it is sent again all the same.
+    pub(super) fn finish(&mut self, partition: i32, next_offset: i64) -> Result<(), RDKafkaErrorCode> {
+        if self.progress.finish(partition, next_offset) {
+            self.commits.is_due = true;
+        } else {
+            debug!(partition, next_offset, "a commit was passed over: the partition is another member's");
+        }
+        self.commits.refused.take().map_or(Ok(()), Err)
+    }
+}
+
+impl Commits {
+    fn refused(&mut self, code: RDKafkaErrorCode) {
+        self.is_due = false;
+        // It goes without saying while a group shares its partitions out anew: the generation is about to end.
+        if code != RDKafkaErrorCode::RebalanceInProgress {
+            self.refused = Some(code);
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements().iter().map(|element| element.partition()).collect()
+}
+
+impl ClientContext for Group {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        self.client.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        self.client.error(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        self.client.oauth_token()
+    }
+
+    /// The brokers' own numbers, as of the last fetch.
+    fn stats(&self, statistics: Statistics) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        let Some(topic) = statistics.topics.get(&*self.topic) else { return };
+        let mut state = self.state();
+        let lag = state.progress.partitions().filter_map(|partition| {
+            let known = topic.partitions.get(&partition).filter(|known| known.hi_offset >= 0)?;
+            let committed = known.committed_offset.max(state.progress.known(partition));
+            let behind = known.hi_offset - committed.max(known.lo_offset);
+            Some(Lag {
+                group: self.name.clone(),
+                partition,
+                records: u64::try_from(behind).unwrap_or_default(),
+            })
+        });
+        state.lag = lag.collect();
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        match rebalance {
+            Rebalance::Assign(list) => self.assign(&partitions(list)),
+            Rebalance::Revoke(list) => self.revoke(consumer, &partitions(list)),
+            Rebalance::Error(error) => warn!(group = self.name, %error, "partitions could not be shared out"),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.state();
+        state.commits.in_flight = state.commits.in_flight.saturating_sub(1);
+        let whole = result.err().and_then(|error| error.rdkafka_error_code());
+        let mut refused = whole;
+        for element in offsets.elements() {
+            let own = element.error().err().and_then(|error| error.rdkafka_error_code());
+            match (own, element.offset()) {
+                (None, Offset::Offset(offset)) if whole.is_none() => {
+                    state.progress.committed(element.partition(), offset);
+                }
+                (own, _) => refused = refused.or(own),
+            }
+        }
+        // Of what is another member's by now nobody here has to hear.
+        let is_mine = offsets.elements().iter().any(|element| state.progress.has(element.partition()));
+        if let Some(code) = refused.filter(|_| is_mine) {
+            warn!(group = self.name, error = %code, "a commit was refused; it is sent again");
+            state.commits.refused(code);
+        }
+    }
+}

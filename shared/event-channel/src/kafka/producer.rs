@@ -1,0 +1,170 @@
+//! Records to the brokers: a run goes over in order and at once, and is over when every record of it was acknowledged.
+
+use std::sync::{Arc, OnceLock};
+
+use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::util::Timeout;
+use tokio::sync::{Notify, oneshot};
+use tokio::task;
+
+use super::client::{self, Client};
+use super::options::Options;
+use super::record;
+use crate::Record;
+
+/// The most that waits for brokers in this process: what is over it is refused, because the events are safe elsewhere.
+const WAITING_RECORDS: &str = "100000";
+const WAITING_KILOBYTES: &str = "32768";
+
+/// The producer. Cheap to clone; its threads end with the last clone.
+#[derive(Clone)]
+pub(super) struct Producer {
+    inner: ThreadedProducer<Deliveries>,
+    topic: Arc<str>,
+}
+
+/// A run was not acknowledged as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Too much waits for the brokers already.
+    Full,
+    /// What the first record that failed was refused with.
+    Refused(RDKafkaErrorCode),
+}
+
+impl Producer {
+    /// Starts its threads; brokers are connected to when there is something to ask or to send.
+    pub(super) fn start(options: &Options, limit: usize, room: Arc<Notify>) -> KafkaResult<Self> {
+        let context = Deliveries { client: Client::new(options), room };
+        let mut config = client::settings(options);
+        config
+            // A record that was acknowledged is on every replica in sync, once, and after all that was sent before it.
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "0")
+            .set("delivery.timeout.ms", options.delivery_timeout.as_millis().to_string())
+            // The partition is chosen as Kafka's own clients do, and as the channel in memory does.
+            .set("partitioner", "murmur2_random")
+            .set("message.max.bytes", limit.to_string())
+            // A batch of several is under the topic's limit too.
+            .set("batch.size", limit.min(1_000_000).to_string())
+            .set("queue.buffering.max.messages", WAITING_RECORDS)
+            .set("queue.buffering.max.kbytes", WAITING_KILOBYTES);
+        Ok(Self { inner: config.create_with_context(context)?, topic: options.topic.as_str().into() })
+    }
+
+    /// Sends a run and waits until every record of it was acknowledged or failed, so that nothing of it comes later.
+    pub(super) async fn send(&self, records: &[Record]) -> Result<(), Failure> {
+        let (settles, settled) = oneshot::channel();
+        let run = Arc::new(Run { failure: OnceLock::new(), settles });
+        for record in records {
+            if let Err(error) = self.hand_over(record, &run) {
+                run.fail(&error);
+                break;
+            }
+        }
+        Run::let_go(run);
+        // The last to let go of a run settles it, so an error can't be; if it were, nothing would be known of the run.
+        match settled.await.unwrap_or(Some(RDKafkaErrorCode::Fail)) {
+            None => Ok(()),
+            Some(RDKafkaErrorCode::QueueFull) => Err(Failure::Full),
+            Some(code) => Err(Failure::Refused(code)),
+        }
+    }
+
+    fn hand_over(&self, record: &Record, run: &Arc<Run>) -> KafkaResult<()> {
+        let mut message: BaseRecord<'_, [u8], [u8], Arc<Run>> =
+            BaseRecord::with_opaque_to(&self.topic, Arc::clone(run));
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
+        message.headers = record::headers(record);
+        self.inner.send(message).map_err(|(error, _)| error)
+    }
+
+    /// Asks the brokers about the topic.
+    pub(super) async fn metadata(&self, timeout: Timeout) -> Result<Metadata, String> {
+        let producer = self.clone();
+        let asked = task::spawn_blocking(move || {
+            producer.inner.client().fetch_metadata(Some(&producer.topic), timeout)
+        });
+        match asked.await {
+            Ok(Ok(metadata)) => Ok(metadata),
+            Ok(Err(error)) => Err(self.explain(&error)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What a failure comes to, with what was heard of the brokers since the last.
+    pub(super) fn explain(&self, error: &impl ToString) -> String {
+        let trouble = self.inner.client().context().client.take_trouble();
+        let error = error.to_string();
+        trouble.map_or_else(|| error.clone(), |trouble| format!("{error}: {trouble}"))
+    }
+
+    /// Whether it will never send again: idempotence can't be kept up after some errors.
+    pub(super) fn is_broken(&self) -> bool {
+        self.inner.client().fatal_error().is_some()
+    }
+}
+
+/// A run that is on its way. Every record of it holds a clone, so the last one to be over settles it.
+struct Run {
+    /// Of the first record that failed.
+    failure: OnceLock<RDKafkaErrorCode>,
+    settles: oneshot::Sender<Option<RDKafkaErrorCode>>,
+}
+
+impl Run {
+    fn fail(&self, error: &KafkaError) {
+        // Only the first counts.
+        let _ = self.failure.set(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+    }
+
+    /// `true` when that settled it.
+    fn let_go(run: Arc<Self>) -> bool {
+        let Some(run) = Arc::into_inner(run) else { return false };
+        // Whoever published may have stopped waiting for it.
+        let _ = run.settles.send(run.failure.into_inner());
+        true
+    }
+}
+
+/// Hears what became of each record.
+struct Deliveries {
+    client: Client,
+    room: Arc<Notify>,
+}
+
+impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.client.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.client.error(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.client.oauth_token()
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Run>;
+
+    fn delivery(&self, delivery: &DeliveryResult<'_>, run: Arc<Run>) {
+        if let Err((error, _)) = delivery {
+            run.fail(error);
+        }
+        if Run::let_go(run) {
+            self.room.notify_waiters();
+        }
+    }
+}

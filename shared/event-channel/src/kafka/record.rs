@@ -1,0 +1,68 @@
+//! A record on its way into librdkafka and out of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use rdkafka::Message;
+use rdkafka::message::{BorrowedMessage, Header as KafkaHeader, Headers, OwnedHeaders};
+
+use crate::{Delivery, Header, Record};
+
+/// The most bytes that a batch of one adds to its record: the batch's own 61, the lengths and numbers before and within the
+/// record ("Message Format", Apache Kafka documentation).
+const BATCH_OVERHEAD: usize = 61 + 36;
+const HEADER_OVERHEAD: usize = 10;
+
+/// How many bytes a record takes at most when it is sent alone, which brokers compare with `max.message.bytes`.
+pub(super) fn size(record: &Record) -> usize {
+    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let headers = record.headers.iter();
+    let headers = headers.map(|header| HEADER_OVERHEAD + header.name.len() + length(&header.value));
+    BATCH_OVERHEAD + length(&record.key) + length(&record.value) + headers.sum::<usize>()
+}
+
+/// The headers as librdkafka takes them.
+pub(super) fn headers(record: &Record) -> Option<OwnedHeaders> {
+    if record.headers.is_empty() {
+        return None;
+    }
+    let none = OwnedHeaders::new_with_capacity(record.headers.len());
+    Some(record.headers.iter().fold(none, |headers, header| {
+        headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() })
+    }))
+}
+
+/// Copies a message out of librdkafka's memory, once and into one buffer.
+pub(super) fn delivery(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Delivery {
+    let (key, value) = (message.key(), message.payload());
+    let headers = read_headers(message);
+    let parts = || [key, value].into_iter().chain(headers.iter().map(|(_, value)| *value));
+    let mut buffer = BytesMut::with_capacity(parts().flatten().map(<[u8]>::len).sum());
+    parts().flatten().for_each(|part| buffer.extend_from_slice(part));
+    // Taken off in the order in which they were put there.
+    let mut copied = buffer.freeze();
+    let mut copy = |part: Option<&[u8]>| part.map(|part| copied.split_to(part.len()));
+    let (key, value) = (copy(key), copy(value));
+    let headers =
+        headers.into_iter().map(|(name, value)| Header { name: name.to_owned().into(), value: copy(value) });
+    let record = Record { key, value, headers: headers.collect() };
+    Delivery {
+        topic: Arc::clone(topic),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis().unwrap_or_default(),
+        record: Arc::new(record),
+    }
+}
+
+/// Names and values. A header whose name is not UTF-8, which other people's clients may write, is passed over: rdkafka panics
+/// when it reads one, and that must not stop a partition for good.
+fn read_headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(&'a str, Option<&'a [u8]>)> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    let read = |place| {
+        let header = catch_unwind(AssertUnwindSafe(|| headers.get(place))).ok()?;
+        Some((header.key, header.value))
+    };
+    (0..headers.count()).filter_map(read).collect()
+}

@@ -1,0 +1,162 @@
+//! The topic: there, or created, or who must create it and how.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use tokio::{task, time};
+use tracing::{debug, info};
+
+use super::client;
+use super::options::Options;
+use super::producer::Producer;
+
+/// How long brokers have to answer a question.
+pub(super) const QUESTION: Duration = Duration::from_secs(5);
+/// How long a topic that was created may take until every partition has a leader.
+const LEADERS: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What the brokers say of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Topic {
+    pub(super) partitions: usize,
+    /// The most bytes that a batch of records may have, where the brokers tell.
+    pub(super) limit: Option<usize>,
+}
+
+/// Sees to it that the topic is there.
+///
+/// # Errors
+/// In one line: the brokers can't be reached, or the topic is not there and can't be created, and then how it can.
+pub(super) async fn ensure(options: &Options, producer: &Producer) -> Result<Topic, String> {
+    let partitions = match partitions(options, &producer.metadata(QUESTION.into()).await?)? {
+        Some(partitions) => partitions,
+        None => {
+            create(options).await?;
+            leaders(options, producer).await?
+        }
+    };
+    Ok(Topic { partitions, limit: limit(options).await })
+}
+
+/// How many partitions it has; `None` when it is not there.
+fn partitions(options: &Options, metadata: &Metadata) -> Result<Option<usize>, String> {
+    let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == options.topic) else {
+        return Ok(None);
+    };
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None | Some(RDKafkaErrorCode::LeaderNotAvailable) if !topic.partitions().is_empty() => {
+            Ok(Some(topic.partitions().len()))
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            Err(format!("the topic {:?} may not be described with these credentials", options.topic))
+        }
+        Some(RDKafkaErrorCode::InvalidTopic) => {
+            Err(format!("the brokers refuse the name {:?}", options.topic))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether every partition has a leader, so that it can be written to.
+pub(super) fn is_led(options: &Options, metadata: &Metadata) -> bool {
+    metadata.topics().iter().any(|topic| {
+        let mut partitions = topic.partitions().iter();
+        topic.name() == options.topic
+            && !topic.partitions().is_empty()
+            && partitions.all(|partition| partition.leader() >= 0)
+    })
+}
+
+async fn leaders(options: &Options, producer: &Producer) -> Result<usize, String> {
+    let until = time::Instant::now() + LEADERS;
+    loop {
+        let metadata = producer.metadata(QUESTION.into()).await?;
+        if is_led(options, &metadata)
+            && let Some(partitions) = partitions(options, &metadata)?
+        {
+            return Ok(partitions);
+        }
+        if time::Instant::now() > until {
+            return Err(format!("the topic {:?} was created and has no leaders yet", options.topic));
+        }
+        time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn create(options: &Options) -> Result<(), String> {
+    if options.security.aws_region().is_some() {
+        return Err(advice(options, "it is not created with mechanism=AWS_MSK_IAM"));
+    }
+    let admin = Admin::start(options).map_err(|error| error.to_string())?;
+    let topic =
+        NewTopic::new(&options.topic, options.partitions, TopicReplication::Fixed(options.replication));
+    let created = admin.client.create_topics([&topic], &Admin::patience()).await;
+    admin.stop();
+    let result = created.map_err(|error| error.to_string())?.into_iter().next();
+    match result {
+        // Another process was quicker.
+        None | Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
+            info!(topic = options.topic, partitions = options.partitions, "created the topic");
+            Ok(())
+        }
+        Some(Err((_, code))) => Err(advice(options, &code.to_string())),
+    }
+}
+
+/// What to do when a topic is not there and can't be created from here.
+fn advice(options: &Options, problem: &str) -> String {
+    let Options { topic, partitions, replication, brokers, .. } = options;
+    let replication =
+        if *replication > 0 { format!(" --replication-factor {replication}") } else { String::new() };
+    format!(
+        "the topic {topic:?} is not there and can't be created from here ({problem}); whoever may has to: \
+         kafka-topics --bootstrap-server {brokers} --create --topic {topic} --partitions {partitions}{replication}"
+    )
+}
+
+/// The topic's own limit. Who may write to a topic may not always ask, and then the setting alone counts.
+async fn limit(options: &Options) -> Option<usize> {
+    if options.security.aws_region().is_some() {
+        return None;
+    }
+    let admin = Admin::start(options).ok()?;
+    let asked = [ResourceSpecifier::Topic(&options.topic)];
+    let described = admin.client.describe_configs(&asked, &Admin::patience()).await;
+    admin.stop();
+    let limit = described.and_then(|mut resources| match resources.pop() {
+        Some(Ok(resource)) => Ok(resource.get("max.message.bytes").and_then(|entry| entry.value.clone())),
+        Some(Err(code)) => Err(KafkaError::AdminOp(code)),
+        None => Ok(None),
+    });
+    match limit {
+        Ok(limit) => limit?.parse().ok(),
+        Err(error) => {
+            debug!(topic = options.topic, %error, "the topic's own limit is not known");
+            None
+        }
+    }
+}
+
+/// A client for questions that producers can't ask. With AWS IAM there is none: rdkafka's never asks for a token.
+struct Admin {
+    client: AdminClient<DefaultClientContext>,
+}
+
+impl Admin {
+    fn start(options: &Options) -> Result<Self, KafkaError> {
+        Ok(Self { client: client::settings(options).create()? })
+    }
+
+    fn patience() -> AdminOptions {
+        AdminOptions::new().request_timeout(Some(QUESTION)).operation_timeout(Some(QUESTION))
+    }
+
+    /// Its thread is waited for, a tenth of a second, and nobody else should.
+    fn stop(self) {
+        task::spawn_blocking(move || drop(self.client));
+    }
+}

@@ -1,0 +1,82 @@
+//! A real broker for tests, named by `ORDERS_TEST_KAFKA=kafka://host:port`. Every test has a topic of its own, so that all
+//! run side by side, and what a test made is deleted after it, also when it fails.
+
+use std::future::Future;
+use std::io::{Write as _, stderr};
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use event_channel::EventChannel;
+use futures_util::FutureExt as _;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
+const VARIABLE: &str = "ORDERS_TEST_KAFKA";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A topic that is a test's alone.
+pub(crate) struct Topic {
+    brokers: String,
+    name: String,
+}
+
+/// Runs a test with a topic that is not there yet. Without a broker it is not run, and that is said past the test harness,
+/// which keeps to itself what a test prints.
+pub(crate) async fn with_topic<T: Future<Output = ()>>(test: impl FnOnce(Topic) -> T) {
+    static SAID: Once = Once::new();
+    let Ok(url) = std::env::var(VARIABLE) else {
+        let said = "NOT RUN: the tests on a real Kafka broker; set ORDERS_TEST_KAFKA=kafka://host:port\n";
+        SAID.call_once(|| stderr().write_all(said.as_bytes()).unwrap());
+        return;
+    };
+    let brokers = url.strip_prefix("kafka://").expect("ORDERS_TEST_KAFKA is kafka://host:port");
+    let brokers = brokers.split('/').next().unwrap().to_owned();
+    let topic = Topic { brokers, name: name() };
+    let (name, admin) = (topic.name.clone(), topic.admin());
+    let outcome = AssertUnwindSafe(test(topic)).catch_unwind().await;
+    let deleted = admin.delete_topics(&[&name], &AdminOptions::new()).await;
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+    deleted.unwrap();
+}
+
+/// No other test, process or run has it.
+fn name() -> String {
+    static TOPICS: AtomicU32 = AtomicU32::new(0);
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    format!("test.{started}.{}.{}", std::process::id(), TOPICS.fetch_add(1, Ordering::Relaxed))
+}
+
+#[allow(dead_code, reason = "each test target uses its part")]
+impl Topic {
+    /// The channel on it; `options` follow the question mark.
+    pub(crate) fn open(&self, options: &str) -> EventChannel {
+        EventChannel::open(&format!("kafka://{}/{}?{options}", self.brokers, self.name)).unwrap()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap()
+    }
+
+    /// Creates it, as somebody else would have.
+    pub(crate) async fn create(&self, partitions: i32, settings: &[(&str, &str)]) {
+        let topic = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+        let created = self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap();
+        created.into_iter().next().unwrap().unwrap();
+    }
+
+    /// How many partitions it has.
+    pub(crate) fn partitions(&self) -> usize {
+        let metadata = self.admin().inner().fetch_metadata(Some(&self.name), PATIENCE).unwrap();
+        metadata.topics()[0].partitions().len()
+    }
+}

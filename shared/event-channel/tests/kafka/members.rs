@@ -1,0 +1,179 @@
+//! Members of one group.
+
+use std::collections::BTreeSet;
+
+use event_channel::{Consumer, Delivery};
+
+use crate::broker::with_topic;
+use crate::{commit, everything, poll, publish, take, value_of, values, within};
+
+/// What two members polled until `is_enough` of it.
+#[derive(Default)]
+struct Shared {
+    revoked: BTreeSet<i32>,
+    one: Vec<Delivery>,
+    other: Vec<Delivery>,
+}
+
+impl Shared {
+    async fn poll(&mut self, one: &mut Consumer, other: &mut Consumer, is_enough: impl Fn(&Self) -> bool) {
+        within(async {
+            while !is_enough(self) {
+                tokio::select! {
+                    polled = poll(one) => {
+                        self.revoked.extend(&polled.revoked);
+                        self.one.retain(|delivery| !polled.revoked.contains(&delivery.partition));
+                        self.one.extend(polled.deliveries);
+                    }
+                    polled = poll(other) => self.other.extend(polled.deliveries),
+                }
+            }
+        })
+        .await;
+    }
+
+    fn count(&self) -> usize {
+        self.one.len() + self.other.len()
+    }
+}
+
+fn partitions(deliveries: &[Delivery]) -> BTreeSet<i32> {
+    deliveries.iter().map(|delivery| delivery.partition).collect()
+}
+
+#[tokio::test]
+async fn a_member_that_joins_takes_partitions_over_and_the_other_is_told() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=4");
+        let mut one = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 0..40).await;
+        assert_eq!(partitions(&take(&mut one, 40).await).len(), 4);
+
+        // Nothing was committed: of the partitions that change hands, all comes again.
+        let mut other = channel.subscribe("readers", everything).unwrap();
+        let mut shared = Shared::default();
+        shared
+            .poll(&mut one, &mut other, |shared| shared.revoked.len() == 2 && !shared.other.is_empty())
+            .await;
+        assert!(partitions(&shared.other).is_subset(&shared.revoked));
+        assert!(shared.one.is_empty(), "who keeps a partition gets nothing again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn members_of_a_group_share_the_records() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=4");
+        let mut one = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 0..1).await;
+        let first = take(&mut one, 1).await;
+        commit(&mut one, &first[0]).await;
+        let mut other = channel.subscribe("readers", everything).unwrap();
+        let mut shared = Shared::default();
+        shared.poll(&mut one, &mut other, |shared| shared.revoked.len() == 2).await;
+
+        publish(&channel, 100..140).await;
+        shared.poll(&mut one, &mut other, |shared| shared.count() >= 40).await;
+        let mut all = [values(&shared.one), values(&shared.other)].concat();
+        all.retain(|value| value.as_str() >= "100");
+        all.sort();
+        assert_eq!(all, (100..140).map(|value| value.to_string()).collect::<Vec<_>>());
+        assert!(partitions(&shared.one).is_disjoint(&partitions(&shared.other)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_a_member_goes_another_takes_up_what_it_had_not_committed() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=4");
+        let mut one = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 0..40).await;
+        let taken = take(&mut one, 40).await;
+        let partition = taken[0].partition;
+        let done: Vec<_> = taken.iter().filter(|delivery| delivery.partition == partition).cloned().collect();
+        commit(&mut one, done.last().unwrap()).await;
+        drop(one);
+
+        let mut other = channel.subscribe("readers", everything).unwrap();
+        let again = take(&mut other, 40 - done.len()).await;
+        assert_eq!(again.len(), 40 - done.len());
+        assert!(!partitions(&again).contains(&partition));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_of_what_was_revoked_is_passed_over() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=2");
+        let mut one = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 0..20).await;
+        let taken = take(&mut one, 20).await;
+        let mut other = channel.subscribe("readers", everything).unwrap();
+        let mut shared = Shared::default();
+        shared.poll(&mut one, &mut other, |shared| shared.revoked.len() == 1).await;
+
+        let (lost, kept): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|delivery| shared.revoked.contains(&delivery.partition));
+        for delivery in lost.iter().chain(&kept) {
+            commit(&mut one, delivery).await;
+        }
+        drop((one, other));
+
+        let mut next = channel.subscribe("readers", everything).unwrap();
+        let mut seen = Vec::new();
+        let is_seen =
+            |seen: &[Delivery]| lost.iter().all(|delivery| values(seen).contains(&value_of(delivery)));
+        while !is_seen(&seen) {
+            seen.extend(poll(&mut next).await.deliveries);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_filter_passed_over_is_committed_with_what_was_done() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=1");
+        let early = |record: &event_channel::Record| record.value.as_deref() < Some(b"005");
+        let mut one = channel.subscribe("readers", early).unwrap();
+        publish(&channel, 0..10).await;
+        let taken = take(&mut one, 5).await;
+        commit(&mut one, taken.last().unwrap()).await;
+        drop(one);
+
+        let mut next = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 10..11).await;
+        assert_eq!(values(&take(&mut next, 1).await), ["010"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_lag_of_a_member_is_what_it_has_not_committed() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=2&group_prefix=tests.");
+        let mut one = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 0..20).await;
+        let taken = take(&mut one, 20).await;
+        let partition = taken[0].partition;
+        let done = taken.iter().filter(|delivery| delivery.partition == partition);
+        commit(&mut one, done.clone().next_back().unwrap()).await;
+        let left = 20 - done.count() as u64;
+        let lag = || channel.lag().iter().map(|lag| lag.records).sum::<u64>();
+        let is_told = || channel.lag().len() == 2 && lag() == left;
+        within(async {
+            // It is told while the member polls, which here finds nothing.
+            while !is_told() {
+                let _ = tokio::time::timeout(std::time::Duration::from_millis(50), one.poll(1)).await;
+            }
+        })
+        .await;
+        assert!(channel.lag().iter().all(|lag| lag.group == "tests.readers"));
+        drop(one);
+        assert!(channel.lag().is_empty(), "nobody here knows any more");
+    })
+    .await;
+}
