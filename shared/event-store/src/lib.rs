@@ -7,6 +7,10 @@
 //! Knows nothing of channels, read stores, HTTP or decisions. There is no order across streams.
 
 mod commit;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+#[cfg(any(feature = "embedded", feature = "mongodb"))]
+mod place;
 #[cfg(feature = "embedded")]
 mod sqlite;
 
@@ -28,6 +32,9 @@ pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// An event store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
 #[derive(Clone)]
 pub enum EventStore {
+    /// MongoDB, or a server that speaks its protocol: `mongodb://…`, `mongodb+srv://…`.
+    #[cfg(feature = "mongodb")]
+    MongoDb(mongodb::MongoDbEventStore),
     /// A SQLite file, for one machine: `sqlite:PATH`.
     #[cfg(feature = "embedded")]
     Sqlite(sqlite::SqliteEventStore),
@@ -39,7 +46,7 @@ pub enum OpenError {
     /// The URL's scheme is none that this program has.
     #[error("the event store {url:?} has an unknown scheme; allowed: {allowed}")]
     UnknownScheme {
-        /// The URL.
+        /// The URL, without a password.
         url: String,
         /// What would have been right, with an example each.
         allowed: String,
@@ -84,9 +91,13 @@ impl EventStore {
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         match url.split_once(':') {
+            #[cfg(feature = "mongodb")]
+            Some(("mongodb" | "mongodb+srv", _)) => {
+                Ok(Self::MongoDb(mongodb::MongoDbEventStore::open(url).await?))
+            }
             #[cfg(feature = "embedded")]
             Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteEventStore::open(path.as_ref())?)),
-            _ => Err(OpenError::UnknownScheme { url: url.to_owned(), allowed: SCHEMES.join(", ") }),
+            _ => Err(OpenError::UnknownScheme { url: without_password(url), allowed: SCHEMES.join(", ") }),
         }
     }
 
@@ -101,6 +112,8 @@ impl EventStore {
             return Err(AppendError::Conflict);
         }
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.append(commit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.append(commit).await,
         }
@@ -112,6 +125,8 @@ impl EventStore {
     /// [`AppendError::Conflict`] when the stream has this command id.
     pub async fn remember(&self, record: NoEvent) -> Result<(), AppendError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.remember(record).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.remember(record).await,
         }
@@ -123,6 +138,8 @@ impl EventStore {
     /// [`StoreError::Corrupt`] when any of them can't be read.
     pub async fn load_many(&self, loads: Vec<Load>) -> Result<Vec<Stream>, StoreError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.load_many(loads).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.load_many(loads).await,
         }
@@ -144,6 +161,8 @@ impl EventStore {
     /// [`StoreError::Corrupt`] when a commit can't be read.
     pub async fn scan(&self, after: Option<ScanPosition>, limit: usize) -> Result<Page, StoreError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.scan(after, limit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.scan(after, limit).await,
         }
@@ -156,6 +175,8 @@ impl EventStore {
     /// When the store is not available.
     pub async fn outstanding(&self, before: Timestamp, limit: usize) -> Result<Vec<CommitId>, StoreError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.outstanding(before, limit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.outstanding(before, limit).await,
         }
@@ -168,6 +189,8 @@ impl EventStore {
     /// When the store is not available.
     pub async fn mark_published(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.mark_published(commits).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.mark_published(commits).await,
         }
@@ -180,6 +203,8 @@ impl EventStore {
     /// When the store is not available.
     pub async fn forget_answered(&self, before: Timestamp) -> Result<u64, StoreError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.forget_answered(before).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.forget_answered(before).await,
         }
@@ -191,6 +216,8 @@ impl EventStore {
     /// When the store is not available.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.backlog().await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.backlog().await,
         }
@@ -202,6 +229,8 @@ impl EventStore {
     /// When the store is not available.
     pub async fn count(&self) -> Result<u64, StoreError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.count().await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.count().await,
         }
@@ -213,6 +242,8 @@ impl EventStore {
     /// When it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.ping().await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.ping().await,
         }
@@ -220,6 +251,18 @@ impl EventStore {
 }
 
 const SCHEMES: &[&str] = &[
+    #[cfg(feature = "mongodb")]
+    "mongodb://HOST:27017/DATABASE",
+    #[cfg(feature = "mongodb")]
+    "mongodb+srv://NAME/DATABASE",
     #[cfg(feature = "embedded")]
     "sqlite:PATH",
 ];
+
+/// A URL as it may be shown and logged.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, hosts))) => format!("{scheme}://…@{hosts}"),
+        _ => url.to_owned(),
+    }
+}

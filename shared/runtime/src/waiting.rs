@@ -1,12 +1,14 @@
 //! Batches by what is waiting: one worker takes everything that was queued while its last batch was in hand and works
 //! on it as one. There is no timer, so a lone job waits for nothing, and batches grow with the load.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// The worker has stopped: its store is closed, or it panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -76,6 +78,55 @@ impl<J> Drop for Worker<J> {
     }
 }
 
+/// The way to workers that wait for somebody else, such as a server: each batch is a task, and a few may be in hand side by
+/// side. Cheap to clone; what was accepted is done even when the last one is dropped.
+pub struct WaitingTasks<J> {
+    jobs: mpsc::Sender<J>,
+}
+
+impl<J> Clone for WaitingTasks<J> {
+    fn clone(&self) -> Self {
+        Self { jobs: self.jobs.clone() }
+    }
+}
+
+impl<J: Send + 'static> WaitingTasks<J> {
+    /// Starts on the runtime that this is called in. `work` is called with 1 to `limit` jobs, again while fewer than
+    /// `side_by_side` of its futures run. At most `4 * limit` jobs queue up; then [`WaitingTasks::send`] waits for room.
+    /// A batch that panics takes its own jobs along and nothing else.
+    pub fn start<W>(limit: usize, side_by_side: usize, work: impl Fn(Vec<J>) -> W + Send + 'static) -> Self
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let (jobs, mut queue) = mpsc::channel(limit * 4);
+        tokio::spawn(async move {
+            let mut running = JoinSet::new();
+            loop {
+                // Before the queue is looked at, so that whatever comes meanwhile joins the batch.
+                while running.try_join_next().is_some() {}
+                if running.len() >= side_by_side {
+                    running.join_next().await;
+                }
+                let mut batch = Vec::new();
+                if queue.recv_many(&mut batch, limit).await == 0 {
+                    break;
+                }
+                running.spawn(work(batch));
+            }
+            while running.join_next().await.is_some() {}
+        });
+        Self { jobs }
+    }
+
+    /// Hands a job in; the answer comes by whatever way the job carries.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the runtime that it was started on is gone.
+    pub async fn send(&self, job: J) -> Result<(), Stopped> {
+        self.jobs.send(job).await.map_err(|_| Stopped)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -138,5 +189,71 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(waiting.send(()).await, Err(Stopped));
+    }
+
+    /// Batches as they begin, each of which goes on when it is told to.
+    fn held(
+        limit: usize,
+        side_by_side: usize,
+    ) -> (WaitingTasks<u32>, mpsc::UnboundedReceiver<(Vec<u32>, oneshot::Sender<()>)>) {
+        let (begun, batches) = mpsc::unbounded_channel();
+        let waiting = WaitingTasks::start(limit, side_by_side, move |batch| {
+            let begun = begun.clone();
+            async move {
+                let (go_on, may_go_on) = oneshot::channel();
+                begun.send((batch, go_on)).unwrap();
+                may_go_on.await.unwrap();
+            }
+        });
+        (waiting, batches)
+    }
+
+    #[tokio::test]
+    async fn tasks_take_what_was_queued_while_as_many_as_may_be_were_in_hand() {
+        let (waiting, mut batches) = held(3, 2);
+        waiting.send(1).await.unwrap();
+        let (first, first_goes_on) = batches.recv().await.unwrap();
+        waiting.send(2).await.unwrap();
+        let (second, _second_never) = batches.recv().await.unwrap();
+        for job in 3..=7 {
+            waiting.send(job).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+        assert!(batches.try_recv().is_err());
+        first_goes_on.send(()).unwrap();
+        let (third, third_goes_on) = batches.recv().await.unwrap();
+        third_goes_on.send(()).unwrap();
+        let (fourth, _) = batches.recv().await.unwrap();
+        assert_eq!([first, second, third, fourth], [vec![1], vec![2], vec![3, 4, 5], vec![6, 7]]);
+    }
+
+    #[tokio::test]
+    async fn tasks_finish_what_was_accepted_when_the_last_handle_is_dropped() {
+        let (waiting, mut batches) = held(1, 1);
+        for job in 1..=3 {
+            waiting.send(job).await.unwrap();
+        }
+        drop(waiting);
+        for job in 1..=3 {
+            let (batch, go_on) = batches.recv().await.unwrap();
+            assert_eq!(batch, [job]);
+            go_on.send(()).unwrap();
+        }
+        assert!(batches.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_takes_only_its_own_batch_along() {
+        let (done, mut dones) = mpsc::unbounded_channel();
+        let waiting = WaitingTasks::start(1, 1, move |batch: Vec<u32>| {
+            let done = done.clone();
+            async move {
+                assert_ne!(batch, [1], "on purpose");
+                done.send(batch).unwrap();
+            }
+        });
+        waiting.send(1).await.unwrap();
+        waiting.send(2).await.unwrap();
+        assert_eq!(dones.recv().await, Some(vec![2]));
     }
 }

@@ -6,7 +6,7 @@ use domain::Version;
 use event_store::{AppendError, Commit, EventStore, Metadata};
 use futures_util::future::join_all;
 
-use crate::build::{append, append_each, commit, commit_by, load, versions, wins};
+use crate::build::{self, append, append_each, commit, commit_by, load, versions, wins};
 use crate::stores::Stores;
 
 pub(crate) async fn a_commit_is_loaded_as_it_was_appended(stores: &impl Stores) {
@@ -76,6 +76,32 @@ pub(crate) async fn a_version_in_the_middle_of_a_commit_is_taken(stores: &impl S
     assert!(!wins(&store, commit("a", 2, 3)).await);
     append(&store, commit("a", 5, 1)).await;
     assert_eq!(versions(&load(&store, "a").await), [1, 2, 3, 5]);
+}
+
+pub(crate) async fn commits_of_several_events_never_overlap(stores: &impl Stores) {
+    let handles = [stores.open().await, stores.open().await];
+    let writers = (0..12).map(|writer: u64| {
+        let store = handles[writer as usize % handles.len()].clone();
+        tokio::spawn(async move {
+            let mut won = 0;
+            for first in 1..=24 {
+                // None of them looks first; most come at a version in the middle of another's commit, or after a gap.
+                let command = format!("{writer}-{first}");
+                let attempt =
+                    Commit { command_id: build::command(&command), ..commit("a", first, 1 + writer % 3) };
+                won += u64::from(wins(&store, attempt).await) * (1 + writer % 3);
+            }
+            won
+        })
+    });
+    let mut won = 0;
+    for writer in join_all(writers.collect::<Vec<_>>()).await {
+        won += writer.unwrap();
+    }
+    // A load would find gaps and overlaps.
+    let commits = load(&handles[0], "a").await;
+    assert_eq!(commits.last().unwrap().last_version(), Version::new(won));
+    assert!(won >= 24, "{won}");
 }
 
 pub(crate) async fn a_commit_that_leaves_a_version_out_is_not_stored(stores: &impl Stores) {

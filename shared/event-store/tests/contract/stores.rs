@@ -8,8 +8,8 @@ pub(crate) trait Stores: Sized {
     /// The variant's name, which is also that of its module in `main.rs`.
     const NAME: &'static str;
 
-    /// Makes it.
-    async fn fresh() -> Self;
+    /// Makes it; `None` where there is no server to make it on, which has been said then.
+    async fn fresh() -> Option<Self>;
 
     /// Where it is.
     fn url(&self) -> String;
@@ -42,8 +42,8 @@ impl Sqlite {
 impl Stores for Sqlite {
     const NAME: &'static str = "sqlite";
 
-    async fn fresh() -> Self {
-        Self(tempfile::tempdir().unwrap())
+    async fn fresh() -> Option<Self> {
+        Some(Self(tempfile::tempdir().unwrap()))
     }
 
     fn url(&self) -> String {
@@ -58,5 +58,103 @@ impl Stores for Sqlite {
     async fn overwrite_events(&self, stream: &OrderId, version: Version, events: &str) {
         let values = (stream.as_str(), i64::try_from(version.get()).unwrap(), events);
         self.tamper("UPDATE streams SET events = ?3 WHERE stream = ?1 AND key = ?2", values);
+    }
+}
+
+/// A database of its own on the server that the environment names.
+#[cfg(feature = "mongodb")]
+pub(crate) struct MongoDb {
+    url: String,
+    pub(crate) database: mongodb::Database,
+}
+
+/// The server that the scenarios run on, such as `mongodb://127.0.0.1:27017`.
+#[cfg(feature = "mongodb")]
+const MONGODB: &str = "ORDERS_TEST_MONGODB";
+
+#[cfg(feature = "mongodb")]
+impl MongoDb {
+    /// The store's URL with another host.
+    pub(crate) fn url_at(&self, host: std::net::SocketAddr) -> String {
+        format!("mongodb://{host}/{}?directConnection=true", self.database.name())
+    }
+
+    /// Where the server is, past all options.
+    pub(crate) fn host(&self) -> String {
+        let rest = self.url.split_once("://").unwrap().1;
+        rest.split('/').next().unwrap().to_owned()
+    }
+
+    pub(crate) fn commits(&self) -> mongodb::Collection<mongodb::bson::Document> {
+        self.database.collection("commits")
+    }
+}
+
+/// Once, and past what the test program keeps to itself.
+#[cfg(feature = "mongodb")]
+fn say_that_there_is_no_server() {
+    use std::io::Write;
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| {
+        let line =
+            format!("mongodb: NOT TESTED, for {MONGODB} names no server; each mongodb::… is skipped\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    });
+}
+
+#[cfg(feature = "mongodb")]
+impl Stores for MongoDb {
+    const NAME: &'static str = "mongodb";
+
+    async fn fresh() -> Option<Self> {
+        let Ok(server) = std::env::var(MONGODB) else {
+            say_that_there_is_no_server();
+            return None;
+        };
+        let (before, options) =
+            server.split_once('?').map_or((&*server, ""), |(url, options)| (url, options));
+        let (scheme, hosts) = before.split_once("://").unwrap();
+        let hosts = hosts.split('/').next().unwrap();
+        let database = format!("orders_test_{:016x}", rand::random::<u64>());
+        let url = format!("{scheme}://{hosts}/{database}?{options}");
+        let client = mongodb::Client::with_uri_str(&url).await.unwrap();
+        Some(Self { url, database: client.database(&database) })
+    }
+
+    fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    async fn lose(&self, stream: &OrderId, version: Version) {
+        let place = mongodb::bson::doc! { "stream": stream.as_str(), "version": version.get() as i64 };
+        assert_eq!(self.commits().delete_one(place).await.unwrap().deleted_count, 1);
+    }
+
+    async fn overwrite_events(&self, stream: &OrderId, version: Version, events: &str) {
+        use mongodb::bson::{Bson, Document, doc, serialize_to_bson};
+        use serde_json::{Value, value::RawValue};
+        type Fields = std::collections::BTreeMap<String, Box<RawValue>>;
+        // An event's data is kept as text, its other fields as they are.
+        let field = |(name, value): (&String, &Box<RawValue>)| {
+            let parsed: Value = serde_json::from_str(value.get()).unwrap();
+            let as_text = || Bson::from(value.get());
+            (name.clone(), if name == "data" { as_text() } else { serialize_to_bson(&parsed).unwrap() })
+        };
+        let events: Vec<Fields> = serde_json::from_str(events).unwrap();
+        let events: Vec<Document> = events.iter().map(|event| event.iter().map(field).collect()).collect();
+        let place = doc! { "stream": stream.as_str(), "version": version.get() as i64 };
+        let overwritten = self.commits().update_one(place, doc! { "$set": { "events": events } }).await;
+        assert_eq!(overwritten.unwrap().matched_count, 1);
+    }
+}
+
+#[cfg(feature = "mongodb")]
+impl Drop for MongoDb {
+    fn drop(&mut self) {
+        let runtime = tokio::runtime::Handle::current();
+        let dropped = tokio::task::block_in_place(|| runtime.block_on(self.database.drop().into_future()));
+        if !std::thread::panicking() {
+            dropped.unwrap();
+        }
     }
 }

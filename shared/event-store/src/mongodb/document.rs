@@ -1,0 +1,193 @@
+//! The documents: how a commit and a small record are written, and how they are read.
+//!
+//! An event's own data is JSON as text. It comes back byte for byte, whatever its numbers and the order of its keys; upcasters read
+//! JSON; and reading it needs no conversion. Type and schema are fields, so that a shell can count and find events. Times are text
+//! of fixed length in UTC, which sorts as time does: a BSON date would lose the microseconds.
+
+use domain::{CommandId, Event, OrderId, Version};
+use jiff::{SignedDuration, Timestamp};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{self, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
+use serde_json::value::RawValue;
+
+use crate::place::{Place, corrupt, corrupt_at, follows};
+use crate::{ANSWERED_KEPT, Answered, CommandHash, Commit, Metadata, NoEvent, Scanned, StoreError};
+
+/// The largest document that every server takes is 16 MiB; some room is left for what the protocol adds.
+const LARGEST: usize = 15 * 1024 * 1024;
+
+/// A commit's id. Its order is that of a stream's versions: 19 digits are what the greatest has. No stream has an `@` in its name,
+/// so the commits of a stream stand together.
+pub(super) fn id(stream: &str, version: Version) -> String {
+    format!("{stream}@{:019}", version.get())
+}
+
+/// A time as it is stored, and compared.
+pub(super) fn time(time: Timestamp) -> String {
+    format!("{time:.6}")
+}
+
+pub(super) fn number(version: Version) -> i64 {
+    // There is none above [`Version::MAX`].
+    i64::try_from(version.get()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn of_commit(commit: &Commit) -> Result<RawDocumentBuf, StoreError> {
+    let mut events = RawArrayBuf::new();
+    for event in &commit.events {
+        events.push(of_event(event)?);
+    }
+    let mut document = RawDocumentBuf::new();
+    document.append(cstr!("_id"), id(commit.stream.as_str(), commit.version));
+    document.append(cstr!("stream"), commit.stream.as_str());
+    document.append(cstr!("version"), number(commit.version));
+    document.append(cstr!("last_version"), number(commit.last_version()));
+    append_command(&mut document, &commit.command_id, &commit.command_hash);
+    document.append(cstr!("events"), events);
+    document.append(cstr!("recorded_at"), time(commit.recorded_at));
+    let metadata = bson::serialize_to_raw_document_buf(&commit.metadata).map_err(unwritable)?;
+    document.append(cstr!("metadata"), metadata);
+    if commit.unpublished {
+        document.append(cstr!("unpublished"), true);
+    }
+    // Refused alone: the driver would refuse the whole batch that it is in.
+    if document.as_bytes().len() > LARGEST {
+        return Err(unwritable(format_args!("a commit may have {LARGEST} bytes")));
+    }
+    Ok(document)
+}
+
+fn of_event(event: &Event) -> Result<RawDocumentBuf, StoreError> {
+    let mut document = RawDocumentBuf::new();
+    document.append(cstr!("type"), event.kind());
+    document.append(cstr!("schema"), i64::from(event.schema()));
+    document.append(cstr!("data"), serde_json::to_string(&event.data()).map_err(unwritable)?);
+    Ok(document)
+}
+
+/// Without an id, for which the driver makes one, and without a version: so it is no commit, and no scan comes by it. The server
+/// deletes it some time after `now`.
+pub(super) fn of_record(record: &NoEvent, now: Timestamp) -> Result<RawDocumentBuf, StoreError> {
+    let kept = SignedDuration::try_from(ANSWERED_KEPT).map_err(unwritable)?;
+    let forget_at = now.checked_add(kept).map_err(unwritable)?;
+    let mut document = RawDocumentBuf::new();
+    document.append(cstr!("stream"), record.stream.as_str());
+    append_command(&mut document, &record.command_id, &record.command_hash);
+    document.append(cstr!("answered"), number(record.version));
+    document.append(cstr!("recorded_at"), time(record.recorded_at));
+    document.append(cstr!("forget_at"), DateTime::from_millis(forget_at.as_millisecond()));
+    Ok(document)
+}
+
+fn append_command(document: &mut RawDocumentBuf, command: &CommandId, hash: &CommandHash) {
+    document.append(cstr!("command_id"), command.as_str());
+    let hash = bson::raw::RawBinaryRef { subtype: BinarySubtype::Generic, bytes: &hash.0 };
+    document.append(cstr!("command_hash"), hash);
+}
+
+fn unwritable(problem: impl std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("it can't be written: {problem}").into())
+}
+
+/// The commit that comes after version `last` of the stream.
+pub(super) fn commit(stream: &OrderId, last: Version, document: &RawDocument) -> Result<Commit, StoreError> {
+    let version = follows(stream, last, first_version(stream, document)?)?;
+    let read = || {
+        let command_id =
+            CommandId::parse(text(document, "command_id")?).map_err(|error| error.to_string())?;
+        Ok(Commit {
+            stream: stream.clone(),
+            version,
+            events: events(version, document)?,
+            command_id,
+            command_hash: hash(document)?,
+            recorded_at: recorded_at(document)?,
+            metadata: metadata(document)?,
+            unpublished: document.get_bool("unpublished").unwrap_or_default(),
+        })
+    };
+    read().map_err(|problem: String| corrupt_at(stream, version, &problem))
+}
+
+/// The commit that a scan comes to from `last`.
+pub(super) fn scanned(last: Option<&Place>, document: &RawDocument) -> Result<Scanned, StoreError> {
+    let name = text(document, "stream").map_err(|problem| StoreError::Unavailable(problem.into()))?;
+    let (stream, last) = Place::before(last, name)?;
+    let version = follows(&stream, last, first_version(&stream, document)?)?;
+    let read = || Ok((recorded_at(document)?, events(version, document)?));
+    let (recorded_at, events) = read().map_err(|problem: String| corrupt_at(&stream, version, &problem))?;
+    Ok(Scanned { stream, version, recorded_at, events })
+}
+
+/// How the command of a document, a commit or a small record, was answered.
+pub(super) fn answered(stream: &OrderId, document: &RawDocument) -> Result<Answered, StoreError> {
+    let with_events = is_commit(document);
+    let read = || {
+        let version = whole(document, if with_events { "last_version" } else { "answered" })?;
+        let version = Version::new(u64::try_from(version).map_err(|error| error.to_string())?);
+        Ok(Answered { command_hash: hash(document)?, version, with_events })
+    };
+    read().map_err(|problem: String| corrupt(stream, format!("an answer: {problem}")))
+}
+
+pub(super) fn is_commit(document: &RawDocument) -> bool {
+    matches!(document.get("version"), Ok(Some(_)))
+}
+
+pub(super) fn first_version(stream: &OrderId, document: &RawDocument) -> Result<i64, StoreError> {
+    whole(document, "version").map_err(|problem| corrupt(stream, problem))
+}
+
+fn events(version: Version, document: &RawDocument) -> Result<Vec<Event>, String> {
+    let stored = document.get_array("events").map_err(|_| "events is not an array".to_owned())?;
+    let mut events = Vec::new();
+    for event in stored {
+        let event =
+            event.map_err(|error| error.to_string())?.as_document().ok_or("an event is no document")?;
+        events.push(read_event(event)?);
+    }
+    let last = whole(document, "last_version")?;
+    match events.len() {
+        0 => Err("a commit without events".to_owned()),
+        length if number(version.plus(length - 1)) != last => {
+            Err(format!("{length} events, but the last version is {last}"))
+        }
+        _ => Ok(events),
+    }
+}
+
+fn read_event(event: &RawDocument) -> Result<Event, String> {
+    let schema = whole(event, "schema")?;
+    let schema = u32::try_from(schema).map_err(|_| format!("schema {schema} is none"))?;
+    let data: &RawValue = serde_json::from_str(text(event, "data")?).map_err(|error| error.to_string())?;
+    Event::read(text(event, "type")?, schema, data).map_err(|error| error.to_string())
+}
+
+fn hash(document: &RawDocument) -> Result<CommandHash, String> {
+    let hash = document.get_binary("command_hash").map_err(|_| "command_hash is not binary".to_owned())?;
+    hash.bytes.try_into().map(CommandHash).map_err(|_| "command_hash has not 32 bytes".to_owned())
+}
+
+fn recorded_at(document: &RawDocument) -> Result<Timestamp, String> {
+    text(document, "recorded_at")?.parse().map_err(|error| format!("recorded_at: {error}"))
+}
+
+fn metadata(document: &RawDocument) -> Result<Metadata, String> {
+    let metadata = document.get_document("metadata").map_err(|_| "metadata is not a document".to_owned())?;
+    bson::deserialize_from_slice(metadata.as_bytes()).map_err(|error| format!("metadata: {error}"))
+}
+
+pub(super) fn text<'a>(document: &'a RawDocument, field: &str) -> Result<&'a str, String> {
+    document.get_str(field).map_err(|_| format!("{field} is not text"))
+}
+
+/// A whole number, of whatever type: a shell writes doubles.
+pub(super) fn whole(document: &RawDocument, field: &str) -> Result<i64, String> {
+    match document.get(field) {
+        Ok(Some(RawBsonRef::Int64(number))) => Ok(number),
+        Ok(Some(RawBsonRef::Int32(number))) => Ok(number.into()),
+        #[allow(clippy::cast_possible_truncation)] // It has no fraction, and no version is near 2^53.
+        Ok(Some(RawBsonRef::Double(number))) if number.fract() == 0.0 => Ok(number as i64),
+        _ => Err(format!("{field} is not a whole number")),
+    }
+}

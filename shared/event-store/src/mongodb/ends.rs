@@ -1,0 +1,43 @@
+//! Versions that are known to end a commit, so that an append need not look.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use domain::{OrderId, Version};
+use lru::LruCache;
+
+/// About 100 bytes each.
+const KEPT: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
+
+/// The last version that this process has seen of streams. What it says stays true, whatever others append, because commits are
+/// neither changed nor deleted; what it does not say is looked up.
+pub(super) struct Ends(Mutex<LruCache<OrderId, Version>>);
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(KEPT)))
+    }
+}
+
+impl Ends {
+    /// A durable commit of the stream ends at this version.
+    pub(super) fn note(&self, stream: &OrderId, version: Version) {
+        let mut ends = self.lock();
+        match ends.get_mut(stream) {
+            Some(end) => *end = version.max(*end),
+            None => {
+                ends.put(stream.clone(), version);
+            }
+        }
+    }
+
+    /// Whether a commit is known to end at this version.
+    pub(super) fn has(&self, stream: &OrderId, version: Version) -> bool {
+        self.lock().get(stream) == Some(&version)
+    }
+
+    /// Nothing panics while it is held, and if it did, an entry is right or not there.
+    fn lock(&self) -> MutexGuard<'_, LruCache<OrderId, Version>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

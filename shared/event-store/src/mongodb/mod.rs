@@ -1,0 +1,150 @@
+//! The event store in MongoDB, or a server that speaks its protocol (Amazon DocumentDB, FerretDB): one document a commit, in the
+//! collection `commits`.
+//!
+//! It needs neither transactions nor change streams: a document is written whole or not at all, and two unique keys carry the
+//! guarantees. The id of a commit's document is its place, `stream@version`; the index on it is there anyway, so (stream,
+//! version) costs no index of its own. (stream, command id) has one, which loads use as well. Both begin with the stream, so the
+//! collection can be sharded by `{stream: "hashed"}`; all reads and writes name the stream.
+//!
+//! *Appends* and small records that wait are one `insertMany`, *loads* one `find`, *marks* one `updateMany`. Nothing is asked of a
+//! server before the first of them.
+
+mod connection;
+mod document;
+mod ends;
+mod indexes;
+mod mark;
+mod read;
+mod survey;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use runtime::waiting::WaitingTasks;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::{
+    AppendError, Backlog, Commit, CommitId, Load, NoEvent, OpenError, Page, ScanPosition, StoreError, Stream,
+};
+use connection::Connection;
+use ends::Ends;
+use mark::Marks;
+use read::Reader;
+use write::{Write, Writer};
+
+/// The most jobs that one batch takes; what waits in a queue is bounded by four times that.
+const TURN: usize = 256;
+
+/// How many batches of a kind are in hand at a time. While one is synced by the server, the next is on its way.
+const SIDE_BY_SIDE: usize = 2;
+
+/// How long a caller waits for an answer, its time in the queue included. Longer than an operation may take.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// An event store in MongoDB. Clones share the client and the batches.
+#[derive(Clone)]
+pub struct MongoDbEventStore {
+    connection: Arc<Connection>,
+    writer: WaitingTasks<Write>,
+    reader: WaitingTasks<read::Job>,
+    marks: WaitingTasks<mark::Job>,
+}
+
+type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
+
+impl MongoDbEventStore {
+    /// Reads the URL and connects to nothing yet. The database is the one in its path, else `orders`.
+    ///
+    /// # Errors
+    /// [`OpenError::Refused`], in one line and without the password, when the URL can't be used.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        let connection = Arc::new(Connection::new(url).await?);
+        let ends = Arc::new(Ends::default());
+        let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&ends)));
+        let reader = Arc::new(Reader::new(Arc::clone(&connection), ends));
+        let marks = Arc::new(Marks::new(Arc::clone(&connection)));
+        Ok(Self {
+            connection,
+            writer: WaitingTasks::start(TURN, SIDE_BY_SIDE, move |writes| Arc::clone(&writer).work(writes)),
+            reader: WaitingTasks::start(TURN, SIDE_BY_SIDE, move |jobs| Arc::clone(&reader).work(jobs)),
+            marks: WaitingTasks::start(TURN, SIDE_BY_SIDE, move |jobs| Arc::clone(&marks).work(jobs)),
+        })
+    }
+
+    pub(crate) async fn append(&self, commit: Arc<Commit>) -> Result<(), AppendError> {
+        let document = document::of_commit(&commit)?;
+        ask(&self.writer, |answer| Write::commit(&commit, document, answer)).await
+    }
+
+    pub(crate) async fn remember(&self, record: NoEvent) -> Result<(), AppendError> {
+        let document = document::of_record(&record, Timestamp::now())?;
+        ask(&self.writer, |answer| Write::record(document, answer)).await
+    }
+
+    pub(crate) async fn mark_published(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        ask(&self.marks, |answer| mark::Job { commits, answer }).await
+    }
+
+    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Vec<Stream>, StoreError> {
+        let mut streams = Vec::with_capacity(loads.len());
+        for loads in loads.chunks(TURN) {
+            let loads = loads.to_vec();
+            let found: Vec<Stream> = ask(&self.reader, |answer| read::Job { loads, answer }).await?;
+            streams.extend(found);
+        }
+        Ok(streams)
+    }
+
+    pub(crate) async fn scan(&self, after: Option<ScanPosition>, limit: usize) -> Result<Page, StoreError> {
+        survey::scan(&self.connection, after.as_ref(), limit).await
+    }
+
+    pub(crate) async fn outstanding(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<CommitId>, StoreError> {
+        survey::outstanding(&self.connection, before, limit).await
+    }
+
+    /// Nothing: the server deletes each at the time that it names.
+    #[allow(clippy::unused_async, clippy::unnecessary_wraps)]
+    pub(crate) async fn forget_answered(&self, _before: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    pub(crate) async fn count(&self) -> Result<u64, StoreError> {
+        survey::count(&self.connection).await
+    }
+
+    pub(crate) async fn backlog(&self) -> Result<Backlog, StoreError> {
+        survey::backlog(&self.connection).await
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        survey::ping(&self.connection).await
+    }
+}
+
+/// Hands a job in and waits for its answer.
+async fn ask<J: Send + 'static, T, E: From<StoreError>>(
+    worker: &WaitingTasks<J>,
+    job: impl FnOnce(Answer<T, E>) -> J,
+) -> Result<T, E> {
+    let (answer, answered) = oneshot::channel();
+    let asked = async {
+        worker.send(job(answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    };
+    timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(connection::no_answer(PATIENCE).into()))
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".into())
+}

@@ -1,0 +1,171 @@
+//! The reader: all loads that wait, answered from one query.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use domain::Version;
+use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
+use mongodb::error::Error;
+
+use super::Answer;
+use super::connection::{Connection, unavailable, within};
+use super::document::{self, number};
+use super::ends::Ends;
+use crate::{Load, StoreError, Stream};
+
+/// How often a stream that seems to have a gap is read again before it is believed.
+const READ_AGAIN: usize = 2;
+
+/// Loads of one caller.
+pub(super) struct Job {
+    pub(super) loads: Vec<Load>,
+    pub(super) answer: Answer<Vec<Stream>>,
+}
+
+/// Documents by their stream.
+type Found = HashMap<String, Vec<RawDocumentBuf>>;
+
+pub(super) struct Reader {
+    connection: Arc<Connection>,
+    ends: Arc<Ends>,
+}
+
+impl Reader {
+    pub(super) fn new(connection: Arc<Connection>, ends: Arc<Ends>) -> Self {
+        Self { connection, ends }
+    }
+
+    pub(super) async fn work(self: Arc<Self>, mut jobs: Vec<Job>) {
+        jobs.retain(|job| !job.answer.is_closed());
+        let found = self.find(jobs.iter().flat_map(|job| &job.loads)).await;
+        let mut doubtful = Vec::new();
+        for job in jobs {
+            let streams = match &found {
+                Ok(found) => self.read(found, &job.loads),
+                Err(error) => Err(error.clone()),
+            };
+            match streams {
+                Err(StoreError::Corrupt { .. }) => doubtful.push(job),
+                // Whoever no longer waits does not want to know.
+                streams => drop(job.answer.send(streams)),
+            }
+        }
+        for job in doubtful {
+            let streams = self.read_again(&job.loads).await;
+            let _ = job.answer.send(streams);
+        }
+    }
+
+    /// A query is no snapshot on every server: it may pass the place of one commit, then both this and the next are written, and it
+    /// meets only the next. A gap that is there is there the next time too.
+    async fn read_again(&self, loads: &[Load]) -> Result<Vec<Stream>, StoreError> {
+        let mut streams = Ok(Vec::new());
+        for _ in 0..READ_AGAIN {
+            streams = self.read(&self.find(loads.iter()).await?, loads);
+            if !matches!(streams, Err(StoreError::Corrupt { .. })) {
+                break;
+            }
+        }
+        streams
+    }
+
+    async fn find<'a>(&self, loads: impl Iterator<Item = &'a Load>) -> Result<Found, StoreError> {
+        let Some(filter) = filter(loads) else { return Ok(Found::new()) };
+        within(async {
+            let commits = self.connection.commits().await?;
+            let find = async {
+                let mut found = Found::new();
+                let mut cursor = commits.find(filter).batch_size(10_000).await?;
+                while cursor.advance().await? {
+                    let document = cursor.current();
+                    // Each has one, or it would not have been found.
+                    let stream = document.get_str("stream").unwrap_or_default();
+                    match found.get_mut(stream) {
+                        Some(documents) => documents.push(document.to_owned()),
+                        None => drop(found.insert(stream.to_owned(), vec![document.to_owned()])),
+                    }
+                }
+                Ok::<_, Error>(found)
+            };
+            find.await.map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    fn read(&self, found: &Found, loads: &[Load]) -> Result<Vec<Stream>, StoreError> {
+        loads.iter().map(|load| self.read_stream(found, load)).collect()
+    }
+
+    fn read_stream(&self, found: &Found, load: &Load) -> Result<Stream, StoreError> {
+        let Some(documents) = found.get(load.stream.as_str()) else { return Ok(Stream::default()) };
+        let mut stream = Stream { commits: Vec::new(), answered: answer(load, documents)? };
+        let mut last = load.after;
+        for document in commits_after(load, documents)? {
+            let commit = document::commit(&load.stream, last, document)?;
+            last = commit.last_version();
+            stream.commits.push(commit);
+        }
+        if last != load.after {
+            self.ends.note(&load.stream, last);
+        }
+        Ok(stream)
+    }
+}
+
+fn answer(load: &Load, documents: &[RawDocumentBuf]) -> Result<Option<crate::Answered>, StoreError> {
+    let Some(command) = &load.command else { return Ok(None) };
+    let is_asked = |document: &&RawDocumentBuf| document.get_str("command_id").ok() == Some(command.as_str());
+    documents.iter().find(is_asked).map(|document| document::answered(&load.stream, document)).transpose()
+}
+
+/// The commits of the stream that were asked for, in order.
+fn commits_after<'a>(
+    load: &Load,
+    documents: &'a [RawDocumentBuf],
+) -> Result<impl Iterator<Item = &'a RawDocument>, StoreError> {
+    let mut commits: Vec<(i64, &RawDocument)> = Vec::with_capacity(documents.len());
+    for document in documents.iter().filter(|document| document::is_commit(document)) {
+        let version = document::first_version(&load.stream, document)?;
+        if version > number(load.after) {
+            commits.push((version, document));
+        }
+    }
+    commits.sort_unstable_by_key(|(version, _)| *version);
+    Ok(commits.into_iter().map(|(_, document)| document))
+}
+
+/// What answers all the loads; `None` when there are none. Whole streams are one condition however many they are, and small records
+/// are left out unless their command was asked for.
+fn filter<'a>(loads: impl Iterator<Item = &'a Load>) -> Option<Document> {
+    let mut whole = BTreeSet::new();
+    let mut commands = BTreeSet::new();
+    let mut conditions = Vec::new();
+    for load in loads {
+        let command = load.command.as_ref().map(domain::CommandId::as_str);
+        if load.after == Version::NONE {
+            whole.insert(load.stream.as_str());
+            commands.extend(command);
+        } else {
+            conditions.push(part(load.stream.as_str().into(), load.after, command.into_iter().collect()));
+        }
+    }
+    if !whole.is_empty() {
+        let streams: Vec<&str> = whole.into_iter().collect();
+        conditions.push(part(doc! { "$in": streams }.into(), Version::NONE, commands.into_iter().collect()));
+    }
+    match conditions.len() {
+        0 | 1 => conditions.pop(),
+        _ => Some(doc! { "$or": conditions }),
+    }
+}
+
+fn part(streams: mongodb::bson::Bson, after: Version, commands: Vec<&str>) -> Document {
+    let later = doc! { "version": { "$gt": number(after) } };
+    let mut part = doc! { "stream": streams };
+    if commands.is_empty() {
+        part.extend(later);
+    } else {
+        part.insert("$or", [later, doc! { "command_id": { "$in": commands } }]);
+    }
+    part
+}

@@ -1,0 +1,189 @@
+//! The writer: all appends and small records that wait, as one insert, each with its own outcome.
+//!
+//! The unique key on a commit's place takes no version twice, but it does not see that one is left out, or that a commit begins in the
+//! middle of another. Both are excluded by this rule: **a commit is inserted only if one that ends right before it is there.** With it
+//! the commits of a stream are a chain: one begins at version 1, and after each there is room for one. Since commits are neither
+//! changed nor deleted, it does not matter how long ago the other was seen; and the caller has mostly just loaded it, or appended it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use domain::{OrderId, Version};
+use mongodb::Collection;
+use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::error::{Error, ErrorKind, InsertManyError};
+
+use super::Answer;
+use super::connection::{Connection, unavailable, within};
+use super::document::{number, whole};
+use super::ends::Ends;
+use crate::{AppendError, Commit, StoreError};
+
+/// A document to be inserted.
+pub(super) struct Write {
+    document: RawDocumentBuf,
+    /// Of a commit.
+    span: Option<Span>,
+    answer: Answer<(), AppendError>,
+}
+
+/// The versions that a commit takes.
+struct Span {
+    stream: OrderId,
+    first: Version,
+    last: Version,
+}
+
+impl Span {
+    /// The version that a commit must end at before this one may be there.
+    fn before(&self) -> Version {
+        Version::new(self.first.get() - 1)
+    }
+}
+
+impl Write {
+    pub(super) fn commit(commit: &Commit, document: RawDocumentBuf, answer: Answer<(), AppendError>) -> Self {
+        let span = Span { stream: commit.stream.clone(), first: commit.version, last: commit.last_version() };
+        Self { document, span: Some(span), answer }
+    }
+
+    pub(super) fn record(document: RawDocumentBuf, answer: Answer<(), AppendError>) -> Self {
+        Self { document, span: None, answer }
+    }
+}
+
+pub(super) struct Writer {
+    connection: Arc<Connection>,
+    ends: Arc<Ends>,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Arc<Connection>, ends: Arc<Ends>) -> Self {
+        Self { connection, ends }
+    }
+
+    pub(super) async fn work(self: Arc<Self>, mut writes: Vec<Write>) {
+        // Whoever no longer waits has taken it for failed already.
+        writes.retain(|write| !write.answer.is_closed());
+        let writes = self.refuse_misplaced(writes).await;
+        if writes.is_empty() {
+            return;
+        }
+        let outcomes = self.insert(&writes).await;
+        for (write, outcome) in writes.into_iter().zip(outcomes) {
+            if let (Some(span), Ok(())) = (&write.span, &outcome) {
+                self.ends.note(&span.stream, span.last);
+            }
+            let _ = write.answer.send(outcome);
+        }
+    }
+
+    /// Answers the commits that no other ends right before; gives the rest.
+    async fn refuse_misplaced(&self, writes: Vec<Write>) -> Vec<Write> {
+        let unknown: Vec<&Span> = writes.iter().filter_map(|write| self.unknown(write)).collect();
+        if unknown.is_empty() {
+            return writes;
+        }
+        let looked_up = within(self.look_up(&unknown)).await;
+        let mut placed = Vec::with_capacity(writes.len());
+        for write in writes {
+            match (&looked_up, self.unknown(&write)) {
+                (_, None) => placed.push(write),
+                (Ok(()), Some(_)) => drop(write.answer.send(Err(AppendError::Conflict))),
+                (Err(error), Some(_)) => drop(write.answer.send(Err(error.clone().into()))),
+            }
+        }
+        placed
+    }
+
+    /// What a write takes, if it is not known that it may.
+    fn unknown<'a>(&self, write: &'a Write) -> Option<&'a Span> {
+        write
+            .span
+            .as_ref()
+            .filter(|span| span.before() != Version::NONE && !self.ends.has(&span.stream, span.before()))
+    }
+
+    /// Notes which of the commits that must be there are.
+    async fn look_up(&self, spans: &[&Span]) -> Result<(), StoreError> {
+        let commits = self.connection.commits().await?;
+        let streams: Vec<&str> = spans.iter().map(|span| span.stream.as_str()).collect();
+        let ends: Vec<i64> = spans.iter().map(|span| number(span.before())).collect();
+        let wanted = doc! { "stream": { "$in": streams }, "last_version": { "$in": ends } };
+        let found = find_ends(commits, wanted).await.map_err(|error| unavailable(&error))?;
+        for span in spans {
+            if found.contains(&(span.stream.as_str().to_owned(), number(span.before()))) {
+                self.ends.note(&span.stream, span.before());
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert(&self, writes: &[Write]) -> Vec<Result<(), AppendError>> {
+        let inserting = async {
+            let commits = self.connection.commits().await?;
+            let inserted =
+                commits.insert_many(writes.iter().map(|write| &write.document)).ordered(false).await;
+            match inserted.map_err(|error| *error.kind) {
+                Ok(_) => Ok(None),
+                Err(ErrorKind::InsertMany(failed)) => Ok(Some(failed)),
+                Err(kind) => Err(unavailable(&kind.into())),
+            }
+        };
+        match within(inserting).await {
+            Ok(failed) => outcomes(writes.len(), failed),
+            // It is not known which of them took place.
+            Err(error) => {
+                tracing::error!(%error, writes = writes.len(), "the event store was not written to");
+                vec![Err(error.into()); writes.len()]
+            }
+        }
+    }
+}
+
+async fn find_ends(
+    commits: &Collection<RawDocumentBuf>,
+    wanted: mongodb::bson::Document,
+) -> Result<HashSet<(String, i64)>, Error> {
+    let mut found = HashSet::new();
+    let mut cursor =
+        commits.find(wanted).projection(doc! { "_id": 0, "stream": 1, "last_version": 1 }).await?;
+    while cursor.advance().await? {
+        let document = cursor.current();
+        if let (Ok(stream), Ok(end)) = (document.get_str("stream"), whole(document, "last_version")) {
+            found.insert((stream.to_owned(), end));
+        }
+    }
+    Ok(found)
+}
+
+/// What became of each of a number of documents.
+fn outcomes(documents: usize, failed: Option<InsertManyError>) -> Vec<Result<(), AppendError>> {
+    let Some(InsertManyError { write_errors, write_concern_error, .. }) = failed else {
+        return vec![Ok(()); documents];
+    };
+    let others = match write_concern_error {
+        None => Ok(()),
+        // Written, but not known to be durable.
+        Some(error) => Err(refused(&error.message)),
+    };
+    let mut outcomes = vec![others; documents];
+    for error in write_errors.unwrap_or_default() {
+        if let Some(outcome) = outcomes.get_mut(error.index) {
+            // Whichever index it names: a retry of what is there meets both keys, and servers name either.
+            *outcome =
+                Err(if is_duplicate(error.code) { AppendError::Conflict } else { refused(&error.message) });
+        }
+    }
+    outcomes
+}
+
+fn refused(message: &str) -> AppendError {
+    tracing::error!(message, "the event store did not take a document");
+    StoreError::Unavailable(message.replace('\n', " ").into()).into()
+}
+
+/// `DuplicateKey`, and what some servers and former versions say instead.
+fn is_duplicate(code: i32) -> bool {
+    [11000, 11001, 12582].contains(&code)
+}

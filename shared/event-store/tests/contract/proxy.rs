@@ -1,0 +1,109 @@
+//! A server's neighbour that passes bytes on, and fails as networks do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What happens to what comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// All is passed on.
+    Fair,
+    /// Each so-manieth piece from the client is passed on by half, each so-manieth from the server not at all; then the connection is
+    /// cut.
+    Cutting(usize),
+    /// Connections are accepted, and nothing is passed on.
+    Silent,
+    /// Connections are cut, and new ones at once.
+    Down,
+}
+
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    pub(crate) cuts: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(server: String, weather: Weather) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (weather, seen) = watch::channel(weather);
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&cuts);
+        let pieces = Arc::new(AtomicUsize::new(0));
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (server, seen) = (server.clone(), seen.clone());
+                let (cuts, pieces) = (Arc::clone(&counted), Arc::clone(&pieces));
+                tokio::spawn(async move { pass_on(client, &server, seen, &pieces, &cuts).await });
+            }
+        });
+        Self { address, weather, cuts, accepting }
+    }
+
+    pub(crate) fn turn(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Until either side ends, or the connection is cut.
+async fn pass_on(
+    client: TcpStream,
+    server: &str,
+    seen: watch::Receiver<Weather>,
+    pieces: &AtomicUsize,
+    cuts: &AtomicUsize,
+) {
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    let (client_out, client_in) = client.into_split();
+    let (server_out, server_in) = server.into_split();
+    let mut down = seen.clone();
+    tokio::select! {
+        () = pieces_of(client_out, server_in, &seen, pieces, cuts, 2) => {}
+        () = pieces_of(server_out, client_in, &seen, pieces, cuts, usize::MAX) => {}
+        _ = down.wait_for(|weather| *weather == Weather::Down) => {}
+    }
+}
+
+/// When a connection is cut, one part in `part` of the piece in hand is passed on.
+async fn pieces_of(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    seen: &watch::Receiver<Weather>,
+    pieces: &AtomicUsize,
+    cuts: &AtomicUsize,
+    part: usize,
+) {
+    let mut piece = vec![0; 64 * 1024];
+    let mut seen = seen.clone();
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
+        if seen.wait_for(|weather| *weather != Weather::Silent).await.is_err() {
+            return;
+        }
+        let weather = *seen.borrow();
+        if let Weather::Cutting(each) = weather
+            && pieces.fetch_add(1, Ordering::Relaxed) % each == each - 1
+        {
+            cuts.fetch_add(1, Ordering::Relaxed);
+            let _ = to.write_all(&piece[..length / part]).await;
+            return;
+        }
+        if to.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
+    }
+}
