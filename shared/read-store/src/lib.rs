@@ -6,11 +6,17 @@
 //!
 //! Knows nothing of channels, event stores, HTTP or commands.
 
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+mod calls;
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+mod columns;
 pub mod plan;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "embedded")]
 mod sqlite;
 mod types;
-#[cfg(feature = "embedded")]
+#[cfg(any(feature = "embedded", feature = "postgres"))]
 mod waiters;
 
 use std::time::Duration;
@@ -30,6 +36,10 @@ pub enum ReadStore {
     /// A SQLite file, for one machine: `sqlite:PATH`.
     #[cfg(feature = "embedded")]
     Sqlite(sqlite::SqliteReadStore),
+    /// A PostgreSQL database, for any number of machines: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, also with libpq's
+    /// parameters (`?sslmode=verify-full&…`). One connection or a few a process.
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::PostgresReadStore),
 }
 
 /// A store can't be opened as its URL says.
@@ -85,16 +95,52 @@ pub enum DropRefused {
     Store(#[from] ReadStoreError),
 }
 
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+impl From<runtime::waiting::Stopped> for ReadStoreError {
+    fn from(stopped: runtime::waiting::Stopped) -> Self {
+        Self::Unavailable(stopped.to_string())
+    }
+}
+
 impl ReadStore {
     /// Opens the store that the URL names. Servers are connected to lazily; a file is opened, and created if it is not there.
     ///
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::open_with(url, CONNECTIONS).await
+    }
+
+    /// As [`ReadStore::open`], with at most so many connections to a server, from 1. A function that handles one event at a
+    /// time needs one.
+    ///
+    /// # Errors
+    /// As [`ReadStore::open`].
+    pub async fn open_with(url: &str, connections: usize) -> Result<Self, OpenError> {
+        // Who has no server needs no connections.
+        let _ = connections;
         match url.split_once(':') {
             #[cfg(feature = "embedded")]
             Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteReadStore::open(path.as_ref())?)),
-            _ => Err(OpenError::UnknownScheme { url: url.to_owned(), allowed: SCHEMES.join(", ") }),
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => {
+                Ok(Self::Postgres(postgres::PostgresReadStore::open(url, connections)?))
+            }
+            _ => Err(OpenError::UnknownScheme { url: without_user(url), allowed: SCHEMES.join(", ") }),
+        }
+    }
+
+    /// Creates a server's tables, or brings them to the state that this program works on. A file needs none of that: it is
+    /// done as it is opened.
+    ///
+    /// # Errors
+    /// When the server is not available, or its tables were made by a newer program.
+    pub async fn migrate(&self) -> Result<(), ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.migrate().await,
         }
     }
 
@@ -110,6 +156,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.project(batch).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.project(batch).await,
         }
     }
 
@@ -123,6 +171,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.get(id).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.get(id).await,
         }
     }
 
@@ -134,6 +184,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.list(filter).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.list(filter).await,
         }
     }
 
@@ -151,6 +203,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.wait_for(id, version, patience).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.wait_for(id, version, patience).await,
         }
     }
 
@@ -163,6 +217,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.get_many(ids).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.get_many(ids).await,
         }
     }
 
@@ -176,6 +232,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.held_summary().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.held_summary().await,
         }
     }
 
@@ -192,6 +250,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.held(order, after, limit).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.held(order, after, limit).await,
         }
     }
 
@@ -203,6 +263,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.held_event(id).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.held_event(id).await,
         }
     }
 
@@ -215,6 +277,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.redrive(order).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.redrive(order).await,
         }
     }
 
@@ -226,6 +290,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.drop_held(id).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.drop_held(id).await,
         }
     }
 
@@ -240,6 +306,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.begin_rebuild().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.begin_rebuild().await,
         }
     }
 
@@ -256,6 +324,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.backfill(view, events).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.backfill(view, events).await,
         }
     }
 
@@ -268,6 +338,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.swap(view).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.swap(view).await,
         }
     }
 
@@ -281,6 +353,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.repair(orders).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.repair(orders).await,
         }
     }
 
@@ -293,6 +367,8 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.remove(ids).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.remove(ids).await,
         }
     }
 
@@ -304,11 +380,27 @@ impl ReadStore {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.ping().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.ping().await,
         }
     }
 }
 
+/// How many connections to a server a process has at most, where nothing else is said.
+const CONNECTIONS: usize = 5;
+
 const SCHEMES: &[&str] = &[
     #[cfg(feature = "embedded")]
     "sqlite:PATH",
+    #[cfg(feature = "postgres")]
+    "postgres://USER:PASSWORD@HOST:PORT/DATABASE",
 ];
+
+/// The URL as it may be shown: without who stands before the `@`, and options.
+fn without_user(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or_default();
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
+    }
+}

@@ -25,6 +25,20 @@ pub struct Incoming {
     pub received_at: Timestamp,
 }
 
+impl Incoming {
+    /// An event that was read from the event store and not from a channel: should it be held, its origin says so.
+    #[cfg(any(feature = "embedded", feature = "postgres"))]
+    pub(crate) fn from_event_store(event: RecordedEvent, received_at: Timestamp) -> Self {
+        Self {
+            origin: Origin { topic: String::new(), partition: -1, offset: -1 },
+            key: None,
+            value: None,
+            event: Ok(event),
+            received_at,
+        }
+    }
+}
+
 /// A place in a channel.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Origin {
@@ -73,6 +87,13 @@ impl HeldReason {
             Self::UnknownType => "unknown-type",
             Self::NoValidOrder => "no-valid-order",
         }
+    }
+
+    /// The reason that has this name.
+    #[cfg(any(feature = "embedded", feature = "postgres"))]
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Gap, Self::Undecodable, Self::UnknownType, Self::NoValidOrder];
+        all.into_iter().find(|reason| reason.as_str() == text)
     }
 }
 

@@ -6,9 +6,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use domain::{OrderId, Snapshot, Version};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::ReadStoreError;
 
 /// All who wait. Cheap to clone.
 #[derive(Clone, Default)]
@@ -35,6 +39,13 @@ struct Waiter {
     tell: oneshot::Sender<Snapshot>,
 }
 
+/// How long who waits does nothing before it looks again: at first this long, then ever longer.
+#[derive(Clone, Copy)]
+pub(crate) struct Pauses {
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+}
+
 /// One who waits; ends when dropped.
 pub(crate) struct Waiting {
     shared: Arc<Shared>,
@@ -44,6 +55,40 @@ pub(crate) struct Waiting {
 }
 
 impl Waiters {
+    /// Waits until an order is at this version or a later one, for as long as patience lasts; the order as it is then.
+    /// `get` looks.
+    pub(crate) async fn wait_for<F>(
+        &self,
+        id: &OrderId,
+        version: Version,
+        patience: Duration,
+        pauses: Pauses,
+        get: impl Fn() -> F,
+    ) -> Result<Option<Snapshot>, ReadStoreError>
+    where
+        F: Future<Output = Result<Option<Snapshot>, ReadStoreError>>,
+    {
+        let reached = async {
+            // Registered before the first look, so that what is written between the two is told.
+            let mut waiting = self.register(id, version);
+            let mut pause = pauses.first;
+            loop {
+                let row = get().await?;
+                if row.as_ref().map_or(Version::NONE, |row| row.version) >= version {
+                    return Ok(row);
+                }
+                if let Ok(row) = timeout(pause, waiting.told()).await {
+                    return Ok(Some(row));
+                }
+                pause = (pause * 2).min(pauses.longest);
+            }
+        };
+        match timeout(patience, reached).await {
+            Ok(row) => row,
+            Err(_) => get().await,
+        }
+    }
+
     /// Registers. Only what is written after this is told, so look at the store after it.
     pub(crate) fn register(&self, order: &OrderId, wanted: Version) -> Waiting {
         let (tell, told) = oneshot::channel();

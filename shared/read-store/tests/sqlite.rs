@@ -16,9 +16,9 @@ use tempfile::TempDir;
 
 contract!(fresh);
 
-async fn fresh() -> Shared {
+async fn fresh() -> Option<Shared> {
     let (folder, path) = place();
-    Shared::new(url(&path), folder)
+    Some(Shared::new(url(&path), folder))
 }
 
 fn place() -> (TempDir, PathBuf) {
@@ -171,5 +171,5 @@ async fn many_handles_may_open_a_new_file_at_once() {
 async fn an_unknown_scheme_is_refused_with_what_is_allowed() {
     let Err(error) = ReadStore::open("mysql://localhost").await else { panic!("it was opened") };
     let expected = "the read store \"mysql://localhost\" has an unknown scheme; allowed: sqlite:PATH";
-    assert_eq!(error.to_string(), expected);
+    assert!(error.to_string().starts_with(expected), "{error}");
 }

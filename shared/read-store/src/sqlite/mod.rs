@@ -20,18 +20,17 @@ use domain::{OrderId, Snapshot, Version};
 use runtime::waiting::{Stopped, Waiting};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use self::read::Get;
 use self::write::{Job, Writer};
-use crate::waiters::Waiters;
+use crate::waiters::{Pauses, Waiters};
 use crate::{
     DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
     ReadStoreError, Redriven, SwapRefused, ViewId,
 };
 
 /// How often who waits for a version looks again, for another process may write it.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOK_AGAIN: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_millis(100) };
 
 /// How many calls are one transaction at most.
 const CALLS: usize = 256;
@@ -49,12 +48,6 @@ pub struct SqliteReadStore {
     gets: Waiting<Get>,
     scans: Waiting<Scan>,
     waiters: Waiters,
-}
-
-impl From<Stopped> for ReadStoreError {
-    fn from(stopped: Stopped) -> Self {
-        Self::Unavailable(stopped.to_string())
-    }
 }
 
 impl SqliteReadStore {
@@ -103,23 +96,7 @@ impl SqliteReadStore {
         version: Version,
         patience: Duration,
     ) -> Result<Option<Snapshot>, ReadStoreError> {
-        let reached = async {
-            // Registered before the first look, so that what is written between the two is told.
-            let mut waiting = self.waiters.register(id, version);
-            loop {
-                let row = self.get(id).await?;
-                if row.as_ref().map_or(Version::NONE, |row| row.version) >= version {
-                    return Ok(row);
-                }
-                if let Ok(row) = timeout(LOOK_AGAIN, waiting.told()).await {
-                    return Ok(Some(row));
-                }
-            }
-        };
-        match timeout(patience, reached).await {
-            Ok(row) => row,
-            Err(_) => self.get(id).await,
-        }
+        self.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.get(id)).await
     }
 
     pub(crate) async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {

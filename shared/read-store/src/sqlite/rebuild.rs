@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::rows::{self, Time, number};
 use super::write::Writer;
 use super::{project, schema};
-use crate::{BehindOrder, Incoming, Origin, Projected, ReadStoreError, SwapRefused, ViewId};
+use crate::{BehindOrder, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
 
 /// How long a rebuild leaves the lock alone after each page. Longer than another process sleeps between its tries to get
 /// it, so that its projector gets in between any two pages.
@@ -35,7 +35,8 @@ impl Writer {
         events: Vec<RecordedEvent>,
     ) -> Result<Projected, ReadStoreError> {
         let now = Timestamp::now();
-        let incoming: Vec<_> = events.into_iter().map(|event| from_event_store(event, now)).collect();
+        let incoming: Vec<_> =
+            events.into_iter().map(|event| Incoming::from_event_store(event, now)).collect();
         // Not synced page by page: should the machine stop, so does the rebuild, and the view is deleted by the next. What
         // others commit is not touched by that, nor is the swap: they sync all that stands before them in the log.
         self.tune("PRAGMA synchronous = NORMAL")?;
@@ -101,17 +102,6 @@ impl Writer {
         }
         transaction.commit()?;
         Ok(removed)
-    }
-}
-
-/// An event that was read from the event store and not from a channel: should it be held, its origin says so.
-fn from_event_store(event: RecordedEvent, now: Timestamp) -> Incoming {
-    Incoming {
-        origin: Origin { topic: String::new(), partition: -1, offset: -1 },
-        key: None,
-        value: None,
-        event: Ok(event),
-        received_at: now,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Rows and values of the tables, to and from ours.
 
 use domain::order::Details;
-use domain::{Order, OrderId, OrderName, Reason, Snapshot, Status, Version};
+use domain::{Order, OrderId, OrderName, Reason, Snapshot, Status};
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{ErrorCode, Row};
 
+pub(super) use crate::columns::{details, number, version};
 use crate::{HeldEvent, HeldId, HeldReason, Origin, ReadStoreError};
 
 impl From<rusqlite::Error> for ReadStoreError {
@@ -18,15 +19,6 @@ impl From<rusqlite::Error> for ReadStoreError {
             None => Self::Corrupt(format!("a value that no program of ours wrote: {error}")),
         }
     }
-}
-
-/// A version as a column. Versions are parsed to be at most 2^63 - 1.
-pub(super) fn number(version: Version) -> i64 {
-    i64::try_from(version.get()).unwrap_or(i64::MAX)
-}
-
-pub(super) fn version(number: i64) -> Version {
-    Version::new(u64::try_from(number).unwrap_or_default())
 }
 
 /// A time as a column, to the nanosecond: their number since the epoch, and text (RFC 3339) outside the years 1677 to
@@ -96,24 +88,10 @@ pub(super) fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
     })
 }
 
-/// The order's details as columns: status, name, reason.
-pub(super) fn details(order: &Order) -> (Option<&str>, Option<&str>, Option<&str>) {
-    match order {
-        Order::Absent => (None, None, None),
-        Order::Present(details) => (
-            Some(details.status.as_str()),
-            Some(details.name.as_str()),
-            details.reason.as_ref().map(Reason::as_str),
-        ),
-    }
-}
-
 impl FromSql for HeldReason {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let text = value.as_str()?;
-        let known = [Self::Gap, Self::Undecodable, Self::UnknownType, Self::NoValidOrder];
-        let unknown = || FromSqlError::other(UnknownReason(text.to_owned()));
-        known.into_iter().find(|reason| reason.as_str() == text).ok_or_else(unknown)
+        Self::parse(text).ok_or_else(|| FromSqlError::other(UnknownReason(text.to_owned())))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Answer, project, schema};
+use crate::calls::{Call, Merged};
 use crate::waiters::Waiters;
 use crate::{Incoming, OpenError, Projected, ReadStoreError};
 
@@ -23,14 +24,9 @@ pub(super) enum Job {
     Alone(Box<dyn FnOnce(&mut Writer) + Send>),
 }
 
-pub(super) struct Call {
-    batch: Vec<Incoming>,
-    answer: Answer<Projected>,
-}
-
 impl Job {
     pub(super) fn project(batch: Vec<Incoming>, answer: Answer<Projected>) -> Self {
-        Self::Project(Call { batch, answer })
+        Self::Project(Call::new(batch, answer))
     }
 
     pub(super) fn alone(work: impl FnOnce(&mut Writer) + Send + 'static) -> Self {
@@ -73,36 +69,15 @@ impl Writer {
         if calls.is_empty() {
             return;
         }
-        let (mut incoming, mut answers) = (Vec::new(), Vec::new());
-        for Call { mut batch, answer } in calls {
-            let first = incoming.len();
-            incoming.append(&mut batch);
-            answers.push((first..incoming.len(), answer));
+        let merged = Merged::of(calls);
+        let done = self.take_in(&merged.incoming, &merged.ranges);
+        if !merged.is_to_be_split(&done) {
+            return merged.answer(done);
         }
-        let ranges: Vec<_> = answers.iter().map(|(range, _)| range.clone()).collect();
-        match self.take_in(&incoming, &ranges) {
-            Ok(counts) => {
-                for ((_, answer), counts) in answers.into_iter().zip(counts) {
-                    let _ = answer.send(Ok(counts));
-                }
-            }
-            // A row that can't be read fails the batch that needs it, and not those that came at the same time.
-            Err(ReadStoreError::Corrupt(_)) if answers.len() > 1 => {
-                for (range, answer) in answers {
-                    let _ = answer.send(self.take_in_alone(&incoming[range]));
-                }
-            }
-            Err(error) => {
-                for (_, answer) in answers {
-                    let _ = answer.send(Err(error.clone()));
-                }
-            }
+        for call in merged.split() {
+            let done = self.take_in(&call.incoming, &call.ranges);
+            call.answer(done);
         }
-    }
-
-    fn take_in_alone(&mut self, incoming: &[Incoming]) -> Result<Projected, ReadStoreError> {
-        let whole = 0..incoming.len();
-        Ok(self.take_in(incoming, std::slice::from_ref(&whole))?.first().copied().unwrap_or_default())
     }
 
     /// Takes the records into every view, in one transaction; what became of each range of them in the active one.

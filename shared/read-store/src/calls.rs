@@ -1,0 +1,77 @@
+//! Calls of `project` that were made at the same time, as one batch.
+//!
+//! Knows nothing of stores and of what becomes of the records.
+
+use std::ops::Range;
+
+use tokio::sync::oneshot;
+
+use crate::{Incoming, Projected, ReadStoreError};
+
+/// One call.
+pub(crate) struct Call {
+    batch: Vec<Incoming>,
+    answer: Answer,
+}
+
+type Answer = oneshot::Sender<Result<Projected, ReadStoreError>>;
+
+impl Call {
+    pub(crate) fn new(batch: Vec<Incoming>, answer: Answer) -> Self {
+        Self { batch, answer }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn records(&self) -> usize {
+        self.batch.len()
+    }
+}
+
+/// The records of several calls, one after the other.
+pub(crate) struct Merged {
+    pub(crate) incoming: Vec<Incoming>,
+    /// Which of the records are whose.
+    pub(crate) ranges: Vec<Range<usize>>,
+    answers: Vec<Answer>,
+}
+
+impl Merged {
+    pub(crate) fn of(calls: impl IntoIterator<Item = Call>) -> Self {
+        let (mut incoming, mut ranges, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        for Call { mut batch, answer } in calls {
+            let first = incoming.len();
+            incoming.append(&mut batch);
+            ranges.push(first..incoming.len());
+            answers.push(answer);
+        }
+        Self { incoming, ranges, answers }
+    }
+
+    /// Whether they are to be done again one by one: a row that can't be read fails the batch that needs it, and not those
+    /// that came at the same time.
+    pub(crate) fn is_to_be_split(&self, done: &Result<Vec<Projected>, ReadStoreError>) -> bool {
+        matches!(done, Err(ReadStoreError::Corrupt(_))) && self.answers.len() > 1
+    }
+
+    /// Answers all: each with its own counts, or with what went wrong for all.
+    pub(crate) fn answer(self, done: Result<Vec<Projected>, ReadStoreError>) {
+        match done {
+            // Whoever stopped waiting needs no answer.
+            Ok(counts) => self.answers.into_iter().zip(counts).for_each(|(answer, counts)| {
+                let _ = answer.send(Ok(counts));
+            }),
+            Err(error) => self.answers.into_iter().for_each(|answer| {
+                let _ = answer.send(Err(error.clone()));
+            }),
+        }
+    }
+
+    /// Each call's records, and the way to answer it.
+    pub(crate) fn split(self) -> impl Iterator<Item = Self> {
+        let mut incoming = self.incoming.into_iter();
+        self.ranges.into_iter().zip(self.answers).map(move |(range, answer)| {
+            let batch: Vec<_> = incoming.by_ref().take(range.len()).collect();
+            Self::of([Call { batch, answer }])
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The connections of a process to its server: few, made when they are needed, each in one hand at a time.
+//!
+//! No round trip is spent on asking whether a connection still lives: whoever meets a dead one with the first statement
+//! takes a new one. What failed on the way is closed, so no half transaction is ever handed on.
+
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{ConnectOptions, PgConnection, Postgres, raw_sql};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::failure::{self, Failed};
+use super::schema;
+use crate::{OpenError, ReadStoreError};
+
+/// How long a server may take to accept a connection and its user.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long a call waits for a connection that is in other hands.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long a transaction or a single statement may take.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// How long a step of a rebuild may take.
+pub(super) const MAINTENANCE: Duration = Duration::from_secs(3600);
+/// After this, an unused connection is not trusted any more: routers and proxies drop what is silent.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The settings of a session.
+///
+/// - The server gives up a little before [`ANSWER`], so that nobody's locks outlive who wanted them; also when that one was
+///   frozen in the middle, as a Lambda is.
+/// - Every statement here finds its rows by an index, and pages come as the index has them. A plan that was kept while a
+///   table was small must not be a scan, and a page must not read and sort all that its filter lets through.
+const SESSION: &str = "
+SET statement_timeout = '8s';
+SET idle_in_transaction_session_timeout = '9s';
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+";
+
+/// The settings of a session that reads and sorts whole tables.
+const FOR_MAINTENANCE: &str = "
+SET statement_timeout = 0;
+SET idle_in_transaction_session_timeout = '60s';
+SET enable_seqscan = on;
+SET enable_bitmapscan = on;
+SET enable_hashjoin = on;
+SET enable_mergejoin = on;
+SET maintenance_work_mem = '256MB';
+SET work_mem = '64MB';
+";
+
+/// The way to the server.
+pub(super) struct Connections {
+    options: PgConnectOptions,
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: PgConnection,
+    since: Instant,
+}
+
+/// A connection in hand. Dropped, it is closed.
+pub(super) struct Lease {
+    pub(super) connection: PgConnection,
+    home: Arc<Connections>,
+    reused: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    /// At most `size` connections at a time, the first one when it is needed.
+    pub(super) fn new(url: &str, size: usize) -> Result<Arc<Self>, OpenError> {
+        let options = PgConnectOptions::from_str(url).map_err(|error| {
+            // The reason names a part of the URL that is wrong, and none that is secret.
+            OpenError::Refused(format!("not a URL of a PostgreSQL database: {error}"))
+        })?;
+        Ok(Arc::new(Self {
+            options: options.disable_statement_logging(),
+            permits: Arc::new(Semaphore::new(size)),
+            idle: Mutex::new(Vec::with_capacity(size)),
+        }))
+    }
+
+    /// A connection, ready for work.
+    pub(super) async fn take(self: &Arc<Self>) -> Result<Lease, Failed> {
+        let permit = timeout(ACQUIRE, Arc::clone(&self.permits).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(Failed::unavailable("all its connections are busy"));
+        };
+        let (connection, reused) = match self.reuse() {
+            Some(connection) => (connection, true),
+            None => (self.connect().await?, false),
+        };
+        Ok(Lease { connection, home: Arc::clone(self), reused, _permit: permit })
+    }
+
+    /// A connection that may take its time. It is not handed on.
+    pub(super) async fn take_for_maintenance(self: &Arc<Self>) -> Result<Lease, Failed> {
+        let mut lease = self.take().await?;
+        if let Err(error) = raw_sql(FOR_MAINTENANCE).execute(&mut lease.connection).await {
+            if !lease.is_stale(&error) {
+                return Err(error.into());
+            }
+            drop(lease);
+            lease = self.take().await?;
+            raw_sql(FOR_MAINTENANCE).execute(&mut lease.connection).await?;
+        }
+        Ok(lease)
+    }
+
+    /// A connection to a database whose tables may not be there yet.
+    pub(super) async fn connect_to_migrate(&self) -> Result<PgConnection, Failed> {
+        within(CONNECT, async { Ok(self.options.connect().await?) }).await
+    }
+
+    /// The rows of a statement that only reads, and so may be sent again.
+    pub(super) async fn rows<'q>(
+        self: &Arc<Self>,
+        statement: impl Fn() -> Query<'q, Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, Failed> {
+        loop {
+            let mut lease = self.take().await?;
+            let read = async { Ok(statement().fetch_all(&mut lease.connection).await?) };
+            match within(ANSWER, read).await {
+                Ok(rows) => {
+                    lease.give_back();
+                    return Ok(rows);
+                }
+                Err(Failed::Sql(error)) if lease.is_stale(&error) => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, Failed> {
+        within(CONNECT, async {
+            let mut connection = self.options.connect().await?;
+            raw_sql(SESSION).execute(&mut connection).await?;
+            schema::check(&mut connection).await?;
+            Ok(connection)
+        })
+        .await
+    }
+
+    fn reuse(&self) -> Option<PgConnection> {
+        let mut idle = self.idle();
+        idle.retain(|idle| idle.since.elapsed() < IDLE);
+        idle.pop().map(|idle| idle.connection)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        // What is guarded is right after each step, so a panic elsewhere is no reason to stop.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    /// For the next one. Only when no transaction is open and no answer is outstanding.
+    pub(super) fn give_back(self) {
+        let Self { connection, home, .. } = self;
+        home.idle().push(Idle { connection, since: Instant::now() });
+    }
+
+    /// Whether this connection had died before it was taken: then the same may be done with another one. The other idle ones
+    /// are forgotten, for they will have died with it.
+    pub(super) fn is_stale(&self, error: &sqlx::Error) -> bool {
+        let stale = self.reused && failure::is_cut(error);
+        if stale {
+            self.home.idle().clear();
+        }
+        stale
+    }
+}
+
+/// Does what it is given, or fails when that takes too long.
+pub(super) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Failed>>,
+) -> Result<T, Failed> {
+    match timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => {
+            Err(Failed::Store(ReadStoreError::Unavailable(format!("no answer within {} s", limit.as_secs()))))
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The read store in a PostgreSQL database.
+//!
+//! Any number of processes may work on it; each transaction reads anew which views there are. Batches and single reads are
+//! taken together by what is waiting, a few side by side. Statements are prepared once a connection, values are binary, and
+//! each goes through the tables by an index.
+
+mod connections;
+mod failure;
+mod held;
+mod project;
+mod read;
+mod rebuild;
+mod rows;
+mod schema;
+mod transaction;
+mod upsert;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::wire::RecordedEvent;
+use domain::{OrderId, Snapshot, Version};
+use runtime::waiting::{Stopped, WaitingTasks};
+use tokio::sync::oneshot;
+
+use self::connections::Connections;
+use self::read::{ActiveView, Get};
+use crate::calls::Call;
+use crate::waiters::{Pauses, Waiters};
+use crate::{
+    DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
+    ReadStoreError, Redriven, SwapRefused, ViewId,
+};
+
+/// How often who waits for a version looks again, for another process may write it. All who look at the same time are one
+/// read. Not LISTEN and NOTIFY: a commit that notifies waits for all others that do, also for their write to the disk,
+/// and no proxy that shares connections passes it on.
+const LOOK_AGAIN: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(50) };
+
+/// How many calls are one batch at most.
+const CALLS: usize = 256;
+/// How many transactions of the projector run side by side, where there are connections for them.
+const WRITERS: usize = 4;
+/// How many reads of single orders run side by side.
+const READERS: usize = 2;
+
+/// A database. Cheap to clone; connections are made when they are needed, and closed with the last clone.
+#[derive(Clone)]
+pub struct PostgresReadStore {
+    calls: WaitingTasks<Call>,
+    gets: WaitingTasks<Get>,
+    shared: Arc<Shared>,
+}
+
+/// What all tasks of a store have in common.
+struct Shared {
+    connections: Arc<Connections>,
+    active: ActiveView,
+    waiters: Waiters,
+    size: usize,
+}
+
+impl PostgresReadStore {
+    pub(crate) fn open(url: &str, connections: usize) -> Result<Self, OpenError> {
+        let size = connections.max(1);
+        let shared = Arc::new(Shared {
+            connections: Connections::new(url, size)?,
+            active: ActiveView::default(),
+            waiters: Waiters::default(),
+            size,
+        });
+        let (writing, reading) = (Arc::clone(&shared), Arc::clone(&shared));
+        Ok(Self {
+            calls: WaitingTasks::start(CALLS, size.min(WRITERS), move |calls| {
+                write::project(Arc::clone(&writing), calls)
+            }),
+            gets: WaitingTasks::start(CALLS, size.min(READERS), move |gets| {
+                read::answer(Arc::clone(&reading), gets)
+            }),
+            shared,
+        })
+    }
+
+    pub(crate) async fn migrate(&self) -> Result<(), ReadStoreError> {
+        schema::migrate(&self.shared.connections).await
+    }
+
+    pub(crate) async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.calls.send(Call::new(batch, answer)).await?;
+        answered.await.map_err(|_| Stopped)?
+    }
+
+    pub(crate) async fn get(&self, id: &OrderId) -> Result<Option<Snapshot>, ReadStoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.gets.send(Get { id: id.clone(), answer }).await?;
+        answered.await.map_err(|_| Stopped)?
+    }
+
+    pub(crate) async fn get_many(&self, ids: Vec<OrderId>) -> Result<Vec<Snapshot>, ReadStoreError> {
+        read::many(&self.shared, &ids).await
+    }
+
+    pub(crate) async fn list(&self, filter: Filter) -> Result<Page, ReadStoreError> {
+        read::page(&self.shared, &filter).await
+    }
+
+    pub(crate) async fn wait_for(
+        &self,
+        id: &OrderId,
+        version: Version,
+        patience: Duration,
+    ) -> Result<Option<Snapshot>, ReadStoreError> {
+        self.shared.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.get(id)).await
+    }
+
+    pub(crate) async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {
+        Ok(held::summary(&self.shared).await?)
+    }
+
+    pub(crate) async fn held(
+        &self,
+        order: Option<&OrderId>,
+        after: Option<HeldId>,
+        limit: usize,
+    ) -> Result<Vec<HeldEvent>, ReadStoreError> {
+        Ok(held::list(&self.shared, order, after, limit).await?)
+    }
+
+    pub(crate) async fn held_event(&self, id: HeldId) -> Result<Option<HeldEvent>, ReadStoreError> {
+        Ok(held::one(&self.shared, id).await?)
+    }
+
+    pub(crate) async fn redrive(&self, order: Option<&OrderId>) -> Result<Redriven, ReadStoreError> {
+        held::redrive(&self.shared, order).await
+    }
+
+    pub(crate) async fn drop_held(&self, id: HeldId) -> Result<(), DropRefused> {
+        held::drop_held(&self.shared, id).await
+    }
+
+    pub(crate) async fn begin_rebuild(&self) -> Result<ViewId, ReadStoreError> {
+        rebuild::begin(&self.shared).await
+    }
+
+    pub(crate) async fn backfill(
+        &self,
+        view: ViewId,
+        events: Vec<RecordedEvent>,
+    ) -> Result<Projected, ReadStoreError> {
+        rebuild::backfill(&self.shared, view, events).await
+    }
+
+    pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
+        rebuild::swap(&self.shared, view).await
+    }
+
+    pub(crate) async fn repair(&self, orders: Vec<Snapshot>) -> Result<u64, ReadStoreError> {
+        rebuild::repair(&self.shared, orders).await
+    }
+
+    pub(crate) async fn remove(&self, ids: Vec<OrderId>) -> Result<u64, ReadStoreError> {
+        rebuild::remove(&self.shared, ids).await
+    }
+
+    pub(crate) async fn ping(&self) -> Result<(), ReadStoreError> {
+        self.shared.look_up_active_view().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! The projector's batches: what is waiting, as few transactions as possible, a few of them side by side.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::connections::{ANSWER, within};
+use super::failure::Failed;
+use super::transaction::{Lock, Transaction};
+use super::{Shared, project};
+use crate::calls::{Call, Merged};
+use crate::plan::Plan;
+use crate::{Incoming, Projected, ReadStoreError};
+
+/// How many records are one transaction, where they are of more than one call.
+const RECORDS: usize = 1_000;
+
+/// How often a batch begins anew when another projector was first with some of its new orders. Each time there are fewer
+/// orders left for which that can happen.
+const TRIES: usize = 20;
+
+/// Takes in the batches of all these calls.
+pub(super) async fn project(shared: Arc<Shared>, calls: Vec<Call>) {
+    let mut calls = calls.into_iter().peekable();
+    while let Some(first) = calls.next() {
+        let mut records = first.records();
+        let mut together = vec![first];
+        while let Some(call) = calls.next_if(|call| records + call.records() <= RECORDS) {
+            records += call.records();
+            together.push(call);
+        }
+        project_together(&shared, Merged::of(together)).await;
+    }
+}
+
+async fn project_together(shared: &Shared, merged: Merged) {
+    let done = take_in(shared, &merged.incoming, &merged.ranges).await;
+    if !merged.is_to_be_split(&done) {
+        return merged.answer(done);
+    }
+    for call in merged.split() {
+        let done = take_in(shared, &call.incoming, &call.ranges).await;
+        call.answer(done);
+    }
+}
+
+/// Takes the records into every view, in one transaction; what became of each range of them in the active one.
+async fn take_in(
+    shared: &Shared,
+    incoming: &[Incoming],
+    ranges: &[Range<usize>],
+) -> Result<Vec<Projected>, ReadStoreError> {
+    until_not_overtaken(|| try_take_in(shared, incoming, ranges)).await
+}
+
+/// Does a transaction, and again while others were first with some of its new orders.
+pub(super) async fn until_not_overtaken<T, F: Future<Output = Result<T, Failed>>>(
+    transaction: impl Fn() -> F,
+) -> Result<T, ReadStoreError> {
+    for _ in 1..TRIES {
+        match within(ANSWER, transaction()).await {
+            Err(Failed::Overtaken) => {}
+            done => return Ok(done?),
+        }
+    }
+    Ok(within(ANSWER, transaction()).await?)
+}
+
+async fn try_take_in(
+    shared: &Shared,
+    incoming: &[Incoming],
+    ranges: &[Range<usize>],
+) -> Result<Vec<Projected>, Failed> {
+    let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
+    let done = take_into_all(&mut transaction, incoming).await;
+    let plan = transaction.end(done).await?;
+    shared.waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
+    Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
+}
+
+/// The plan for the active view.
+async fn take_into_all<'a>(
+    transaction: &mut Transaction,
+    incoming: &'a [Incoming],
+) -> Result<Plan<'a>, Failed> {
+    let views = transaction.views;
+    let plan = project::take_in(transaction.connection(), views.active, incoming).await?;
+    if let Some(building) = views.building {
+        project::take_in(transaction.connection(), building, incoming).await?;
+    }
+    Ok(plan)
+}

@@ -1,0 +1,341 @@
+//! The read store in a PostgreSQL database: the contract, and what is so with a server only.
+#![cfg(feature = "postgres")]
+// Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
+#![allow(clippy::unwrap_used)]
+
+#[macro_use]
+mod contract;
+mod database;
+
+use std::time::{Duration, Instant};
+
+use contract::{Shared, assert_rows, events, id, incoming, raw, recorded, until, version, version_of};
+use database::Database;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use read_store::{HeldReason, Projected, ReadStore, ReadStoreError};
+use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
+
+contract!(fresh);
+
+async fn fresh() -> Option<Shared> {
+    let database = migrated().await?;
+    Some(Shared::new(database.url(), database))
+}
+
+async fn migrated() -> Option<Database> {
+    let database = Database::fresh().await?;
+    ReadStore::open(&database.url()).await.unwrap().migrate().await.unwrap();
+    Some(database)
+}
+
+/// Whoever opens it so can be told from others in the server's list of sessions.
+async fn open_named(database: &Database, name: &str) -> ReadStore {
+    ReadStore::open(&format!("{}&application_name={name}", database.url())).await.unwrap()
+}
+
+/// Ends the sessions with this name for which the condition holds, once there is one.
+async fn cut(raw: &mut PgConnection, name: &str, condition: &str) {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}' AND {condition}"
+    );
+    let started = Instant::now();
+    while raw_sql(AssertSqlSafe(sql.as_str())).fetch_all(&mut *raw).await.unwrap().is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(60), "no such session");
+    }
+}
+
+fn unavailable(error: &ReadStoreError) -> &str {
+    let ReadStoreError::Unavailable(why) = error else { panic!("{error}") };
+    why
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_projectors_that_meet_the_same_new_orders_apply_each_event_once() {
+    const ORDERS: usize = 400;
+    const EVENTS: u64 = 4;
+    let Some(database) = migrated().await else { return };
+    let tool = ReadStore::open(&database.url()).await.unwrap();
+    // Both views, so that rows of two tables are locked.
+    let building = tool.begin_rebuild().await.unwrap();
+    let names: Vec<String> = (0..ORDERS).map(|number| format!("order-{number}")).collect();
+    let mut projecting = Vec::new();
+    for seed in 0..2 {
+        let store = ReadStore::open(&database.url()).await.unwrap();
+        for lane in 0..2_usize {
+            let (store, names) = (store.clone(), names.clone());
+            projecting.push(tokio::spawn(async move {
+                let mut random = StdRng::seed_from_u64(seed * 2 + lane as u64);
+                let mut deliveries: Vec<_> = names
+                    .iter()
+                    .flat_map(|order| (1..=EVENTS).map(move |version| (order, version)))
+                    .collect();
+                deliveries.shuffle(&mut random);
+                let mut effects = 0;
+                while !deliveries.is_empty() {
+                    let size = random.random_range(1..=300).min(deliveries.len());
+                    let batch = deliveries.drain(..size).map(|(order, version)| incoming(order, version));
+                    let taken = store.project(batch.collect()).await.unwrap();
+                    effects += taken.applied + taken.released;
+                }
+                effects
+            }));
+        }
+    }
+    let mut effects = 0;
+    for projecting in projecting {
+        effects += projecting.await.unwrap();
+    }
+    assert_eq!(effects, ORDERS * usize::try_from(EVENTS).unwrap());
+    tool.swap(building).await.unwrap();
+    for order in &names {
+        assert_rows(&tool, &[(order, EVENTS)]).await;
+    }
+    assert_eq!(tool.held_summary().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_cut_in_the_middle_leaves_nothing_and_can_come_again() {
+    let Some(database) = migrated().await else { return };
+    let name = format!("cut-{}", rand::random::<u32>());
+    let store = open_named(&database, &name).await;
+    let (mut raw, mut blocker) = (database.connect().await, database.connect().await);
+    raw_sql("BEGIN; LOCK TABLE orders_held IN SHARE MODE").execute(&mut blocker).await.unwrap();
+    let batch = || ["a", "b", "c"].into_iter().flat_map(|order| events(order, [1, 3])).collect::<Vec<_>>();
+    let projecting = tokio::spawn({
+        let (store, batch) = (store.clone(), batch());
+        async move { store.project(batch).await }
+    });
+    // Its rows are written by then, and what is to be held is not.
+    cut(&mut raw, &name, "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO orders_held%'").await;
+    let error = projecting.await.unwrap().unwrap_err();
+    unavailable(&error);
+    raw_sql("ROLLBACK").execute(&mut blocker).await.unwrap();
+    assert_eq!((version_of(&store, "a").await, version_of(&store, "c").await), (0, 0));
+    assert_eq!(store.held_summary().await.unwrap(), []);
+
+    let taken = store.project(batch()).await.unwrap();
+    assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 3, released: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_died_while_nobody_used_them_are_replaced_unnoticed() {
+    let Some(database) = migrated().await else { return };
+    let name = format!("idle-{}", rand::random::<u32>());
+    let store = open_named(&database, &name).await;
+    let mut raw = database.connect().await;
+    for number in 1..=3 {
+        assert_eq!(store.project(events("a", [number])).await.unwrap().applied, 1);
+        cut(&mut raw, &name, "state = 'idle'").await;
+        assert_eq!(version_of(&store, "a").await, number);
+        cut(&mut raw, &name, "state = 'idle'").await;
+    }
+    let view = store.begin_rebuild().await.unwrap();
+    cut(&mut raw, &name, "state = 'idle'").await;
+    store.backfill(view, (1..=3).map(|number| recorded("a", number)).collect()).await.unwrap();
+    cut(&mut raw, &name, "state = 'idle'").await;
+    store.swap(view).await.unwrap();
+    assert_rows(&store, &[("a", 3)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_is_enough_for_everything() {
+    let Some(database) = migrated().await else { return };
+    let store = ReadStore::open_with(&database.url(), 1).await.unwrap();
+    let calls: Vec<_> = (0..8)
+        .map(|number| {
+            let (store, order) = (store.clone(), format!("order-{number}"));
+            tokio::spawn(async move {
+                store.project(events(&order, 1..=3)).await.unwrap();
+                store
+                    .wait_for(&id(&order), version(3), Duration::from_secs(30))
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .version
+            })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), version(3));
+    }
+    let view = store.begin_rebuild().await.unwrap();
+    for number in 0..8 {
+        let page = (1..=3).map(|version| recorded(&format!("order-{number}"), version)).collect();
+        store.backfill(view, page).await.unwrap();
+    }
+    store.swap(view).await.unwrap();
+    store.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
+    let Some(database) = migrated().await else { return };
+    let store = ReadStore::open(&database.url()).await.unwrap();
+    for order in ["a", "b"] {
+        store.project(events(order, [1])).await.unwrap();
+    }
+    let mut raw = database.connect().await;
+    raw_sql("UPDATE orders_1 SET status = '?' WHERE id = 'a'").execute(&mut raw).await.unwrap();
+    let error = store.get(&id("a")).await.unwrap_err();
+    assert!(matches!(error, ReadStoreError::Corrupt(_)), "{error}");
+    let [garbled, sound] = ["a", "b"].map(|order| {
+        let store = store.clone();
+        tokio::spawn(async move { store.project(events(order, [2])).await })
+    });
+    assert!(matches!(garbled.await.unwrap(), Err(ReadStoreError::Corrupt(_))));
+    assert_eq!(sound.await.unwrap().unwrap().applied, 1);
+    assert_eq!(store.get_many(vec![id("a"), id("b")]).await.unwrap().len(), 1);
+    store.repair(vec![contract::fold("a", 1)]).await.unwrap();
+    assert_rows(&store, &[("a", 1), ("b", 2)]).await;
+}
+
+#[tokio::test]
+async fn a_record_with_the_one_character_that_the_server_refuses_is_held_all_the_same() {
+    let Some(database) = migrated().await else { return };
+    let store = ReadStore::open(&database.url()).await.unwrap();
+    let record = raw(
+        br#"{"type":"Or\u0000der","schema":1,"order":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{}}"#,
+        "a\0",
+        1,
+    );
+    assert_eq!(store.project(vec![incoming("a", 1), record]).await.unwrap().held, 1);
+    let held = store.held(None, None, 10).await.unwrap();
+    assert_eq!((held[0].reason, held[0].key.as_deref()), (HeldReason::UnknownType, Some(&b"a\0"[..])));
+    assert_eq!(store.redrive(None).await.unwrap().held, 1);
+}
+
+#[tokio::test]
+async fn a_placeholder_is_no_order() {
+    let Some(database) = migrated().await else { return };
+    let store = ReadStore::open(&database.url()).await.unwrap();
+    assert_eq!(store.project(events("a", [2])).await.unwrap().held, 1);
+    let mut raw = database.connect().await;
+    let rows = raw_sql("SELECT version FROM orders_1").fetch_all(&mut raw).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get::<i64, _>(0)).collect::<Vec<_>>(), [0]);
+    assert_eq!(store.get(&id("a")).await.unwrap(), None);
+    assert_eq!(store.get_many(vec![id("a")]).await.unwrap(), []);
+    let filter = read_store::Filter { limit: 5, ..read_store::Filter::default() };
+    assert_eq!(store.list(filter).await.unwrap().orders, []);
+    assert_eq!(store.remove(vec![id("a")]).await.unwrap(), 0);
+    assert_eq!(store.held_summary().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_database_without_tables_or_with_newer_ones_says_what_to_do() {
+    let Some(database) = Database::fresh().await else { return };
+    let store = ReadStore::open(&database.url()).await.unwrap();
+    let error = store.project(events("a", [1])).await.unwrap_err();
+    assert_eq!(unavailable(&error), "its tables are not there; run `orders migrate`");
+    assert_eq!(unavailable(&store.get(&id("a")).await.unwrap_err()), unavailable(&error));
+    store.migrate().await.unwrap();
+    assert_eq!(store.project(events("a", [1])).await.unwrap().applied, 1);
+
+    let mut raw = database.connect().await;
+    raw_sql("UPDATE orders_schema SET version = 7").execute(&mut raw).await.unwrap();
+    let store = ReadStore::open(&database.url()).await.unwrap();
+    let newer = "its tables were made by a newer program (schema 7); this one knows 1";
+    assert_eq!(unavailable(&store.ping().await.unwrap_err()), newer);
+    assert_eq!(unavailable(&store.migrate().await.unwrap_err()), newer);
+}
+
+#[tokio::test]
+async fn many_processes_may_migrate_at_once_and_again() {
+    let Some(database) = Database::fresh().await else { return };
+    let migrating: Vec<_> = (0..6)
+        .map(|_| {
+            let url = database.url();
+            tokio::spawn(async move {
+                let store = ReadStore::open(&url).await.unwrap();
+                store.migrate().await.unwrap();
+                store.project(events("a", [1])).await.unwrap().applied
+            })
+        })
+        .collect();
+    let mut applied = 0;
+    for migrating in migrating {
+        applied += migrating.await.unwrap();
+    }
+    assert_eq!(applied, 1);
+}
+
+#[tokio::test]
+async fn a_refused_password_is_said_so_and_never_shown() {
+    let Some(database) = migrated().await else { return };
+    let url = database.url();
+    let (head, host) = url.rsplit_once('@').unwrap();
+    let (user, _) = head.rsplit_once(':').unwrap();
+    let store = ReadStore::open(&format!("{user}:wrong-secret@{host}")).await.unwrap();
+    let error = store.ping().await.unwrap_err();
+    // A server that trusts whoever comes from its own machine asks for none.
+    if unavailable(&error) != "the server refuses this user or password" {
+        panic!("{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_or_silent_is_said_so_within_seconds() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let closed = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    for port in [port, closed] {
+        let url = format!("postgres://somebody:s3cret@127.0.0.1:{port}/orders");
+        let store = ReadStore::open(&url).await.unwrap();
+        let started = Instant::now();
+        let errors =
+            [store.project(events("a", [1])).await.unwrap_err(), store.get(&id("a")).await.unwrap_err()];
+        assert!(started.elapsed() < Duration::from_secs(15));
+        for error in errors {
+            let why = unavailable(&error);
+            assert!(!why.contains("s3cret") && !why.contains("somebody"), "{why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_is_refused_without_its_password() {
+    let Err(error) = ReadStore::open("postgres://somebody:s3cret@host:no-port/orders").await else {
+        panic!("it was opened")
+    };
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+    let Err(error) = ReadStore::open("mysql://somebody:s3cret@host/orders").await else {
+        panic!("it was opened")
+    };
+    assert!(error.to_string().starts_with("the read store \"mysql://…@host/orders\" has an unknown scheme"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_servers_sessions_are_taken_up_again_while_events_come() {
+    let Some(database) = migrated().await else { return };
+    let name = format!("restart-{}", rand::random::<u32>());
+    let store = open_named(&database, &name).await;
+    let projecting = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let mut failures = 0;
+            for number in 1..=60 {
+                // As an event source mapping does: the same batch until it is taken.
+                while store.project(events("a", [number])).await.is_err() {
+                    failures += 1;
+                }
+            }
+            failures
+        }
+    });
+    let mut raw = database.connect().await;
+    for _ in 0..5 {
+        let before = version_of(&store, "a").await;
+        until(|| async { version_of(&store, "a").await > before || before >= 60 }).await;
+        let end = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
+        );
+        raw_sql(AssertSqlSafe(end)).execute(&mut raw).await.unwrap();
+    }
+    projecting.await.unwrap();
+    assert_rows(&store, &[("a", 60)]).await;
+    assert_eq!(store.held_summary().await.unwrap(), []);
+}
