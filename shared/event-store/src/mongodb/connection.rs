@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use mongodb::bson::RawDocumentBuf;
+use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::error::Error;
 use mongodb::options::{
     ClientOptions, ConnectionString, HostInfo, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
@@ -37,7 +37,16 @@ const MAJORITY: Duration = Duration::from_secs(4);
 pub(super) struct Connection {
     url: ConnectionString,
     commits: OnceCell<Collection<RawDocumentBuf>>,
-    indexed: OnceCell<()>,
+    ready: OnceCell<Topology>,
+}
+
+/// How the server holds the collection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topology {
+    /// All of it is there.
+    Whole,
+    /// It is a router (`mongos`), behind which are shards.
+    Sharded,
 }
 
 impl Connection {
@@ -46,7 +55,7 @@ impl Connection {
         let parsed =
             ConnectionString::parse(url).map_err(|error| OpenError::Refused(refusal(url, &error)))?;
         let looked_up = matches!(parsed.host_info, HostInfo::DnsRecord(_));
-        let connection = Self { url: parsed, commits: OnceCell::new(), indexed: OnceCell::new() };
+        let connection = Self { url: parsed, commits: OnceCell::new(), ready: OnceCell::new() };
         if !looked_up {
             let made = connection.collection().await;
             made.map_err(|error| OpenError::Refused(refusal(url, &error)))?;
@@ -57,8 +66,13 @@ impl Connection {
     /// The commits, and their indexes are there.
     pub(super) async fn commits(&self) -> Result<&Collection<RawDocumentBuf>, StoreError> {
         let commits = self.collection().await.map_err(|error| unavailable(&error))?;
-        self.indexed.get_or_try_init(|| indexes::ensure(commits)).await?;
+        self.ready.get_or_try_init(|| prepare(commits)).await?;
         Ok(commits)
+    }
+
+    pub(super) async fn topology(&self) -> Result<Topology, StoreError> {
+        let commits = self.collection().await.map_err(|error| unavailable(&error))?;
+        self.ready.get_or_try_init(|| prepare(commits)).await.copied()
     }
 
     async fn collection(&self) -> Result<&Collection<RawDocumentBuf>, Error> {
@@ -84,6 +98,17 @@ async fn connect(url: ConnectionString) -> Result<Collection<RawDocumentBuf>, Er
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     let database = options.default_database.clone().unwrap_or_else(|| DATABASE.to_owned());
     Ok(Client::with_options(options)?.database(&database).collection(COLLECTION))
+}
+
+async fn prepare(commits: &Collection<RawDocumentBuf>) -> Result<Topology, StoreError> {
+    indexes::ensure(commits).await?;
+    let database = commits.client().database(&commits.namespace().db);
+    let hello = database.run_command(doc! { "hello": 1 }).await.map_err(|error| unavailable(&error))?;
+    Ok(if hello.get_str("msg").is_ok_and(|router| router == "isdbgrid") {
+        Topology::Sharded
+    } else {
+        Topology::Whole
+    })
 }
 
 /// Bounds an operation in time. Whoever is late may have done it or not.

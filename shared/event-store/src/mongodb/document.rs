@@ -191,3 +191,37 @@ pub(super) fn whole(document: &RawDocument, field: &str) -> Result<i64, String> 
         _ => Err(format!("{field} is not a whole number")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_times_sort_as_versions_and_times_do() {
+        let versions = [1, 2, 9, 10, 99, 1_000_000, Version::MAX];
+        assert!(versions.map(|version| id("a", Version::new(version))).is_sorted());
+        let times = [
+            "2026-11-23T09:59:59Z",
+            "2026-11-23T10:00:00Z",
+            "2026-11-23T10:00:00.000001Z",
+            "2026-11-23T10:00:00.5Z",
+        ];
+        assert!(times.map(|text| time(text.parse().unwrap())).is_sorted());
+    }
+
+    #[test]
+    fn a_small_record_is_forgotten_a_day_after_it_is_written() {
+        let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+        let record = NoEvent {
+            stream: OrderId::parse("a").unwrap(),
+            command_id: CommandId::parse("no-op").unwrap(),
+            command_hash: CommandHash([1; 32]),
+            version: Version::new(3),
+            recorded_at: Timestamp::UNIX_EPOCH,
+        };
+        let document = of_record(&record, now).unwrap();
+        let forget_at = document.get_datetime("forget_at").unwrap();
+        assert_eq!(forget_at.timestamp_millis(), now.as_millisecond() + 24 * 60 * 60 * 1_000);
+        assert!(!is_commit(&document) && document.get("_id").unwrap().is_none());
+    }
+}

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use mongodb::bson::doc;
+use mongodb::bson::{Bson, Document, doc};
 
 use super::Answer;
-use super::connection::{Connection, unavailable, within};
+use super::connection::{Connection, Topology, unavailable, within};
 use super::document::id;
 use crate::{CommitId, StoreError};
 
@@ -43,15 +43,57 @@ impl Marks {
         Ok(())
     }
 
-    /// A commit that is marked leaves the outbox's index, since the field is gone. The streams are named for a sharded collection,
-    /// where they say which shards to ask.
+    /// A commit that is marked leaves the outbox's index, since the field is gone.
     async fn update(&self, commits: &[&CommitId]) -> Result<(), StoreError> {
-        let ids: Vec<String> =
-            commits.iter().map(|commit| id(commit.stream.as_str(), commit.version)).collect();
-        let streams: Vec<&str> = commits.iter().map(|commit| commit.stream.as_str()).collect();
-        let marked = doc! { "_id": { "$in": ids }, "stream": { "$in": streams } };
-        let commits = self.connection.commits().await?;
-        let updated = commits.update_many(marked, doc! { "$unset": { "unpublished": "" } }).await;
+        let mark = doc! { "$unset": { "unpublished": "" } };
+        let filter = filter(commits, self.connection.topology().await?);
+        let collection = self.connection.commits().await?;
+        let updated = match commits {
+            // Servers have a short way to one document by its id.
+            [_] => collection.update_one(filter, mark).await,
+            _ => collection.update_many(filter, mark).await,
+        };
         updated.map(drop).map_err(|error| unavailable(&error))
+    }
+}
+
+/// A router learns from the streams which shards to ask. Any other server has no use for them, and some take a longer way then.
+fn filter(commits: &[&CommitId], topology: Topology) -> Document {
+    let ids = commits.iter().map(|commit| id(commit.stream.as_str(), commit.version));
+    let mut filter = doc! { "_id": any(ids) };
+    if topology == Topology::Sharded {
+        filter.insert("stream", any(commits.iter().map(|commit| commit.stream.to_string())));
+    }
+    filter
+}
+
+fn any(values: impl ExactSizeIterator<Item = String>) -> Bson {
+    let mut values: Vec<String> = values.collect();
+    match values.len() {
+        1 => values.remove(0).into(),
+        _ => doc! { "$in": values }.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{OrderId, Version};
+
+    use super::*;
+
+    #[test]
+    fn a_router_is_told_the_streams_and_any_other_server_only_the_ids() {
+        let commit = |stream, version| CommitId {
+            stream: OrderId::parse(stream).unwrap(),
+            version: Version::new(version),
+        };
+        let (one, other) = (commit("a", 3), commit("b", 12));
+        let (a3, b12) = ("a@0000000000000000003", "b@0000000000000000012");
+        assert_eq!(filter(&[&one], Topology::Whole), doc! { "_id": a3 });
+        assert_eq!(filter(&[&one], Topology::Sharded), doc! { "_id": a3, "stream": "a" });
+        let both = doc! { "_id": { "$in": [a3, b12] } };
+        assert_eq!(filter(&[&one, &other], Topology::Whole), both);
+        let both = doc! { "_id": { "$in": [a3, b12] }, "stream": { "$in": ["a", "b"] } };
+        assert_eq!(filter(&[&one, &other], Topology::Sharded), both);
     }
 }

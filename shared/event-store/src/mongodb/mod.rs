@@ -4,7 +4,7 @@
 //! It needs neither transactions nor change streams: a document is written whole or not at all, and two unique keys carry the
 //! guarantees. The id of a commit's document is its place, `stream@version`; the index on it is there anyway, so (stream,
 //! version) costs no index of its own. (stream, command id) has one, which loads use as well. Both begin with the stream, so the
-//! collection can be sharded by `{stream: "hashed"}`; all reads and writes name the stream.
+//! collection can be sharded by `{stream: "hashed"}`; reads and writes of streams name them.
 //!
 //! *Appends* and small records that wait are one `insertMany`, *loads* one `find`, *marks* one `updateMany`. Nothing is asked of a
 //! server before the first of them.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::Version;
 use jiff::Timestamp;
 use mongodb::Collection;
-use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document, RawBsonRef, RawDocumentBuf, doc};
 use mongodb::error::Error;
 use rand::seq::SliceRandom;
 
@@ -142,17 +142,24 @@ async fn collect_streams(
     collect.await.map_err(|error| unavailable(&error))
 }
 
-/// The first unpublished commit of each, whenever it was recorded: a clock may have gone back.
+/// The first unpublished commit of each, whenever it was recorded: a clock may have gone back. The streams alone are the condition, so
+/// that no server thinks of reading the whole outbox for it.
 async fn oldest_of(commits: &Commits, streams: &[String]) -> Result<Vec<CommitId>, StoreError> {
+    let unpublished = doc! { "$cond": ["$unpublished", "$version", Bson::Null] };
     let oldest = [
-        doc! { "$match": { "stream": { "$in": streams }, "unpublished": true } },
-        doc! { "$group": { "_id": "$stream", "version": { "$min": "$version" } } },
+        doc! { "$match": { "stream": { "$in": streams } } },
+        doc! { "$group": { "_id": "$stream", "version": { "$min": unpublished } } },
     ];
     let mut found = Vec::with_capacity(streams.len());
     let mut cursor = commits.aggregate(oldest).await.map_err(|error| unavailable(&error))?;
     while cursor.advance().await.map_err(|error| unavailable(&error))? {
-        let stream = known_stream(text(cursor.current(), "_id").map_err(unreadable)?)?;
-        let version = whole(cursor.current(), "version").map_err(unreadable)?;
+        let oldest = cursor.current();
+        // All of it has been marked meanwhile.
+        if matches!(oldest.get("version"), Ok(None | Some(RawBsonRef::Null))) {
+            continue;
+        }
+        let stream = known_stream(text(oldest, "_id").map_err(unreadable)?)?;
+        let version = whole(oldest, "version").map_err(unreadable)?;
         found.push(CommitId { stream, version: Version::new(version.unsigned_abs()) });
     }
     Ok(found)

@@ -134,14 +134,16 @@ impl Stores for MongoDb {
         use mongodb::bson::{Bson, Document, doc, serialize_to_bson};
         use serde_json::{Value, value::RawValue};
         type Fields = std::collections::BTreeMap<String, Box<RawValue>>;
-        // An event's data is kept as text, its other fields as they are.
-        let field = |(name, value): (&String, &Box<RawValue>)| {
-            let parsed: Value = serde_json::from_str(value.get()).unwrap();
-            let as_text = || Bson::from(value.get());
-            (name.clone(), if name == "data" { as_text() } else { serialize_to_bson(&parsed).unwrap() })
-        };
         let events: Vec<Fields> = serde_json::from_str(events).unwrap();
-        let events: Vec<Document> = events.iter().map(|event| event.iter().map(field).collect()).collect();
+        // An event's data is kept as text, its other fields as they are.
+        let field = |name: &str, value: &RawValue| match name {
+            "data" => Bson::from(value.get()),
+            _ => serialize_to_bson(&serde_json::from_str::<Value>(value.get()).unwrap()).unwrap(),
+        };
+        let fields = |event: &Fields| -> Document {
+            event.iter().map(|(name, value)| (name.clone(), field(name, value))).collect()
+        };
+        let events: Vec<Document> = events.iter().map(fields).collect();
         let place = doc! { "stream": stream.as_str(), "version": version.get() as i64 };
         let overwritten = self.commits().update_one(place, doc! { "$set": { "events": events } }).await;
         assert_eq!(overwritten.unwrap().matched_count, 1);
