@@ -44,6 +44,8 @@ impl Client {
         debug!(target: "librdkafka", %error, "{reason}");
         // That all brokers are down follows from what was said of each, and says less.
         if !reason.contains("brokers are down") {
+            // How long it took and how often it was so would make the same trouble look like another one.
+            let reason = reason.split(" (after ").next().unwrap_or(reason);
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
         }
     }

@@ -22,7 +22,9 @@ use super::{Filter, Shared, client, record, unavailable};
 use crate::{Polled, PublishError};
 
 /// What one partition may hold ready. Partitions that are paused keep it, so it is what bounds memory.
-const READY_KILOBYTES: &str = "1024";
+const READY_KILOBYTES: &str = "512";
+/// What one partition brings in one answer; a larger batch of records comes all the same.
+const FETCHED_BYTES: &str = "262144";
 const READY_RECORDS: &str = "10000";
 
 /// How often a member gives a sign of life. It is also how soon it hears that partitions are shared out anew.
@@ -289,6 +291,7 @@ fn start(
         .set("heartbeat.interval.ms", HEARTBEAT.min(session / 3).as_millis().to_string())
         .set("queued.max.messages.kbytes", READY_KILOBYTES)
         .set("queued.min.messages", READY_RECORDS)
+        .set("max.partition.fetch.bytes", FETCHED_BYTES)
         // With so little held ready, a partition must not sit out the default second.
         .set("fetch.queue.backoff.ms", "10")
         .set("statistics.interval.ms", "2000");

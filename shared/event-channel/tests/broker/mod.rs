@@ -53,9 +53,10 @@ fn name() -> String {
 
 #[allow(dead_code, reason = "each test target uses its part")]
 impl Topic {
-    /// The channel on it; `options` follow the question mark.
+    /// The channel on it, with groups of its own; `options` follow the question mark.
     pub(crate) fn open(&self, options: &str) -> EventChannel {
-        EventChannel::open(&format!("kafka://{}/{}?{options}", self.brokers, self.name)).unwrap()
+        let Self { brokers, name } = self;
+        EventChannel::open(&format!("kafka://{brokers}/{name}?group_prefix={name}.&{options}")).unwrap()
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -154,7 +154,7 @@ async fn what_a_filter_passed_over_is_committed_with_what_was_done() {
 #[tokio::test]
 async fn the_lag_of_a_member_is_what_it_has_not_committed() {
     with_topic(|topic| async move {
-        let channel = topic.open("partitions=2&group_prefix=tests.");
+        let channel = topic.open("partitions=2");
         let mut one = channel.subscribe("readers", everything).unwrap();
         publish(&channel, 0..20).await;
         let taken = take(&mut one, 20).await;
@@ -171,7 +171,8 @@ async fn the_lag_of_a_member_is_what_it_has_not_committed() {
             }
         })
         .await;
-        assert!(channel.lag().iter().all(|lag| lag.group == "tests.readers"));
+        let group = format!("{}.readers", topic.name());
+        assert!(channel.lag().iter().all(|lag| lag.group == group));
         drop(one);
         assert!(channel.lag().is_empty(), "nobody here knows any more");
     })
