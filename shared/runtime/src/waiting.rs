@@ -191,11 +191,11 @@ mod tests {
         assert_eq!(waiting.send(()).await, Err(Stopped));
     }
 
+    /// A batch that has begun, and the way to tell it to go on.
+    type Begun = (Vec<u32>, oneshot::Sender<()>);
+
     /// Batches as they begin, each of which goes on when it is told to.
-    fn held(
-        limit: usize,
-        side_by_side: usize,
-    ) -> (WaitingTasks<u32>, mpsc::UnboundedReceiver<(Vec<u32>, oneshot::Sender<()>)>) {
+    fn held(limit: usize, side_by_side: usize) -> (WaitingTasks<u32>, mpsc::UnboundedReceiver<Begun>) {
         let (begun, batches) = mpsc::unbounded_channel();
         let waiting = WaitingTasks::start(limit, side_by_side, move |batch| {
             let begun = begun.clone();
