@@ -96,24 +96,22 @@ pub(super) fn rows_sql(ViewId(view): ViewId) -> String {
     format!("SELECT {} FROM orders_{view} WHERE id = ANY($1)", rows::ORDER_COLUMNS)
 }
 
+/// No condition on the version: it would let the server walk through all that the view holds.
+pub(super) const HELD_ROWS: &str =
+    "SELECT order_id, id, version, reason, value FROM orders_held WHERE view = $1 AND order_id = ANY($2)";
+
 async fn held_of(
     connection: &mut PgConnection,
     view: ViewId,
     orders: &[OrderId],
 ) -> Result<HashMap<OrderId, Vec<HeldRow>>, Failed> {
     let mut held: HashMap<OrderId, Vec<HeldRow>> = HashMap::new();
-    let found = query(
-        "SELECT order_id, id, version, reason, value FROM orders_held
-         WHERE view = $1 AND order_id = ANY($2) AND version > 0",
-    )
-    .bind(view.0)
-    .bind(rows::texts(orders))
-    .fetch_all(connection)
-    .await?;
+    let found = query(HELD_ROWS).bind(view.0).bind(rows::texts(orders)).fetch_all(connection).await?;
     for row in &found {
+        let Some(version) = row.try_get::<Option<i64>, _>(2)? else { continue };
         held.entry(rows::order_id(row, 0)?).or_default().push(HeldRow {
             id: HeldId(row.try_get(1)?),
-            version: rows::version(row.try_get(2)?),
+            version: rows::version(version),
             reason: rows::reason(row, 3)?,
             value: row.try_get(4)?,
         });

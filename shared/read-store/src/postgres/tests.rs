@@ -62,4 +62,8 @@ async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
     let rows = project::rows_sql(ViewId(1)).replace("$1", "'{order-00001,order-00002}'");
     let locked = plan_of(&mut lease.connection, &format!("{rows} ORDER BY id FOR UPDATE")).await;
     assert!(locked.contains("orders_1_pkey"), "{locked}");
+    let held = project::HELD_ROWS.replace("$1", "1").replace("$2", "'{order-00001,order-00002}'");
+    let held = plan_of(&mut lease.connection, &held).await;
+    assert!(held.contains("using orders_held_by_order") && held.contains("(order_id = ANY"), "{held}");
+    assert!(!held.contains("Filter"), "{held}");
 }
