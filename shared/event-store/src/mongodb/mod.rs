@@ -38,8 +38,12 @@ use write::{Write, Writer};
 /// The most jobs that one batch takes; what waits in a queue is bounded by four times that.
 const TURN: usize = 256;
 
-/// How many batches of a kind are in hand at a time. While one is synced by the server, the next is on its way.
-const SIDE_BY_SIDE: usize = 2;
+/// How many inserts, and how many updates, are in hand at a time. Two would halve the batches: a commit and its mark then cost the
+/// server a sixth to a half more, and no more of them get through.
+const WRITES: usize = 1;
+
+/// How many finds: while one reads a long stream, another passes it.
+const FINDS: usize = 2;
 
 /// How long a caller waits for an answer, its time in the queue included. Longer than an operation may take.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -68,9 +72,9 @@ impl MongoDbEventStore {
         let marks = Arc::new(Marks::new(Arc::clone(&connection)));
         Ok(Self {
             connection,
-            writer: WaitingTasks::start(TURN, SIDE_BY_SIDE, move |writes| Arc::clone(&writer).work(writes)),
-            reader: WaitingTasks::start(TURN, SIDE_BY_SIDE, move |jobs| Arc::clone(&reader).work(jobs)),
-            marks: WaitingTasks::start(TURN, SIDE_BY_SIDE, move |jobs| Arc::clone(&marks).work(jobs)),
+            writer: WaitingTasks::start(TURN, WRITES, move |writes| Arc::clone(&writer).work(writes)),
+            reader: WaitingTasks::start(TURN, FINDS, move |jobs| Arc::clone(&reader).work(jobs)),
+            marks: WaitingTasks::start(TURN, WRITES, move |jobs| Arc::clone(&marks).work(jobs)),
         })
     }
 

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 pub(crate) enum Weather {
     /// All is passed on.
     Fair,
-    /// Each so-manieth piece from the client is passed on by half, each so-manieth from the server not at all; then the connection is
-    /// cut.
-    Cutting(usize),
+    /// One piece in so many, by chance, is passed on by half when it comes from the client, and not at all when it comes from the server;
+    /// then the connection is cut.
+    Cutting(u32),
     /// Connections are accepted, and nothing is passed on.
     Silent,
     /// Connections are cut, and new ones at once.
@@ -38,12 +38,11 @@ impl Proxy {
         let (weather, seen) = watch::channel(weather);
         let cuts = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&cuts);
-        let pieces = Arc::new(AtomicUsize::new(0));
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (server, seen) = (server.clone(), seen.clone());
-                let (cuts, pieces) = (Arc::clone(&counted), Arc::clone(&pieces));
-                tokio::spawn(async move { pass_on(client, &server, seen, &pieces, &cuts).await });
+                let cuts = Arc::clone(&counted);
+                tokio::spawn(async move { pass_on(client, &server, seen, &cuts).await });
             }
         });
         Self { address, weather, cuts, accepting }
@@ -61,20 +60,14 @@ impl Drop for Proxy {
 }
 
 /// Until either side ends, or the connection is cut.
-async fn pass_on(
-    client: TcpStream,
-    server: &str,
-    seen: watch::Receiver<Weather>,
-    pieces: &AtomicUsize,
-    cuts: &AtomicUsize,
-) {
+async fn pass_on(client: TcpStream, server: &str, seen: watch::Receiver<Weather>, cuts: &AtomicUsize) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     let (client_out, client_in) = client.into_split();
     let (server_out, server_in) = server.into_split();
     let mut down = seen.clone();
     tokio::select! {
-        () = pieces_of(client_out, server_in, &seen, pieces, cuts, 2) => {}
-        () = pieces_of(server_out, client_in, &seen, pieces, cuts, usize::MAX) => {}
+        () = pieces_of(client_out, server_in, &seen, cuts, 2) => {}
+        () = pieces_of(server_out, client_in, &seen, cuts, usize::MAX) => {}
         _ = down.wait_for(|weather| *weather == Weather::Down) => {}
     }
 }
@@ -84,7 +77,6 @@ async fn pieces_of(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     seen: &watch::Receiver<Weather>,
-    pieces: &AtomicUsize,
     cuts: &AtomicUsize,
     part: usize,
 ) {
@@ -96,7 +88,7 @@ async fn pieces_of(
         }
         let weather = *seen.borrow();
         if let Weather::Cutting(each) = weather
-            && pieces.fetch_add(1, Ordering::Relaxed) % each == each - 1
+            && rand::random_ratio(1, each)
         {
             cuts.fetch_add(1, Ordering::Relaxed);
             let _ = to.write_all(&piece[..length / part]).await;
