@@ -7,6 +7,8 @@
 mod in_memory;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(any(feature = "embedded", feature = "kafka"))]
+mod partition;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -6,7 +6,6 @@
 
 mod consumer;
 mod options;
-mod partition;
 mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +18,7 @@ use tracing::debug;
 pub(crate) use self::consumer::InMemoryConsumer;
 use self::options::Options;
 use self::queue::{Queue, Run};
-use crate::{Delivery, Lag, OpenError, PublishError, Receipt, Record};
+use crate::{Delivery, Lag, OpenError, PublishError, Receipt, Record, partition};
 
 /// A handle to the channel. When the last one is dropped the channel is closed: consumers get an error, receipts `false`.
 #[derive(Clone)]

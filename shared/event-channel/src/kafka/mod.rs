@@ -6,6 +6,7 @@
 mod client;
 mod consumer;
 mod group;
+mod lanes;
 mod msk_iam;
 mod options;
 mod producer;
@@ -236,7 +237,8 @@ impl Shared {
             "connected"
         );
         // What goes into one batch is decided by the producer, and a batch must be under the topic's limit as well.
-        if limit < self.options.largest { start(limit.max(1_000)) } else { Ok(producer) }
+        let producer = if limit < self.options.largest { start(limit.max(1_000))? } else { producer };
+        Ok(producer.over(topic.partitions))
     }
 
     /// The next to need the producer connects anew. Whoever has it still may finish with it.

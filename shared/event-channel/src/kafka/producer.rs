@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task;
 
 use super::client::{self, Client};
+use super::lanes::Lanes;
 use super::options::Options;
 use super::record;
 use crate::Record;
@@ -26,6 +27,7 @@ const WAITING_KILOBYTES: &str = "32768";
 pub(super) struct Producer {
     inner: ThreadedProducer<Deliveries>,
     topic: Arc<str>,
+    lanes: Arc<Lanes>,
 }
 
 /// A run was not acknowledged as a whole.
@@ -48,22 +50,41 @@ impl Producer {
             .set("enable.idempotence", "true")
             .set("linger.ms", "0")
             .set("delivery.timeout.ms", options.delivery_timeout.as_millis().to_string())
-            // The partition is chosen as Kafka's own clients do, and as the channel in memory does.
-            .set("partitioner", "murmur2_random")
             .set("message.max.bytes", limit.to_string())
             // A batch of several is under the topic's limit too.
             .set("batch.size", limit.min(1_000_000).to_string())
             .set("queue.buffering.max.messages", WAITING_RECORDS)
             .set("queue.buffering.max.kbytes", WAITING_KILOBYTES);
-        Ok(Self { inner: config.create_with_context(context)?, topic: options.topic.as_str().into() })
+        let inner = config.create_with_context(context)?;
+        Ok(Self { inner, topic: options.topic.as_str().into(), lanes: Arc::new(Lanes::new(1)) })
+    }
+
+    /// The same for a topic of so many partitions.
+    pub(super) fn over(self, partitions: usize) -> Self {
+        Self { lanes: Arc::new(Lanes::new(partitions)), ..self }
     }
 
     /// Sends a run and waits until every record of it was acknowledged or failed, so that nothing of it comes later.
     pub(super) async fn send(&self, records: &[Record]) -> Result<(), Failure> {
+        let lanes = self.lanes.of(records);
+        if lanes.iter().all(|lane| self.lanes.is_known(*lane)) {
+            return self.send_at_once(records, &lanes).await;
+        }
+        let _turn = self.lanes.begin().await;
+        let (mut records, mut lanes) = (records, &*lanes);
+        while !records.is_empty() {
+            let together = self.lanes.together(lanes);
+            self.send_at_once(&records[..together], &lanes[..together]).await?;
+            (records, lanes) = (&records[together..], &lanes[together..]);
+        }
+        Ok(())
+    }
+
+    async fn send_at_once(&self, records: &[Record], lanes: &[usize]) -> Result<(), Failure> {
         let (settles, settled) = oneshot::channel();
         let run = Arc::new(Run { failure: OnceLock::new(), settles });
-        for record in records {
-            if let Err(error) = self.hand_over(record, &run) {
+        for (record, &lane) in records.iter().zip(lanes) {
+            if let Err(error) = self.hand_over(record, lane, &run) {
                 run.fail(&error);
                 break;
             }
@@ -71,15 +92,19 @@ impl Producer {
         Run::let_go(run);
         // The last to let go of a run settles it, so an error can't be; if it were, nothing would be known of the run.
         match settled.await.unwrap_or(Some(RDKafkaErrorCode::Fail)) {
-            None => Ok(()),
+            None => {
+                self.lanes.acknowledge(lanes);
+                Ok(())
+            }
             Some(RDKafkaErrorCode::QueueFull) => Err(Failure::Full),
             Some(code) => Err(Failure::Refused(code)),
         }
     }
 
-    fn hand_over(&self, record: &Record, run: &Arc<Run>) -> KafkaResult<()> {
+    fn hand_over(&self, record: &Record, lane: usize, run: &Arc<Run>) -> KafkaResult<()> {
         let mut message: BaseRecord<'_, [u8], [u8], Arc<Run>> =
             BaseRecord::with_opaque_to(&self.topic, Arc::clone(run));
+        message.partition = i32::try_from(lane).ok();
         message.key = record.key.as_deref();
         message.payload = record.value.as_deref();
         message.headers = record::headers(record);

@@ -45,6 +45,27 @@ async fn many_who_need_a_topic_at_once_create_it_once() {
     .await;
 }
 
+/// Brokers may still be about to lead the partitions of a topic that they show.
+#[tokio::test]
+async fn what_is_acknowledged_on_a_topic_that_was_just_created_is_in_it() {
+    for _ in 0..10 {
+        with_topic(|topic| async move {
+            let channel = topic.open("partitions=4");
+            let publishers = (0..8).map(|part| {
+                let channel = channel.clone();
+                tokio::spawn(async move { publish(&channel, part * 10..part * 10 + 10).await })
+            });
+            for publisher in publishers.collect::<Vec<_>>() {
+                publisher.await.unwrap();
+            }
+            let mut consumer = channel.subscribe("readers", everything).unwrap();
+            let expected: Vec<String> = (0..80).map(|value| format!("{value:03}")).collect();
+            assert_eq!(values(&take(&mut consumer, 80).await), expected);
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_group_may_be_joined_before_its_topic_is_there() {
     with_topic(|topic| async move {

@@ -3,7 +3,7 @@
 
 /// The partition of a key: `(murmur2(key) & 0x7fffffff) % partitions`, as `BuiltInPartitioner.partitionForKey` of the
 /// Apache Kafka clients.
-pub(super) fn of_key(key: &[u8], partitions: usize) -> usize {
+pub(crate) fn of_key(key: &[u8], partitions: usize) -> usize {
     // A u32 fits a usize on every platform that tokio runs on.
     (murmur2(key) & 0x7fff_ffff) as usize % partitions
 }
