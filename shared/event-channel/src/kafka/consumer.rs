@@ -4,7 +4,8 @@
 //! what it has fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -14,7 +15,7 @@ use rdkafka::message::BorrowedMessage;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tokio::{task, time};
-use tracing::error;
+use tracing::warn;
 
 use super::group::Group;
 use super::options::Options;
@@ -29,6 +30,9 @@ const READY_RECORDS: &str = "10000";
 
 /// How often a member gives a sign of life. It is also how soon it hears that partitions are shared out anew.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long whoever drops a member waits for it to leave.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// How long a missed wake-up can cost a poll, and how often a member looks whether something is left to commit.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -255,11 +259,22 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.queues.clear();
         let Some(consumer) = self.consumer.take() else { return };
-        // To close is to give every partition up, which commits what is done, and to tell the brokers; that takes a moment.
-        waiting(move || match Arc::into_inner(consumer) {
-            Some(consumer) => drop(consumer),
-            None => error!("a member of a group is in use while it leaves"),
-        });
+        // To close is to give every partition up, which commits what is done, and to tell the brokers. A thread, because they
+        // answer late while the group waits for a member that hangs.
+        let (left, leaving) = mpsc::channel();
+        let leave = move || {
+            drop(consumer);
+            // Whoever waited may have gone on.
+            let _ = left.send(());
+        };
+        match thread::Builder::new().name("leave-group".to_owned()).spawn(leave) {
+            Ok(_) => waiting(move || {
+                if leaving.recv_timeout(LEAVE).is_err() {
+                    warn!("the brokers have not confirmed yet that a member left its group");
+                }
+            }),
+            Err(error) => warn!(%error, "no thread to leave a group with"),
+        }
     }
 }
 
