@@ -3,24 +3,15 @@
 use clap::Parser;
 use read_store::ReadStore;
 use runtime::function;
-use runtime::settings::{DataSettings, ReadStoreSettings};
-use runtime::telemetry::TelemetrySettings;
+use runtime::settings::ViewFunctionSettings;
 
-/// The function `projector`. Its settings come from its environment.
-#[derive(Parser)]
-struct Settings {
-    #[command(flatten)]
-    data: DataSettings,
-    #[command(flatten)]
-    read_store: ReadStoreSettings,
-    #[command(flatten)]
-    telemetry: TelemetrySettings,
-}
+/// A Lambda works on one event at a time.
+const CONNECTIONS: usize = 1;
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = Settings::parse();
+    let settings = ViewFunctionSettings::parse();
     settings.telemetry.start()?;
-    let store = ReadStore::open(&settings.read_store.url(&settings.data)).await?;
+    let store = ReadStore::open_with(&settings.url(), CONNECTIONS).await?;
     function::run_event(async |event, _deadline| Ok(projector::project(&store, event).await?)).await
 }

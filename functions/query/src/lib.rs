@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use domain::{Invalid, OrderId, OrderName, Snapshot, Status, Version};
+use domain::{Invalid, Order, OrderId, OrderName, Snapshot, Status, Version};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -100,7 +100,8 @@ async fn one(
             wait_for(&store, &id, version, patience(&parts.headers)?).await?
         }
     };
-    let Some(order) = order else {
+    // Events that make nothing of an order leave a row without one.
+    let Some(order) = order.filter(|order| order.order != Order::Absent) else {
         return Err(Problem::not_found("order-not-found", "There is no such order", "No order has this id."));
     };
     Ok(answer(&order, &parts.headers))

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Parser};
+
+use crate::telemetry::TelemetrySettings;
 
 /// Where state is kept when no URL says otherwise.
 #[derive(Args, Clone, Debug)]
@@ -78,5 +80,25 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(format!("{text:?} is not a number of seconds from 0 to 86400")),
+    }
+}
+
+/// Settings of a function that reads or writes the view, as a Lambda.
+#[derive(Parser, Clone, Debug)]
+pub struct ViewFunctionSettings {
+    #[command(flatten)]
+    data: DataSettings,
+    #[command(flatten)]
+    read_store: ReadStoreSettings,
+    /// The log.
+    #[command(flatten)]
+    pub telemetry: TelemetrySettings,
+}
+
+impl ViewFunctionSettings {
+    /// The read store's URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.read_store.url(&self.data)
     }
 }
