@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use domain::{OrderId, Snapshot, Version};
-use event_store::{EventStore, Load, StoreError};
+use event_store::{EventStore, Load, StoreError, fold};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{Filter, ReadStore};
 use runtime::settings::seconds;
@@ -138,7 +138,9 @@ impl Verifier {
         let rows = self.view.get_many(ids.clone()).await?;
         let rows: HashMap<OrderId, Snapshot> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
         let expected = match self.events.load_many(ids.iter().cloned().map(whole).collect()).await {
-            Ok(streams) => ids.iter().zip(streams).map(|(id, stream)| fold(id, &stream.commits)).collect(),
+            Ok(streams) => {
+                ids.iter().zip(streams).map(|(id, stream)| fold(id.clone(), &stream.commits).ok()).collect()
+            }
             // One of them can't be read: which, the closer look tells.
             Err(StoreError::Corrupt { .. }) => vec![None; ids.len()],
             Err(error) => return Err(error.into()),
@@ -161,7 +163,7 @@ impl Verifier {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let Some(expected) = fold(&id, &stream.commits) else {
+            let Ok(expected) = fold(id.clone(), &stream.commits) else {
                 return self.found(id, Fault::Unreadable, None, None).await;
             };
             let row = self.view.wait_for(&id, expected.version, self.args.patience).await?;
@@ -206,8 +208,8 @@ impl Verifier {
         if fault == Fault::Extra {
             self.view.remove(vec![order.clone()]).await?;
         }
-        match fold(order, &stream.commits) {
-            Some(expected) if expected.version > Version::NONE => {
+        match fold(order.clone(), &stream.commits) {
+            Ok(expected) if expected.version > Version::NONE => {
                 Ok(self.view.repair(vec![expected]).await? > 0)
             }
             _ => Ok(true),
@@ -235,14 +237,4 @@ impl Verifier {
 
 fn whole(stream: OrderId) -> Load {
     Load { stream, after: Version::NONE, command: None }
-}
-
-fn fold(id: &OrderId, commits: &[event_store::Commit]) -> Option<Snapshot> {
-    let mut order = Snapshot::absent(id.clone());
-    for commit in commits {
-        for (version, event) in commit.versioned() {
-            order.apply(version, commit.recorded_at, event).ok()?;
-        }
-    }
-    Some(order)
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use command_handler::{CommandError, CommandHandler, CommandRequest, KeyOrigin, command_hash};
 use domain::wire::{self, RecordedEvent};
-use domain::{Command, CommandId, Event, Order, OrderId, OrderName, Snapshot, Version};
+use domain::{Command, CommandId, Event, Order, OrderId, OrderName, Version};
 use event_source_mapping::event::{BatchItemFailure, BatchResponse, KafkaEvent, KafkaRecord};
-use event_store::{Commit, Load, Metadata, StoreError};
+use event_store::{Commit, Load, Metadata, StoreError, fold};
 use futures_util::{StreamExt, stream};
 
 use crate::fulfilment::{Answer, Asked, Fulfilment};
@@ -155,13 +155,8 @@ fn decode(record: &KafkaRecord) -> Option<RecordedEvent> {
 /// is its outcome, or follows from that. A version that the store does not have asks for nothing: no command of ours stands behind it.
 fn waiting_for_outcome(commits: &[Commit], version: Version) -> Option<(&Commit, OrderName)> {
     let commit = commits.last().filter(|commit| commit.last_version() == version)?;
-    let mut snapshot = Snapshot::absent(commit.stream.clone());
-    for commit in commits {
-        for (version, event) in commit.versioned() {
-            snapshot.apply(version, commit.recorded_at, event).ok()?;
-        }
-    }
-    match (commit.events.last(), snapshot.order) {
+    let order = fold(commit.stream.clone(), commits).ok()?.order;
+    match (commit.events.last(), order) {
         (Some(Event::ProcessingStarted), Order::Present(details)) => Some((commit, details.name)),
         _ => None,
     }

@@ -179,7 +179,7 @@ impl CommandHandler {
                     if let Some(answered) = stream.answered {
                         return replay(&request, stream, answered);
                     }
-                    Basis::Loaded(fold(request.stream.clone(), stream)?)
+                    Basis::Loaded(state(request.stream.clone(), stream)?)
                 }
             };
             match self.decide_and_append(&request, current).await? {
@@ -260,7 +260,7 @@ impl CommandHandler {
                 return Err(error.into());
             }
         }
-        apply(&mut state.snapshot, &commit)?;
+        commit.apply_to(&mut state.snapshot)?;
         state.unpublished.push(commit);
         let outcome = Outcome { snapshot: state.snapshot.clone(), with_events: true };
         let run = self.kept.put(state);
@@ -307,33 +307,18 @@ fn replay(request: &CommandRequest, stream: Stream, answered: Answered) -> Resul
     if answered.command_hash != request.hash {
         return Err(CommandError::KeyReused);
     }
-    let mut snapshot = Snapshot::absent(request.stream.clone());
-    for commit in stream.commits.iter().take_while(|commit| commit.last_version() <= answered.version) {
-        apply(&mut snapshot, commit)?;
-    }
+    let until_then = stream.commits.iter().take_while(|commit| commit.last_version() <= answered.version);
+    let snapshot = event_store::fold(request.stream.clone(), until_then)?;
     Ok(Outcome { snapshot, with_events: answered.with_events })
 }
 
-fn fold(id: OrderId, stream: Stream) -> Result<State, StoreError> {
-    let mut state = State::absent(id);
+fn state(id: OrderId, stream: Stream) -> Result<State, StoreError> {
+    let mut state = State::of(event_store::fold(id, &stream.commits)?);
     let oldest_unpublished = stream.commits.iter().position(|commit| commit.unpublished);
-    for commit in &stream.commits {
-        apply(&mut state.snapshot, commit)?;
-    }
     if let Some(oldest) = oldest_unpublished {
         state.unpublished = stream.commits.into_iter().skip(oldest).map(Arc::new).collect();
     }
     Ok(state)
-}
-
-fn apply(snapshot: &mut Snapshot, commit: &Commit) -> Result<(), StoreError> {
-    for (version, event) in commit.versioned() {
-        snapshot.apply(version, commit.recorded_at, event).map_err(|gap| StoreError::Corrupt {
-            stream: commit.stream.clone(),
-            problem: gap.to_string().into(),
-        })?;
-    }
-    Ok(())
 }
 
 /// The time in whole microseconds, which is what every store can hold.

@@ -24,7 +24,12 @@ pub(crate) struct State {
 impl State {
     /// An order before its first event.
     pub(crate) fn absent(stream: OrderId) -> Self {
-        Self { snapshot: Snapshot::absent(stream), unpublished: vec![], published: Version::NONE }
+        Self::of(Snapshot::absent(stream))
+    }
+
+    /// An order of which nothing is known to be unpublished.
+    pub(crate) fn of(snapshot: Snapshot) -> Self {
+        Self { snapshot, unpublished: vec![], published: Version::NONE }
     }
 
     fn mark_published(&mut self, up_to: Version) {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use domain::{CommandId, Event, OrderId, Version};
+use domain::{CommandId, Event, OrderId, Snapshot, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
 
 /// What one command did to one stream. Never changed once written, save that it is marked published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,33 @@ impl Commit {
     pub fn versioned(&self) -> impl Iterator<Item = (Version, &Event)> {
         self.events.iter().enumerate().map(|(index, event)| (self.version.plus(index), event))
     }
+
+    /// Takes the events into the order that the commits before it made.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the commit does not follow right behind them.
+    pub fn apply_to(&self, order: &mut Snapshot) -> Result<(), StoreError> {
+        for (version, event) in self.versioned() {
+            order.apply(version, self.recorded_at, event).map_err(|gap| StoreError::Corrupt {
+                stream: self.stream.clone(),
+                problem: gap.to_string().into(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The order that a stream's commits make, from the first on.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when one does not follow the one before it.
+pub fn fold<'a>(
+    stream: OrderId,
+    commits: impl IntoIterator<Item = &'a Commit>,
+) -> Result<Snapshot, StoreError> {
+    let mut order = Snapshot::absent(stream);
+    commits.into_iter().try_for_each(|commit| commit.apply_to(&mut order))?;
+    Ok(order)
 }
 
 /// Where a commit came from.

@@ -23,7 +23,7 @@ use thiserror::Error;
 
 pub use commit::{
     Answered, Backlog, CommandHash, Commit, CommitId, Load, Metadata, NoEvent, Page, ScanPosition, Scanned,
-    Stream,
+    Stream, fold,
 };
 
 /// How long the small record of a command without events is kept.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use domain::{OrderId, Version};
 use lru::LruCache;
 
-/// About 100 bytes each.
+/// About 100 bytes each. The number is not 0, which the compiler checks.
 const KEPT: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
 /// The last version that this process has seen of streams. What it says stays true, whatever others append, because commits are
