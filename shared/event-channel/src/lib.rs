@@ -48,8 +48,32 @@ pub struct Delivery {
     pub offset: i64,
     /// When it was published: milliseconds since 1970.
     pub timestamp: i64,
+    /// Who says so.
+    pub timestamp_type: TimestampType,
     /// The record.
     pub record: Arc<Record>,
+}
+
+/// Who set a record's timestamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer.
+    #[default]
+    CreateTime,
+    /// The broker, where the topic has `message.timestamp.type=LogAppendTime`.
+    LogAppendTime,
+}
+
+/// Where a consumer group begins in partitions of which it has committed nothing yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// With the oldest record.
+    #[default]
+    Oldest,
+    /// With what is published from now on.
+    Newest,
+    /// With the first record whose timestamp is this or later: milliseconds since 1970.
+    At(i64),
 }
 
 /// What a poll found. Never nothing at all.
@@ -116,7 +140,8 @@ pub enum EventChannel {
     #[cfg(feature = "embedded")]
     InMemory(in_memory::InMemoryChannel),
     /// On Apache Kafka: `kafka://host:port,host:port/topic`. A topic that is not there is created with `?partitions=8` and
-    /// `&replication=N` (default: the brokers' own); one that is there keeps its partitions.
+    /// `&replication=N` (default: the brokers' own), or waited for with `?create=false`; one that is there keeps its
+    /// partitions.
     ///
     /// Also `&delivery_timeout_ms=8000`, `&session_timeout_ms=10000`, `&largest=1000000` (bytes of a record; less where the
     /// topic's `max.message.bytes` is less), `&group_prefix=TEXT`, `&client_id=TEXT`.
@@ -192,6 +217,30 @@ impl EventChannel {
         }
     }
 
+    /// The largest record in bytes that the channel takes, as far as is known; `None` is any. What [`EventChannel::check`] goes by.
+    #[must_use]
+    pub fn largest(&self) -> Option<usize> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(_) => None,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => Some(channel.largest()),
+        }
+    }
+
+    /// Connects, and creates a topic that is not there; otherwise that comes with the first record or the first poll.
+    ///
+    /// # Errors
+    /// When the channel is not available, or there is no such topic and it may not be created.
+    pub async fn prepare(&self) -> Result<(), PublishError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(_) => Ok(()),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => channel.prepare().await,
+        }
+    }
+
     /// Publishes a run of records, in order, and returns when the channel has accepted all of them: in memory, when they are in
     /// their partitions' queues (all or none, at once); on Kafka, when the brokers have acknowledged each. In memory a run of
     /// more records than a queue's capacity is taken when that queue is empty, so that no run is refused for ever.
@@ -231,11 +280,29 @@ impl EventChannel {
         group: &str,
         filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
     ) -> Result<Consumer, OpenError> {
+        self.subscribe_from(group, Beginning::Oldest, filter)
+    }
+
+    /// The same, and says where a group begins that is new. On Kafka that is settled for good with the first poll, and a
+    /// partition that the topic gets later is read from its oldest record: nothing is passed over because a member died
+    /// before its first commit. In memory a group begins when it joins, whatever is said here.
+    ///
+    /// # Errors
+    /// As [`EventChannel::subscribe`].
+    pub fn subscribe_from(
+        &self,
+        group: &str,
+        beginning: Beginning,
+        filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
+    ) -> Result<Consumer, OpenError> {
         match self {
             #[cfg(feature = "embedded")]
-            Self::InMemory(channel) => channel.subscribe(group, filter).map(Consumer::InMemory),
+            Self::InMemory(channel) => {
+                let _ = beginning;
+                channel.subscribe(group, filter).map(Consumer::InMemory)
+            }
             #[cfg(feature = "kafka")]
-            Self::Kafka(channel) => channel.subscribe(group, filter).map(Consumer::Kafka),
+            Self::Kafka(channel) => channel.subscribe(group, beginning, filter).map(Consumer::Kafka),
         }
     }
 
@@ -252,6 +319,17 @@ impl EventChannel {
 }
 
 impl Consumer {
+    /// Whether the member keeps its partitions while it does not poll, however long that is.
+    #[must_use]
+    pub const fn can_be_left(&self) -> bool {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(_) => true,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => false,
+        }
+    }
+
     /// The topic of everything that it takes.
     #[must_use]
     pub fn topic(&self) -> &Arc<str> {
@@ -277,9 +355,9 @@ impl Consumer {
         }
     }
 
-    /// Everything of a partition before this offset is done with. On Kafka a commit goes together with all that is done while
-    /// another is on its way, and is not waited for: one that the brokers refuse is the error of the next call, and is sent
-    /// again. Of a partition that is another member's, a commit is passed over.
+    /// Everything of a partition before this offset is done with. On Kafka a commit goes together with all that is done within a
+    /// tenth of a second, and is not waited for: one that the brokers refuse is the error of the next call, and is sent again.
+    /// Of a partition that is another member's, a commit is passed over.
     ///
     /// # Errors
     /// When the channel is not available, or an earlier commit was refused; the records may come again then.

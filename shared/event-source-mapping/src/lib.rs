@@ -8,13 +8,22 @@
 //! does not give up the others' records; and of a partial failure only the record that the function named is given up.
 
 mod batch;
+#[cfg(feature = "channel")]
+mod channel;
 pub mod event;
+#[cfg(feature = "kafka-trigger")]
+pub mod failure_record;
 pub mod filter;
 mod in_process;
+mod invocation;
+#[cfg(feature = "kafka-trigger")]
+pub mod invoke;
 mod mapping;
 mod meters;
 mod partition;
 mod run;
+#[cfg(feature = "template")]
+pub mod template;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,8 +32,11 @@ use std::time::{Duration, Instant};
 use event::{BatchResponse, KafkaEvent, KafkaRecord};
 use thiserror::Error;
 
+#[cfg(feature = "channel")]
+pub use crate::channel::ChannelSource;
 pub use crate::filter::{FilterCriteria, FilterError};
 pub use crate::in_process::InProcess;
+pub use crate::invocation::{Ending, Invocation, Observer, Range};
 pub use crate::mapping::{
     Backoff, Discarded, EventSource, HandOver, InvalidMapping, Mapping, OnFailure, PAYLOAD_LIMIT, Reason,
 };
@@ -57,6 +69,12 @@ pub trait Source: Send {
 
     /// Takes from a partition again.
     fn resume(&mut self, partition: &TopicPartition);
+
+    /// Whether records may be left where they are for as long as nothing more can be invoked: then they come together. Not where
+    /// a member that does not poll is taken for dead.
+    fn can_be_left(&self) -> bool {
+        false
+    }
 }
 
 /// What a poll found.

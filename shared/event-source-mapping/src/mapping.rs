@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::event::KafkaRecord;
 use crate::filter::FilterCriteria;
+use crate::invocation::Observer;
 
 /// An event source mapping, with the properties that it has in a template, and some that Lambda has fixed.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Mapping {
     pub on_failure: OnFailure,
     /// How long invocations that run at the shutdown are waited for.
     pub drain: Duration,
+    /// Who is told of every invocation.
+    pub observer: Observer,
 }
 
 /// A mapping can't be run as it is set.
@@ -85,6 +88,7 @@ impl Mapping {
             backoff: Backoff::default(),
             on_failure: OnFailure::Log,
             drain: Duration::from_secs(8),
+            observer: Observer::Log,
         }
     }
 
@@ -169,17 +173,11 @@ impl OnFailure {
     }
 
     pub(crate) async fn take(&self, discarded: Discarded) -> Result<(), String> {
-        warn!(
-            function = discarded.function,
-            records = discarded.records.len(),
-            partition = discarded.records.first().map(|record| record.partition),
-            offset = discarded.records.first().map(|record| record.offset),
-            reason = discarded.reason.name(),
-            error = discarded.error,
-            "records are given up"
-        );
         match self {
-            Self::Log => Ok(()),
+            Self::Log => {
+                discarded.log();
+                Ok(())
+            }
             Self::HandOver(take) => take(discarded).await,
         }
     }
@@ -209,6 +207,20 @@ pub struct Discarded {
     pub error: String,
 }
 
+impl Discarded {
+    fn log(&self) {
+        warn!(
+            function = self.function,
+            records = self.records.len(),
+            partition = self.records.first().map(|record| record.partition),
+            offset = self.records.first().map(|record| record.offset),
+            reason = self.reason.name(),
+            error = self.error,
+            "records are given up"
+        );
+    }
+}
+
 /// Why records are given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -219,7 +231,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub(crate) fn name(self) -> &'static str {
+    /// As logs and metrics have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::RetriesExhausted => "retries_exhausted",
             Self::TooOld => "too_old",

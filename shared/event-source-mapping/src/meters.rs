@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
+use crate::invocation::Ending;
 use crate::mapping::Reason;
 
 /// Handles to a mapping's metrics, looked up once.
@@ -18,26 +19,6 @@ pub(crate) struct Meters {
     retries: Counter,
     batch_size: Histogram,
     seconds: Histogram,
-}
-
-/// How an invocation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Succeeded,
-    PartlyFailed,
-    Failed,
-    NotReached,
-}
-
-impl Ending {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::PartlyFailed => "partly_failed",
-            Self::Failed => "failed",
-            Self::NotReached => "not_reached",
-        }
-    }
 }
 
 impl Meters {

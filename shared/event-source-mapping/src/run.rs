@@ -9,12 +9,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time;
-use tracing::{debug, enabled, info, warn};
+use tracing::{info, warn};
 
 use crate::batch::{self, Batch, Bounds, Formed, Part};
 use crate::event::{BatchResponse, KafkaRecord};
+use crate::invocation::{Ending, Invocation, Range};
 use crate::mapping::{Discarded, InvalidMapping, Mapping};
-use crate::meters::{Ending, Meters};
+use crate::meters::Meters;
 use crate::partition::{Company, Doom, Flow, Limits, Next, Partition, Waiting};
 use crate::{InvokeError, Polled, Source, SourceError, Target, TopicPartition};
 
@@ -122,12 +123,14 @@ impl<S: Source, T: Target> Driver<S, T> {
 
     async fn wait(&mut self, look_again: Option<Instant>, shutdown: &mut watch::Receiver<bool>) -> Happened {
         let until = time::Instant::from_std(look_again.unwrap_or_else(now));
+        let is_busy = self.invocations >= self.mapping.concurrency && self.mapping.window.is_zero();
+        let polls = self.source_not_before.is_none() && !(is_busy && self.source.can_be_left());
         tokio::select! {
             biased;
             // An error says that the sender is gone.
             _ = shutdown.wait_for(|stop| *stop) => Happened::Shutdown,
             Some(ended) = self.running.join_next_with_id() => Happened::Ended(ended),
-            polled = self.source.poll(self.mapping.batch_size), if self.source_not_before.is_none() => Happened::Polled(polled),
+            polled = self.source.poll(self.mapping.batch_size), if polls => Happened::Polled(polled),
             () = time::sleep_until(until), if look_again.is_some() => Happened::Due,
         }
     }
@@ -272,7 +275,7 @@ impl<S: Source, T: Target> Driver<S, T> {
             Err(InvokeError::Transport(_)) => Ending::NotReached,
         };
         self.meters.invoked(batch.records(), now - started, ending);
-        self.log(&batch, now - started, ending, answer.as_ref().err());
+        self.tell(&batch, now - started, ending, &answer);
         let company = batch.company();
         // What went alone goes alone again; what did not may still go with others.
         let apart = if batch.is_alone { Company::Alone } else { Company::WithOthers };
@@ -383,30 +386,36 @@ impl<S: Source, T: Target> Driver<S, T> {
         info!(function = self.mapping.function, left = self.running.len(), "the mapping has stopped");
     }
 
-    fn log(&self, batch: &Batch, took: Duration, ending: Ending, error: Option<&InvokeError>) {
-        if let Some(error) = error {
-            warn!(function = self.mapping.function, records = batch.records(), %error, "an invocation failed");
-        }
-        if !enabled!(tracing::Level::DEBUG) {
+    fn tell(
+        &self,
+        batch: &Batch,
+        took: Duration,
+        ending: Ending,
+        answer: &Result<Vec<Option<usize>>, InvokeError>,
+    ) {
+        let observer = &self.mapping.observer;
+        if ending == Ending::Succeeded && !observer.wants_successes() {
             return;
         }
+        let name = |part: &Part| self.partitions[part.partition].name.clone();
         let range = |part: &Part| {
-            let offsets = part.records.first().zip(part.records.last());
-            let name = &self.partitions[part.partition].name;
-            offsets.map_or_else(String::new, |(first, last)| {
-                format!("{name}@{}..={}", first.record.offset, last.record.offset)
-            })
+            let (first, last) = part.records.first().zip(part.records.last())?;
+            let (first, last) = (first.record.offset, last.record.offset);
+            Some(Range { partition: name(part), first, last, records: part.records.len() })
         };
-        let offsets = batch.parts.iter().map(range).collect::<Vec<_>>().join(" ");
-        debug!(
-            function = self.mapping.function,
-            partitions = batch.parts.len(),
-            offsets,
-            records = batch.records(),
-            ms = took.as_secs_f64() * 1e3,
-            result = ending.name(),
-            "invoked"
-        );
+        let failed = answer.iter().flatten().zip(&batch.parts).filter_map(|(failed, part)| {
+            let offset = part.records.get((*failed)?)?.record.offset;
+            Some((name(part), offset))
+        });
+        observer.tell(Invocation {
+            function: self.mapping.function.clone(),
+            partitions: batch.parts.iter().filter_map(range).collect(),
+            records: batch.records(),
+            took,
+            ending,
+            failed: failed.collect(),
+            error: answer.as_ref().err().map(ToString::to_string),
+        });
     }
 }
 

@@ -18,7 +18,7 @@ use tracing::debug;
 pub(crate) use self::consumer::InMemoryConsumer;
 use self::options::Options;
 use self::queue::{Queue, Run};
-use crate::{Delivery, Lag, OpenError, PublishError, Receipt, Record, partition};
+use crate::{Delivery, Lag, OpenError, PublishError, Receipt, Record, TimestampType, partition};
 
 /// A handle to the channel. When the last one is dropped the channel is closed: consumers get an error, receipts `false`.
 #[derive(Clone)]
@@ -273,7 +273,15 @@ impl Shared {
         let offset = state.next_offsets[partition];
         state.next_offsets[partition] += 1;
         let topic = Arc::clone(&self.topic);
-        Delivery { topic, partition: number(partition), offset, timestamp, record: Arc::new(record) }
+        let timestamp_type = TimestampType::CreateTime;
+        Delivery {
+            topic,
+            partition: number(partition),
+            offset,
+            timestamp,
+            timestamp_type,
+            record: Arc::new(record),
+        }
     }
 }
 

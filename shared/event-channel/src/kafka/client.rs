@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
+#[cfg(feature = "kafka-tls")]
 use std::time::SystemTime;
 
 use rdkafka::ClientConfig;
@@ -10,6 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use tracing::{debug, info, warn};
 
+#[cfg(feature = "kafka-tls")]
 use super::msk_iam;
 use super::options::Options;
 
@@ -57,10 +59,18 @@ impl Client {
 
     pub(super) fn oauth_token(&self) -> Result<OAuthToken, Box<dyn Error>> {
         let region = self.aws_region.as_deref().ok_or("no token is signed without mechanism=AWS_MSK_IAM")?;
-        msk_iam::credentials()
-            .and_then(|credentials| msk_iam::token(region, credentials, SystemTime::now()))
-            .inspect_err(|error| warn!(%error, "no token for the brokers"))
+        sign(region).inspect_err(|error| warn!(%error, "no token for the brokers"))
     }
+}
+
+#[cfg(feature = "kafka-tls")]
+fn sign(region: &str) -> Result<OAuthToken, Box<dyn Error>> {
+    msk_iam::token(region, msk_iam::credentials()?, SystemTime::now())
+}
+
+#[cfg(not(feature = "kafka-tls"))]
+fn sign(region: &str) -> Result<OAuthToken, Box<dyn Error>> {
+    Err(format!("no token for {region} is signed by a build without the feature kafka-tls").into())
 }
 
 /// What clients of every kind are told.

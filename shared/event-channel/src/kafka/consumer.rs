@@ -14,13 +14,14 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::{task, time};
 use tracing::warn;
 
 use super::group::Group;
 use super::options::Options;
-use super::{Filter, Shared, client, record, unavailable};
-use crate::{Polled, PublishError};
+use super::{Filter, Shared, beginning, client, record, unavailable};
+use crate::{Beginning, Polled, PublishError};
 
 /// What one partition may hold ready. Partitions that are paused keep it, so it is what bounds memory.
 const READY_KILOBYTES: &str = "512";
@@ -31,18 +32,23 @@ const READY_RECORDS: &str = "10000";
 /// How often a member gives a sign of life. It is also how soon it hears that partitions are shared out anew.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How long what is done with waits to be committed, so that commits go together. A member that is killed had that much more done.
+pub(super) const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How long whoever drops a member waits for it to leave.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// How long a missed wake-up can cost a poll, and how often a member looks whether something is left to commit.
+/// How long a missed wake-up can cost a poll.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A member of a group.
 pub struct KafkaConsumer {
     shared: Arc<Shared>,
     group: String,
+    beginning: Beginning,
     filter: Filter,
     wake: Arc<Notify>,
+    joining: Option<JoinHandle<KafkaResult<BaseConsumer<Group>>>>,
     member: Option<Member>,
     paused: BTreeSet<i32>,
     /// Where the next poll begins, so that no partition always comes first.
@@ -60,12 +66,14 @@ struct Member {
 }
 
 impl KafkaConsumer {
-    pub(super) fn new(shared: Arc<Shared>, group: &str, filter: Filter) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, group: &str, beginning: Beginning, filter: Filter) -> Self {
         Self {
             group: format!("{}{group}", shared.options.group_prefix),
             shared,
+            beginning,
             filter,
             wake: Arc::new(Notify::new()),
+            joining: None,
             member: None,
             paused: BTreeSet::new(),
             first: 0,
@@ -81,7 +89,7 @@ impl KafkaConsumer {
     pub(crate) async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
         if self.member.is_none() {
             self.shared.link().await?;
-            self.join()?;
+            self.join().await?;
         }
         loop {
             if let Some(trouble) = self.trouble.take() {
@@ -98,10 +106,23 @@ impl KafkaConsumer {
         }
     }
 
-    fn join(&mut self) -> Result<(), PublishError> {
-        let group = Group::new(&self.group, &self.shared.topic, &self.shared.options);
-        let consumer = start(&self.shared.options, &self.group, group, &self.wake);
-        let consumer = Arc::new(consumer.map_err(|error| unavailable(error.to_string()))?);
+    /// In a task of its own, so that a poll that is given up does not undo what was done.
+    async fn join(&mut self) -> Result<(), PublishError> {
+        let joining = self.joining.get_or_insert_with(|| {
+            let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.wake));
+            let (name, beginning) = (self.group.clone(), self.beginning);
+            task::spawn_blocking(move || {
+                let group = Group::new(&name, &shared.topic, &shared.options);
+                let consumer = start(&shared.options, &name, group, &wake)?;
+                beginning::settle(&consumer, &shared.topic, beginning)?;
+                consumer.subscribe(&[&shared.topic])?;
+                Ok(consumer)
+            })
+        });
+        let joined = joining.await;
+        self.joining = None;
+        let joined = joined.map_err(|error| unavailable(error.to_string()))?;
+        let consumer = Arc::new(joined.map_err(|error| unavailable(error.to_string()))?);
         self.shared.watch(&consumer);
         self.member = Some(Member { queues: BTreeMap::new(), consumer: Some(consumer) });
         Ok(())
@@ -112,10 +133,8 @@ impl KafkaConsumer {
         let mut polled = Polled::default();
         self.listen(&mut polled, limit);
         self.draw(&mut polled, limit);
-        if let Some((group, consumer)) = self.member.as_ref().and_then(Member::parts)
-            && let Err(error) = group.commit_what_is_due(consumer)
-        {
-            self.trouble = Some(unavailable(group.explain(&error)));
+        if let Some((group, consumer)) = self.member.as_ref().and_then(Member::parts) {
+            group.note_what_is_done(consumer);
         }
         polled
     }
@@ -234,9 +253,8 @@ impl KafkaConsumer {
     pub(crate) fn commit(&mut self, partition: i32, next_offset: i64) -> Result<(), PublishError> {
         let Some((group, consumer)) = self.member.as_ref().and_then(Member::parts) else { return Ok(()) };
         let refused = group.state().finish(partition, next_offset);
-        let sent = group.commit_what_is_due(consumer);
-        refused.map_err(|code| unavailable(format!("a commit was refused: {code}")))?;
-        sent.map_err(|error| unavailable(group.explain(&error)))
+        group.note_what_is_done(consumer);
+        refused.map_err(|code| unavailable(format!("a commit was refused: {code}")))
     }
 
     pub(crate) fn pause(&mut self, partition: i32) {
@@ -296,8 +314,9 @@ fn start(
     let mut config = client::settings(options);
     config
         .set("group.id", name)
-        // Only what is done with is committed, and this crate says when.
-        .set("enable.auto.commit", "false")
+        // Only what is done with is committed, and this crate says what that is.
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", COMMIT_INTERVAL.as_millis().to_string())
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
         // Who keeps a partition goes on with it while others change hands.
@@ -313,6 +332,5 @@ fn start(
     let mut consumer: BaseConsumer<Group> = config.create_with_context(group)?;
     let wake = Arc::clone(wake);
     consumer.set_nonempty_callback(move || wake.notify_one());
-    consumer.subscribe(&[&options.topic])?;
     Ok(consumer)
 }

@@ -4,11 +4,10 @@
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tracing::{debug, info, warn};
@@ -37,24 +36,10 @@ pub(super) struct State {
     pub(super) assigned: Vec<i32>,
     /// Partitions that went and that nobody was told of.
     pub(super) revoked: Vec<i32>,
-    pub(super) commits: Commits,
+    /// The last commit was refused, and nobody was told.
+    refused: Option<RDKafkaErrorCode>,
     lag: Vec<Lag>,
 }
-
-/// Commits go one after the other, each with all that was done meanwhile.
-#[derive(Default)]
-pub(super) struct Commits {
-    in_flight: usize,
-    /// Something was finished that no commit has taken along.
-    is_due: bool,
-    /// When what nobody asked for goes at the earliest: records that were filtered out, and what was refused before.
-    again_at: Option<Instant>,
-    /// The last one was refused, and nobody was told.
-    refused: Option<RDKafkaErrorCode>,
-}
-
-/// How long what is not urgent waits.
-const UNHURRIED: Duration = Duration::from_secs(1);
 
 impl Group {
     pub(super) fn new(name: &str, topic: &Arc<str>, options: &Options) -> Self {
@@ -86,23 +71,17 @@ impl Group {
         self.client.take_trouble().map_or_else(|| error.clone(), |trouble| format!("{error}: {trouble}"))
     }
 
-    /// Sends what is due to be committed, unless a commit is on its way: what is finished meanwhile goes with the next.
-    pub(super) fn commit_what_is_due(&self, consumer: &BaseConsumer<Self>) -> KafkaResult<()> {
-        let mut state = self.state();
-        let now = Instant::now();
-        let State { commits, progress, .. } = &mut *state;
-        if commits.in_flight > 0 || !(commits.is_due || commits.again_at.is_none_or(|at| at <= now)) {
-            return Ok(());
-        }
-        commits.is_due = false;
-        commits.again_at = Some(now + UNHURRIED);
-        let offsets = progress.to_commit();
+    /// Notes what is done with, for librdkafka to commit: within [`COMMIT_INTERVAL`](super::consumer::COMMIT_INTERVAL), with all
+    /// that is done until then, and again when it is refused. To commit here could not be waited for: of an asynchronous commit
+    /// of ours librdkafka tells nothing to programs that take events, as rdkafka does.
+    pub(super) fn note_what_is_done(&self, consumer: &BaseConsumer<Self>) {
+        let offsets = self.state().progress.to_commit();
         if offsets.is_empty() {
-            return Ok(());
+            return;
         }
-        consumer.commit(&self.list(offsets)?, CommitMode::Async)?;
-        commits.in_flight += 1;
-        Ok(())
+        if let Err(error) = self.list(offsets).and_then(|list| consumer.store_offsets(&list)) {
+            debug!(group = self.name, %error, "what was done last may be done again");
+        }
     }
 
     fn list(&self, offsets: impl IntoIterator<Item = (i32, i64)>) -> KafkaResult<TopicPartitionList> {
@@ -125,19 +104,12 @@ impl Group {
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
         let lost = consumer.assignment_lost();
         info!(group = self.name, topic = &*self.topic, ?partitions, lost, "gave partitions up");
-        let mut state = self.state();
-        let due =
-            state.progress.to_commit().into_iter().filter(|(partition, _)| partitions.contains(partition));
-        // It is sent before they are given up, so it still counts; of what is lost already, another member speaks.
-        if !lost
-            && let Ok(list) = self.list(due)
-            && list.count() > 0
-        {
-            match consumer.commit(&list, CommitMode::Async) {
-                Ok(()) => state.commits.in_flight += 1,
-                Err(error) => debug!(group = self.name, %error, "what was done last may be done again"),
-            }
+        // They are given up after this, and with them librdkafka commits what is noted; of what is lost already, another member
+        // speaks.
+        if !lost {
+            self.note_what_is_done(consumer);
         }
+        let mut state = self.state();
         for &partition in partitions {
             if state.progress.revoke(partition) {
                 state.assigned.retain(|assigned| *assigned != partition);
@@ -152,18 +124,13 @@ impl State {
     /// Takes in that everything of a partition before an offset is done with. `Err` when a commit was refused since this was
     /// last asked; it is sent again all the same.
     pub(super) fn finish(&mut self, partition: i32, next_offset: i64) -> Result<(), RDKafkaErrorCode> {
-        if self.progress.finish(partition, next_offset) {
-            self.commits.is_due = true;
-        } else {
+        if !self.progress.finish(partition, next_offset) {
             debug!(partition, next_offset, "a commit was passed over: the partition is another member's");
         }
-        self.commits.refused.take().map_or(Ok(()), Err)
+        self.refused.take().map_or(Ok(()), Err)
     }
-}
 
-impl Commits {
-    fn refused(&mut self, code: RDKafkaErrorCode) {
-        self.is_due = false;
+    fn refuse(&mut self, code: RDKafkaErrorCode) {
         // It goes without saying while a group shares its partitions out anew: the generation is about to end.
         if code != RDKafkaErrorCode::RebalanceInProgress {
             self.refused = Some(code);
@@ -225,7 +192,6 @@ impl ConsumerContext for Group {
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         self.told.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
-        state.commits.in_flight = state.commits.in_flight.saturating_sub(1);
         let whole = result.err().and_then(|error| error.rdkafka_error_code());
         let mut refused = whole;
         for element in offsets.elements() {
@@ -241,7 +207,7 @@ impl ConsumerContext for Group {
         let is_mine = offsets.elements().iter().any(|element| state.progress.has(element.partition()));
         if let Some(code) = refused.filter(|_| is_mine) {
             warn!(group = self.name, error = %code, "a commit was refused; it is sent again");
-            state.commits.refused(code);
+            state.refuse(code);
         }
     }
 }

@@ -3,10 +3,12 @@
 //! Nothing is connected to before the first record is published or the first poll; then the topic is created if it is not
 //! there, and how large a record may be is asked.
 
+mod beginning;
 mod client;
 mod consumer;
 mod group;
 mod lanes;
+#[cfg(feature = "kafka-tls")]
 mod msk_iam;
 mod options;
 mod producer;
@@ -29,7 +31,7 @@ pub(crate) use self::consumer::KafkaConsumer;
 use self::group::Group;
 use self::options::Options;
 use self::producer::{Failure, Producer};
-use crate::{Lag, OpenError, PublishError, Receipt, Record};
+use crate::{Beginning, Lag, OpenError, PublishError, Receipt, Record};
 
 /// A handle to the channel.
 #[derive(Clone)]
@@ -94,8 +96,16 @@ impl KafkaChannel {
     }
 
     pub(crate) fn check(&self, record: &Record) -> Result<(), PublishError> {
-        let (bytes, limit) = (record::size(record), self.shared.limit.load(Ordering::Relaxed));
+        let (bytes, limit) = (record::size(record), self.largest());
         if bytes > limit { Err(PublishError::TooLarge { bytes, limit }) } else { Ok(()) }
+    }
+
+    pub(crate) fn largest(&self) -> usize {
+        self.shared.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn prepare(&self) -> Result<(), PublishError> {
+        self.shared.link().await.map(drop)
     }
 
     /// Sends a run in order, and returns when every record of it was acknowledged.
@@ -153,12 +163,13 @@ impl KafkaChannel {
     pub(crate) fn subscribe(
         &self,
         group: &str,
+        beginning: Beginning,
         filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
     ) -> Result<KafkaConsumer, OpenError> {
         if group.is_empty() {
             return Err(options::refused("a consumer group has no name".to_owned()));
         }
-        Ok(KafkaConsumer::new(Arc::clone(&self.shared), group, Box::new(filter)))
+        Ok(KafkaConsumer::new(Arc::clone(&self.shared), group, beginning, Box::new(filter)))
     }
 
     /// How far this process's members are behind in their partitions, as of two seconds ago at most.

@@ -18,6 +18,8 @@ pub(super) struct Options {
     pub(super) topic: String,
     /// How many partitions the topic is created with. When it is there already, its own number is used.
     pub(super) partitions: i32,
+    /// Is a topic that is not there created?
+    pub(super) create: bool,
     /// How many replicas the topic is created with; -1 is what the brokers have as their default.
     pub(super) replication: i32,
     /// Within which a record is acknowledged or given up.
@@ -33,7 +35,7 @@ pub(super) struct Options {
     pub(super) security: Security,
 }
 
-pub(super) const ALLOWED: &str = "partitions, replication, delivery_timeout_ms, session_timeout_ms, largest, group_prefix, \
+pub(super) const ALLOWED: &str = "create, partitions, replication, delivery_timeout_ms, session_timeout_ms, largest, group_prefix, \
                                   client_id, security, mechanism, ca, region";
 
 /// librdkafka takes no smaller one for a request.
@@ -55,6 +57,7 @@ impl Options {
         let mut read = Self {
             brokers: parse_brokers(brokers)?,
             topic: parse_topic(topic)?,
+            create: true,
             partitions: 8,
             replication: -1,
             delivery_timeout: Duration::from_secs(8),
@@ -77,6 +80,7 @@ impl Options {
             number(name, value, from, to).map(|ms| Duration::from_millis(ms.unsigned_abs().into()))
         };
         match name {
+            "create" => self.create = yes_or_no(name, value)?,
             "partitions" => self.partitions = number(name, value, 1, MOST_PARTITIONS)?,
             "replication" => self.replication = number(name, value, 1, 100)?,
             "delivery_timeout_ms" => self.delivery_timeout = milliseconds(100, 600_000)?,
@@ -160,6 +164,10 @@ fn number(name: &str, value: &str, from: u32, to: u32) -> Result<i32, OpenError>
     }
 }
 
+fn yes_or_no(name: &str, value: &str) -> Result<bool, OpenError> {
+    value.parse().map_err(|_| refused(format!("{name} is {value:?}; it may be true or false")))
+}
+
 /// A file that can't be read is said now and not at the first record.
 fn readable(path: &str) -> Result<String, OpenError> {
     match fs::read(path) {
@@ -182,6 +190,7 @@ mod tests {
         assert_eq!(options.brokers, "one:9092,two:9093");
         assert_eq!(options.topic, "orders.events");
         assert_eq!((options.partitions, options.replication, options.largest), (8, -1, 1_000_000));
+        assert!(options.create);
         assert_eq!(options.delivery_timeout, Duration::from_secs(8));
         assert_eq!(options.security, Security::default());
     }
@@ -189,11 +198,12 @@ mod tests {
     #[test]
     fn every_option_is_read() {
         let options = Options::parse(
-            "//[::1]:1/t?partitions=3&replication=2&delivery_timeout_ms=500&session_timeout_ms=6000&largest=2000\
+            "//[::1]:1/t?create=false&partitions=3&replication=2&delivery_timeout_ms=500&session_timeout_ms=6000&largest=2000\
              &group_prefix=eu.&client_id=orders%201",
         )
         .unwrap();
         assert_eq!((options.partitions, options.replication, options.largest), (3, 2, 2_000));
+        assert!(!options.create);
         assert_eq!(options.delivery_timeout, Duration::from_millis(500));
         assert_eq!(options.session_timeout, Duration::from_secs(6));
         assert_eq!((&*options.group_prefix, &*options.client_id), ("eu.", "orders 1"));
@@ -211,7 +221,8 @@ mod tests {
             ("//one:1/a/b", "the topic \"a/b\""),
             ("//one:1/t?partitions=0", "partitions is \"0\"; it must be a number from 1 to 10000"),
             ("//one:1/t?largest=-5", "largest is \"-5\"; it must be a number from 1000"),
-            ("//one:1/t?partition=1", "it has the option \"partition\"; allowed: partitions,"),
+            ("//one:1/t?partition=1", "it has the option \"partition\"; allowed: create, partitions,"),
+            ("//one:1/t?create=no", "create is \"no\"; it may be true or false"),
             ("//one:1/t?mechanism=KERBEROS", "it may be PLAIN, SCRAM-SHA-256"),
             ("//one:1/t?security=ssl", "it may be plaintext, tls, sasl_plaintext or sasl_tls"),
             ("//one:1/t?ca=/nowhere/ca.pem", "the file ca=/nowhere/ca.pem can't be read"),

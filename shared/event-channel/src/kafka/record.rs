@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header as KafkaHeader, Headers, OwnedHeaders};
+use rdkafka::{Message, Timestamp};
 
-use crate::{Delivery, Header, Record};
+use crate::{Delivery, Header, Record, TimestampType};
 
 /// The most bytes that a batch of one adds to its record: the batch's own 61, the lengths and numbers before and within the
 /// record ("Message Format", Apache Kafka documentation).
@@ -52,6 +52,10 @@ pub(super) fn delivery(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Deliv
         partition: message.partition(),
         offset: message.offset(),
         timestamp: message.timestamp().to_millis().unwrap_or_default(),
+        timestamp_type: match message.timestamp() {
+            Timestamp::LogAppendTime(_) => TimestampType::LogAppendTime,
+            _ => TimestampType::CreateTime,
+        },
         record: Arc::new(record),
     }
 }

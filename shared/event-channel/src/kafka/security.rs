@@ -141,10 +141,23 @@ impl Said {
             (_, protocol) if self.ca.is_some() && !protocol.is_tls() => {
                 "ca=… needs security=tls or security=sasl_tls"
             }
+            _ if needs_tls_build(&identity, protocol) && !cfg!(feature = "kafka-tls") => {
+                "TLS, SCRAM and AWS_MSK_IAM are not in this build; build it with --features kafka-tls"
+            }
             _ => return Ok(Security { protocol, ca: self.ca, identity }),
         };
         Err(refused(problem.to_owned()))
     }
+}
+
+/// SCRAM and signed tokens need OpenSSL as TLS itself does.
+fn needs_tls_build(identity: &Identity, protocol: Protocol) -> bool {
+    let hashes = match identity {
+        Identity::None => false,
+        Identity::Login(mechanism, _) => *mechanism != Mechanism::Plain,
+        Identity::Aws { .. } => true,
+    };
+    hashes || protocol.is_tls()
 }
 
 fn identity(
@@ -214,6 +227,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_needs_no_openssl_goes_without_the_feature() {
+        let plain = Identity::Login(Mechanism::Plain, Login { user: String::new(), password: String::new() });
+        assert!(!needs_tls_build(&Identity::None, Protocol::Plaintext));
+        assert!(!needs_tls_build(&plain, Protocol::SaslPlaintext));
+        let scram =
+            Identity::Login(Mechanism::ScramSha256, Login { user: String::new(), password: String::new() });
+        assert!(needs_tls_build(&scram, Protocol::SaslPlaintext));
+        assert!(needs_tls_build(&plain, Protocol::SaslTls));
+        assert!(needs_tls_build(&Identity::None, Protocol::Tls));
+        if !cfg!(feature = "kafka-tls") {
+            assert!(refusal("", "security=tls").contains("--features kafka-tls"));
+        }
+    }
+
+    #[cfg(feature = "kafka-tls")]
+    #[test]
     fn without_a_user_brokers_are_reached_as_the_url_says() {
         let protocol = |options| told("", options)[0].clone().unwrap();
         assert_eq!(protocol(""), "plaintext");
@@ -221,6 +250,7 @@ mod tests {
         assert_eq!(protocol("ca=/dev/null"), "ssl");
     }
 
+    #[cfg(feature = "kafka-tls")]
     #[test]
     fn a_user_is_sent_over_tls_and_by_scram_unless_the_url_says_otherwise() {
         let said = |said: [&str; 4]| said.map(|said| Some(said.to_owned()));
@@ -235,6 +265,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "kafka-tls")]
     #[test]
     fn aws_iam_is_a_bearer_token_over_tls() {
         let told = told("", "mechanism=AWS_MSK_IAM&region=eu-west-1");
@@ -258,6 +289,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "kafka-tls")]
     #[test]
     fn librdkafka_knows_every_setting_of_this_build() {
         for (login, options) in [

@@ -34,6 +34,7 @@ pub(super) struct Topic {
 pub(super) async fn ensure(options: &Options, producer: &Producer) -> Result<Topic, String> {
     let partitions = match partitions(options, &producer.metadata(QUESTION.into()).await?)? {
         Some(partitions) => partitions,
+        None if !options.create => return Err(advice(options, "it is not created with create=false")),
         None => {
             create(options).await?;
             leaders(options, producer).await?

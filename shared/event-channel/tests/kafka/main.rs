@@ -5,6 +5,7 @@
 #[path = "../broker/mod.rs"]
 mod broker;
 
+mod beginning;
 mod brokers;
 mod members;
 

@@ -152,6 +152,31 @@ async fn what_a_filter_passed_over_is_committed_with_what_was_done() {
 }
 
 #[tokio::test]
+async fn a_member_commits_while_it_goes_on_until_nothing_is_left() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=1");
+        let early = |record: &event_channel::Record| record.value.as_deref() < Some(b"005");
+        let mut one = channel.subscribe("readers", early).unwrap();
+        // The last five are passed over, so that nobody commits after them.
+        for number in 0..10 {
+            publish(&channel, number..number + 1).await;
+            if number < 5 {
+                let taken = take(&mut one, 1).await;
+                commit(&mut one, &taken[0]).await;
+            }
+        }
+        let lag = || channel.lag().iter().map(|lag| lag.records).sum::<u64>();
+        within(async {
+            while channel.lag().is_empty() || lag() > 0 {
+                let _ = tokio::time::timeout(std::time::Duration::from_millis(50), one.poll(1)).await;
+            }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_lag_of_a_member_is_what_it_has_not_committed() {
     with_topic(|topic| async move {
         let channel = topic.open("partitions=2");

@@ -1,0 +1,84 @@
+//! The URL of a topic, as the event channel takes it.
+
+use anyhow::bail;
+
+/// Brokers and how they are reached: the parts of a `kafka://` URL without a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Brokers {
+    /// `[user:password@]host:port,host:port`
+    authority: String,
+    /// `option=value&…`
+    options: String,
+}
+
+impl Brokers {
+    /// What `--kafka` says.
+    pub(crate) fn of_url(url: &str) -> anyhow::Result<Self> {
+        let Some(rest) = url.strip_prefix("kafka://") else {
+            // The URL is not repeated: a password may be in it.
+            bail!(
+                "--kafka must begin with kafka://: kafka://[user:password@]host:port[,host:port][?option=value&…]"
+            );
+        };
+        let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
+        // A password may have a slash in it, the topic has no @.
+        let (login, hosts) = place.rsplit_once('@').map_or(("", place), |(login, hosts)| (login, hosts));
+        let hosts = hosts.split('/').next().unwrap_or_default();
+        let authority = if login.is_empty() { hosts.to_owned() } else { format!("{login}@{hosts}") };
+        Ok(Self { authority, options: options.to_owned() })
+    }
+
+    /// What a template says: `host:port,host:port`.
+    pub(crate) fn of_servers(servers: &str) -> Self {
+        let authority = servers.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+        Self { authority, options: String::new() }
+    }
+
+    /// The channel on a topic, which is never created unless the URL says so.
+    pub(crate) fn url(&self, topic: &str) -> String {
+        let Self { authority, options } = self;
+        // Of an option that is said twice the last counts.
+        format!("kafka://{authority}/{topic}?create=false&client_id=kafka-trigger&{options}")
+    }
+
+    /// The hosts and ports.
+    pub(crate) fn servers(&self) -> &str {
+        self.authority.rsplit('@').next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event_channel::EventChannel;
+
+    use super::*;
+
+    #[test]
+    fn a_topic_gets_its_place_in_the_url() {
+        for (url, expected, servers) in [
+            ("kafka://a:1,b:2", "kafka://a:1,b:2/t?create=false&client_id=kafka-trigger&", "a:1,b:2"),
+            ("kafka://a:1/orders.events", "kafka://a:1/t?create=false&client_id=kafka-trigger&", "a:1"),
+            (
+                "kafka://ann:p/w@a:1/?security=sasl_plaintext&mechanism=PLAIN",
+                "kafka://ann:p/w@a:1/t?create=false&client_id=kafka-trigger&security=sasl_plaintext&mechanism=PLAIN",
+                "a:1",
+            ),
+        ] {
+            let brokers = Brokers::of_url(url).unwrap();
+            assert_eq!(brokers.url("t"), expected);
+            assert_eq!(brokers.servers(), servers);
+            assert!(EventChannel::open(&brokers.url("t")).is_ok() || url.contains("p/w"));
+        }
+    }
+
+    #[test]
+    fn a_templates_servers_are_a_list() {
+        assert_eq!(Brokers::of_servers("a:1, b:2"), Brokers::of_url("kafka://a:1,b:2").unwrap());
+    }
+
+    #[test]
+    fn what_is_no_kafka_url_is_refused_and_not_repeated() {
+        let said = Brokers::of_url("ann:s3cret@a:1").unwrap_err().to_string();
+        assert!(said.contains("must begin with kafka://") && !said.contains("s3cret"), "{said}");
+    }
+}

@@ -1,0 +1,227 @@
+//! What is printed on standard output: a line for each invocation, and for records that are given up.
+
+use std::io::Write as _;
+use std::io::stdout;
+use std::sync::Arc;
+
+use event_source_mapping::{Discarded, Ending, Invocation, Range};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Prints for one mapping. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines {
+    mapping: Arc<str>,
+    form: Form,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl Lines {
+    pub(crate) fn new(mapping: &str, form: Form) -> Self {
+        Self { mapping: mapping.into(), form }
+    }
+
+    pub(crate) fn invocation(&self, invocation: &Invocation) {
+        let now = Timestamp::now();
+        print(&match self.form {
+            Form::Text => invocation_as_text(invocation, now),
+            Form::Json => invocation_as_json(&self.mapping, invocation, now),
+        });
+    }
+
+    /// Records that are given up; `to` is where they went.
+    pub(crate) fn given_up(&self, discarded: &Discarded, to: Option<&str>) {
+        let now = Timestamp::now();
+        print(&match self.form {
+            Form::Text => given_up_as_text(discarded, to, now),
+            Form::Json => given_up_as_json(&self.mapping, discarded, to, now),
+        });
+    }
+}
+
+fn print(line: &str) {
+    // Whoever reads it may have gone; that is no reason to stop.
+    let _ = writeln!(stdout().lock(), "{line}");
+}
+
+/// The time of day, UTC as in the log.
+fn clock(now: Timestamp) -> String {
+    now.strftime("%H:%M:%S.%3fZ").to_string()
+}
+
+fn invocation_as_text(invocation: &Invocation, now: Timestamp) -> String {
+    let Invocation { function, partitions, records, took, ending, failed, error } = invocation;
+    let partitions = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let result = match ending {
+        Ending::Succeeded => "succeeded",
+        Ending::PartlyFailed => "partly failed",
+        Ending::Failed => "FAILED",
+        Ending::NotReached => "NOT REACHED",
+    };
+    let mut line = format!(
+        "{} {function}  {partitions}  {records} record{}  {:.1} ms  {result}",
+        clock(now),
+        if *records == 1 { "" } else { "s" },
+        took.as_secs_f64() * 1e3
+    );
+    for (partition, offset) in failed {
+        line.push_str(&format!(" from {partition}@{offset}"));
+    }
+    if let Some(error) = error {
+        line.push_str(&format!(": {}", one_line(error)));
+    }
+    line
+}
+
+#[derive(Serialize)]
+struct InvocationLine<'a> {
+    time: Timestamp,
+    mapping: &'a str,
+    function: &'a str,
+    partitions: &'a [Range],
+    records: usize,
+    ms: f64,
+    result: Ending,
+    failed: Vec<Value>,
+    error: Option<&'a str>,
+}
+
+fn invocation_as_json(mapping: &str, invocation: &Invocation, time: Timestamp) -> String {
+    let failed = invocation.failed.iter();
+    let line = InvocationLine {
+        time,
+        mapping,
+        function: &invocation.function,
+        partitions: &invocation.partitions,
+        records: invocation.records,
+        ms: (invocation.took.as_secs_f64() * 1e6).round() / 1e3,
+        result: invocation.ending,
+        failed: failed.map(|(partition, offset)| json!({"partition": partition, "offset": offset})).collect(),
+        error: invocation.error.as_deref(),
+    };
+    // Numbers and texts alone, which can always be written.
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+fn range(discarded: &Discarded) -> Option<Range> {
+    let (first, last) = discarded.records.first().zip(discarded.records.last())?;
+    Some(Range {
+        partition: format!("{}-{}", first.topic, first.partition),
+        first: first.offset,
+        last: last.offset,
+        records: discarded.records.len(),
+    })
+}
+
+fn given_up_as_text(discarded: &Discarded, to: Option<&str>, now: Timestamp) -> String {
+    let Discarded { function, records, reason, attempts, error } = discarded;
+    let range = range(discarded).map(|range| range.to_string()).unwrap_or_default();
+    let to = to.map_or_else(|| ", dropped".to_owned(), |to| format!(", sent to {to}"));
+    let error = if error.is_empty() { String::new() } else { format!(": {}", one_line(error)) };
+    format!(
+        "{} {function}  {range}  {} record{}  GIVEN UP ({}, {attempts} attempts){to}{error}",
+        clock(now),
+        records.len(),
+        if records.len() == 1 { "" } else { "s" },
+        reason.name(),
+    )
+}
+
+fn given_up_as_json(mapping: &str, discarded: &Discarded, to: Option<&str>, time: Timestamp) -> String {
+    let Discarded { function, records, reason, attempts, error } = discarded;
+    json!({
+        "time": time,
+        "mapping": mapping,
+        "function": function,
+        "partitions": [range(discarded)],
+        "records": records.len(),
+        "result": "given_up",
+        "reason": reason.name(),
+        "attempts": attempts,
+        "destination": to,
+        "error": Some(error).filter(|error| !error.is_empty()),
+    })
+    .to_string()
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use event_source_mapping::Reason;
+    use event_source_mapping::event::KafkaRecord;
+
+    use super::*;
+
+    fn failed() -> Invocation {
+        let range = Range { partition: "t-0".to_owned(), first: 5, last: 14, records: 10 };
+        Invocation {
+            function: "f".to_owned(),
+            partitions: vec![range],
+            records: 10,
+            took: Duration::from_micros(4_250),
+            ending: Ending::Failed,
+            failed: vec![],
+            error: Some("the function failed: Boom:\n  on purpose".to_owned()),
+        }
+    }
+
+    #[test]
+    fn an_invocation_is_one_line() {
+        let line = invocation_as_text(&failed(), Timestamp::UNIX_EPOCH);
+        let (_, line) = line.split_once(' ').unwrap();
+        assert_eq!(line, "f  t-0@5..=14  10 records  4.2 ms  FAILED: the function failed: Boom: on purpose");
+        let partly = Invocation {
+            ending: Ending::PartlyFailed,
+            failed: vec![("t-0".to_owned(), 7)],
+            error: None,
+            ..failed()
+        };
+        assert!(invocation_as_text(&partly, Timestamp::UNIX_EPOCH).ends_with("partly failed from t-0@7"));
+    }
+
+    #[test]
+    fn an_invocation_is_one_json_object() {
+        let line = invocation_as_json("Mapping", &failed(), Timestamp::UNIX_EPOCH);
+        assert!(!line.contains('\n'));
+        let expected = json!({
+            "time": "1970-01-01T00:00:00Z", "mapping": "Mapping", "function": "f", "records": 10, "ms": 4.25,
+            "partitions": [{"partition": "t-0", "first": 5, "last": 14, "records": 10}],
+            "result": "failed", "failed": [], "error": "the function failed: Boom:\n  on purpose"
+        });
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
+    }
+
+    #[test]
+    fn records_that_are_given_up_are_named_with_where_they_went() {
+        let record: KafkaRecord =
+            serde_json::from_value(json!({"topic": "t", "partition": 2, "offset": 9})).unwrap();
+        let discarded = Discarded {
+            function: "f".to_owned(),
+            records: vec![record],
+            reason: Reason::RetriesExhausted,
+            attempts: 3,
+            error: "Boom".to_owned(),
+        };
+        let line = given_up_as_text(&discarded, Some("kafka://dead"), Timestamp::UNIX_EPOCH);
+        let expected =
+            "f  t-2@9..=9  1 record  GIVEN UP (retries_exhausted, 3 attempts), sent to kafka://dead: Boom";
+        assert_eq!(line.split_once(' ').unwrap().1, expected);
+        let line = given_up_as_json("M", &discarded, None, Timestamp::UNIX_EPOCH);
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&read["result"], &read["destination"]), (&json!("given_up"), &Value::Null));
+    }
+}

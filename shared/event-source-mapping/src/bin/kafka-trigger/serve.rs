@@ -1,0 +1,156 @@
+//! Runs the plans: one task a mapping, until a signal asks to stop or one ends by itself.
+
+use std::env;
+use std::fs;
+use std::io::IsTerminal as _;
+use std::process::{self, ExitCode};
+
+use anyhow::Context as _;
+use event_channel::EventChannel;
+use event_source_mapping::invoke::{Endpoint, Invoke};
+use event_source_mapping::template::{self, Options};
+use event_source_mapping::{ChannelSource, InvalidMapping, Mapping, Observer};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Cli;
+use crate::failures;
+use crate::lines::{Form, Lines};
+use crate::metrics::Metrics;
+use crate::plan::{Destination, Plan, Plans, window};
+
+/// What ends a process by a second signal: 128 and the number of SIGINT.
+const STOPPED_AT_ONCE: i32 = 130;
+
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    start_log(&cli.log)?;
+    let signals = Signals::new().context("signals can't be heard")?;
+    let endpoint = Endpoint::open(&cli.invoke, |name| env::var(name).ok())?;
+    let Plans { plans, notes } = Plans::of(read(&cli)?, &cli)?;
+    // First, because a series that is looked up before is counted nowhere.
+    let metrics = match cli.metrics_listen {
+        Some(address) => Some(Metrics::listen(address).await?),
+        None => None,
+    };
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    let (stop, stopped) = watch::channel(false);
+    let mut mappings = JoinSet::new();
+    let mut channels = Vec::new();
+    for plan in plans {
+        eprintln!("{}", announcement(&plan, &endpoint));
+        let channel = start(&mut mappings, &plan, &endpoint, &cli, stopped.clone())
+            .with_context(|| plan.logical_id.clone())?;
+        channels.push((plan.logical_id, channel));
+    }
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics.serve(channels));
+    }
+    Ok(supervise(mappings, signals, &stop).await)
+}
+
+fn start_log(filter: &str) -> anyhow::Result<()> {
+    let parsed = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is not a filter"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+    // Fails only where there is a log already.
+    let _ = log.try_init();
+    Ok(())
+}
+
+fn read(cli: &Cli) -> anyhow::Result<template::Template> {
+    let name = cli.template.display();
+    let text = fs::read_to_string(&cli.template).with_context(|| format!("--template {name}"))?;
+    let options = Options { parameters: cli.parameters.iter().cloned().collect() };
+    template::read(&text, &options).with_context(|| name.to_string())
+}
+
+fn announcement(plan: &Plan, endpoint: &Endpoint) -> String {
+    let Plan { logical_id, topic, group, mapping, function, destination, .. } = plan;
+    let destination = match destination {
+        Destination::Topic { name, .. } => format!(", failures to kafka://{name}"),
+        Destination::OutOfReach(_) | Destination::None => String::new(),
+    };
+    format!(
+        "{logical_id}: {topic} (group {group}) → {} at {endpoint}, batches of {}, {}{destination}",
+        function.names.join(" or "),
+        mapping.batch_size,
+        window(mapping.window)
+    )
+}
+
+/// Joins the group and starts the mapping; nothing is connected to yet.
+fn start(
+    mappings: &mut JoinSet<Result<(), InvalidMapping>>,
+    plan: &Plan,
+    endpoint: &Endpoint,
+    cli: &Cli,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<EventChannel> {
+    let channel = EventChannel::open(&plan.url)?;
+    // The mapping filters, so that what is filtered out is counted.
+    let source = ChannelSource::new(channel.subscribe_from(&plan.group, plan.beginning, |_| true)?);
+    let target = Invoke::new(endpoint.clone(), plan.function.clone());
+    let lines = Lines::new(&plan.logical_id, if cli.json { Form::Json } else { Form::Text });
+    let told = lines.clone();
+    let mapping = Mapping {
+        // The target knows what it waits for, and what that means.
+        invocation_timeout: target.longest(),
+        on_failure: failures::on_failure(plan, lines)?,
+        observer: Observer::new(move |invocation| told.invocation(&invocation)),
+        ..plan.mapping.clone()
+    };
+    mappings.spawn(event_source_mapping::run(mapping, source, target, stopped));
+    Ok(channel)
+}
+
+/// Until all mappings have ended: after the first signal they end what they have begun; the second ends the process.
+async fn supervise(
+    mut mappings: JoinSet<Result<(), InvalidMapping>>,
+    mut signals: Signals,
+    stop: &watch::Sender<bool>,
+) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    loop {
+        tokio::select! {
+            ended = mappings.join_next() => {
+                let problem = match ended {
+                    None => return code,
+                    Some(Ok(Ok(()))) => continue,
+                    Some(Ok(Err(problem))) => problem.to_string(),
+                    Some(Err(problem)) => problem.to_string(),
+                };
+                eprintln!("kafka-trigger: a mapping has ended: {problem}");
+                code = ExitCode::from(1);
+                stop.send_replace(true);
+            }
+            () = signals.next() => {
+                if stop.send_replace(true) {
+                    process::exit(STOPPED_AT_ONCE);
+                }
+                eprintln!("kafka-trigger: stopping; once more stops at once");
+            }
+        }
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A member of an event channel's consumer group as the source of a mapping.
+
+use std::sync::Arc;
+
+use event_channel::{Consumer, Delivery, PublishError};
+
+use crate::event::{KafkaRecord, TimestampType};
+use crate::{Polled, Source, SourceError, TopicPartition};
+
+/// A member of a channel's group. It joins with the first poll and leaves when it is dropped.
+pub struct ChannelSource {
+    consumer: Consumer,
+}
+
+impl ChannelSource {
+    /// The source of a mapping that gets what this member gets.
+    #[must_use]
+    pub fn new(consumer: Consumer) -> Self {
+        Self { consumer }
+    }
+}
+
+impl Source for ChannelSource {
+    async fn poll(&mut self, limit: usize) -> Result<Polled, SourceError> {
+        let polled = self.consumer.poll(limit).await.map_err(unavailable)?;
+        let topic = self.consumer.topic();
+        let of_topic = |partition| TopicPartition { topic: Arc::clone(topic), partition };
+        Ok(Polled {
+            revoked: polled.revoked.into_iter().map(of_topic).collect(),
+            records: polled.deliveries.into_iter().map(record).collect(),
+        })
+    }
+
+    async fn commit(&mut self, partition: &TopicPartition, next_offset: i64) -> Result<(), SourceError> {
+        self.consumer.commit(partition.partition, next_offset).await.map_err(unavailable)
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) {
+        self.consumer.pause(partition.partition);
+    }
+
+    fn resume(&mut self, partition: &TopicPartition) {
+        self.consumer.resume(partition.partition);
+    }
+
+    fn can_be_left(&self) -> bool {
+        self.consumer.can_be_left()
+    }
+}
+
+fn record(delivery: Delivery) -> KafkaRecord {
+    let Delivery { topic, partition, offset, timestamp, timestamp_type, record } = delivery;
+    let headers = record.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect();
+    KafkaRecord {
+        topic,
+        partition,
+        offset,
+        timestamp,
+        timestamp_type: match timestamp_type {
+            event_channel::TimestampType::CreateTime => TimestampType::CreateTime,
+            event_channel::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+        },
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers,
+    }
+}
+
+fn unavailable(error: PublishError) -> SourceError {
+    SourceError(error.to_string())
+}

@@ -1,0 +1,206 @@
+//! Where functions are invoked: a URL, or AWS with signed requests.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4::SigningParams;
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, Url};
+use thiserror::Error;
+
+use super::Failure;
+
+/// The endpoint can't be used as it is given.
+#[derive(Debug, Error)]
+pub enum BadEndpoint {
+    /// It is no URL.
+    #[error("--invoke is {0:?}; it must be http://HOST:PORT, https://HOST or aws")]
+    Url(String),
+    /// What `aws` needs of the environment is not there.
+    #[error("--invoke aws needs the environment variable {0}")]
+    Environment(&'static str),
+    /// The client can't be made.
+    #[error("no HTTP client: {0}")]
+    Client(String),
+}
+
+/// Where functions are invoked. Cheap to clone; its clones share their connections.
+#[derive(Clone)]
+pub struct Endpoint {
+    client: Client,
+    /// Without a slash at its end.
+    url: Arc<str>,
+    signer: Option<Arc<Signer>>,
+}
+
+struct Signer {
+    region: String,
+    credentials: Credentials,
+}
+
+impl Endpoint {
+    /// `aws`, or the URL that `/2015-03-31/functions/…` is put behind. `variable` gives the environment's variables, of which
+    /// `aws` needs `AWS_REGION` (or `AWS_DEFAULT_REGION`), `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and takes
+    /// `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL_LAMBDA` and `AWS_ENDPOINT_URL`.
+    ///
+    /// # Errors
+    /// [`BadEndpoint`].
+    pub fn open(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, BadEndpoint> {
+        let variable = |name: &'static str| variable(name).filter(|value| !value.is_empty());
+        let needed = |name| variable(name).ok_or(BadEndpoint::Environment(name));
+        if text != "aws" {
+            // What is local is not behind a proxy.
+            return Ok(Self { client: client(true)?, url: parse(text)?, signer: None });
+        }
+        let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+        let region = region.ok_or(BadEndpoint::Environment("AWS_REGION"))?;
+        let (id, secret) = (needed("AWS_ACCESS_KEY_ID")?, needed("AWS_SECRET_ACCESS_KEY")?);
+        let credentials = Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment");
+        let url = variable("AWS_ENDPOINT_URL_LAMBDA").or_else(|| variable("AWS_ENDPOINT_URL"));
+        let url = url.unwrap_or_else(|| {
+            let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+            format!("https://lambda.{region}.{domain}")
+        });
+        let signer = Some(Arc::new(Signer { region, credentials }));
+        Ok(Self { client: client(false)?, url: parse(&url)?, signer })
+    }
+
+    pub(super) fn is_aws(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Response, Failure> {
+        let url = format!("{}{path}", self.url);
+        let request = self
+            .client
+            .post(&url)
+            .timeout(patience)
+            .header(CONTENT_TYPE, "application/json")
+            .header("x-amz-invocation-type", "RequestResponse");
+        let request = match &self.signer {
+            Some(signer) => signer.sign(request, &url, &body, SystemTime::now())?,
+            None => request,
+        };
+        Ok(request.body(body).send().await?)
+    }
+}
+
+impl Signer {
+    /// Signature Version 4 over the method, the URL, the host and the body.
+    fn sign(
+        &self,
+        mut request: RequestBuilder,
+        url: &str,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Result<RequestBuilder, Failure> {
+        let cannot = |error: &dyn fmt::Display| Failure::Signature(error.to_string());
+        let identity = self.credentials.clone().into();
+        let params = SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name("lambda")
+            .time(now)
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| cannot(&error))?
+            .into();
+        let signable = SignableRequest::new("POST", url, std::iter::empty(), SignableBody::Bytes(body))
+            .map_err(|error| cannot(&error))?;
+        let signed = sign(signable, &params).map_err(|error| cannot(&error))?;
+        for header in signed.into_parts().0.into_parts().0 {
+            let name = HeaderName::from_static(header.name());
+            let value = HeaderValue::from_str(header.value()).map_err(|error| cannot(&error))?;
+            request = request.header(name, value);
+        }
+        Ok(request)
+    }
+}
+
+fn client(is_local: bool) -> Result<Client, BadEndpoint> {
+    // Fails only where another part of the process has installed one, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = Client::builder().redirect(reqwest::redirect::Policy::none());
+    let builder = if is_local { builder.no_proxy() } else { builder };
+    builder.build().map_err(|error| BadEndpoint::Client(error.to_string()))
+}
+
+fn parse(text: &str) -> Result<Arc<str>, BadEndpoint> {
+    let bad = || BadEndpoint::Url(text.to_owned());
+    let url = Url::parse(text).map_err(|_| bad())?;
+    let is_one = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
+    if is_one { Ok(text.trim_end_matches('/').into()) } else { Err(bad()) }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn variables(name: &str) -> Option<String> {
+        let value = match name {
+            "AWS_REGION" => "eu-west-1",
+            "AWS_ACCESS_KEY_ID" => "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY" => "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn aws_is_signed_and_in_the_region_of_the_environment() {
+        let endpoint = Endpoint::open("aws", variables).unwrap();
+        assert!(endpoint.is_aws());
+        assert_eq!(endpoint.to_string(), "https://lambda.eu-west-1.amazonaws.com");
+        let elsewhere = |name: &str| match name {
+            "AWS_ENDPOINT_URL" => Some("http://127.0.0.1:4566/".to_owned()),
+            name => variables(name),
+        };
+        assert_eq!(Endpoint::open("aws", elsewhere).unwrap().to_string(), "http://127.0.0.1:4566");
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let without = |missing: &'static str| {
+            Endpoint::open("aws", move |name| if name == missing { None } else { variables(name) })
+        };
+        for missing in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+            assert!(without(missing).err().unwrap().to_string().contains(missing));
+        }
+        for url in ["", "AWS", "127.0.0.1:9000", "ftp://host", "http://", "http://host?x=1"] {
+            let said = Endpoint::open(url, |_| None).err().unwrap().to_string();
+            assert!(said.contains("it must be http://HOST:PORT"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_signed_as_awss_documentation_says() {
+        let endpoint = Endpoint::open("aws", variables).unwrap();
+        let url = format!("{endpoint}/2015-03-31/functions/my-function/invocations");
+        let request = endpoint.client.post(&url);
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let signer = endpoint.signer.as_ref().unwrap();
+        let request = signer.sign(request, &url, b"{}", now).unwrap().build().unwrap();
+        assert_eq!(request.headers()["x-amz-date"], "20231114T221320Z");
+        // Worked out apart, by "Create a signed AWS API request" of the AWS IAM User Guide.
+        let expected = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20231114/eu-west-1/lambda/aws4_request, \
+                        SignedHeaders=host;x-amz-date, Signature=2bb6a44f264e6af4f4a869b60e3da7003e586e412b3db4f6afa9edf2b07b1914";
+        assert_eq!(request.headers()["authorization"], expected);
+    }
+}

@@ -1,0 +1,60 @@
+//! `Conditions`: which parts of a template are there.
+
+use super::evaluate::{Evaluated, Evaluator, wrong};
+use super::node::Node;
+use super::value::{Trouble, names};
+
+impl Evaluator<'_> {
+    /// Does a condition hold? Each is evaluated once.
+    pub(super) fn condition(&self, name: &str) -> Evaluated<bool> {
+        if let Some(known) = self.conditions.borrow().get(name) {
+            let itself = || wrong(format!("condition {name} depends on itself"));
+            return known.clone().unwrap_or_else(itself);
+        }
+        let Some(condition) = self.template.at(&["Conditions", name]) else {
+            let conditions = self.template.get("Conditions").and_then(Node::map);
+            let known = names(conditions.iter().flat_map(|map| map.keys()).map(String::as_str));
+            return wrong(format!("the template has no condition {name}; its conditions are: {known}"));
+        };
+        self.conditions.borrow_mut().insert(name.to_owned(), None);
+        let holds = self.holds(condition);
+        self.conditions.borrow_mut().insert(name.to_owned(), Some(holds.clone()));
+        holds
+    }
+
+    fn holds(&self, node: &Node) -> Evaluated<bool> {
+        self.deeper(|| match node.intrinsic() {
+            Some(("Condition", given)) => match given.text() {
+                Some(name) => self.condition(name),
+                None => wrong(format!("{node}: Condition must be given a name")),
+            },
+            Some(("Fn::Equals", given)) => {
+                let [one, other] = self.arguments(given, node, "two values")?;
+                Ok(self.value(one)? == self.value(other)?)
+            }
+            Some(("Fn::Not", given)) => {
+                let [condition] = self.arguments(given, node, "one condition, in a list")?;
+                Ok(!self.holds(condition)?)
+            }
+            Some(("Fn::And", Node::List(conditions))) => self.decided_by(false, conditions),
+            Some(("Fn::Or", Node::List(conditions))) => self.decided_by(true, conditions),
+            _ => wrong(format!(
+                "{node} is no condition; it must be Fn::Equals, Fn::And, Fn::Or, Fn::Not or Condition"
+            )),
+        })
+    }
+
+    /// One condition that is `decisive` decides, whatever can't be known about the others.
+    fn decided_by(&self, decisive: bool, conditions: &[Node]) -> Evaluated<bool> {
+        let mut unknown = None;
+        for condition in conditions {
+            match self.holds(condition) {
+                Ok(holds) if holds == decisive => return Ok(decisive),
+                Ok(_) => {}
+                Err(Trouble::Unknown(trouble)) => unknown = unknown.or(Some(trouble)),
+                Err(wrong) => return Err(wrong),
+            }
+        }
+        unknown.map_or(Ok(!decisive), |unknown| Err(Trouble::Unknown(unknown)))
+    }
+}

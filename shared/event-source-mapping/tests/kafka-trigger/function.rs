@@ -1,0 +1,164 @@
+//! A function behind an Invoke API, as a process that can be killed: this test binary once more, which then runs nothing but
+//! [`a_function_notes_what_it_is_given`] and serves there until it is ended.
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path as UrlPath, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use event_source_mapping::event::KafkaEvent;
+use tokio::net::TcpListener;
+
+/// Where the notes go; says that this process is a function.
+const NOTES: &str = "KAFKA_TRIGGER_TEST_NOTES";
+const PORT: &str = "KAFKA_TRIGGER_TEST_PORT";
+const LISTENING: &str = "listening on ";
+
+/// A record that a function was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) value: String,
+}
+
+/// A function's process. It ends when this is dropped.
+pub(crate) struct Function {
+    process: Child,
+    notes: PathBuf,
+    pub(crate) address: SocketAddr,
+}
+
+impl Function {
+    /// Starts one that appends what it is given to a file in the folder.
+    pub(crate) fn start(folder: &Path) -> Self {
+        Self::on_port(&folder.join("notes"), 0)
+    }
+
+    fn on_port(notes: &Path, port: u16) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "function::a_function_notes_what_it_is_given", "--nocapture"])
+            .env(NOTES, notes)
+            .env(PORT, port.to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut addresses = lines
+            .map_while(Result::ok)
+            .filter_map(|line| Some(line.split_once(LISTENING)?.1.trim().parse::<SocketAddr>().unwrap()));
+        let address = addresses.next().expect("the function listens");
+        Self { process, notes: notes.to_owned(), address }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// As `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// The next one, at the same address.
+    pub(crate) fn start_again(&mut self) {
+        self.kill();
+        *self = Self::on_port(&self.notes, self.address.port());
+    }
+
+    /// What was noted so far. A line that is not whole yet is none.
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        let text = fs::read_to_string(&self.notes).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let note = |line: &str| {
+            let mut words = line.splitn(3, ' ');
+            let mut word = || words.next().unwrap();
+            Note {
+                partition: word().parse().unwrap(),
+                offset: word().parse().unwrap(),
+                value: word().to_owned(),
+            }
+        };
+        whole.lines().map(note).collect()
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What a function does follows from its name and from what it is given: one that is called `fails-with-X` fails with a batch
+/// that has a record of value X, one that is called `hangs-with-X` does not answer it.
+async fn invoke(
+    State(notes): State<Arc<PathBuf>>,
+    UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, String) {
+    if name.starts_with("unknown") {
+        return (StatusCode::NOT_FOUND, r#"{"title":"Missing function","detail":"not here"}"#.to_owned());
+    }
+    let event: KafkaEvent = serde_json::from_slice(&body).unwrap();
+    let mut text = String::new();
+    let mut fails = false;
+    let mut hangs = false;
+    for record in event.records.values().flatten() {
+        let value = String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).unwrap();
+        fails |= name.strip_prefix("fails-with-").is_some_and(|poison| poison == value);
+        hangs |= name.strip_prefix("hangs-with-").is_some_and(|poison| poison == value);
+        text.push_str(&format!("{} {} {value}\n", record.partition, record.offset));
+    }
+    if name == "shows-authorization" {
+        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
+        text = format!("0 0 {}|{}\n", header("authorization"), header("x-amz-invocation-type"));
+    }
+    // One write, so that a process that is killed leaves whole lines or none.
+    OpenOptions::new().create(true).append(true).open(&*notes).unwrap().write_all(text.as_bytes()).unwrap();
+    if hangs {
+        return std::future::pending().await;
+    }
+    if fails {
+        let error = r#"{"errorType":"Poison","errorMessage":"on purpose"}"#;
+        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_owned());
+    }
+    (StatusCode::OK, r#"{"batchItemFailures":[]}"#.to_owned())
+}
+
+async fn serve(notes: PathBuf, port: u16) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    println!("{LISTENING}{}", listener.local_addr().unwrap());
+    let router = Router::new()
+        .route("/2015-03-31/functions/{name}/invocations", post(invoke))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Arc::new(notes));
+    axum::serve(listener, router).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_function_notes_what_it_is_given() {
+    if let Some(notes) = std::env::var_os(NOTES) {
+        let port = std::env::var(PORT).unwrap().parse().unwrap();
+        return serve(notes.into(), port).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut function = Function::start(folder.path());
+    function.start_again();
+    let event = r#"{"records":{"t-1":[{"topic":"t","partition":1,"offset":7,"value":"YSBi"}]}}"#;
+    let url = format!("{}/2015-03-31/functions/f/invocations", function.url());
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let answer =
+        reqwest::Client::builder().no_proxy().build().unwrap().post(url).body(event).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), r#"{"batchItemFailures":[]}"#);
+    assert_eq!(function.notes(), [Note { partition: 1, offset: 7, value: "a b".to_owned() }]);
+}

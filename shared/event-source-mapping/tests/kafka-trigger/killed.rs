@@ -1,0 +1,68 @@
+//! `kill -9` at any time: no record is passed over, and the order of a partition is kept.
+
+use crate::broker::with_topic;
+use crate::function::Note;
+use crate::support::{Place, by_partition, different};
+
+const RECORDS: usize = 4_000;
+const KILLS: usize = 6;
+
+/// Records may come again, but none before all that stand before it came.
+fn assert_in_order(notes: &[Note]) {
+    for (partition, offsets) in by_partition(notes) {
+        let mut next = 0;
+        for offset in offsets {
+            assert!(offset <= next, "partition {partition}: {offset} came before {next}");
+            next = next.max(offset + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_record_is_lost_when_kafka_trigger_is_killed() {
+    with_topic(|topic| async move {
+        let place = Place::new(topic, 4).await;
+        place.publish(0..RECORDS).await;
+        let properties = "StartingPosition: TRIM_HORIZON\nBatchSize: 10";
+        // A member that was killed is waited for no longer than this.
+        let kafka = format!("kafka://{}?session_timeout_ms=6000", crate::support::brokers());
+        for kill in 1..=KILLS {
+            let before = place.function.notes().len();
+            let trigger = place.start("f", properties, &["--kafka", &kafka]);
+            let more = RECORDS / KILLS / 4;
+            place.until(|notes| notes.len() >= before + more || different(notes) == RECORDS).await;
+            trigger.kill();
+            assert_in_order(&place.function.notes());
+            assert!(place.function.notes().len() > before || kill > 1);
+        }
+        let trigger = place.start("f", properties, &["--kafka", &kafka]);
+        let notes = place.until(|notes| different(notes) == RECORDS).await;
+        assert_in_order(&notes);
+        trigger.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_record_is_lost_when_the_function_is_killed() {
+    with_topic(|topic| async move {
+        let mut place = Place::new(topic, 4).await;
+        place.publish(0..RECORDS).await;
+        // Finite retries: that a function could not be reached is not held against its records.
+        let properties = "StartingPosition: TRIM_HORIZON\nBatchSize: 10\nMaximumRetryAttempts: 0\n\
+                          ProvisionedPollerConfig: {MinimumPollers: 1}";
+        let trigger = place.start("f", properties, &[]);
+        for _ in 1..=KILLS {
+            let before = place.function.notes().len();
+            place
+                .until(|notes| notes.len() >= before + RECORDS / KILLS / 2 || different(notes) == RECORDS)
+                .await;
+            place.function.start_again();
+        }
+        let notes = place.until(|notes| different(notes) == RECORDS).await;
+        assert_in_order(&notes);
+        assert!(trigger.lines().iter().all(|line| line["result"] != "given_up"), "{}", trigger.errors());
+        trigger.stop().await;
+    })
+    .await;
+}
