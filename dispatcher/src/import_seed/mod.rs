@@ -1,0 +1,136 @@
+//! `orders import-seed`: the commands that the original Go program left in MongoDB, turned into events.
+//!
+//! - [`source`]: the seed, read in pages.
+//! - [`document`]: a document as a command, or why it can't be one.
+//! - [`lanes`]: commands side by side, those of one order in their order.
+//! - [`target`]: a command into the event store, once.
+//! - [`report`]: what became of each.
+//!
+//! It can be ended at any moment and run again: the id of a command follows from its document, so none takes effect twice.
+
+mod document;
+mod lanes;
+mod report;
+mod source;
+mod target;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use command_handler::{AfterCommit, CommandHandler, CommandSettings};
+use event_store::EventStore;
+use serde::Serialize;
+
+use crate::CannotStart;
+use crate::stores::cannot_open;
+use report::{Report, Summary};
+use source::Seed;
+use target::Target;
+
+/// How long the end waits for what is being published. The relay publishes what is late.
+const PUBLISHING: Duration = Duration::from_secs(30);
+
+/// Import the commands that the original Go program left in MongoDB, as events.
+#[derive(Args, Clone, Debug)]
+pub struct ImportSeedArgs {
+    /// Where the original program's commands are: mongodb://HOST:27017/DATABASE, in the collection `commands`. Without a DATABASE,
+    /// go_event_sourcing_example. They are only read
+    #[arg(value_name = "URL", env = "ORDERS_SEED", hide_env_values = true)]
+    seed: String,
+    #[command(flatten)]
+    commands: CommandSettings,
+    /// Append nothing: say what would be imported and what refused. The orders of the seed are kept in memory meanwhile
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object a line: each refusal as it comes, and the summary last
+    #[arg(long)]
+    json: bool,
+}
+
+/// The last line.
+#[derive(Debug, Serialize)]
+struct Imported {
+    #[serde(flatten)]
+    summary: Summary,
+    /// Commits of the whole event store that are not published yet.
+    unpublished: u64,
+    dry_run: bool,
+    seconds: f64,
+}
+
+/// Imports. Exit 1 when a document was refused, or the import could not be brought to its end.
+///
+/// # Errors
+/// [`CannotStart`] when the seed or a store can't be opened. Else when one of them fails underway.
+pub async fn run(args: ImportSeedArgs) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let target = open(&args).await?;
+    let seed = Seed::open(&args.seed).await?;
+    let report = Arc::new(Report::new(seed.count().await?, args.json));
+    let taken = lanes::take_all(seed.read().await?, &target, &report).await;
+    let summary = report.end();
+    taken.with_context(|| {
+        format!(
+            "the import ended early, with {} imported; run it again, and it goes on from there",
+            summary.imported
+        )
+    })?;
+    let unpublished = unpublished(&target).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    print(&args, &Imported { summary, unpublished, dry_run: args.dry_run, seconds })?;
+    Ok(if summary.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The event store answers before the seed is looked at, so that one that is not there is no failure underway.
+async fn open(args: &ImportSeedArgs) -> Result<Target, CannotStart> {
+    let CommandSettings { data, event_store, channel, .. } = &args.commands;
+    let url = event_store.url(data);
+    let urls = [&url, &channel.channel];
+    let (target, store) = if args.dry_run {
+        let store = EventStore::open(&url).await.map_err(|error| cannot_open(&urls, &error))?;
+        (Target::DryRun(store.clone()), store)
+    } else {
+        // Whoever publishes to a channel in memory must receive from it too; this process does not.
+        let in_memory = channel.channel.starts_with("memory:");
+        let after_commit = if in_memory { AfterCommit::LeaveToRelay } else { AfterCommit::Answer };
+        let handler: CommandHandler =
+            args.commands.open(after_commit).await.map_err(|error| cannot_open(&urls, &error))?;
+        let store = handler.store().clone();
+        (Target::EventStore(handler), store)
+    };
+    store.ping().await.map_err(|error| cannot_open(&urls, &error))?;
+    Ok(target)
+}
+
+/// Waits for what is being published, and tells how much is not.
+async fn unpublished(target: &Target) -> anyhow::Result<u64> {
+    let store = match target {
+        Target::EventStore(handler) => {
+            // In time or not: what is left is counted.
+            let _ = tokio::time::timeout(PUBLISHING, handler.publisher().idle()).await;
+            handler.store()
+        }
+        Target::DryRun(store) => store,
+    };
+    Ok(store.backlog().await?.commits)
+}
+
+fn print(args: &ImportSeedArgs, imported: &Imported) -> anyhow::Result<()> {
+    if args.json {
+        println!("{}", serde_json::to_string(imported)?);
+        return Ok(());
+    }
+    let Imported { summary, unpublished, dry_run, seconds } = imported;
+    let Summary { imported, already_there, refused } = summary;
+    let would = if *dry_run { "dry run: would be " } else { "" };
+    println!(
+        "{would}imported {imported}, already there {already_there}, refused {refused}, in {seconds:.1} s"
+    );
+    if !dry_run && *unpublished > 0 {
+        println!("{unpublished} commits wait to be published: by `orders serve`, or now by `orders relay`");
+    }
+    Ok(())
+}

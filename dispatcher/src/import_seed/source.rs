@@ -1,0 +1,111 @@
+//! Where the seed is: the collection `commands` of the original program's MongoDB database. It is only read.
+
+use std::time::Duration;
+
+use mongodb::bson::{RawDocument, RawDocumentBuf, doc};
+use mongodb::error::Error;
+use mongodb::options::{ClientOptions, ConnectionString};
+use mongodb::{Client, Collection, Cursor};
+
+use crate::CannotStart;
+use crate::stores::cannot_open;
+
+/// The original program's database, where the URL's path names none.
+const DATABASE: &str = "go_event_sourcing_example";
+
+const COLLECTION: &str = "commands";
+
+/// How long a server is looked for, unless the URL says (`serverSelectionTimeoutMS`).
+const SELECTION: Duration = Duration::from_secs(5);
+
+/// How many documents the server sends at a time: about how many are in memory.
+const PAGE: u32 = 1_000;
+
+/// The commands of the original program.
+pub(super) struct Seed {
+    commands: Collection<RawDocumentBuf>,
+}
+
+impl Seed {
+    /// Connects, and sees that the collection is there: a name that was mistyped would look like a seed without commands.
+    ///
+    /// # Errors
+    /// [`CannotStart`], without a password, when the URL can't be used, no server answers, or the collection is not there.
+    pub(super) async fn open(url: &str) -> Result<Self, CannotStart> {
+        let cannot =
+            |problem: &str| cannot_open(&[&url.to_owned()], &format!("the seed can't be read: {problem}"));
+        if !matches!(url.split_once("://"), Some(("mongodb" | "mongodb+srv", _))) {
+            return Err(cannot(
+                "its URL has an unknown scheme; allowed: mongodb://HOST:27017/DATABASE, mongodb+srv://NAME/DATABASE",
+            ));
+        }
+        let parsed = ConnectionString::parse(url).map_err(|error| cannot(&refusal(url, &error)))?;
+        let database = connect(parsed).await.map_err(|error| cannot(&line(&error)))?;
+        let there = database.list_collection_names().await.map_err(|error| cannot(&line(&error)))?;
+        if !there.iter().any(|name| name == COLLECTION) {
+            let database = database.name();
+            return Err(cannot(&format!("the database {database} has no collection {COLLECTION}")));
+        }
+        Ok(Self { commands: database.collection(COLLECTION) })
+    }
+
+    /// How many documents there are, about.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(super) async fn count(&self) -> anyhow::Result<u64> {
+        self.commands.estimated_document_count().await.map_err(broken)
+    }
+
+    /// All documents in the order of `_id`, which is that of their making. By one cursor and not by ranges of `_id`: those would
+    /// pass over ids of another type.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(super) async fn read(&self) -> anyhow::Result<Documents> {
+        let wanted = doc! { "name": 1, "data": 1 };
+        let found = self.commands.find(doc! {}).sort(doc! { "_id": 1 }).projection(wanted).batch_size(PAGE);
+        Ok(Documents { cursor: found.await.map_err(broken)? })
+    }
+}
+
+/// The documents of a seed, a page at a time.
+pub(super) struct Documents {
+    cursor: Cursor<RawDocumentBuf>,
+}
+
+impl Documents {
+    /// The next one; `None` after the last.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<&RawDocument>> {
+        Ok(self.cursor.advance().await.map_err(broken)?.then(|| self.cursor.current()))
+    }
+}
+
+async fn connect(url: ConnectionString) -> Result<mongodb::Database, Error> {
+    let mut options = ClientOptions::parse(url).await?;
+    options.app_name.get_or_insert_with(|| "orders import-seed".to_owned());
+    options.server_selection_timeout.get_or_insert(SELECTION);
+    let database = options.default_database.clone().unwrap_or_else(|| DATABASE.to_owned());
+    Ok(Client::with_options(options)?.database(&database))
+}
+
+fn broken(error: Error) -> anyhow::Error {
+    anyhow::Error::msg(line(&error)).context("the seed can't be read on")
+}
+
+fn line(error: &Error) -> String {
+    error.kind.to_string().replace('\n', " ")
+}
+
+/// What the driver says against a URL. It may take a part of a password that was not encoded for something else and quote it, so
+/// it is asked again with another.
+fn refusal(url: &str, error: &Error) -> String {
+    let (Some((scheme, _)), Some(at)) = (url.split_once("://"), url.rfind('@')) else { return line(error) };
+    match ConnectionString::parse(format!("{scheme}://user:password{}", &url[at..])) {
+        Err(error) => line(&error),
+        Ok(_) => "its user name and password must be percent-encoded".to_owned(),
+    }
+}

@@ -1,0 +1,141 @@
+//! Where the commands go: into the event store, or nowhere.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use command_handler::{CommandError, CommandHandler, CommandRequest, KeyOrigin};
+use domain::{Command, Event, Order, OrderId, decide, evolve};
+use event_store::{EventStore, Load, Metadata, StoreError, Stream, fold};
+
+use super::document::SeedCommand;
+use super::report::Taken;
+
+/// Who imported commits say has asked.
+pub(super) const ACTOR: &str = "import-seed";
+
+/// How often a command is tried before the import ends, while the event store is not available; with pauses that double.
+const TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where the commands go.
+pub(super) enum Target {
+    /// Into the event store, by way of the handler of all commands.
+    EventStore(CommandHandler),
+    /// Nowhere: the event store is only read.
+    DryRun(EventStore),
+}
+
+impl Target {
+    /// Takes the commands of one lane.
+    pub(super) fn taker(&self) -> Taker {
+        match self {
+            Self::EventStore(handler) => {
+                Taker { store: handler.store().clone(), way: Way::Handle(handler.clone()) }
+            }
+            Self::DryRun(store) => Taker { store: store.clone(), way: Way::Decide(HashMap::new()) },
+        }
+    }
+}
+
+/// Takes commands, one after the other.
+pub(super) struct Taker {
+    store: EventStore,
+    way: Way,
+}
+
+enum Way {
+    Handle(CommandHandler),
+    /// The orders that would have been changed, as they would be.
+    Decide(HashMap<OrderId, Order>),
+}
+
+impl Taker {
+    /// Takes a command. One that failed may have taken place; it is found when it is taken again.
+    ///
+    /// # Errors
+    /// When the event store is not available, again and again.
+    pub(super) async fn take(&mut self, seed: &SeedCommand) -> anyhow::Result<Taken> {
+        let (mut tries, mut pause) = (1, FIRST_PAUSE);
+        loop {
+            match self.try_to_take(seed).await {
+                Ok(taken) => return Ok(taken),
+                Err(CommandError::Store(StoreError::Unavailable(_)) | CommandError::Contended)
+                    if tries < TRIES =>
+                {
+                    tokio::time::sleep(pause).await;
+                    (tries, pause) = (tries + 1, pause * 2);
+                }
+                Err(error @ (CommandError::Store(StoreError::Unavailable(_)) | CommandError::Contended)) => {
+                    return Err(error.into());
+                }
+                Err(error) => return Ok(Taken::Refused(error.to_string())),
+            }
+        }
+    }
+
+    async fn try_to_take(&mut self, seed: &SeedCommand) -> Result<Taken, CommandError> {
+        let load = Load {
+            stream: seed.order.clone(),
+            after: domain::Version::NONE,
+            command: Some(seed.command_id.clone()),
+        };
+        let stream = self.store.load(load).await?;
+        if let Some(answered) = stream.answered {
+            return Ok(match answered.command_hash == seed.hash {
+                true => Taken::AlreadyThere,
+                false => {
+                    Taken::Refused("a command that asked something else was imported from this _id".into())
+                }
+            });
+        }
+        if seed.command == Command::Process && was_started(&stream) {
+            return Ok(Taken::AlreadyThere);
+        }
+        let changes = match &mut self.way {
+            Way::Handle(handler) => handler.handle(request(seed)).await?.with_events,
+            Way::Decide(orders) => changes(orders, seed, &stream)?,
+        };
+        Ok(if changes { Taken::Imported } else { Taken::AlreadyThere })
+    }
+}
+
+/// In the original, to process an order again was to do nothing. Here it would start an order anew that has failed meanwhile, and
+/// do so with each import once the small record of the first has been forgotten.
+fn was_started(stream: &Stream) -> bool {
+    stream.commits.iter().any(|commit| commit.events.contains(&Event::ProcessingStarted))
+}
+
+fn request(seed: &SeedCommand) -> CommandRequest {
+    CommandRequest {
+        stream: seed.order.clone(),
+        command: seed.command.clone(),
+        command_id: seed.command_id.clone(),
+        key: KeyOrigin::Sender,
+        hash: seed.hash,
+        if_match: None,
+        metadata: Metadata {
+            correlation_id: seed.command_id.to_string(),
+            causation_id: None,
+            traceparent: None,
+            actor: Some(ACTOR.to_owned()),
+        },
+    }
+}
+
+/// Whether the command would change its order, which is noted then.
+fn changes(
+    orders: &mut HashMap<OrderId, Order>,
+    seed: &SeedCommand,
+    stream: &Stream,
+) -> Result<bool, CommandError> {
+    let order = match orders.get(&seed.order) {
+        Some(order) => order.clone(),
+        None => fold(seed.order.clone(), &stream.commits)?.order,
+    };
+    let events = decide(&order, seed.command.clone())?;
+    if events.is_empty() {
+        return Ok(false);
+    }
+    orders.insert(seed.order.clone(), events.iter().fold(order, evolve));
+    Ok(true)
+}
