@@ -14,7 +14,7 @@ const HEADERS: [(axum::http::HeaderName, &str); 2] = [(CONTENT_TYPE, "applicatio
 
 pub(crate) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await?;
-    let router = Router::new().route("/", post(create)).route("/{id}", get(show));
+    let router = Router::new().route("/", post(create)).route("/{id}", get(show).post(process));
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         // An answer is one small packet, not to be held back. A failure shows in the figures only.
         let _ = stream.set_nodelay(true);
@@ -24,6 +24,10 @@ pub(crate) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
 
 async fn create(_read: Bytes) -> (StatusCode, [(axum::http::HeaderName, &'static str); 2], &'static str) {
     (StatusCode::CREATED, HEADERS, ORDER)
+}
+
+async fn process(_read: Bytes) -> ([(axum::http::HeaderName, &'static str); 2], &'static str) {
+    show().await
 }
 
 async fn show() -> ([(axum::http::HeaderName, &'static str); 2], &'static str) {

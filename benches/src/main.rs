@@ -2,18 +2,23 @@
 //!
 //! - [`http`] compares it over HTTP with a [`bare`] server that stores nothing, under the same load program.
 //! - [`rebuild`] rebuilds the view of a large event store, which [`fill`] writes.
+//! - [`servers`] measures on MongoDB, Kafka and PostgreSQL, the parts against the raw clients and the whole over HTTP.
 //! - [`server`] starts what is measured and looks at it from outside; [`load`] runs `orders load`.
+//! - [`mapping`] measures an event source mapping from Kafka into this process.
 //! - [`table`] is how figures are shown: ratios first.
 //!
-//! Knows the system by its binary and its public API only, save that [`fill`] writes through the event store.
+//! Knows the system by its binary and its public API only, save that [`fill`] writes through the event store, and that parts of it
+//! are measured in [`servers`].
 
 mod bare;
 mod fill;
 mod http;
 mod load;
+mod mapping;
 mod probe;
 mod rebuild;
 mod server;
+mod servers;
 mod table;
 
 use std::net::SocketAddr;
@@ -36,6 +41,10 @@ enum What {
     Http(HttpArgs),
     /// Rebuild the view of a large event store while queries are served
     Rebuild(RebuildArgs),
+    /// On MongoDB, Kafka and PostgreSQL, each figure against the raw client's in the same run; about 30 minutes
+    Servers(servers::ServersArgs),
+    /// An event source mapping from Kafka into a function in this process
+    Mapping(mapping::MappingArgs),
     /// The bare server
     #[command(hide = true)]
     Bare {
@@ -104,6 +113,8 @@ async fn measure(what: What) -> anyhow::Result<()> {
     let (table, file) = match what {
         What::Http(args) => (http::measure(&args).await?, args.common.json),
         What::Rebuild(args) => (rebuild::measure(&args).await?, args.common.json),
+        What::Servers(args) => (servers::measure(&args).await?, args.common.json),
+        What::Mapping(args) => (mapping::measure(&args).await?, args.common.json),
         What::Bare { .. } => return Ok(()),
     };
     println!("{table}");
@@ -111,5 +122,6 @@ async fn measure(what: What) -> anyhow::Result<()> {
         let json = serde_json::to_vec_pretty(&table)?;
         std::fs::write(&file, json).with_context(|| format!("--json {}", file.display()))?;
     }
+    anyhow::ensure!(table.is_whole(), "not everything could be measured");
     Ok(())
 }

@@ -38,6 +38,15 @@ impl Probe {
         Ok(status)
     }
 
+    /// What a GET answers, which must be 200.
+    pub(crate) async fn text(&self, url: &str) -> anyhow::Result<String> {
+        let answer = self.client.get(url.parse()?).await?;
+        if !answer.status().is_success() {
+            bail!("{url} answers {}", answer.status());
+        }
+        Ok(String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?)
+    }
+
     /// Queries one after the other, with a short pause, until `end` is over; then also says what `end` gave.
     pub(crate) async fn during<T>(&self, urls: [&str; 2], end: impl Future<Output = T>) -> (T, [Times; 2]) {
         let mut times = [Times::default(), Times::default()];

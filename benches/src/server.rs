@@ -22,7 +22,23 @@ pub(crate) struct Server {
     pid: u32,
     /// Where it answers.
     pub(crate) url: String,
+    /// Where its metrics are.
+    admin: Option<String>,
     data: Option<TempDir>,
+}
+
+/// URLs of the three stores on real servers.
+pub(crate) struct Stores {
+    pub(crate) event_store: String,
+    pub(crate) channel: String,
+    pub(crate) read_store: String,
+}
+
+impl Stores {
+    /// As flags of what compares the two.
+    pub(crate) fn event_and_read_store(&self) -> [String; 4] {
+        ["--event-store".into(), self.event_store.clone(), "--read-store".into(), self.read_store.clone()]
+    }
 }
 
 /// The size of a process in memory, in MB (10^6 bytes).
@@ -67,12 +83,26 @@ impl Server {
 
     /// Starts `orders serve` on a folder of its own.
     pub(crate) async fn orders(binary: &Path, data: TempDir) -> anyhow::Result<Self> {
+        let words = on_data(data.path());
+        Self::serve(binary, &words, Some(data)).await
+    }
+
+    /// Starts `orders serve` on real servers.
+    pub(crate) async fn orders_on(binary: &Path, stores: &Stores) -> anyhow::Result<Self> {
+        let channel = ["--channel".to_owned(), stores.channel.clone()];
+        Self::serve(binary, &[&stores.event_and_read_store()[..], &channel].concat(), None).await
+    }
+
+    async fn serve(binary: &Path, stores: &[String], data: Option<TempDir>) -> anyhow::Result<Self> {
         let (listen, admin) = (free_address()?, free_address()?);
         let mut command = Command::new(binary);
-        command.arg("serve").args(["--listen", &listen.to_string(), "--admin-listen", &admin.to_string()]);
-        command.args(on_data(data.path()));
-        let mut server = Self::spawn(command, listen, Some(data))?;
-        server.wait_for(&format!("http://{admin}/readyz")).await?;
+        command.args(["serve", "--log", "warn"]);
+        command.args(["--listen", &listen.to_string(), "--admin-listen", &admin.to_string()]);
+        command.args(stores);
+        let mut server = Self::spawn(command, listen, data)?;
+        let admin = format!("http://{admin}");
+        server.wait_for(&format!("{admin}/readyz")).await?;
+        server.admin = Some(admin);
         Ok(server)
     }
 
@@ -80,7 +110,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("{command:?}"))?;
         let pid = child.id().context("the server ended at once")?;
-        Ok(Self { child, pid, url: format!("http://{listen}"), data })
+        Ok(Self { child, pid, url: format!("http://{listen}"), admin: None, data })
     }
 
     /// Waits until a GET is answered with 200.
@@ -102,6 +132,11 @@ impl Server {
     /// The folder of its data.
     pub(crate) fn data(&self) -> anyhow::Result<&Path> {
         self.data.as_ref().map(TempDir::path).context("this server has no data")
+    }
+
+    /// Where its metrics are: `http://HOST:PORT`.
+    pub(crate) fn admin(&self) -> anyhow::Result<&str> {
+        self.admin.as_deref().context("this server has no metrics")
     }
 
     /// How much of the machine's memory it has.

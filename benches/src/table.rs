@@ -1,5 +1,6 @@
 //! Figures as they are shown: what, the ratio to the raw limit where there is one, then both figures.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -11,7 +12,13 @@ pub(crate) struct Table {
     /// When it was measured, RFC 3339.
     at: String,
     processors: usize,
+    /// What it was measured with, where that is noted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    environment: BTreeMap<String, String>,
     rows: Vec<Row>,
+    /// What could not be measured, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -29,7 +36,29 @@ struct Row {
 impl Table {
     pub(crate) fn new(title: impl Into<String>) -> Self {
         let processors = std::thread::available_parallelism().map_or(0, usize::from);
-        Self { title: title.into(), at: jiff::Timestamp::now().to_string(), processors, rows: Vec::new() }
+        Self {
+            title: title.into(),
+            at: jiff::Timestamp::now().to_string(),
+            processors,
+            environment: BTreeMap::new(),
+            rows: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// Notes what it is measured with.
+    pub(crate) fn note(&mut self, environment: &BTreeMap<String, String>) {
+        self.environment.clone_from(environment);
+    }
+
+    /// Notes what could not be measured.
+    pub(crate) fn failed(&mut self, what: String) {
+        self.failed.push(what);
+    }
+
+    /// Whether everything could be measured.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.failed.is_empty()
     }
 
     pub(crate) fn compared(&mut self, what: impl Into<String>, ours: f64, raw: f64, unit: &'static str) {
@@ -45,12 +74,16 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({}, {} processors)", self.title, self.at, self.processors)?;
-        write!(f, "| {:44} | {:>6} | {:>10} | {:>10} | {:8} |", "", "ratio", "orders", "raw", "unit")?;
-        write!(f, "\n|{0:-<46}|{0:-<8}|{0:-<12}|{0:-<12}|{0:-<10}|", "")?;
+        let width = self.rows.iter().map(|row| row.what.chars().count()).fold(44, usize::max);
+        write!(f, "\n| {:width$} | {:>6} | {:>10} | {:>10} | {:8} |", "", "ratio", "orders", "raw", "unit")?;
+        write!(f, "\n|{0:-<1$}|{0:-<8}|{0:-<12}|{0:-<12}|{0:-<10}|", "", width + 2)?;
         for Row { what, ratio, ours, raw, unit } in &self.rows {
             let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let raw = raw.map_or_else(String::new, number);
-            write!(f, "\n| {what:44} | {ratio:>6} | {:>10} | {raw:>10} | {unit:8} |", number(*ours))?;
+            write!(f, "\n| {what:width$} | {ratio:>6} | {:>10} | {raw:>10} | {unit:8} |", number(*ours))?;
+        }
+        for failed in &self.failed {
+            write!(f, "\n\nFAILED: {failed}")?;
         }
         Ok(())
     }

@@ -1,0 +1,176 @@
+//! An event source mapping between a real Kafka and a function in this process: `benches mapping`. Knows the library alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use event_channel::{EventChannel, PublishError, Record};
+use event_source_mapping::event::{BatchResponse, KafkaEvent};
+use event_source_mapping::{ChannelSource, InProcess, Mapping, NO_WINDOW, run};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::Common;
+use crate::table::{Table, median};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How many records are published at once.
+const RUN: usize = 1_000;
+
+#[derive(Args)]
+pub(crate) struct MappingArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// The broker; a topic is made there and deleted
+    #[arg(long, env = "ORDERS_TEST_KAFKA", value_name = "URL", default_value = "kafka://127.0.0.1:9092")]
+    kafka: String,
+
+    /// How many records
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    records: u64,
+
+    /// How many bytes each value has
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    bytes: usize,
+
+    /// How many records a batch has at most
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    batch_size: usize,
+
+    /// How often the topic is read, each time by a new group; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+/// What the function counts.
+#[derive(Default)]
+struct Counted {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    invocations: AtomicU64,
+    changed: Notify,
+}
+
+pub(crate) async fn measure(args: &MappingArgs) -> anyhow::Result<Table> {
+    let brokers = args.kafka.strip_prefix("kafka://").context("--kafka is kafka://HOST:PORT")?;
+    let brokers = brokers.split(['/', '?']).next().unwrap_or_default();
+    let topic = format!("benches.mapping.{}", jiff::Timestamp::now().as_millisecond());
+    let channel = EventChannel::open(&format!("kafka://{brokers}/{topic}?partitions=8&replication=1"))?;
+    let measured = measure_on(&channel, args).await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    admin.delete_topics(&[&topic], &AdminOptions::new()).await?;
+    measured
+}
+
+async fn measure_on(channel: &EventChannel, args: &MappingArgs) -> anyhow::Result<Table> {
+    publish(channel, args).await?;
+    let (mut plain, mut with_json, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..args.rounds {
+        plain.push(read(channel, args, &format!("plain-{round}"), Work::Count, &mut batches).await?);
+        with_json.push(read(channel, args, &format!("json-{round}"), Work::Json, &mut batches).await?);
+    }
+    let mut table = Table::new(format!(
+        "Event source mapping from Kafka into this process, {} records of {} bytes, batches of {}",
+        args.records, args.bytes, args.batch_size
+    ));
+    table.alone("read, invoked and committed", median(plain), "records/s");
+    table.alone("the same, and each event written and read as JSON", median(with_json), "records/s");
+    table.alone("records in a batch", median(batches), "records");
+    Ok(table)
+}
+
+async fn publish(channel: &EventChannel, args: &MappingArgs) -> anyhow::Result<()> {
+    let value = bytes::Bytes::from(vec![b'x'; args.bytes]);
+    let record = |number: u64| Record {
+        key: Some(format!("key-{}", number % 1_000).into()),
+        value: Some(value.clone()),
+        headers: Vec::new(),
+    };
+    let mut published = 0;
+    while published < args.records {
+        let next = args.records.min(published + RUN as u64);
+        match channel.publish((published..next).map(record).collect()).await {
+            Ok(_) => published = next,
+            Err(PublishError::Full) => channel.available().await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    Count,
+    Json,
+}
+
+/// Records a second, from the start of the mapping until the last record was taken.
+async fn read(
+    channel: &EventChannel,
+    args: &MappingArgs,
+    group: &str,
+    work: Work,
+    batches: &mut Vec<f64>,
+) -> anyhow::Result<f64> {
+    let counted = Arc::new(Counted::default());
+    let source = ChannelSource::new(channel.subscribe(group, |_| true)?);
+    let counts = Arc::clone(&counted);
+    let target = InProcess::new(move |event, _| {
+        let counts = Arc::clone(&counts);
+        async move { counts.take(&event, work) }
+    });
+    let mapping =
+        Mapping { batch_size: args.batch_size, window: NO_WINDOW, concurrency: 4, ..Mapping::new("bench") };
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn(run(mapping, source, target, stopped));
+    // To join a group takes seconds, and is not what is measured.
+    timeout(PATIENCE, counted.until(1)).await.context("nothing was read")?;
+    let (began, before) = (Instant::now(), counted.records.load(Ordering::Relaxed));
+    timeout(PATIENCE, counted.until(args.records)).await.context("not everything was read")?;
+    let took = began.elapsed();
+    stop.send_replace(true);
+    running.await??;
+    let taken = counted.records.load(Ordering::Relaxed);
+    ensure!(taken == args.records, "{taken} records were taken, and {} were there", args.records);
+    batches.push(taken as f64 / counted.invocations.load(Ordering::Relaxed) as f64);
+    Ok((taken - before) as f64 / took.as_secs_f64())
+}
+
+impl Counted {
+    fn take(&self, event: &KafkaEvent, work: Work) -> Result<BatchResponse, serde_json::Error> {
+        let records = match work {
+            Work::Count => records(event),
+            Work::Json => records(&serde_json::from_slice(&serde_json::to_vec(event)?)?),
+        };
+        self.bytes.fetch_add(records.1, Ordering::Relaxed);
+        self.records.fetch_add(records.0, Ordering::Relaxed);
+        self.invocations.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_waiters();
+        Ok(BatchResponse::default())
+    }
+
+    async fn until(&self, records: u64) {
+        loop {
+            let changed = self.changed.notified();
+            if self.records.load(Ordering::Relaxed) >= records {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// How many there are, and the bytes of their values.
+fn records(event: &KafkaEvent) -> (u64, u64) {
+    let all = event.records.values().flatten();
+    all.fold((0, 0), |(records, bytes), record| {
+        (records + 1, bytes + record.value.as_ref().map_or(0, |value| value.len() as u64))
+    })
+}

@@ -1,0 +1,190 @@
+//! On real servers, each figure against the raw limit in the same run: `benches servers`.
+//!
+//! - [`given`]: the servers. [`mongo`], [`postgres`], [`publish`]: databases, schemas and topics of their own on them, and the raw
+//!   clients.
+//! - [`append`], [`process`], [`publish`], [`projector`]: the parts, in this process, against the raw clients.
+//! - [`system`], [`web`]: the whole, by its binary.
+//! - [`rounds`]: how figures are taken. [`report`]: what they were taken with.
+
+mod append;
+mod commits;
+mod given;
+mod mongo;
+mod postgres;
+mod process;
+mod projector;
+mod publish;
+mod report;
+mod rounds;
+mod system;
+mod web;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use tokio::sync::OnceCell;
+
+use self::given::{ServerArgs, Servers};
+use self::rounds::Pace;
+use crate::Common;
+use crate::load::Orders;
+use crate::server;
+use crate::table::Table;
+
+/// How long whatever has no time of its own may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+#[derive(Args)]
+pub(crate) struct ServersArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    #[command(flatten)]
+    servers: ServerArgs,
+
+    /// Measure these alone
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<Section>,
+
+    /// Seconds of each measurement, after a warm-up of a quarter of that
+    #[arg(long, value_name = "S", default_value = "5", value_parser = runtime::settings::seconds)]
+    seconds: Duration,
+
+    /// How often each contender is measured, in turn with the others; the medians count
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+
+    /// Keep the table in this file, with versions and machine
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Append at 1 caller, against insert_one (and update_one)
+    #[value(name = "append-1")]
+    Append1,
+    /// Append at 16 callers
+    #[value(name = "append-16")]
+    Append16,
+    /// Append at 64 callers
+    #[value(name = "append-64")]
+    Append64,
+    /// Append at 256 callers
+    #[value(name = "append-256")]
+    Append256,
+    /// Process commands at 64 callers, cold and warm, against find and insert_one
+    Process,
+    /// Publish at 1 caller, against rdkafka
+    #[value(name = "publish-1")]
+    Publish1,
+    /// Publish at 64 callers
+    #[value(name = "publish-64")]
+    Publish64,
+    /// Publish at 256 callers
+    #[value(name = "publish-256")]
+    Publish256,
+    /// Batches into the view over one connection, against SELECT … FOR UPDATE and UNNEST, and COPY
+    #[value(name = "projector-1")]
+    Projector1,
+    /// The same over four connections
+    #[value(name = "projector-4")]
+    Projector4,
+    /// From Kafka to committed rows
+    FromKafka,
+    /// Create, process and get over HTTP at 64 clients, against a bare server and insert_one
+    Http,
+    /// Command to queryable at 100 commands a second
+    #[value(name = "queryable-100")]
+    Queryable100,
+    /// Command to queryable at 500 commands a second
+    #[value(name = "queryable-500")]
+    Queryable500,
+    /// How long the view takes after a load of 20,000 orders
+    CaughtUp,
+}
+
+/// What all sections share.
+struct Bench {
+    servers: Servers,
+    pace: Pace,
+    orders_bin: Option<PathBuf>,
+    orders: OnceCell<Orders>,
+    /// The most memory that a dispatcher had, in MB, by what it was measured for.
+    memory: RefCell<BTreeMap<&'static str, f64>>,
+}
+
+impl Bench {
+    /// The `orders` binary, built when it is first needed.
+    async fn orders(&self) -> anyhow::Result<&Orders> {
+        let build = async || Ok(Orders { binary: server::orders_binary(self.orders_bin.as_deref()).await? });
+        self.orders.get_or_try_init(build).await
+    }
+
+    fn note_memory(&self, purpose: &'static str, megabytes: f64) {
+        let mut memory = self.memory.borrow_mut();
+        let most = memory.entry(purpose).or_default();
+        *most = most.max(megabytes);
+    }
+
+    async fn measure(&self, section: Section, table: &mut Table) -> anyhow::Result<()> {
+        match section {
+            Section::Append1 => append::measure(self, 1, table).await,
+            Section::Append16 => append::measure(self, 16, table).await,
+            Section::Append64 => append::measure(self, 64, table).await,
+            Section::Append256 => append::measure(self, 256, table).await,
+            Section::Process => process::measure(self, table).await,
+            Section::Publish1 => publish::measure(self, 1, table).await,
+            Section::Publish64 => publish::measure(self, 64, table).await,
+            Section::Publish256 => publish::measure(self, 256, table).await,
+            Section::Projector1 => projector::measure(self, 1, table).await,
+            Section::Projector4 => projector::measure(self, 4, table).await,
+            Section::FromKafka => system::from_kafka(self, table).await,
+            Section::Http => web::throughput(self, table).await,
+            Section::Queryable100 => web::queryable(self, 100, table).await,
+            Section::Queryable500 => web::queryable(self, 500, table).await,
+            Section::CaughtUp => web::caught_up(self, table).await,
+        }
+    }
+}
+
+/// Measures, and keeps what it measured also where a section fails: that is said, and is the error in the end.
+pub(crate) async fn measure(args: &ServersArgs) -> anyhow::Result<Table> {
+    if args.seconds.is_zero() {
+        bail!("--seconds must be more than 0");
+    }
+    let bench = Bench {
+        servers: Servers::new(&args.servers)?,
+        pace: Pace { time: args.seconds, rounds: args.rounds },
+        orders_bin: args.common.orders_bin.clone(),
+        orders: OnceCell::new(),
+        memory: RefCell::default(),
+    };
+    let environment = report::environment(&bench.servers, bench.pace).await?;
+    let mut table = Table::new("On real servers: ours against the raw limits");
+    table.note(&environment);
+    for section in Section::value_variants() {
+        if !args.only.is_empty() && !args.only.contains(section) {
+            continue;
+        }
+        eprintln!(
+            "{}",
+            section.to_possible_value().map_or_else(String::new, |name| name.get_name().to_owned())
+        );
+        if let Err(error) = bench.measure(*section, &mut table).await {
+            table.failed(format!("{section:?}: {error:#}"));
+        }
+    }
+    for (purpose, megabytes) in bench.memory.borrow().iter() {
+        table.alone(format!("memory of the dispatcher, most: {purpose}"), *megabytes, "MB");
+    }
+    if let Some(file) = &args.write {
+        report::write(file, &table, &environment)?;
+    }
+    Ok(table)
+}

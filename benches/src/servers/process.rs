@@ -1,0 +1,148 @@
+//! Process commands, on orders that the process knows and on orders that it does not, against the driver's find and insert.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use command_handler::{AfterCommit, CommandHandler, CommandRequest, KeyOrigin};
+use domain::{Command, CommandId, OrderName};
+use event_channel::EventChannel;
+use event_store::{CommandHash, Metadata};
+use mongodb::bson::doc;
+
+use super::Bench;
+use super::commits::{Outbox, Template, order, started};
+use super::given::fresh_name;
+use super::mongo::Database;
+use super::rounds::{Numbers, medians, nothing, rate, warm_rate};
+use crate::table::Table;
+
+const CALLERS: usize = 64;
+
+/// More orders than can be processed in a second, as far as was seen. Should they not be enough, the measurement is shorter.
+const ORDERS_A_SECOND: u64 = 8_000;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Contender {
+    /// The command handler on orders that it has never seen; the channel is in memory, with nobody behind it.
+    Cold,
+    /// The same, and published to Kafka.
+    ColdPublished,
+    /// The command handler on orders that it has created itself.
+    Warm,
+    /// The driver: all commits of the order, then `insert_one` of the next.
+    Raw,
+}
+
+pub(crate) async fn measure(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
+    let [first, _] = Template::both(&bench.servers, Outbox::Published).await?;
+    let [_, second] = Template::both(&bench.servers, Outbox::Unpublished).await?;
+    let contenders = [Contender::Cold, Contender::Raw, Contender::ColdPublished, Contender::Warm];
+    let rates = medians(bench.pace, &contenders, async |contender| {
+        let database = Database::fresh(&bench.servers).await?;
+        let rate = match contender {
+            Contender::Raw => raw(bench, &database, &first, &second).await?,
+            _ => ours(bench, contender, &database, &first).await?,
+        };
+        database.remove().await?;
+        Ok(rate)
+    });
+    let [cold, raw, published, warm] = rates.await?[..] else { bail!("four contenders have four figures") };
+    table.compared("process cold at 64 callers, marked : find and insert_one", cold, raw, "a second");
+    table.compared("process cold, published to Kafka, marked : same", published, raw, "a second");
+    table.compared("process warm at 64 callers, marked : same", warm, raw, "a second");
+    Ok(())
+}
+
+fn orders(bench: &Bench) -> u64 {
+    bench.pace.calls(ORDERS_A_SECOND)
+}
+
+async fn ours(
+    bench: &Bench,
+    contender: Contender,
+    database: &Database,
+    first: &Template,
+) -> anyhow::Result<f64> {
+    let orders = orders(bench);
+    let channel = match contender {
+        Contender::ColdPublished => EventChannel::open(&bench.servers.kafka(&fresh_name()))?,
+        _ => EventChannel::open("memory:")?,
+    };
+    let kept = NonZeroUsize::new(usize::try_from(orders)?).context("no orders")?;
+    let handler = CommandHandler::new(database.store().await?, channel, kept, AfterCommit::Answer);
+    let settled = {
+        let handler = handler.clone();
+        move || settle(handler.clone())
+    };
+    if contender == Contender::Warm {
+        create(&handler, orders).await?;
+    } else {
+        database.fill(first, orders).await?;
+    }
+    let call = move |number| {
+        let handler = handler.clone();
+        async move {
+            let outcome = handler.handle(request(number, Command::Process)?).await?;
+            if outcome.with_events { Ok(()) } else { bail!("order {number} was processed before") }
+        }
+    };
+    warm_rate(CALLERS, bench.pace, &Numbers::up_to(orders), call, settled).await
+}
+
+/// Waits until everything is published and marked.
+async fn settle(handler: CommandHandler) -> anyhow::Result<()> {
+    handler.publisher().idle().await;
+    let left = handler.store().backlog().await?.commits;
+    if left > 0 { bail!("{left} commits were not published") } else { Ok(()) }
+}
+
+async fn create(handler: &CommandHandler, orders: u64) -> anyhow::Result<()> {
+    let name = OrderName::parse("an order of some length")?;
+    let creating = handler.clone();
+    let call = move |number| {
+        let (handler, name) = (creating.clone(), name.clone());
+        async move {
+            handler.handle(request(number, Command::Create { name })?).await?;
+            Ok(())
+        }
+    };
+    let numbers = Numbers::up_to(orders);
+    rate(512, super::PATIENCE, &numbers, call, || settle(handler.clone())).await?;
+    Ok(())
+}
+
+fn request(number: u64, command: Command) -> anyhow::Result<CommandRequest> {
+    let id = if matches!(command, Command::Process) { "process" } else { "create" };
+    Ok(CommandRequest {
+        stream: order(number)?,
+        command,
+        command_id: CommandId::parse(&format!("019ab3c4-5d6e-7f80-{id}-{number:012}"))?,
+        key: KeyOrigin::Fresh,
+        hash: CommandHash([7; 32]),
+        if_match: None,
+        metadata: Metadata {
+            correlation_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+            ..Metadata::default()
+        },
+    })
+}
+
+async fn raw(bench: &Bench, database: &Database, first: &Template, second: &Template) -> anyhow::Result<f64> {
+    let orders = orders(bench);
+    database.fill(first, orders).await?;
+    let (template, commits) = (Arc::new(second.clone()), database.commits(None).await?);
+    let call = move |number| {
+        let (template, commits) = (Arc::clone(&template), commits.clone());
+        async move {
+            let commit = started(number, Outbox::Unpublished)?;
+            let mut found = commits.find(doc! { "stream": commit.stream.as_str() }).await?;
+            if !found.advance().await? {
+                bail!("order {number} is not there");
+            }
+            commits.insert_one(template.document(&commit)?).await?;
+            Ok(())
+        }
+    };
+    warm_rate(CALLERS, bench.pace, &Numbers::up_to(orders), call, nothing).await
+}
