@@ -1,35 +1,110 @@
 //! The start-up of a function as a Lambda.
+//!
+//! What a function needs is opened when the function starts, so that a wrong setting shows at once; where a setting stands for
+//! a secret, at the first invocation, because nobody can look it up before ([`crate::secrets`]). In both cases stores connect
+//! when they are first used.
+
+use std::convert::Infallible;
+use std::time::{Instant, SystemTime};
 
 use axum::Router;
+use axum::routing::any;
+use lambda_http::Adapter;
+use lambda_http::request::LambdaRequest;
+use lambda_http::tower::ServiceExt;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+
+use crate::{Problem, http, http_event, secrets};
 
 /// What went wrong so badly that the function can't run: Lambda reports it and starts another.
 pub type Error = lambda_runtime::Error;
 
-/// Runs a router as a Lambda behind an HTTP API, until the process ends.
+/// Runs a router as a Lambda behind an HTTP API, a REST API or a load balancer, until the process ends. `open` makes the router.
 ///
 /// # Errors
-/// When the Runtime API fails.
-pub async fn run_http(router: Router) -> Result<(), Error> {
-    lambda_http::run(crate::http::wrap(router)).await
-}
-
-/// Runs a function that takes and gives JSON as a Lambda, until the process ends. It is given the event and its deadline.
-///
-/// # Errors
-/// When the Runtime API fails.
-pub async fn run_event<I, O, F>(handle: impl Fn(I, std::time::Instant) -> F) -> Result<(), Error>
+/// When the router can't be made at the start, or the Runtime API fails.
+pub async fn run_http<F>(open: impl Fn() -> F) -> Result<(), Error>
 where
-    I: DeserializeOwned,
-    O: Serialize,
-    F: Future<Output = Result<O, Error>>,
+    F: Future<Output = Result<Router, Error>>,
 {
-    lambda_runtime::run(service_fn(|event: LambdaEvent<I>| {
-        let remaining =
-            event.context.deadline().duration_since(std::time::SystemTime::now()).unwrap_or_default();
-        handle(event.payload, std::time::Instant::now() + remaining)
+    let opened = Opened::start(async || Ok(http::wrap(open().await?)), secrets::in_environment()).await?;
+    lambda_runtime::run(service_fn(async |event| {
+        let router = opened.get().await.cloned().unwrap_or_else(|error| not_open(&error));
+        answer(router, event).await
     }))
     .await
 }
+
+/// Runs a function that takes and gives JSON as a Lambda, until the process ends. `open` makes what the function works with;
+/// `handle` is given that, the event and its deadline.
+///
+/// # Errors
+/// When what it works with can't be made at the start, or the Runtime API fails.
+pub async fn run_event<T, I, O, F>(
+    open: impl Fn() -> F,
+    handle: impl AsyncFn(&T, I, Instant) -> Result<O, Error>,
+) -> Result<(), Error>
+where
+    F: Future<Output = Result<T, Error>>,
+    I: DeserializeOwned,
+    O: Serialize,
+{
+    let opened = Opened::start(open, secrets::in_environment()).await?;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<I>| {
+        let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let deadline = Instant::now() + remaining;
+        handle(opened.get().await?, event.payload, deadline).await
+    }))
+    .await
+}
+
+/// Answers one HTTP event by a wrapped router.
+async fn answer(
+    router: Router,
+    event: LambdaEvent<LambdaRequest>,
+) -> Result<impl Serialize + use<>, Infallible> {
+    let (event, context) = event.into_parts();
+    let actor = http_event::actor(&event);
+    let router = router.map_request(move |mut request: lambda_http::Request| {
+        actor.clone().map(|actor| request.extensions_mut().insert(actor));
+        request
+    });
+    Adapter::from(router).oneshot(LambdaEvent::new(http_event::plain(event), context)).await
+}
+
+/// The router of a function that could not open what it needs: 503 to everything.
+fn not_open(error: &Error) -> Router {
+    let problem =
+        Problem::unavailable(2, "The function can't reach what it needs.").because(error.to_string());
+    http::wrap(Router::new().route("/", any(problem.clone())).route("/{*path}", any(problem)))
+}
+
+/// Something that is opened once: at the start, or at the first invocation. What failed then is tried again at the next.
+struct Opened<T, O> {
+    open: O,
+    cell: OnceCell<T>,
+}
+
+impl<T, O, F> Opened<T, O>
+where
+    O: Fn() -> F,
+    F: Future<Output = Result<T, Error>>,
+{
+    async fn start(open: O, at_first_invocation: bool) -> Result<Self, Error> {
+        let opened = Self { open, cell: OnceCell::new() };
+        if !at_first_invocation {
+            opened.get().await?;
+        }
+        Ok(opened)
+    }
+
+    async fn get(&self) -> Result<&T, Error> {
+        self.cell.get_or_try_init(&self.open).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -33,9 +33,14 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor(pub String);
 
-/// Wraps a router: every request has a [`Trace`] in its extensions, every error is a [`Problem`] with that trace's id, an
-/// unknown route is 404, a known one with another method 405, and a panic is a 500 for that request and nothing more.
+/// Wraps a router: [`with_fallbacks`], and every request is [`traced`].
 pub fn wrap(router: Router) -> Router {
+    let every = async |request: Request, next: Next| traced(request, |request| next.run(request)).await;
+    with_fallbacks(router).layer(middleware::from_fn(every))
+}
+
+/// An unknown route is a 404, a known one with another method a 405, as a [`Problem`] each.
+pub fn with_fallbacks(router: Router) -> Router {
     router
         .fallback(async || {
             Problem::not_found(
@@ -53,14 +58,18 @@ pub fn wrap(router: Router) -> Router {
                 detail,
             )
         })
-        .layer(middleware::from_fn(traced))
 }
 
-async fn traced(mut request: Request, next: Next) -> Response {
+/// Answers a request that has a [`Trace`] in its extensions while it is in hand: every error is a [`Problem`] with that trace's
+/// id, and a panic is a 500 for that request and nothing more.
+pub async fn traced<F: Future<Output = Response>>(
+    mut request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let trace = Trace::of(request.headers());
     let head = request.method() == Method::HEAD;
     request.extensions_mut().insert(trace.clone());
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+    let mut response = match AssertUnwindSafe(answer(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => Problem::internal(panic_text(&*panic)).into_response(),
     };
@@ -86,9 +95,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 /// An answer in JSON.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let mut text = Vec::with_capacity(256);
     // Writing plain structs to memory has no way to fail.
-    let text = serde_json::to_vec(body).unwrap_or_default();
-    (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+    let _ = serde_json::to_writer(&mut text, body);
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// Reads a body whole.

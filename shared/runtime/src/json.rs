@@ -11,6 +11,10 @@ use crate::Problem;
 /// # Errors
 /// A [`Problem`] that says what was wrong.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // Keeping track of the path costs as much as the reading: that is for those that are refused.
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

@@ -6,13 +6,17 @@
 //! - [`http`]: what every router is wrapped in: trace id, body limit, panics, unknown routes.
 //! - [`json`]: JSON that refuses what it does not know, by name.
 //! - [`waiting`]: workers that batch what is waiting.
+//! - [`secrets`]: settings that stand for a secret, looked up where they are kept.
 //! - [`function`] (feature `lambda`): the start-up of a function as a Lambda.
 
 #[cfg(feature = "lambda")]
 pub mod function;
 pub mod http;
+#[cfg(feature = "lambda")]
+mod http_event;
 pub mod json;
 pub mod problem;
+pub mod secrets;
 pub mod settings;
 pub mod telemetry;
 pub mod trace;

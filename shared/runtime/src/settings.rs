@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 
+use crate::secrets::{self, SecretError};
 use crate::telemetry::TelemetrySettings;
 
 /// Where state is kept when no URL says otherwise.
@@ -96,9 +97,11 @@ pub struct ViewFunctionSettings {
 }
 
 impl ViewFunctionSettings {
-    /// The read store's URL.
-    #[must_use]
-    pub fn url(&self) -> String {
-        self.read_store.url(&self.data)
+    /// The read store's URL, looked up where the setting stands for a secret.
+    ///
+    /// # Errors
+    /// As [`secrets::resolve`].
+    pub async fn url(&self) -> Result<String, SecretError> {
+        secrets::resolve(&self.read_store.url(&self.data)).await
     }
 }

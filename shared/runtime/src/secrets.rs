@@ -1,0 +1,221 @@
+//! Settings that stand for a secret: `secret:ID`, `secret:ID#KEY`, `parameter:NAME`. They are looked up by the local HTTP server of
+//! the "AWS Parameters and Secrets Lambda Extension", so that no function links an SDK and no variable holds a password.
+//!
+//! The extension answers only while an invocation is in hand, so a secret is looked up at the first one ([`crate::function`]).
+//! What is looked up is never logged, and no error repeats it.
+
+use std::env;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// Its port where `PARAMETERS_SECRETS_EXTENSION_HTTP_PORT` says nothing.
+const PORT: u16 = 2773;
+
+/// The request's header that shows that it comes from within the function; its value is `AWS_SESSION_TOKEN`.
+const TOKEN: &str = "x-aws-parameters-secrets-token";
+
+/// Within which a secret is there or given up: the start of the extension and its own call to AWS.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one request may take.
+const ANSWER: Duration = Duration::from_secs(4);
+
+/// After which an extension that is not up yet is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
+
+/// The largest answer: a secret has up to 64 KiB, which JSON may double.
+const LARGEST: usize = 256 * 1024;
+
+/// How much of a refusal is repeated. AWS says there what is missing, such as a permission.
+const REFUSAL: usize = 300;
+
+/// A secret can't be had. The setting is shown as it was written, which is no secret.
+#[derive(Debug, Error)]
+#[error("the setting {setting:?} can't be looked up: {problem}")]
+pub struct SecretError {
+    setting: String,
+    problem: String,
+}
+
+/// Where a setting's value is kept.
+#[derive(Debug, PartialEq, Eq)]
+enum Place<'a> {
+    /// AWS Secrets Manager: the secret's name or ARN, and the member where the secret is a JSON object.
+    Secret { id: &'a str, member: Option<&'a str> },
+    /// AWS Systems Manager Parameter Store: the parameter's name or ARN.
+    Parameter(&'a str),
+}
+
+impl<'a> Place<'a> {
+    fn of(setting: &'a str) -> Option<Self> {
+        match setting.split_once(':')? {
+            ("secret", rest) => Some(match rest.split_once('#') {
+                Some((id, member)) => Self::Secret { id, member: Some(member) },
+                None => Self::Secret { id: rest, member: None },
+            }),
+            ("parameter", name) => Some(Self::Parameter(name)),
+            _ => None,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Secret { id: "", .. } | Self::Secret { member: Some(""), .. } | Self::Parameter("") => {
+                Err("a part of it is empty; allowed: secret:ID, secret:ID#KEY, parameter:NAME".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The path and query that the extension answers.
+    fn path(&self) -> String {
+        let encode = |text| form_urlencoded::byte_serialize(str::as_bytes(text)).collect::<String>();
+        match self {
+            Self::Secret { id, .. } => format!("/secretsmanager/get?secretId={}", encode(id)),
+            Self::Parameter(name) => {
+                format!("/systemsmanager/parameters/get?name={}&withDecryption=true", encode(name))
+            }
+        }
+    }
+
+    /// The value in what the services answer (`GetSecretValue`, `GetParameter`).
+    fn value(&self, answer: &[u8]) -> Result<String, String> {
+        let unreadable = || "the answer is not what AWS documents".to_owned();
+        let answer: Value = serde_json::from_slice(answer).map_err(|_| unreadable())?;
+        match self {
+            Self::Parameter(_) => text(&answer["Parameter"]["Value"]).ok_or_else(unreadable),
+            Self::Secret { member, .. } => {
+                let secret = text(&answer["SecretString"]).ok_or("the secret is not text")?;
+                let Some(member) = member else {
+                    return Ok(secret);
+                };
+                let object: Value = serde_json::from_str(&secret)
+                    .map_err(|_| "the secret is not a JSON object".to_owned())?;
+                text(&object[*member]).ok_or_else(|| format!("the secret has no text under {member:?}"))
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// Whether a setting stands for a secret.
+#[must_use]
+pub fn is_secret(setting: &str) -> bool {
+    Place::of(setting).is_some()
+}
+
+/// Whether any `ORDERS_…` variable stands for a secret.
+#[must_use]
+pub fn in_environment() -> bool {
+    env::vars_os().any(|(name, value)| {
+        name.to_str().is_some_and(|name| name.starts_with("ORDERS_")) && value.to_str().is_some_and(is_secret)
+    })
+}
+
+/// A setting's value: the secret that it stands for, or else the setting itself.
+///
+/// # Errors
+/// [`SecretError`] when the extension is not there in time or refuses, or the secret has another form.
+pub async fn resolve(setting: &str) -> Result<String, SecretError> {
+    let Some(place) = Place::of(setting) else {
+        return Ok(setting.to_owned());
+    };
+    let port = env::var("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT");
+    let port = port.ok().and_then(|port| port.parse().ok()).unwrap_or(PORT);
+    let token = env::var("AWS_SESSION_TOKEN").unwrap_or_default();
+    Extension { port, token, patience: PATIENCE }
+        .look_up(&place)
+        .await
+        .map_err(|problem| SecretError { setting: setting.to_owned(), problem })
+}
+
+struct Extension {
+    port: u16,
+    token: String,
+    patience: Duration,
+}
+
+/// How one request ended.
+enum Asked {
+    Answered(Bytes),
+    /// The extension is not up yet, or its own call failed on the way.
+    Later(String),
+    Refused(String),
+}
+
+impl Extension {
+    async fn look_up(&self, place: &Place<'_>) -> Result<String, String> {
+        place.check()?;
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let until = Instant::now() + self.patience;
+        loop {
+            let asked = timeout_at(until, self.ask(&client, place)).await;
+            match asked.unwrap_or_else(|_| Asked::Later("no answer".to_owned())) {
+                Asked::Answered(answer) => return place.value(&answer),
+                Asked::Refused(problem) => return Err(problem),
+                Asked::Later(problem) if Instant::now() + ASK_AGAIN >= until => {
+                    return Err(format!(
+                        "{problem}, for {:?}; is the layer AWS-Parameters-and-Secrets-Lambda-Extension there?",
+                        self.patience
+                    ));
+                }
+                Asked::Later(_) => sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    async fn ask(&self, client: &Client<HttpConnector, Empty<Bytes>>, place: &Place<'_>) -> Asked {
+        // By its address: a look-up of the name may give IPv6 first, where the extension does not listen.
+        let request = Request::get(format!("http://127.0.0.1:{}{}", self.port, place.path()));
+        let request = match HeaderValue::try_from(&self.token) {
+            Ok(mut token) => {
+                token.set_sensitive(true);
+                request.header(TOKEN, token).body(Empty::new())
+            }
+            Err(_) => return Asked::Refused("AWS_SESSION_TOKEN is not a header's value".to_owned()),
+        };
+        let Ok(request) = request else {
+            return Asked::Refused("it makes no URL".to_owned());
+        };
+        let answer = timeout(ANSWER, async {
+            let (parts, body) =
+                client.request(request).await.map_err(|error| error.to_string())?.into_parts();
+            let body = Limited::new(body, LARGEST).collect().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>((parts.status, body.to_bytes()))
+        });
+        match answer.await {
+            Ok(Ok((status, body))) => judge(status, body),
+            Ok(Err(problem)) => {
+                Asked::Later(format!("the extension can't be reached on port {}: {problem}", self.port))
+            }
+            Err(_) => Asked::Later(format!("the extension did not answer within {} s", ANSWER.as_secs())),
+        }
+    }
+}
+
+fn judge(status: StatusCode, body: Bytes) -> Asked {
+    if status.is_success() {
+        return Asked::Answered(body);
+    }
+    let text = String::from_utf8_lossy(&body);
+    let said: String = text.trim().chars().take(REFUSAL).collect();
+    let problem = format!("the extension answers {status}: {said}");
+    // Before the first invocation it answers 400 "not ready to serve traffic, please wait".
+    let later =
+        status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || text.contains("not ready");
+    if later { Asked::Later(problem) } else { Asked::Refused(problem) }
+}
+
+#[cfg(test)]
+mod tests;

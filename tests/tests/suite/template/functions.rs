@@ -1,0 +1,131 @@
+//! Each function is built, set up and watched as it needs, and may do no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::{FUNCTIONS, function_name, read, resources, root, template, text};
+
+fn functions(template: &Value) -> BTreeMap<String, Value> {
+    let functions = resources(template, "AWS::Serverless::Function");
+    functions.iter().map(|(id, function)| (function_name(template, id), function.clone())).collect()
+}
+
+#[test]
+fn every_function_is_built_from_its_folder_by_cargo_lambda() {
+    let template = template();
+    let functions = functions(&template);
+    let folders = fs::read_dir(root().join("functions")).unwrap();
+    let folders = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(functions.keys().cloned().collect::<BTreeSet<_>>(), folders.collect());
+    for (name, function) in functions {
+        assert_eq!(function["Metadata"]["BuildMethod"], "rust-cargolambda");
+        assert_eq!(function["Properties"]["CodeUri"], format!("functions/{name}"));
+    }
+    let globals = &template["Globals"]["Function"];
+    assert_eq!((&globals["Runtime"], &globals["Handler"]), (&json!("provided.al2023"), &json!("bootstrap")));
+    assert_eq!(globals["Architectures"], json!(["arm64"]));
+}
+
+/// The settings that each function has beside those of all, and the policies that it needs for them.
+#[test]
+fn every_function_has_the_stores_that_it_uses_and_no_others() {
+    let functions = functions(&template());
+    for (name, function) in functions {
+        let variables = function["Properties"]["Environment"]["Variables"].as_object().unwrap();
+        let policies = function["Properties"]["Policies"].to_string();
+        let main = read(&format!("functions/{name}/src/main.rs"));
+        let commands = main.contains("LambdaSettings");
+        let events = commands || main.contains("EventStoreSettings");
+        let view = main.contains("ViewFunctionSettings");
+        assert_eq!(variables.contains_key("ORDERS_EVENT_STORE"), events, "{name}");
+        assert_eq!(variables.contains_key("ORDERS_READ_STORE"), view, "{name}");
+        assert_eq!(policies.contains("\"UseEventStore\""), events, "{name}");
+        assert_eq!(policies.contains("\"UseReadStore\""), view, "{name}");
+        assert_eq!(policies.contains("\"Publish\""), commands, "{name}");
+        assert_eq!(policies.contains("\"Consume\""), ["projector", "processor"].contains(&&*name), "{name}");
+    }
+}
+
+#[test]
+fn every_variable_is_a_setting_and_no_store_is_named_in_the_clear() {
+    let template = template();
+    let sources: Vec<String> =
+        ["functions", "shared"].iter().flat_map(|folder| rust_files(&root().join(folder))).collect();
+    let mut variables =
+        template["Globals"]["Function"]["Environment"]["Variables"].as_object().unwrap().clone();
+    for function in functions(&template).into_values() {
+        variables.extend(function["Properties"]["Environment"]["Variables"].as_object().unwrap().clone());
+    }
+    for (name, value) in variables {
+        let declared = format!("env = \"{name}\"");
+        assert!(sources.iter().any(|source| source.contains(&declared)), "nothing reads {name}");
+        if name.ends_with("_STORE") {
+            assert!(text(&value["Fn::Sub"]).starts_with("secret:${"), "{name} is {value}");
+        }
+    }
+}
+
+fn rust_files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => rust_files(&path),
+        Some(extension) if extension == "rs" => vec![fs::read_to_string(&path).unwrap()],
+        _ => vec![],
+    };
+    entries.flat_map(read).collect()
+}
+
+#[test]
+fn every_function_writes_to_a_log_that_is_kept_for_a_time() {
+    let template = template();
+    let logs = resources(&template, "AWS::Logs::LogGroup");
+    for (name, function) in functions(&template) {
+        let log = text(&function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]);
+        assert_eq!(
+            logs[log]["Properties"]["LogGroupName"]["Fn::Sub"],
+            format!("/${{AWS::StackName}}/{name}")
+        );
+    }
+    assert!(logs.values().all(|log| log["Properties"]["RetentionInDays"]["Ref"] == "LogRetentionDays"));
+}
+
+#[test]
+fn every_function_counts_among_the_errors_that_raise_an_alarm() {
+    let template = template();
+    let metrics = &template["Resources"]["FunctionErrors"]["Properties"]["Metrics"];
+    let counted = metrics.as_array().unwrap().iter().filter_map(|metric| {
+        let function = &metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"];
+        function.as_str().map(|id| function_name(&template, id))
+    });
+    assert_eq!(counted.collect::<BTreeSet<_>>(), FUNCTIONS.iter().map(|&name| name.to_owned()).collect());
+}
+
+#[test]
+fn the_alarm_of_the_relay_reads_what_the_relay_logs() {
+    let template = template();
+    let pattern = text(&template["Resources"]["Backlog"]["Properties"]["FilterPattern"]).to_owned();
+    let message = pattern.split('"').nth(1).unwrap();
+    let logged = format!(".commits, \"{message}\")");
+    assert!(read("functions/relay/src/main.rs").contains(&logged), "the relay does not log {logged}");
+}
+
+/// Secrets come by the extension's local HTTP, and AWS IAM of Kafka is a signature.
+#[test]
+fn no_function_links_an_sdk_of_aws() {
+    for function in FUNCTIONS {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let words = ["tree", "-p", function, "-e", "normal", "--prefix", "none", "--format", "{p}"];
+        let output = Command::new(cargo).args(words).current_dir(root()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = String::from_utf8(output.stdout).unwrap();
+        let linked: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(linked.contains("lambda_runtime"), "{function} is built as no Lambda: {linked:?}");
+        let sdk: Vec<_> =
+            linked.iter().filter(|name| name.starts_with("aws-sdk-") || **name == "aws-config").collect();
+        assert!(sdk.is_empty(), "{function} links {sdk:?}");
+    }
+}

@@ -1,0 +1,89 @@
+//! The HTTP API has the routes of the functions' routers, and CORS as the dispatcher has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::Method;
+use serde_json::Value;
+use tests::system::System;
+
+use super::{FUNCTIONS, function_name, read, resources, template, text};
+
+type Routes = BTreeSet<(String, String)>;
+
+/// The routes of each function in the template: method and path.
+fn routes_of_the_template(template: &Value) -> BTreeMap<String, Routes> {
+    let mut routes: BTreeMap<String, Routes> = BTreeMap::new();
+    for route in resources(template, "AWS::ApiGatewayV2::Route").into_values() {
+        let (method, path) = text(&route["Properties"]["RouteKey"]).split_once(' ').unwrap();
+        let target = text(&route["Properties"]["Target"]["Fn::Sub"]);
+        let integration = target.strip_prefix("integrations/${").and_then(|id| id.strip_suffix('}')).unwrap();
+        let uri = text(&template["Resources"][integration]["Properties"]["IntegrationUri"]["Fn::GetAtt"]);
+        let function = function_name(template, uri.strip_suffix(".Arn").unwrap());
+        let fresh = routes.entry(function).or_default().insert((method.to_owned(), path.to_owned()));
+        assert!(fresh, "{method} {path} stands twice");
+    }
+    routes
+}
+
+/// The routes that a function's router has, as its source says. GET answers HEAD too.
+fn routes_of_the_source(function: &str) -> Routes {
+    let source = read(&format!("functions/{function}/src/lib.rs"));
+    let calls = source.split(".route(\"").skip(1);
+    let routes = calls.flat_map(|call| {
+        let (path, rest) = call.split_once("\", ").unwrap();
+        let methods: &[&str] = match rest.split('(').next().unwrap() {
+            "get" => &["GET", "HEAD"],
+            "post" => &["POST"],
+            "delete" => &["DELETE"],
+            other => panic!("{function} has a route by {other}, which this test does not know"),
+        };
+        methods.iter().map(|&method| (method.to_owned(), path.to_owned()))
+    });
+    routes.collect()
+}
+
+#[test]
+fn each_function_has_the_routes_of_its_router() {
+    let routes = routes_of_the_template(&template());
+    for function in FUNCTIONS {
+        let expected = routes_of_the_source(function);
+        assert_eq!(routes.get(function).cloned().unwrap_or_default(), expected, "{function}");
+    }
+    assert_eq!(routes.len(), 5);
+}
+
+#[tokio::test]
+async fn the_system_answers_the_methods_of_the_template_and_no_others() {
+    let mut by_path: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (method, path) in routes_of_the_template(&template()).into_values().flatten() {
+        by_path.entry(path).or_default().insert(method);
+    }
+    let system = System::start().await;
+    for (path, methods) in by_path {
+        let path = path.replace("{id}", "an-order").replace("{version}", "1");
+        let answer = system.api().call(Method::PUT, &path).await;
+        let allowed = answer.headers.get("allow").unwrap_or_else(|| panic!("PUT {path}: {}", answer.status));
+        let allowed = allowed.to_str().unwrap().split(',').map(|method| method.trim().to_owned()).collect();
+        assert_eq!(methods, allowed, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_api_says_to_a_preflight_what_the_system_says() {
+    let template = template();
+    let cors = &template["Resources"]["Api"]["Properties"]["CorsConfiguration"];
+    let system = System::start().await;
+    let preflight = system.api().call(Method::OPTIONS, "/").header("origin", "https://shop.example");
+    let preflight = preflight.header("access-control-request-method", "POST").await;
+    let answer = system.api().get("/").header("origin", "https://shop.example").await;
+    for (property, answer, header) in [
+        ("AllowMethods", &preflight, "access-control-allow-methods"),
+        ("AllowHeaders", &preflight, "access-control-allow-headers"),
+        ("ExposeHeaders", &answer, "access-control-expose-headers"),
+    ] {
+        let said = answer.headers[header].to_str().unwrap().split(',').map(str::trim);
+        let written = cors[property].as_array().unwrap().iter().map(text);
+        assert_eq!(written.collect::<BTreeSet<_>>(), said.collect(), "{property}");
+    }
+    assert_eq!(cors["MaxAge"].to_string(), preflight.headers["access-control-max-age"].to_str().unwrap());
+}
