@@ -7,7 +7,10 @@ use clap_complete::Shell;
 use runtime::telemetry::TelemetrySettings;
 
 use crate::held::HeldArgs;
+#[cfg(feature = "servers")]
+use crate::import_seed::ImportSeedArgs;
 use crate::load::LoadArgs;
+use crate::migrate::MigrateArgs;
 use crate::rebuild::RebuildArgs;
 use crate::relay::RelayArgs;
 use crate::serve::ServeArgs;
@@ -43,6 +46,20 @@ pub enum Command {
     Held(HeldArgs),
     /// Drive a running system with orders, measure it, and check what it acknowledged
     Load(LoadArgs),
+    /// Create or update what the servers must have: tables, indexes, the topic
+    Migrate(MigrateArgs),
+    /// Import the commands that the original Go program left in MongoDB, as events
+    ///
+    /// They are taken in the order of their `_id`, and each becomes the events that it would have become over HTTP, with `import-seed`
+    /// as the actor. It can be ended at any moment and run again: what was imported is not imported twice. A document that can't be
+    /// taken is reported with its `_id` and the reason, and the others go on.
+    ///
+    /// Where the channel is Kafka, the events are published on the way. On the embedded default nothing is published here: `orders
+    /// serve` does that, whether it runs meanwhile or is started later, or `orders relay`.
+    ///
+    /// Exit codes: 0 all were taken, 1 some were refused or the import ended early, 2 it could not begin.
+    #[cfg(feature = "servers")]
+    ImportSeed(ImportSeedArgs),
     /// Print a shell's completions
     Completions {
         /// The shell

@@ -3,13 +3,16 @@
 //! - [`cli`]: the commands and their flags.
 //! - [`serve`]: the system in one process.
 //! - [`load`]: drives a running system and checks what it acknowledged.
-//! - [`verify`], [`rebuild`], [`held`], [`relay`]: the tools.
+//! - [`verify`], [`rebuild`], [`held`], [`relay`], `import_seed`: the tools.
 //!
 //! The only crate that imports functions. It decides nothing about orders.
 
 pub mod cli;
 pub mod held;
+#[cfg(feature = "servers")]
+pub mod import_seed;
 pub mod load;
+pub mod migrate;
 pub mod rebuild;
 pub mod relay;
 pub mod serve;
@@ -61,7 +64,10 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rebuild(args) => rebuild::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Held(args) => held::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
         Command::Load(args) => load::run(args).await,
+        #[cfg(feature = "servers")]
+        Command::ImportSeed(args) => import_seed::run(args).await,
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
     }
 }

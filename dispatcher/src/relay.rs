@@ -26,7 +26,7 @@ pub struct RelayArgs {
     fulfilment: FulfilmentSettings,
     /// Seconds that a commit is left to whoever appended it
     #[arg(long, env = "ORDERS_RELAY_MIN_AGE", value_name = "S", default_value = "0", value_parser = seconds)]
-    min_age: Duration,
+    relay_min_age: Duration,
     /// Seconds after which to end, whatever is left
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
     within: Duration,
@@ -53,7 +53,7 @@ pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
             Processor::new(handler.clone(), fulfilment, args.fulfilment.fulfilment_concurrency.into());
         triggers::start(&mut work, handler.publisher().channel(), &view, processor, &stopped, GRACE)?;
     }
-    let relay = Relay::new(handler.store().clone(), handler.publisher().clone(), args.min_age);
+    let relay = Relay::new(handler.store().clone(), handler.publisher().clone(), args.relay_min_age);
     let swept = relay::relay(&relay, handler.publisher(), Instant::now() + args.within).await?;
     let left = handler.store().backlog().await?.commits;
     let _ = stop.send(true);

@@ -1,6 +1,6 @@
 //! The harness of the end-to-end tests: a whole system in processes of its own, driven over HTTP and the command line.
 //!
-//! - [`system`]: a running system in a folder of its own. [`stores`]: what it stands on.
+//! - [`system`]: a running system in a folder of its own. [`stores`]: what it stands on. [`servers`]: real ones.
 //! - [`process`]: one run of the binary `orders`, to its end or until it is killed.
 //! - [`http`]: calls and answers. [`metrics`]: what `/metrics` tells.
 //! - [`fulfilment`]: a fulfilment service, as somebody else would run it.
@@ -16,5 +16,6 @@ pub mod http;
 pub mod metrics;
 pub mod poll;
 pub mod process;
+pub mod servers;
 pub mod stores;
 pub mod system;

@@ -1,26 +1,59 @@
 //! What a system under test stands on.
 
+use std::env;
 use std::path::Path;
+use std::sync::Arc;
+
+use crate::servers::Servers;
+
+/// Says what [`Stores::fresh`] gives: `embedded`, which is the default, or `servers`.
+const KIND: &str = "ORDERS_TEST_STORES";
 
 /// The stores of one system. Settings go to every process by its environment, so that servers and tools find the same.
 #[derive(Clone, Debug)]
 pub enum Stores {
     /// SQLite files in the system's folder, and the in-memory channel.
     Embedded,
+    /// MongoDB, Kafka and PostgreSQL. What is on them is deleted with the last clone.
+    Servers(Arc<Servers>),
 }
 
 impl Stores {
     /// Stores that nobody else uses, of the kind that the suite runs on.
+    ///
+    /// # Panics
+    /// When `ORDERS_TEST_STORES` says something else than it may, or the servers are not there.
     #[must_use]
     pub fn fresh() -> Self {
-        Self::Embedded
+        match env::var(KIND).as_deref() {
+            Err(_) | Ok("embedded") => Self::Embedded,
+            Ok("servers") => Self::servers().expect("ORDERS_TEST_STORES=servers needs servers"),
+            Ok(other) => panic!("{KIND} is {other:?}; it may be embedded or servers"),
+        }
+    }
+
+    /// Fresh stores on servers, whatever the suite runs on; `None` where no servers are named, which has been said then.
+    ///
+    /// # Panics
+    /// When the servers are not there.
+    #[must_use]
+    pub fn servers() -> Option<Self> {
+        Servers::fresh().map(|servers| Self::Servers(Arc::new(servers)))
     }
 
     /// The settings for a system in this folder.
     #[must_use]
     pub fn settings(&self, folder: &Path) -> Vec<(&'static str, String)> {
-        match self {
-            Self::Embedded => vec![("ORDERS_DATA", folder.display().to_string())],
+        let mut settings = vec![("ORDERS_DATA", folder.display().to_string())];
+        if let Self::Servers(servers) = self {
+            settings.extend([
+                ("ORDERS_EVENT_STORE", servers.event_store()),
+                ("ORDERS_CHANNEL", servers.channel()),
+                ("ORDERS_READ_STORE", servers.read_store()),
+                // The default is meant for outages. Nothing here takes a second to be published.
+                ("ORDERS_RELAY_MIN_AGE", "1".to_owned()),
+            ]);
         }
+        settings
     }
 }

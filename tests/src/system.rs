@@ -53,7 +53,7 @@ impl Setup {
     pub async fn start(self) -> System {
         let folder = tempfile::tempdir().expect("a folder");
         let nowhere = Http::at(any_port());
-        let mut system = System { setup: self, folder, server: None, api: nowhere.clone(), admin: nowhere };
+        let mut system = System { server: None, setup: self, folder, api: nowhere.clone(), admin: nowhere };
         system.start_again().await;
         system
     }
@@ -66,9 +66,10 @@ fn any_port() -> SocketAddr {
 /// A system. Stopped when it is dropped; the test fails if its server has ended by itself.
 #[derive(Debug)]
 pub struct System {
+    // First, so that nothing is taken away from under it.
+    server: Option<Running>,
     setup: Setup,
     folder: TempDir,
-    server: Option<Running>,
     api: Http,
     admin: Http,
 }
@@ -151,6 +152,12 @@ impl System {
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.take_server().kill();
+    }
+
+    /// What it stands on.
+    #[must_use]
+    pub const fn stores(&self) -> &Stores {
+        &self.setup.stores
     }
 
     /// A file or folder in the system's own folder.

@@ -1,5 +1,7 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`. Never on the public address.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -35,6 +37,8 @@ pub struct Admin {
     pub view: ReadStore,
     /// What was counted.
     pub metrics: PrometheusHandle,
+    /// The groups and partitions whose lag was told last.
+    pub told_lag: Arc<Mutex<HashSet<(String, i32)>>>,
 }
 
 /// Starts to count. Once a process.
@@ -95,6 +99,23 @@ async fn metrics_text(State(admin): State<Admin>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
+/// In a partition that has gone to another process, nothing here is behind.
+fn measure_lag(admin: &Admin) {
+    let set = |group: &str, partition: i32, records: u64| {
+        let (group, partition) = (group.to_owned(), partition.to_string());
+        metrics::gauge!("orders_channel_lag", "group" => group, "partition" => partition).set(records as f64);
+    };
+    let now = admin.handler.publisher().channel().lag();
+    let mut told = admin.told_lag.lock().unwrap_or_else(PoisonError::into_inner);
+    for (group, partition) in told.drain() {
+        set(&group, partition, 0);
+    }
+    for lag in now {
+        set(&lag.group, lag.partition, lag.records);
+        told.insert((lag.group, lag.partition));
+    }
+}
+
 /// What is not counted as it happens, but looked at when somebody asks.
 async fn measure_now(admin: &Admin) {
     if let Ok(backlog) = admin.handler.store().backlog().await {
@@ -103,11 +124,7 @@ async fn measure_now(admin: &Admin) {
         metrics::gauge!("orders_unpublished_oldest_age").set(age.max(0.0));
     }
     metrics::gauge!("orders_publishing_streams").set(admin.handler.publisher().in_flight() as f64);
-    for lag in admin.handler.publisher().channel().lag() {
-        let partition = lag.partition.to_string();
-        metrics::gauge!("orders_channel_lag", "group" => lag.group, "partition" => partition)
-            .set(lag.records as f64);
-    }
+    measure_lag(admin);
     for reason in ["gap", "undecodable", "unknown-type", "no-valid-order"] {
         metrics::gauge!("orders_held_events", "reason" => reason).set(0.0);
     }

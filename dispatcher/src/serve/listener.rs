@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tower::ServiceExt;
+use tower::Service;
 
 use crate::CannotStart;
 
@@ -38,8 +41,12 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Cannot
     })
 }
 
-/// Serves a router until told to stop; then takes no more requests, lets running ones finish for up to `grace`, and returns.
-pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>, grace: Duration) {
+/// Answers requests until told to stop; then takes no more, lets running ones finish for up to `grace`, and returns.
+pub async fn serve<A, F>(listener: TcpListener, answer: A, mut stop: watch::Receiver<bool>, grace: Duration)
+where
+    A: Fn(Request) -> F + Clone + Send + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -47,7 +54,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, _)) => serve_connection(stream, router.clone(), &connections),
+            Ok((stream, _)) => serve_connection(stream, answer.clone(), &connections),
             Err(error) => {
                 // The client is gone, or there are no file descriptors; neither is a reason to end.
                 tracing::debug!(%error, "a connection could not be accepted");
@@ -61,15 +68,27 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
     }
 }
 
-fn serve_connection(stream: TcpStream, router: Router, connections: &GracefulShutdown) {
+/// A router's answer.
+pub async fn call(mut router: Router, request: Request) -> Response {
+    router.call(request).await.unwrap_or_else(|never| match never {})
+}
+
+fn serve_connection<A, F>(stream: TcpStream, answer: A, connections: &GracefulShutdown)
+where
+    A: Fn(Request) -> F + Send + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
     // Answers are small; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = router.map_request(|request: hyper::Request<hyper::body::Incoming>| request.map(Body::new));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let answer = answer(request.map(Body::new));
+        async { Ok::<_, Infallible>(answer.await) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.map_err(Infallible::from)));
+        .serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -15,6 +15,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -22,12 +23,14 @@ use command_handler::{CommandHandler, Relay};
 use http::HeaderValue;
 use processor::FulfilmentSettings;
 use read_store::ReadStore;
+use runtime::settings::seconds;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::CannotStart;
+use crate::migrate;
 use crate::stores::{AllStores, cannot_open};
 use folder::FolderLock;
 
@@ -67,6 +70,10 @@ pub struct ServeArgs {
     /// An origin that browsers let call the API; may be given several times [default: any]
     #[arg(long, env = "ORDERS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<HeaderValue>,
+    /// Seconds that the relay leaves a commit to whoever appended it [default: 20 on servers, where other processes publish
+    /// too; 0 on the embedded default]
+    #[arg(long, env = "ORDERS_RELAY_MIN_AGE", value_name = "S", value_parser = seconds)]
+    relay_min_age: Option<Duration>,
 }
 
 /// Serves until SIGINT or SIGTERM, then drains and ends within 10 s. A second signal ends it at once.
@@ -81,6 +88,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // First, because a series that is looked up before is counted nowhere.
     let metrics = admin::start_metrics()?;
     let (handler, view) = args.stores.open().await?;
+    migrate::at_start(&view).await;
     let fulfilment =
         args.fulfilment.open().map_err(|error| cannot_open(&[&args.fulfilment.fulfilment], &error))?;
     let signals = Signals::new()?;
@@ -103,10 +111,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
 
     args.say_hello(&listener, &admin_listener)?;
-    let router = api::router(&handler, &view, guards);
-    let admin = admin::router(admin::Admin { handler: handler.clone(), view: view.clone(), metrics });
+    let api = api::api(&handler, &view, guards);
+    let api = move |request| Arc::clone(&api).answer(request);
+    let admin = admin::Admin { handler: handler.clone(), view: view.clone(), metrics, told_lag: Arc::default() };
+    let admin = admin::router(admin);
+    let admin = move |request| listener::call(admin.clone(), request);
     let mut servers = JoinSet::new();
-    servers.spawn(listener::serve(listener, router, requests_stopped, REQUESTS_GRACE));
+    servers.spawn(listener::serve(listener, api, requests_stopped, REQUESTS_GRACE));
     // The admin listener answers to the end, so that a drain can be watched.
     let admin_server = tokio::spawn(listener::serve(admin_listener, admin, work_stopped, Duration::ZERO));
 
@@ -192,7 +203,8 @@ impl ServeArgs {
     }
 
     fn relay_min_age(&self) -> Duration {
-        if self.stores.is_embedded() { Duration::ZERO } else { SHARED_MIN_AGE }
+        let default = if self.stores.is_embedded() { Duration::ZERO } else { SHARED_MIN_AGE };
+        self.relay_min_age.unwrap_or(default)
     }
 
     fn say_hello(&self, listener: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {

@@ -1,14 +1,11 @@
 //! The channel onto the projector and the processor, by event source mappings that run in this process.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_channel::{Consumer, Delivery, EventChannel, PublishError};
-use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord, TimestampType};
-use event_source_mapping::{
-    FilterCriteria, InProcess, Mapping, NO_WINDOW, Polled, Source, SourceError, TopicPartition,
-};
+use event_channel::EventChannel;
+use event_source_mapping::event::{BatchResponse, KafkaEvent};
+use event_source_mapping::{ChannelSource, FilterCriteria, InProcess, Mapping, NO_WINDOW};
 use processor::Processor;
 use read_store::ReadStore;
 use tokio::sync::watch;
@@ -86,7 +83,7 @@ impl Trigger {
         // The channel filters for the group, once a record: what is passed over takes no room in its queues.
         let filter = std::mem::take(&mut self.mapping.filter);
         let consumer = channel.subscribe(self.group, move |record| filter.matches(record.value.as_deref()));
-        let source = ChannelSource { consumer: consumer.map_err(|error| CannotStart(error.to_string()))? };
+        let source = ChannelSource::new(consumer.map_err(|error| CannotStart(error.to_string()))?);
         let (target, stopped) = (InProcess::new(function), stopped.clone());
         work.spawn(async move {
             if let Err(error) = event_source_mapping::run(self.mapping, source, target, stopped).await {
@@ -95,52 +92,4 @@ impl Trigger {
         });
         Ok(())
     }
-}
-
-/// A member of a channel's group as the source of a mapping.
-struct ChannelSource {
-    consumer: Consumer,
-}
-
-impl Source for ChannelSource {
-    async fn poll(&mut self, limit: usize) -> Result<Polled, SourceError> {
-        let polled = self.consumer.poll(limit).await.map_err(unavailable)?;
-        let topic = self.consumer.topic();
-        let of_topic = |partition| TopicPartition { topic: Arc::clone(topic), partition };
-        Ok(Polled {
-            revoked: polled.revoked.into_iter().map(of_topic).collect(),
-            records: polled.deliveries.into_iter().map(record).collect(),
-        })
-    }
-
-    async fn commit(&mut self, partition: &TopicPartition, next_offset: i64) -> Result<(), SourceError> {
-        self.consumer.commit(partition.partition, next_offset).await.map_err(unavailable)
-    }
-
-    fn pause(&mut self, partition: &TopicPartition) {
-        self.consumer.pause(partition.partition);
-    }
-
-    fn resume(&mut self, partition: &TopicPartition) {
-        self.consumer.resume(partition.partition);
-    }
-}
-
-fn record(delivery: Delivery) -> KafkaRecord {
-    let Delivery { topic, partition, offset, timestamp, record } = delivery;
-    let headers = record.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect();
-    KafkaRecord {
-        topic,
-        partition,
-        offset,
-        timestamp,
-        timestamp_type: TimestampType::CreateTime,
-        key: record.key.clone(),
-        value: record.value.clone(),
-        headers,
-    }
-}
-
-fn unavailable(error: PublishError) -> SourceError {
-    SourceError(error.to_string())
 }

@@ -8,5 +8,5 @@ use runtime::function;
 async fn main() -> Result<(), function::Error> {
     let settings = LambdaSettings::parse();
     settings.telemetry.start()?;
-    function::run_http(create_order::router(settings.open().await?)).await
+    function::run_http(async || Ok(create_order::router(settings.open().await?))).await
 }

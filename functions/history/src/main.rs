@@ -2,9 +2,12 @@
 
 use clap::Parser;
 use event_store::EventStore;
-use runtime::function;
 use runtime::settings::{DataSettings, EventStoreSettings};
 use runtime::telemetry::TelemetrySettings;
+use runtime::{function, secrets};
+
+/// A Lambda works on one event at a time.
+const CONNECTIONS: u32 = 1;
 
 /// The function `history`. Its settings come from its environment.
 #[derive(Parser)]
@@ -21,6 +24,9 @@ struct Settings {
 async fn main() -> Result<(), function::Error> {
     let settings = Settings::parse();
     settings.telemetry.start()?;
-    let store = EventStore::open(&settings.event_store.url(&settings.data)).await?;
-    function::run_http(history::router(store)).await
+    function::run_http(async || {
+        let url = secrets::resolve(&settings.event_store.url(&settings.data)).await?;
+        Ok(history::router(EventStore::open_with(&url, CONNECTIONS).await?))
+    })
+    .await
 }

@@ -3,7 +3,7 @@
 use clap::Parser;
 use command_handler::settings::LambdaSettings;
 use processor::{FulfilmentSettings, Processor};
-use runtime::function;
+use runtime::{function, secrets};
 
 /// The function `processor`. Its settings come from its environment.
 #[derive(Parser)]
@@ -18,8 +18,15 @@ struct Settings {
 async fn main() -> Result<(), function::Error> {
     let settings = Settings::parse();
     settings.lambda.telemetry.start()?;
-    let handler = settings.lambda.open().await?;
     let concurrency = settings.fulfilment.fulfilment_concurrency.into();
-    let processor = Processor::new(handler, settings.fulfilment.open()?, concurrency);
-    function::run_event(async |event, deadline| Ok(processor.process(event, deadline).await?)).await
+    function::run_event(
+        async || {
+            let handler = settings.lambda.open().await?;
+            let mut fulfilment = settings.fulfilment.clone();
+            fulfilment.fulfilment = secrets::resolve(&fulfilment.fulfilment).await?;
+            Ok(Processor::new(handler, fulfilment.open()?, concurrency))
+        },
+        async |processor, event, deadline| Ok(processor.process(event, deadline).await?),
+    )
+    .await
 }

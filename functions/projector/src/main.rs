@@ -12,6 +12,9 @@ const CONNECTIONS: usize = 1;
 async fn main() -> Result<(), function::Error> {
     let settings = ViewFunctionSettings::parse();
     settings.telemetry.start()?;
-    let store = ReadStore::open_with(&settings.url(), CONNECTIONS).await?;
-    function::run_event(async |event, _deadline| Ok(projector::project(&store, event).await?)).await
+    function::run_event(
+        async || Ok(ReadStore::open_with(&settings.url().await?, CONNECTIONS).await?),
+        async |store, event, _deadline| Ok(projector::project(store, event).await?),
+    )
+    .await
 }

@@ -12,6 +12,8 @@ const CONNECTIONS: usize = 1;
 async fn main() -> Result<(), function::Error> {
     let settings = ViewFunctionSettings::parse();
     settings.telemetry.start()?;
-    let store = ReadStore::open_with(&settings.url(), CONNECTIONS).await?;
-    function::run_http(query::router(store)).await
+    function::run_http(async || {
+        Ok(query::router(ReadStore::open_with(&settings.url().await?, CONNECTIONS).await?))
+    })
+    .await
 }

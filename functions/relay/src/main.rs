@@ -7,6 +7,7 @@ use command_handler::Relay;
 use command_handler::settings::LambdaSettings;
 use runtime::function;
 use runtime::settings::seconds;
+use tracing::info;
 
 /// The function `relay`. Its settings come from its environment.
 #[derive(Parser)]
@@ -22,10 +23,19 @@ struct Settings {
 async fn main() -> Result<(), function::Error> {
     let settings = Settings::parse();
     settings.lambda.telemetry.start()?;
-    let handler = settings.lambda.open().await?;
-    let relay = Relay::new(handler.store().clone(), handler.publisher().clone(), settings.relay_min_age);
-    function::run_event(async |_schedule: serde_json::Value, deadline| {
-        Ok(relay::relay(&relay, handler.publisher(), deadline).await?)
-    })
+    function::run_event(
+        async || {
+            let handler = settings.lambda.open().await?;
+            let relay =
+                Relay::new(handler.store().clone(), handler.publisher().clone(), settings.relay_min_age);
+            Ok((relay, handler))
+        },
+        async |(relay, handler), _schedule: serde_json::Value, deadline| {
+            let swept = relay::relay(relay, handler.publisher(), deadline).await?;
+            // The template makes a metric and an alarm of this.
+            info!(commits = handler.store().backlog().await?.commits, "commits wait to be published");
+            Ok(swept)
+        },
+    )
     .await
 }

@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use event_channel::PublishError;
 use domain::{Command, CommandId, Event, OrderId, Rejection, Snapshot, Version, decide};
 use event_store::{
     Answered, AppendError, CommandHash, Commit, EventStore, Load, Metadata, NoEvent, StoreError, Stream,
 };
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use rand::Rng;
 use thiserror::Error;
 
@@ -86,6 +87,9 @@ pub enum CommandError {
     /// Another command was sent under the same key before.
     #[error("another command was sent under this key")]
     KeyReused,
+    /// An event would be larger than the channel takes.
+    #[error(transparent)]
+    TooLarge(PublishError),
     /// Others were faster, again and again.
     #[error("too many commands for this order at the same time")]
     Contended,
@@ -101,6 +105,9 @@ pub enum AfterCommit {
     Answer,
     /// When it is published too, or after this time: for a Lambda, which is frozen once it has answered.
     AwaitPublish(Duration),
+    /// When it is durable. Publishing is left to the relay, which runs in another process: for a tool on a channel that nobody
+    /// receives from in this one.
+    LeaveToRelay,
 }
 
 /// Handles commands. Cheap to clone; one a process, so that what is kept and what is in flight is known in one place.
@@ -248,6 +255,7 @@ impl CommandHandler {
             metadata: request.metadata.clone(),
             unpublished: true,
         });
+        self.publisher.check(&commit).map_err(CommandError::TooLarge)?;
         match self.store.append(Arc::clone(&commit)).await {
             Ok(()) => {}
             Err(AppendError::Conflict) => {
@@ -276,6 +284,7 @@ impl CommandHandler {
                 // In time or not, published or not: the command succeeded, and the relay sees to the rest.
                 let _ = tokio::time::timeout(patience, marked).await;
             }
+            AfterCommit::LeaveToRelay => {}
         }
     }
 
@@ -324,7 +333,7 @@ fn state(id: OrderId, stream: Stream) -> Result<State, StoreError> {
 /// The time in whole microseconds, which is what every store can hold.
 fn now() -> Timestamp {
     let now = Timestamp::now();
-    now.round(Unit::Microsecond).unwrap_or(now)
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 /// Waits a moment before the next try, longer and more varied the more have failed: 0 to 2^n ms, at most 64.

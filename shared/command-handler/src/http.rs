@@ -80,7 +80,7 @@ fn order(status: StatusCode, outcome: &Outcome) -> Response {
     // An id has only characters that may stand in a header and in a path as they are.
     if let (Ok(etag), Ok(location)) = (
         HeaderValue::try_from(format!("\"{}\"", outcome.snapshot.version)),
-        HeaderValue::try_from(format!("/{}", outcome.snapshot.id)),
+        HeaderValue::try_from(["/", outcome.snapshot.id.as_str()].concat()),
     ) {
         headers.insert(ETAG, etag);
         headers.insert(LOCATION, location);
@@ -148,6 +148,12 @@ impl From<CommandError> for Problem {
                 "This Idempotency-Key came with another method or body before; use a fresh one for a new command.",
             )
             .at("Idempotency-Key"),
+            CommandError::TooLarge(_) => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "event-too-large",
+                "The event would be too large",
+                detail,
+            ),
             CommandError::Contended => Self::unavailable(1, detail),
             CommandError::Store(StoreError::Unavailable(cause)) => {
                 Self::unavailable(2, "The event store is not available; repeat the command under the same Idempotency-Key.")

@@ -11,7 +11,7 @@ use crate::handler::{CommandError, Outcome};
 /// Counters by command and result, latencies by command.
 #[derive(Default)]
 pub(crate) struct Meters {
-    results: [[OnceLock<Counter>; 7]; 5],
+    results: [[OnceLock<Counter>; 8]; 5],
     durations: [OnceLock<Histogram>; 5],
 }
 
@@ -62,5 +62,6 @@ const fn result_of(result: &Result<Outcome, CommandError>) -> (usize, &'static s
         Err(CommandError::KeyReused) => (4, "key-reused"),
         Err(CommandError::Contended) => (5, "contended"),
         Err(CommandError::Store(_)) => (6, "store-failed"),
+        Err(CommandError::TooLarge(_)) => (7, "too-large"),
     }
 }

@@ -9,9 +9,9 @@
 //!
 //! Duplicates may happen (two processes, a crash before the mark) and are harmless. Disorder may not.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -25,6 +25,9 @@ use crate::kept::Kept;
 /// The most commits that are sent as one run.
 const RUN_LIMIT: usize = 100;
 
+/// Bytes that no record of ours comes to: an event is at most what a request's body holds, each character escaped, and its headers.
+const LARGEST_RECORD: usize = 256 * 1024;
+
 /// Publishes commits. Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
@@ -37,6 +40,7 @@ struct Inner {
     kept: Arc<Kept>,
     /// Only the streams with something in flight.
     streams: Mutex<HashMap<OrderId, InFlight>>,
+    marks: Mutex<Marks>,
     idle: Notify,
     failed: Notify,
 }
@@ -57,6 +61,19 @@ struct InFlight {
     waiters: Vec<Waiter>,
 }
 
+/// A run that the channel will not forget, waiting to be marked.
+struct Settled {
+    stream: OrderId,
+    run: Vec<Arc<Commit>>,
+}
+
+/// Marks are batched by what is waiting: whoever finds nobody marking, marks for all who come meanwhile.
+#[derive(Default)]
+struct Marks {
+    waiting: Vec<Settled>,
+    in_hand: bool,
+}
+
 struct Waiter {
     moment: Moment,
     version: Version,
@@ -74,14 +91,28 @@ pub enum Moment {
 
 impl Publisher {
     pub(crate) fn new(store: EventStore, channel: EventChannel, kept: Arc<Kept>) -> Self {
-        let (streams, idle, failed) = (Mutex::default(), Notify::new(), Notify::new());
-        Self { inner: Arc::new(Inner { store, channel, kept, streams, idle, failed }) }
+        let (streams, marks) = (Mutex::default(), Mutex::default());
+        let (idle, failed) = (Notify::new(), Notify::new());
+        Self { inner: Arc::new(Inner { store, channel, kept, streams, marks, idle, failed }) }
     }
 
     /// The channel.
     #[must_use]
     pub fn channel(&self) -> &EventChannel {
         &self.inner.channel
+    }
+
+    /// Whether the channel will take every event of a commit, so that a command is refused before its commit is kept.
+    ///
+    /// # Errors
+    /// [`PublishError::TooLarge`].
+    pub(crate) fn check(&self, commit: &Commit) -> Result<(), PublishError> {
+        match self.channel().largest() {
+            Some(limit) if limit < LARGEST_RECORD => {
+                records_of(commit).try_for_each(|record| self.channel().check(&record))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a contiguous run of a stream's commits that begins at the oldest not known to be published. What of it is in
@@ -161,11 +192,10 @@ impl Publisher {
             let last = last_of(&run);
             match self.inner.channel.publish(records(&run)).await {
                 Ok(receipt) => {
-                    let settle = self.clone().settle(stream.clone(), run, receipt);
                     if !self.accepted(&stream, last) {
-                        return settle.await;
+                        return self.settle(stream, run, receipt).await;
                     }
-                    tokio::spawn(settle);
+                    tokio::spawn(self.clone().settle(stream.clone(), run, receipt));
                     limit = RUN_LIMIT;
                 }
                 // Where a run finds no room, its first commit alone may: so a long run gets through a small channel.
@@ -208,33 +238,59 @@ impl Publisher {
     }
 
     async fn settle(self, stream: OrderId, run: Vec<Arc<Commit>>, receipt: Receipt) {
-        let last = last_of(&run);
+        let settled = receipt.settled().await;
+        let run = Settled { stream, run };
         // Rule 3: only what the channel will not forget is marked. If the mark is lost, the relay sends it again.
-        let marked = receipt.settled().await && self.mark(&run).await;
-        if marked {
-            self.inner.kept.published(&stream, last);
+        if settled { self.mark(run).await } else { self.done(&[run], false) }
+    }
+
+    /// Marks a run, with all that others want marked, or leaves it to whoever is marking.
+    async fn mark(&self, run: Settled) {
+        {
+            let mut marks = self.marks();
+            marks.waiting.push(run);
+            if std::mem::replace(&mut marks.in_hand, true) {
+                return;
+            }
         }
-        let mut streams = self.streams();
-        if let Some(flight) = streams.get_mut(&stream) {
-            flight.unsettled -= 1;
-            flight.tell(Moment::Marked, last, marked);
-        }
-        self.forget_if_done(&mut streams, &stream);
-        drop(streams);
-        if !marked {
-            self.inner.failed.notify_one();
+        while let Some(runs) = self.next_to_mark() {
+            let commits = runs.iter().flat_map(|settled| &settled.run);
+            let ids =
+                commits.map(|commit| CommitId { stream: commit.stream.clone(), version: commit.version });
+            let marked = self.inner.store.mark_published(ids.collect()).await;
+            if let Err(error) = &marked {
+                tracing::warn!(%error, "published commits could not be marked; they will be sent again");
+            }
+            self.done(&runs, marked.is_ok());
         }
     }
 
-    async fn mark(&self, run: &[Arc<Commit>]) -> bool {
-        let ids =
-            run.iter().map(|commit| CommitId { stream: commit.stream.clone(), version: commit.version });
-        match self.inner.store.mark_published(ids.collect()).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, "published commits could not be marked; they will be sent again");
-                false
+    fn next_to_mark(&self) -> Option<Vec<Settled>> {
+        let mut marks = self.marks();
+        marks.in_hand = !marks.waiting.is_empty();
+        marks.in_hand.then(|| std::mem::take(&mut marks.waiting))
+    }
+
+    /// Notes that the channel has nothing more to do with these runs.
+    fn done(&self, runs: &[Settled], marked: bool) {
+        let mut streams = self.streams();
+        for Settled { stream, run } in runs {
+            let last = last_of(run);
+            if marked {
+                self.inner.kept.published(stream, last);
             }
+            if let Some(flight) = streams.get_mut(stream) {
+                flight.unsettled -= 1;
+                flight.tell(Moment::Marked, last, marked);
+                if flight.is_done() {
+                    streams.remove(stream);
+                }
+            }
+        }
+        self.tell_if_idle(&streams);
+        drop(streams);
+        if !marked {
+            self.inner.failed.notify_one();
         }
     }
 
@@ -256,15 +312,21 @@ impl Publisher {
     }
 
     fn forget_if_done(&self, streams: &mut HashMap<OrderId, InFlight>, stream: &OrderId) {
-        if let Entry::Occupied(flight) = streams.entry(stream.clone())
-            && !flight.get().sending
-            && flight.get().unsettled == 0
-        {
-            flight.remove();
+        if streams.get(stream).is_some_and(InFlight::is_done) {
+            streams.remove(stream);
         }
+        self.tell_if_idle(streams);
+    }
+
+    fn tell_if_idle(&self, streams: &HashMap<OrderId, InFlight>) {
         if streams.is_empty() {
             self.inner.idle.notify_waiters();
         }
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        // As below.
+        self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<OrderId, InFlight>> {
@@ -274,6 +336,10 @@ impl Publisher {
 }
 
 impl InFlight {
+    const fn is_done(&self) -> bool {
+        !self.sending && self.unsettled == 0
+    }
+
     fn tell(&mut self, moment: Moment, up_to: Version, outcome: bool) {
         for waiter in self.waiters.extract_if(.., |waiter| waiter.moment == moment && waiter.version <= up_to)
         {
@@ -289,9 +355,11 @@ fn last_of(run: &[Arc<Commit>]) -> Version {
 }
 
 fn records(run: &[Arc<Commit>]) -> Vec<Record> {
-    run.iter()
-        .flat_map(|commit| commit.versioned().map(|(version, event)| record(commit, version, event)))
-        .collect()
+    run.iter().flat_map(|commit| records_of(commit)).collect()
+}
+
+fn records_of(commit: &Commit) -> impl Iterator<Item = Record> {
+    commit.versioned().map(|(version, event)| record(commit, version, event))
 }
 
 fn record(commit: &Commit, version: Version, event: &domain::Event) -> Record {
@@ -302,7 +370,14 @@ fn record(commit: &Commit, version: Version, event: &domain::Event) -> Record {
         value: Some(wire::encode(&commit.stream, version, commit.recorded_at, event).into()),
         headers: headers
             .into_iter()
-            .map(|(name, value)| Header { name: name.into(), value: Some(value.into()) })
+            .map(|(name, value)| Header { name: name.into(), value: Some(bytes(value)) })
             .collect(),
+    }
+}
+
+fn bytes(text: Cow<'static, str>) -> Bytes {
+    match text {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => text.into(),
     }
 }

@@ -6,11 +6,15 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use event_channel::EventChannel;
 use event_store::EventStore;
+use runtime::secrets::{self, SecretError};
 use runtime::settings::{ChannelSettings, DataSettings, EventStoreSettings, milliseconds};
 use runtime::telemetry::TelemetrySettings;
 use thiserror::Error;
 
 use crate::handler::{AfterCommit, CommandHandler};
+
+/// Of a Lambda to the event store: it works on one event at a time, and what it writes side by side waits to be one batch.
+const CONNECTIONS: u32 = 1;
 
 /// What a command handler is made from.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +42,9 @@ pub enum OpenError {
     /// The channel can't be opened.
     #[error(transparent)]
     Channel(#[from] event_channel::OpenError),
+    /// A setting stands for a secret that can't be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 impl CommandSettings {
@@ -69,9 +76,17 @@ pub struct LambdaSettings {
 impl LambdaSettings {
     /// Opens the stores and makes a handler that waits for its publishing, since a Lambda is frozen once it has answered.
     ///
+    /// Settings that stand for a secret are looked up.
+    ///
     /// # Errors
-    /// As [`CommandSettings::open`].
+    /// As [`CommandSettings::open`], and when a secret can't be had.
     pub async fn open(&self) -> Result<CommandHandler, OpenError> {
-        self.commands.open(AfterCommit::AwaitPublish(self.publish_patience)).await
+        let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
+        let event_store = secrets::resolve(&event_store.url(data)).await?;
+        let channel = secrets::resolve(&channel.channel).await?;
+        let store = EventStore::open_with(&event_store, CONNECTIONS).await?;
+        let channel = EventChannel::open(&channel)?;
+        let after_commit = AfterCommit::AwaitPublish(self.publish_patience);
+        Ok(CommandHandler::new(store, channel, *kept_orders, after_commit))
     }
 }

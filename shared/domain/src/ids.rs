@@ -102,7 +102,8 @@ impl OrderId {
 
 text_value! {
     /// What an order is called: 1–255 characters, no control characters.
-    OrderName, Box<str>
+    /// Cheap to clone.
+    OrderName, Arc<str>
 }
 
 impl OrderName {

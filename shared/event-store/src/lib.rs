@@ -90,10 +90,25 @@ impl EventStore {
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::open_url(url, None).await
+    }
+
+    /// As [`EventStore::open`], with at most so many connections to a server, from 1, unless the URL says how many
+    /// (`maxPoolSize`). A function that handles one event at a time needs one.
+    ///
+    /// # Errors
+    /// As [`EventStore::open`].
+    pub async fn open_with(url: &str, connections: u32) -> Result<Self, OpenError> {
+        Self::open_url(url, Some(connections)).await
+    }
+
+    async fn open_url(url: &str, connections: Option<u32>) -> Result<Self, OpenError> {
+        // Who has no server needs no connections.
+        let _ = connections;
         match url.split_once(':') {
             #[cfg(feature = "mongodb")]
             Some(("mongodb" | "mongodb+srv", _)) => {
-                Ok(Self::MongoDb(mongodb::MongoDbEventStore::open(url).await?))
+                Ok(Self::MongoDb(mongodb::MongoDbEventStore::open(url, connections).await?))
             }
             #[cfg(feature = "embedded")]
             Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteEventStore::open(path.as_ref())?)),

@@ -1,26 +1,16 @@
 //! What holds of the whole system, seen from outside: each test's name is the rule that it holds.
+//!
+//! - [`both`]: whatever the system stands on. [`embedded`]: files and the data folder. [`servers`]: several processes.
+//! - [`arrows`], [`readme`], [`startup`], [`template`]: the project, the command line, the deployment.
 
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod admin;
 mod arrows;
-mod auth;
-mod bad_requests;
-mod commands;
-mod crashes;
-mod held;
-mod history;
-mod idempotency;
-mod lists;
-mod overload;
-mod processor;
-mod queries;
-mod races;
+mod both;
+mod damage;
+mod embedded;
 mod readme;
-mod rebuild;
-mod relay;
-mod shutdown;
+mod servers;
 mod startup;
-mod verify;
-mod view_file;
+mod template;

@@ -91,15 +91,6 @@ async fn the_password_in_a_url_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_the_same_folder() {
-    let mut system = Setup::on(Stores::Embedded).start().await;
-    let data = system.folder().to_str().unwrap().to_owned();
-    let pid = system.server().pid().to_string();
-    expect_one_line(&refused(&["--data", &data]).await, &[&data, "in use", &pid, "--data"]);
-    system.create_and_process("a").await;
-}
-
-#[tokio::test]
 async fn a_token_file_that_lets_nobody_in() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");

@@ -1,5 +1,7 @@
 //! Events as records: what is written is read, and what is not an event is told apart.
 
+use std::borrow::Cow;
+
 use domain::wire::{self, RecordedEvent, Undecodable};
 use domain::{OrderId, Version};
 use jiff::Timestamp;
@@ -188,7 +190,7 @@ fn headers_are_those_of_cloudevents_1_0_in_binary_mode() {
         ("content-type", "application/json"),
     ];
     let own = |headers: &[(&'static str, &str)]| -> Vec<_> {
-        headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+        headers.iter().map(|(name, value)| (*name, Cow::from((*value).to_owned()))).collect()
     };
     assert_eq!(wire::headers(&order, version, time, &processing_failed(), None), own(&expected));
 

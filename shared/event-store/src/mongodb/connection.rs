@@ -36,6 +36,7 @@ const MAJORITY: Duration = Duration::from_secs(4);
 /// The one client of a store; made with the store, or, where the URL has the hosts looked up in DNS, at first use.
 pub(super) struct Connection {
     url: ConnectionString,
+    connections: Option<u32>,
     commits: OnceCell<Collection<RawDocumentBuf>>,
     ready: OnceCell<Topology>,
 }
@@ -51,11 +52,11 @@ pub(super) enum Topology {
 
 impl Connection {
     /// Says what is wrong with the URL; asks no server.
-    pub(super) async fn new(url: &str) -> Result<Self, OpenError> {
+    pub(super) async fn new(url: &str, connections: Option<u32>) -> Result<Self, OpenError> {
         let parsed =
             ConnectionString::parse(url).map_err(|error| OpenError::Refused(refusal(url, &error)))?;
         let looked_up = matches!(parsed.host_info, HostInfo::DnsRecord(_));
-        let connection = Self { url: parsed, commits: OnceCell::new(), ready: OnceCell::new() };
+        let connection = Self { url: parsed, connections, commits: OnceCell::new(), ready: OnceCell::new() };
         if !looked_up {
             let made = connection.collection().await;
             made.map_err(|error| OpenError::Refused(refusal(url, &error)))?;
@@ -76,12 +77,16 @@ impl Connection {
     }
 
     async fn collection(&self) -> Result<&Collection<RawDocumentBuf>, Error> {
-        self.commits.get_or_try_init(|| connect(self.url.clone())).await
+        self.commits.get_or_try_init(|| connect(self.url.clone(), self.connections)).await
     }
 }
 
-async fn connect(url: ConnectionString) -> Result<Collection<RawDocumentBuf>, Error> {
+async fn connect(
+    url: ConnectionString,
+    connections: Option<u32>,
+) -> Result<Collection<RawDocumentBuf>, Error> {
     let mut options = ClientOptions::parse(url).await?;
+    options.max_pool_size = options.max_pool_size.or(connections);
     options.app_name.get_or_insert_with(|| "orders".to_owned());
     options.server_selection_timeout.get_or_insert(SELECTION);
     options.connect_timeout.get_or_insert(CONNECT);
@@ -148,7 +153,7 @@ mod tests {
     use super::*;
 
     async fn refused(url: &str) -> String {
-        match Connection::new(url).await {
+        match Connection::new(url, None).await {
             Ok(_) => panic!("{url} was not refused"),
             Err(OpenError::Refused(problem)) => problem,
             Err(error) => panic!("{error}"),
@@ -193,7 +198,8 @@ mod tests {
 
     #[tokio::test]
     async fn hosts_in_dns_are_not_looked_up_before_the_first_use() {
-        let connection = Connection::new("mongodb+srv://someone:hunter2@nowhere.invalid/").await.unwrap();
+        let connection =
+            Connection::new("mongodb+srv://someone:hunter2@nowhere.invalid/", None).await.unwrap();
         let problem = within(async { connection.commits().await.map(drop) }).await.unwrap_err().to_string();
         assert!(!problem.contains("hunter2"), "{problem}");
     }

@@ -60,12 +60,13 @@ pub struct MongoDbEventStore {
 type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
 impl MongoDbEventStore {
-    /// Reads the URL and connects to nothing yet. The database is the one in its path, else `orders`.
+    /// Reads the URL and connects to nothing yet. The database is the one in its path, else `orders`; the most connections are
+    /// those that it says, else these, else the driver's own number.
     ///
     /// # Errors
     /// [`OpenError::Refused`], in one line and without the password, when the URL can't be used.
-    pub async fn open(url: &str) -> Result<Self, OpenError> {
-        let connection = Arc::new(Connection::new(url).await?);
+    pub async fn open(url: &str, connections: Option<u32>) -> Result<Self, OpenError> {
+        let connection = Arc::new(Connection::new(url, connections).await?);
         let ends = Arc::new(Ends::default());
         let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&ends)));
         let reader = Arc::new(Reader::new(Arc::clone(&connection), ends));

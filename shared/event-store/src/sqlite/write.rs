@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::Version;
 use jiff::Timestamp;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
 use super::{Answer, json, unavailable};
 use crate::{Commit, CommitId, NoEvent};
@@ -31,18 +31,22 @@ pub(super) struct Writer {
 }
 
 /// Guarantee: the commit begins right after the stream's last, so a version is neither taken twice (not in the middle of a
-/// commit either) nor left out. SQLite's write lock is held from here to the insert.
+/// commit either) nor left out. SQLite's write lock is held from here to the insert. For version 1 the key of the commit says
+/// as much, since a stream that has any commit has one at 1.
 const LAST_VERSION: &str =
     "SELECT version FROM streams WHERE stream = ?1 AND key < '' ORDER BY key DESC LIMIT 1";
+
+/// The key lets no version be taken twice; `DO NOTHING` makes that an outcome.
+const ADD_COMMIT: &str = "
+    INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 
 /// Guarantee: the key lets neither a commit nor a small record have a command id that the stream has; `DO NOTHING` makes that
 /// an outcome.
 const ADD_COMMAND: &str = "
     INSERT INTO streams (stream, key, version, command_hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
 
-const ADD_COMMIT: &str = "
-    INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const UNDO_COMMIT: &str = "DELETE FROM streams WHERE stream = ?1 AND key = ?2";
 
 const ADD_TO_OUTBOX: &str = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
 
@@ -81,56 +85,95 @@ impl Writer {
     }
 
     fn transact(&mut self, writes: &[Write]) -> rusqlite::Result<Vec<u64>> {
+        let Self { connection, text } = self;
         // Immediate: the lock is waited for now, not in the middle, where SQLite could only fail.
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let text = &mut self.text;
-        let changes = writes
-            .iter()
-            .map(|write| match &write.task {
-                Task::Append(commit) => append(&transaction, commit, text),
-                Task::Remember(record) => remember(&transaction, record),
-                Task::Mark(commits) => mark(&transaction, commits),
-                Task::Forget(before) => changed(&transaction, FORGET, params![before.as_microsecond()]),
-            })
-            .collect::<rusqlite::Result<_>>()?;
-        transaction.commit()?;
-        Ok(changes)
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let done = write_all(connection, writes, text).and_then(|changes| {
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(changes)
+        });
+        // After some errors SQLite has done so itself.
+        if done.is_err() && !connection.is_autocommit() {
+            connection.execute_batch("ROLLBACK")?;
+        }
+        done
     }
 }
 
-/// Each statement by itself, and not one that selects from the table it inserts into: SQLite would build a table in memory
-/// for that, at twice the time.
-fn append(transaction: &Transaction<'_>, commit: &Commit, text: &mut Vec<u8>) -> rusqlite::Result<u64> {
-    json::write_events(&commit.events, text).map_err(no_text)?;
-    let metadata = serde_json::to_string(&commit.metadata).map_err(no_text)?;
-    let (stream, command_id) = (commit.stream.as_str(), commit.command_id.as_str());
-    let (version, last_version) = (number(commit.version), number(commit.last_version()));
-    let (hash, recorded_at) = (&commit.command_hash.0[..], commit.recorded_at.as_microsecond());
-    if last_version_of(transaction, stream)? + 1 != version
-        || changed(transaction, ADD_COMMAND, params![stream, command_id, last_version, hash])? == 0
-    {
-        return Ok(0);
+fn write_all(connection: &Connection, writes: &[Write], text: &mut Vec<u8>) -> rusqlite::Result<Vec<u64>> {
+    let mut statements = Statements::of(connection)?;
+    let done = writes.iter().map(|write| match &write.task {
+        Task::Append(commit) => statements.append(commit, text),
+        Task::Remember(record) => remember(connection, record),
+        Task::Mark(commits) => statements.mark(commits),
+        Task::Forget(before) => {
+            changed(&mut *connection.prepare_cached(FORGET)?, params![before.as_microsecond()])
+        }
+    });
+    done.collect()
+}
+
+/// The statements of every turn, looked up once for all its writes.
+struct Statements<'c> {
+    connection: &'c Connection,
+    add_commit: CachedStatement<'c>,
+    add_command: CachedStatement<'c>,
+    add_to_outbox: CachedStatement<'c>,
+    mark: CachedStatement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    fn of(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            connection,
+            add_commit: connection.prepare_cached(ADD_COMMIT)?,
+            add_command: connection.prepare_cached(ADD_COMMAND)?,
+            add_to_outbox: connection.prepare_cached(ADD_TO_OUTBOX)?,
+            mark: connection.prepare_cached(MARK)?,
+        })
     }
+
+    /// Each statement by itself, and not one that selects from the table it inserts into, nor one for both rows: SQLite would
+    /// build a table in memory, or keep every page as it was, at twice the time.
+    fn append(&mut self, commit: &Commit, text: &mut Vec<u8>) -> rusqlite::Result<u64> {
+        json::write_events(&commit.events, text).map_err(no_text)?;
+        let metadata = serde_json::to_string(&commit.metadata).map_err(no_text)?;
+        let (stream, command_id) = (commit.stream.as_str(), commit.command_id.as_str());
+        let (version, last_version) = (number(commit.version), number(commit.last_version()));
+        let (hash, recorded_at) = (&commit.command_hash.0[..], commit.recorded_at.as_microsecond());
+        if version != 1 && self.last_version_of(stream)? + 1 != version {
+            return Ok(0);
+        }
+        let row = params![stream, version, last_version, hash, recorded_at, Text(text), command_id, metadata];
+        if changed(&mut self.add_commit, row)? == 0 {
+            return Ok(0);
+        }
+        if changed(&mut self.add_command, params![stream, command_id, last_version, hash])? == 0 {
+            self.connection.prepare_cached(UNDO_COMMIT)?.execute(params![stream, version])?;
+            return Ok(0);
+        }
+        if commit.unpublished {
+            changed(&mut self.add_to_outbox, params![stream, version, recorded_at])?;
+        }
+        Ok(1)
+    }
+
+    fn last_version_of(&self, stream: &str) -> rusqlite::Result<i64> {
+        let mut statement = self.connection.prepare_cached(LAST_VERSION)?;
+        Ok(statement.query_row([stream], |row| row.get(0)).optional()?.unwrap_or(0))
+    }
+
+    fn mark(&mut self, commits: &[CommitId]) -> rusqlite::Result<u64> {
+        commits.iter().try_fold(0, |marked, commit| {
+            let key = params![commit.stream.as_str(), number(commit.version)];
+            Ok(marked + changed(&mut self.mark, key)?)
+        })
+    }
+}
+
+fn remember(connection: &Connection, record: &NoEvent) -> rusqlite::Result<u64> {
     changed(
-        transaction,
-        ADD_COMMIT,
-        params![stream, version, last_version, hash, recorded_at, Text(text), command_id, metadata],
-    )?;
-    if commit.unpublished {
-        changed(transaction, ADD_TO_OUTBOX, params![stream, version, recorded_at])?;
-    }
-    Ok(1)
-}
-
-fn last_version_of(transaction: &Transaction<'_>, stream: &str) -> rusqlite::Result<i64> {
-    let last = transaction.prepare_cached(LAST_VERSION)?.query_row([stream], |row| row.get(0)).optional()?;
-    Ok(last.unwrap_or(0))
-}
-
-fn remember(transaction: &Transaction<'_>, record: &NoEvent) -> rusqlite::Result<u64> {
-    changed(
-        transaction,
-        REMEMBER,
+        &mut *connection.prepare_cached(REMEMBER)?,
         params![
             record.stream.as_str(),
             record.command_id.as_str(),
@@ -141,17 +184,8 @@ fn remember(transaction: &Transaction<'_>, record: &NoEvent) -> rusqlite::Result
     )
 }
 
-fn mark(transaction: &Transaction<'_>, commits: &[CommitId]) -> rusqlite::Result<u64> {
-    let mut statement = transaction.prepare_cached(MARK)?;
-    let mut marked = 0;
-    for commit in commits {
-        marked += statement.execute(params![commit.stream.as_str(), number(commit.version)])? as u64;
-    }
-    Ok(marked)
-}
-
-fn changed(transaction: &Transaction<'_>, statement: &str, values: &[&dyn ToSql]) -> rusqlite::Result<u64> {
-    Ok(transaction.prepare_cached(statement)?.execute(values)? as u64)
+fn changed(statement: &mut Statement<'_>, values: &[&dyn ToSql]) -> rusqlite::Result<u64> {
+    Ok(statement.execute(values)? as u64)
 }
 
 /// A version as SQLite holds it. There is none above [`Version::MAX`], and no stream has come near it.
@@ -238,6 +272,24 @@ mod tests {
         assert!(matches!(again[0], Ok(0)));
         assert!(again[1..].iter().all(|outcome| matches!(outcome, Ok(1))));
         assert_eq!(stored(&writer), 200);
+    }
+
+    #[test]
+    fn a_first_commit_leaves_nothing_where_its_command_id_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = writer(folder.path());
+        let record = NoEvent {
+            stream: OrderId::parse("order-0").unwrap(),
+            command_id: CommandId::parse("create").unwrap(),
+            command_hash: CommandHash([0; 32]),
+            version: Version::NONE,
+            recorded_at: Timestamp::UNIX_EPOCH,
+        };
+        let (answer, answered) = oneshot::channel();
+        writer.work(&mut vec![Write { task: Task::Remember(record), answer }]);
+        assert!(matches!(answered.blocking_recv().unwrap(), Ok(1)));
+        assert!(matches!(outcomes(&mut writer, 0..2)[..], [Ok(0), Ok(1)]));
+        assert_eq!(stored(&writer), 1);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Answer, project, schema};
 use crate::calls::{Call, Merged};
+use crate::plan::Plan;
 use crate::waiters::Waiters;
 use crate::{Incoming, OpenError, Projected, ReadStoreError};
 
@@ -86,13 +87,31 @@ impl Writer {
         incoming: &[Incoming],
         ranges: &[Range<usize>],
     ) -> Result<Vec<Projected>, ReadStoreError> {
-        let transaction = self.begin()?;
-        let plan = project::take_in(&transaction, schema::active_view(&transaction)?, incoming)?;
-        if let Some(building) = schema::building_view(&transaction)? {
-            project::take_in(&transaction, building, incoming)?;
+        let connection = &self.connection;
+        // As `begin`, but with statements that are kept: this is what the writer mostly does.
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let done = take_into_every_view(connection, incoming).and_then(|plan| {
+            connection.prepare_cached("COMMIT")?.execute([])?;
+            Ok(plan)
+        });
+        // After some errors SQLite has done so itself.
+        if done.is_err() && !connection.is_autocommit() {
+            connection.execute_batch("ROLLBACK")?;
         }
-        transaction.commit()?;
+        let plan = done?;
         self.waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
         Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
     }
+}
+
+/// What became of the records in the active view.
+fn take_into_every_view<'a>(
+    connection: &Connection,
+    incoming: &'a [Incoming],
+) -> Result<Plan<'a>, ReadStoreError> {
+    let plan = project::take_in(connection, schema::active_view(connection)?, incoming)?;
+    if let Some(building) = schema::building_view(connection)? {
+        project::take_in(connection, building, incoming)?;
+    }
+    Ok(plan)
 }

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 use tests::process::Finished;
-use tests::stores::Stores;
-use tests::system::{Setup, System};
+use tests::system::System;
 
-use crate::view_file::ViewFile;
+use crate::damage::View;
 
 const PATIENT: [&str; 3] = ["verify", "--patience", "0.2"];
 
@@ -15,19 +14,18 @@ async fn verify(system: &System, words: &[&str]) -> Finished {
 
 /// A system with orders of which one is lost, one stale, one different, two ahead of their events, and two are well.
 async fn damaged() -> System {
-    let system = Setup::on(Stores::Embedded).start().await;
+    let system = System::start().await;
     for id in ["ahead", "different", "lost", "stale", "well"] {
         system.create_and_process(id).await;
     }
     system.create("new").await;
     system.until_version("new", 1).await;
-    let view = ViewFile::of(&system);
-    view.change("DELETE FROM orders WHERE id = 'lost'", []);
-    view.set_back("stale");
-    view.change("UPDATE orders SET name = 'a chair' WHERE id = 'different'", []);
-    view.change("UPDATE orders SET version = 4 WHERE id = 'ahead'", []);
-    let ghost = "INSERT INTO orders (id, version, status, name, created_at, updated_at) VALUES ('ghost', 1, 'new', 'boo', 0, 0)";
-    view.change(ghost, []);
+    let mut view = View::of(&system).await;
+    view.remove("lost").await;
+    view.set_back("stale").await;
+    view.rename("different", "a chair").await;
+    view.set_version("ahead", 4).await;
+    view.add_ghost("ghost", 1).await;
     system
 }
 
@@ -50,7 +48,7 @@ fn findings(report: &Value) -> Value {
 
 #[tokio::test]
 async fn a_view_that_is_right_is_0_and_one_that_is_not_is_1_with_every_fault() {
-    let system = Setup::on(Stores::Embedded).start().await;
+    let system = System::start().await;
     let report = verify(&system, &["--json"]).await.with_code(0).json();
     assert_eq!(report, json!({"orders": 0, "faults": 0, "repaired": 0, "findings": []}));
 

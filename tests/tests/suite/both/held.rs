@@ -2,19 +2,18 @@
 
 use serde_json::{Value, json};
 use tests::poll::until;
-use tests::stores::Stores;
-use tests::system::{Setup, System};
+use tests::system::System;
 
-use crate::view_file::{ViewFile, mark_unpublished};
+use crate::damage::{View, mark_unpublished};
 
 /// A system whose view has lost version 2 of "gappy", so that version 3 is held.
 async fn with_a_gap() -> System {
-    let mut system = Setup::on(Stores::Embedded).start().await;
+    let mut system = System::start().await;
     system.create_and_process("gappy").await;
     system.create_and_process("well").await;
     system.stop().await;
-    ViewFile::of(&system).set_back("gappy");
-    mark_unpublished(&system, "gappy", 3);
+    View::of(&system).await.set_back("gappy").await;
+    mark_unpublished(&system, "gappy", 3).await;
     system.start_again().await;
     until("version 3 to be held", async || held(&system).await.first().cloned()).await;
     system
@@ -83,7 +82,7 @@ async fn an_event_that_is_truly_lost_is_repaired_from_the_event_store() {
 async fn a_gap_heals_by_itself_when_the_missing_event_comes() {
     let mut system = with_a_gap().await;
     system.stop().await;
-    mark_unpublished(&system, "gappy", 2);
+    mark_unpublished(&system, "gappy", 2).await;
     system.start_again().await;
     system.until_status("gappy", "processed").await;
     until("nothing to be held", async || held(&system).await.is_empty().then_some(())).await;
@@ -92,17 +91,17 @@ async fn a_gap_heals_by_itself_when_the_missing_event_comes() {
 
 #[tokio::test]
 async fn events_that_a_newer_program_knows_are_applied_in_their_order_by_a_redrive() {
-    let system = Setup::on(Stores::Embedded).start().await;
+    let system = System::start().await;
     system.create_and_process("a").await;
     let before = system.get("/a").await.json();
-    let view = ViewFile::of(&system);
-    view.set_back("a");
+    let mut view = View::of(&system).await;
+    view.set_back("a").await;
     let events = system.events("a").await;
     // The later one first: the order is that of the versions.
     for (version, kind) in [(3, "OrderProcessed"), (2, "ProcessingStarted")] {
         let mut value: Value = serde_json::from_str(&record("a", version, kind)).unwrap();
         value["time"] = events[version as usize - 1]["time"].clone();
-        view.hold(Some("a"), Some(version as i64), "unknown-type", &value.to_string());
+        view.hold(Some("a"), Some(version as i64), "unknown-type", &value.to_string()).await;
     }
     let redriven = system.orders(&["held", "redrive", "--order", "a", "--json"]).await.with_code(0).json();
     assert_eq!(redriven, json!({"applied": 2, "removed": 0, "held": 0}));
@@ -112,10 +111,10 @@ async fn events_that_a_newer_program_knows_are_applied_in_their_order_by_a_redri
 
 #[tokio::test]
 async fn what_is_no_event_stays_held_until_it_is_dropped() {
-    let system = Setup::on(Stores::Embedded).start().await;
-    let view = ViewFile::of(&system);
-    view.hold(None, None, "undecodable", "not JSON \u{0}");
-    view.hold(Some("a"), Some(1), "unknown-type", &record("a", 1, "OrderPainted"));
+    let system = System::start().await;
+    let mut view = View::of(&system).await;
+    view.hold(None, None, "undecodable", "not JSON \u{0}").await;
+    view.hold(Some("a"), Some(1), "unknown-type", &record("a", 1, "OrderPainted")).await;
     let redriven = system.orders(&["held", "redrive"]).await.with_code(1);
     assert_eq!(redriven.stdout, "0 applied, 0 removed as no longer needed, 2 still held\n");
     let [garbage, painted] = &held(&system).await[..] else { panic!("two are held") };

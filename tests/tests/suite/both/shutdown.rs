@@ -8,7 +8,7 @@ use serde_json::json;
 use tests::poll::{PATIENCE, until};
 use tests::system::System;
 
-use crate::processor::with_fulfilment_under_way;
+use super::processor::with_fulfilment_under_way;
 
 /// A create whose body has not come yet, and whose head the server has surely read: it said that it waits for the body.
 pub(crate) struct HalfSent {

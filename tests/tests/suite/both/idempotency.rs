@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::http::{Answer, Call};
+use tests::poll::until;
 use tests::system::System;
 
 fn lamp() -> Value {
@@ -61,8 +62,11 @@ async fn a_create_without_an_id_repeated_under_its_key_finds_the_order_that_it_m
     system.stop().await;
     system.start_again().await;
     expect_same(create(&system, "one"), &first).await;
-    let orders = system.get("/").await.json();
-    assert_eq!(orders.as_array().unwrap().len(), 2);
+    let listed = until("both orders in the view", async || {
+        let orders = system.get("/").await.json().as_array().unwrap().len();
+        (orders >= 2).then_some(orders)
+    });
+    assert_eq!(listed.await, 2);
 }
 
 #[tokio::test]

@@ -5,29 +5,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tests::http::Answer;
-use tests::stores::Stores;
-use tests::system::{Setup, System};
+use tests::system::System;
 
-use crate::view_file::ViewFile;
+use crate::damage::View;
 
 #[tokio::test]
 async fn a_rebuilt_view_is_what_the_events_say_whatever_was_in_the_old_one() {
-    let system = Setup::on(Stores::Embedded).start().await;
+    let system = System::start().await;
     for id in ["a", "b", "c"] {
         system.create_and_process(id).await;
     }
-    let view = ViewFile::of(&system);
+    let mut view = View::of(&system).await;
     let before = system.get("/").await.json();
-    view.change("UPDATE orders SET name = 'a chair', version = 1 WHERE id = 'a'", []);
-    view.change("DELETE FROM orders WHERE id = 'b'", []);
-    let ghost = "INSERT INTO orders (id, version, status, name, created_at, updated_at) VALUES ('ghost', 0, 'new', 'boo', 0, 0)";
-    view.change(ghost, []);
-    let (old, tables) = (view.active(), view.tables());
+    view.rename("a", "a chair").await;
+    view.set_version("a", 1).await;
+    view.remove("b").await;
+    view.add_ghost("ghost", 0).await;
+    let (old, tables) = (view.active().await, view.tables().await);
     let rebuilt = system.orders(&["rebuild", "--json"]).await.with_code(0).json();
     assert_eq!((&rebuilt["commits"], &rebuilt["events"]), (&9.into(), &9.into()));
     assert_eq!(system.get("/").await.json(), before);
-    assert_ne!(view.active(), old);
-    assert_eq!((view.building(), view.tables()), (0, tables), "the old view is gone");
+    assert_ne!(view.active().await, old);
+    assert_eq!((view.building().await, view.tables().await), (0, tables), "the old view is gone");
     system.expect_verified().await;
     let told = system.orders(&["rebuild"]).await.with_code(0).stdout;
     assert!(told.starts_with("rebuilt the view from 9 commits with 9 events in "), "{told}");
@@ -80,33 +79,33 @@ async fn queries_are_served_and_never_go_back_while_rebuilds_and_commands_go_on(
 
 #[tokio::test]
 async fn a_rebuild_that_was_killed_changes_nothing_and_the_next_clears_up_after_it() {
-    let system = Setup::on(Stores::Embedded).start().await;
+    let system = System::start().await;
     system.load(&["--orders", "2000", "--clients", "32", "--only", "create"]).run().await.with_code(0);
     system.expect_verified().await;
-    let view = ViewFile::of(&system);
-    let active = view.active();
+    let mut view = View::of(&system).await;
+    let active = view.active().await;
     // The moment is between two transactions of the other process: it may take some rebuilds to hit it.
     let mut hit = false;
     for _ in 0..20 {
         let mut rebuild = system.invocation(&["rebuild"]).start();
-        while rebuild.ended().is_none() && view.building() == 0 {
+        while rebuild.ended().is_none() && view.building().await == 0 {
             tokio::task::yield_now().await;
         }
         if rebuild.ended().is_none() {
             rebuild.kill();
         }
-        hit = view.building() == 1;
+        hit = view.building().await == 1;
         if hit {
             break;
         }
     }
     assert!(hit, "no rebuild was killed in its middle");
-    assert_eq!(view.tables(), 2);
-    assert!(view.active() >= active);
+    assert_eq!(view.tables().await, 2);
+    assert!(view.active().await >= active);
     system.create_and_process("meanwhile").await;
     system.expect_verified().await;
     system.orders(&["rebuild"]).await.with_code(0);
-    assert_eq!((view.building(), view.tables()), (0, 1));
+    assert_eq!((view.building().await, view.tables().await), (0, 1));
     system.create_and_process("afterwards").await;
     system.expect_verified().await;
 }

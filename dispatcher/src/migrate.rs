@@ -1,0 +1,61 @@
+//! `orders migrate`: creates or updates what the servers must have before the system works on them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use read_store::ReadStore;
+use tokio::time::Instant;
+
+use crate::stores::AllStores;
+
+/// How long a start waits for the view's tables before it goes on without them.
+const AT_START: Duration = Duration::from_secs(5);
+
+/// Waits between attempts while the server does not answer.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Create or update what the servers must have.
+#[derive(Args, Clone, Debug)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    stores: AllStores,
+}
+
+/// Does so once. May be repeated at any time, also while the system runs; files and the in-memory channel need none of it.
+///
+/// # Errors
+/// When a store can't be opened or is not available.
+pub async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
+    let (handler, view) = args.stores.open().await?;
+    view.migrate().await?;
+    println!("read store   its tables are there");
+    handler.store().ping().await?;
+    println!("event store  its collection and indexes are there");
+    handler.publisher().channel().prepare().await?;
+    println!("channel      its topic is there");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Migrates the view as a server starts. Waits for it for a moment; if its server does not answer by then, it goes on behind,
+/// without end, while commands are taken already.
+pub async fn at_start(view: &ReadStore) {
+    let view = view.clone();
+    let migrating = tokio::spawn(async move { until_done(&view).await });
+    // It does not fail; a task that panicked has said so in the log.
+    let _ = tokio::time::timeout_at(Instant::now() + AT_START, migrating).await;
+}
+
+async fn until_done(view: &ReadStore) {
+    let (mut wait, mut said) = (FIRST_WAIT, String::new());
+    while let Err(error) = view.migrate().await {
+        let problem = error.to_string();
+        if problem != said {
+            tracing::warn!("{problem}; its tables are looked after as soon as it answers");
+            said = problem;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}

@@ -1,0 +1,156 @@
+//! Real servers, named by `ORDERS_TEST_MONGODB=mongodb://host:port`, `ORDERS_TEST_KAFKA=kafka://host:port` and
+//! `ORDERS_TEST_POSTGRES=postgres://user:password@host:port/database`; options may follow a question mark. `deploy/test` starts
+//! them and sets the three.
+
+use std::env;
+use std::io::Write;
+use std::sync::Once;
+use std::thread;
+
+use mongodb::Client;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+use uuid::Uuid;
+
+const NAMES: [&str; 3] = ["ORDERS_TEST_MONGODB", "ORDERS_TEST_KAFKA", "ORDERS_TEST_POSTGRES"];
+
+/// Few enough that each has records soon, and enough for two replicas to share.
+pub const PARTITIONS: usize = 4;
+
+/// The place of one system: a database, a topic with groups of its own, and a schema, all of the same name. Deleted when dropped.
+#[derive(Debug)]
+pub struct Servers {
+    name: String,
+    mongodb: Place,
+    kafka: Place,
+    postgres: Place,
+}
+
+/// A server's URL in parts.
+#[derive(Debug)]
+struct Place {
+    /// Up to where a path would begin.
+    server: String,
+    /// What stood after the first `/`, and after the `?`.
+    path: String,
+    options: String,
+}
+
+impl Servers {
+    /// A place that nobody else has; `None` where servers are not named, which is said once, past what the test program keeps to
+    /// itself.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not there.
+    #[must_use]
+    pub fn fresh() -> Option<Self> {
+        static SAID: Once = Once::new();
+        let urls = NAMES.map(|name| env::var(name).ok());
+        let [Some(mongodb), Some(kafka), Some(postgres)] = urls else {
+            let line = format!("NOT RUN: the whole system on real servers; {} name them\n", NAMES.join(", "));
+            SAID.call_once(|| std::io::stderr().write_all(line.as_bytes()).expect("somebody listens"));
+            return None;
+        };
+        let [mongodb, kafka, postgres] = [mongodb, kafka, postgres].map(|url| Place::parse(&url));
+        let name = format!("orders_test_{}", Uuid::new_v4().simple());
+        let servers = Self { name, mongodb, kafka, postgres };
+        servers.sql(&format!("CREATE SCHEMA {}", servers.name));
+        Some(servers)
+    }
+
+    /// The URL of the event store.
+    #[must_use]
+    pub fn event_store(&self) -> String {
+        self.mongodb.url(&self.name, "")
+    }
+
+    /// The URL of the channel. Brokers give a killed member's partitions away once its session is over; 6 s is the least that they
+    /// allow by default.
+    #[must_use]
+    pub fn channel(&self) -> String {
+        let name = &self.name;
+        let options = format!(
+            "partitions={PARTITIONS}&replication=1&group_prefix={name}.&session_timeout_ms=6000"
+        );
+        self.kafka.url(name, &options)
+    }
+
+    /// The URL of the read store.
+    #[must_use]
+    pub fn read_store(&self) -> String {
+        self.postgres.url(&self.postgres.path, &format!("options[search_path]={}", self.name))
+    }
+
+    /// The name of the database.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.name
+    }
+
+    fn sql(&self, statement: &str) {
+        let url = self.read_store();
+        apart(async move {
+            let mut connection = PgConnection::connect(&url).await.expect("PostgreSQL is there");
+            raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.expect(statement);
+        });
+    }
+
+    fn drop_database(&self) {
+        apart(async {
+            let client = Client::with_uri_str(self.event_store()).await.expect("the URL of a MongoDB");
+            client.database(&self.name).drop().await.expect("the database is dropped");
+        });
+    }
+
+    /// Groups without members go with the last topic that they read.
+    fn drop_topic(&self) {
+        let brokers = self.kafka.server.trim_start_matches("kafka://");
+        apart(async {
+            let admin: AdminClient<DefaultClientContext> =
+                ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
+            let deleted = admin.delete_topics(&[&self.name], &AdminOptions::new()).await;
+            // Not every test comes so far that a topic is made.
+            let is_gone = |outcome: &Result<String, (String, RDKafkaErrorCode)>| {
+                matches!(outcome, Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)))
+            };
+            let deleted = deleted.expect("the brokers answer");
+            assert!(deleted.iter().all(is_gone), "{deleted:?}");
+        });
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.drop_database();
+        self.drop_topic();
+        self.sql(&format!("DROP SCHEMA {} CASCADE", self.name));
+    }
+}
+
+impl Place {
+    fn parse(url: &str) -> Self {
+        let (url, options) = url.split_once('?').unwrap_or((url, ""));
+        let (scheme, rest) = url.split_once("://").expect("the URL of a server has ://");
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        Self { server: format!("{scheme}://{authority}"), path: path.to_owned(), options: options.to_owned() }
+    }
+
+    /// With these options before those that were given.
+    fn url(&self, path: &str, options: &str) -> String {
+        let options: Vec<_> = [options, &self.options].into_iter().filter(|part| !part.is_empty()).collect();
+        format!("{}/{path}?{}", self.server, options.join("&"))
+    }
+}
+
+/// Runs this to its end on a thread of its own, because a test's runtime can't be waited for from within. What goes wrong is shown
+/// once: a test that is failing anyway stays as it failed.
+fn apart(work: impl Future<Output = ()> + Send) {
+    let outcome = thread::scope(|scope| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        scope.spawn(move || runtime.block_on(work)).join()
+    });
+    assert!(outcome.is_ok() || thread::panicking(), "the servers did not do what they were asked");
+}
