@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 
 use crate::HttpArgs;
 use crate::load::{Load, Orders};
+use crate::plain::PlainClient;
 use crate::server::{self, Server};
 use crate::table::{Table, median};
 
@@ -18,6 +19,9 @@ pub(crate) async fn measure(args: &HttpArgs) -> anyhow::Result<Table> {
             rounds: args.rounds,
         };
         bench.compare_all(&args.clients, &mut table).await?;
+        if let Some(plain) = PlainClient::build().await? {
+            bench.compare_by(&plain, 40_000, 64, &mut table).await?;
+        }
         bench.queryable(&mut table).await?;
     }
     whole_load(&orders, args.orders, &mut table).await?;
@@ -65,6 +69,31 @@ impl Bench<'_> {
         let at = format!("at {clients} client{}", if clients == 1 { "" } else { "s" });
         table.compared(format!("{call} {at}"), median(rate.ours), median(rate.bare), "a second");
         table.compared(format!("{call} {at}, median"), median(middle.ours), median(middle.bare), "ms");
+        Ok(())
+    }
+
+    /// Creates, by the plain client.
+    async fn compare_by(
+        &self,
+        plain: &PlainClient,
+        orders: u64,
+        clients: u32,
+        table: &mut Table,
+    ) -> anyhow::Result<()> {
+        let mut rate = Pair { ours: vec![], bare: vec![] };
+        for round in 0..=self.rounds {
+            let prefix = format!("p{clients}-{round}");
+            let bare = plain.create(&self.bare.url, orders, clients, &prefix).await?;
+            let ours = plain.create(&self.ours.url, orders, clients, &prefix).await?;
+            self.ours.rest().await?;
+            // The first does not count.
+            if round > 0 {
+                rate.bare.push(bare);
+                rate.ours.push(ours);
+            }
+        }
+        let name = format!("create at {clients} clients, by a plain Go client");
+        table.compared(name, median(rate.ours), median(rate.bare), "a second");
         Ok(())
     }
 

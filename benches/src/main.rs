@@ -4,6 +4,7 @@
 //! - [`rebuild`] rebuilds the view of a large event store, which [`fill`] writes.
 //! - [`servers`] measures on MongoDB, Kafka and PostgreSQL, the parts against the raw clients and the whole over HTTP.
 //! - [`server`] starts what is measured and looks at it from outside; [`load`] runs `orders load`.
+//! - [`cold`] starts the functions as Lambda does.
 //! - [`mapping`] measures an event source mapping from Kafka into this process.
 //! - [`table`] is how figures are shown: ratios first.
 //!
@@ -11,10 +12,12 @@
 //! are measured in [`servers`].
 
 mod bare;
+mod cold;
 mod fill;
 mod http;
 mod load;
 mod mapping;
+mod plain;
 mod probe;
 mod rebuild;
 mod server;
@@ -43,6 +46,8 @@ enum What {
     Rebuild(RebuildArgs),
     /// On MongoDB, Kafka and PostgreSQL, each figure against the raw client's in the same run; about 30 minutes
     Servers(servers::ServersArgs),
+    /// Cold starts of the functions as Lambdas, against hello-world's
+    ColdStart(cold::ColdArgs),
     /// An event source mapping from Kafka into a function in this process
     Mapping(mapping::MappingArgs),
     /// The bare server
@@ -114,6 +119,7 @@ async fn measure(what: What) -> anyhow::Result<()> {
         What::Http(args) => (http::measure(&args).await?, args.common.json),
         What::Rebuild(args) => (rebuild::measure(&args).await?, args.common.json),
         What::Servers(args) => (servers::measure(&args).await?, args.common.json),
+        What::ColdStart(args) => (cold::measure(&args).await?, args.common.json),
         What::Mapping(args) => (mapping::measure(&args).await?, args.common.json),
         What::Bare { .. } => return Ok(()),
     };

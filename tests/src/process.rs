@@ -1,4 +1,4 @@
-//! One run of the binary `orders`.
+//! One run of the binary `orders`, or of another program.
 
 use std::env;
 use std::ffi::OsStr;
@@ -18,17 +18,35 @@ use crate::poll::until;
 /// When it has not been built.
 #[must_use]
 pub fn program() -> PathBuf {
-    let this = env::current_exe().expect("a test has a path");
-    // target/<profile>/deps/suite-…
-    let folder = this.ancestors().nth(2).expect("a test is in target/<profile>/deps");
-    let program = folder.join("orders");
-    assert!(program.is_file(), "{} is not there; build it first: cargo build", program.display());
+    binary("orders")
+}
+
+/// A binary of the workspace, where cargo puts it beside the tests.
+///
+/// # Panics
+/// When it has not been built.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let program = binaries().join(name);
+    assert!(program.is_file(), "{} is not there; build it first: cargo build --workspace", program.display());
     program
 }
 
-/// How `orders` is called: nothing of the tests' own environment reaches it.
-#[derive(Clone, Debug, Default)]
+/// The folder of the binaries.
+///
+/// # Panics
+/// When the tests are not where cargo puts them.
+#[must_use]
+pub fn binaries() -> PathBuf {
+    let this = env::current_exe().expect("a test has a path");
+    // target/<profile>/deps/suite-…
+    this.ancestors().nth(2).expect("a test is in target/<profile>/deps").to_owned()
+}
+
+/// How `orders` is called: nothing of the tests' own settings reaches it.
+#[derive(Clone, Debug)]
 pub struct Invocation {
+    program: PathBuf,
     words: Vec<String>,
     variables: Vec<(String, String)>,
 }
@@ -37,7 +55,14 @@ impl Invocation {
     /// With these words on the command line.
     #[must_use]
     pub fn new<W: AsRef<str>>(words: &[W]) -> Self {
-        Self { words: words.iter().map(|word| word.as_ref().to_owned()).collect(), variables: vec![] }
+        Self::of(program(), words)
+    }
+
+    /// Of another program than `orders`.
+    #[must_use]
+    pub fn of<W: AsRef<str>>(program: PathBuf, words: &[W]) -> Self {
+        let words = words.iter().map(|word| word.as_ref().to_owned()).collect();
+        Self { program, words, variables: vec![] }
     }
 
     /// With an environment variable.
@@ -55,7 +80,7 @@ impl Invocation {
     pub fn start(&self) -> Running {
         let output = tempfile::tempdir().expect("a folder for output");
         let file = |name| Stdio::from(File::create(output.path().join(name)).expect("a file for output"));
-        let mut command = Command::new(program());
+        let mut command = Command::new(&self.program);
         command.args(&self.words).stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
         for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);
@@ -63,8 +88,9 @@ impl Invocation {
         // Where a backtrace could show, it would. And help is as wide everywhere.
         command.env("RUST_BACKTRACE", "1").env("COLUMNS", "100");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        let child = command.spawn().expect("orders can be started");
-        Running { words: self.words.join(" "), child, output }
+        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
+        let name = self.program.file_name().unwrap_or_default().to_string_lossy();
+        Running { words: format!("{name} {}", self.words.join(" ")), child, output }
     }
 
     /// Runs it to its end.
@@ -140,7 +166,7 @@ impl Running {
 
     /// Waits for its end.
     pub async fn end(mut self) -> Finished {
-        let what = format!("the end of orders {}", self.words);
+        let what = format!("the end of {}", self.words);
         let status = until(&what, async || self.ended()).await;
         Finished { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
     }
@@ -151,7 +177,7 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("── orders {}\n{}{}──", self.words, self.stdout(), self.stderr());
+            eprintln!("── {}\n{}{}──", self.words, self.stdout(), self.stderr());
         }
     }
 }

@@ -72,9 +72,8 @@ impl Servers {
     #[must_use]
     pub fn channel(&self) -> String {
         let name = &self.name;
-        let options = format!(
-            "partitions={PARTITIONS}&replication=1&group_prefix={name}.&session_timeout_ms=6000"
-        );
+        let options =
+            format!("partitions={PARTITIONS}&replication=1&group_prefix={name}.&session_timeout_ms=6000");
         self.kafka.url(name, &options)
     }
 

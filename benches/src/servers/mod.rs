@@ -7,13 +7,13 @@
 //! - [`rounds`]: how figures are taken. [`report`]: what they were taken with.
 
 mod append;
-mod commits;
-mod given;
-mod mongo;
-mod postgres;
+pub(crate) mod commits;
+pub(crate) mod given;
+pub(crate) mod mongo;
+pub(crate) mod postgres;
 mod process;
 mod projector;
-mod publish;
+pub(crate) mod publish;
 mod report;
 mod rounds;
 mod system;
@@ -110,7 +110,7 @@ enum Section {
 }
 
 /// What all sections share.
-struct Bench {
+pub(crate) struct Bench {
     servers: Servers,
     pace: Pace,
     orders_bin: Option<PathBuf>,

@@ -113,7 +113,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     args.say_hello(&listener, &admin_listener)?;
     let api = api::api(&handler, &view, guards);
     let api = move |request| Arc::clone(&api).answer(request);
-    let admin = admin::Admin { handler: handler.clone(), view: view.clone(), metrics, told_lag: Arc::default() };
+    let admin =
+        admin::Admin { handler: handler.clone(), view: view.clone(), metrics, told_lag: Arc::default() };
     let admin = admin::router(admin);
     let admin = move |request| listener::call(admin.clone(), request);
     let mut servers = JoinSet::new();

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_channel::PublishError;
 use domain::{Command, CommandId, Event, OrderId, Rejection, Snapshot, Version, decide};
+use event_channel::PublishError;
 use event_store::{
     Answered, AppendError, CommandHash, Commit, EventStore, Load, Metadata, NoEvent, StoreError, Stream,
 };

@@ -40,7 +40,6 @@ struct Inner {
     kept: Arc<Kept>,
     /// Only the streams with something in flight.
     streams: Mutex<HashMap<OrderId, InFlight>>,
-    marks: Mutex<Marks>,
     idle: Notify,
     failed: Notify,
 }
@@ -61,19 +60,6 @@ struct InFlight {
     waiters: Vec<Waiter>,
 }
 
-/// A run that the channel will not forget, waiting to be marked.
-struct Settled {
-    stream: OrderId,
-    run: Vec<Arc<Commit>>,
-}
-
-/// Marks are batched by what is waiting: whoever finds nobody marking, marks for all who come meanwhile.
-#[derive(Default)]
-struct Marks {
-    waiting: Vec<Settled>,
-    in_hand: bool,
-}
-
 struct Waiter {
     moment: Moment,
     version: Version,
@@ -91,9 +77,8 @@ pub enum Moment {
 
 impl Publisher {
     pub(crate) fn new(store: EventStore, channel: EventChannel, kept: Arc<Kept>) -> Self {
-        let (streams, marks) = (Mutex::default(), Mutex::default());
-        let (idle, failed) = (Notify::new(), Notify::new());
-        Self { inner: Arc::new(Inner { store, channel, kept, streams, marks, idle, failed }) }
+        let (streams, idle, failed) = (Mutex::default(), Notify::new(), Notify::new());
+        Self { inner: Arc::new(Inner { store, channel, kept, streams, idle, failed }) }
     }
 
     /// The channel.
@@ -238,59 +223,33 @@ impl Publisher {
     }
 
     async fn settle(self, stream: OrderId, run: Vec<Arc<Commit>>, receipt: Receipt) {
-        let settled = receipt.settled().await;
-        let run = Settled { stream, run };
+        let last = last_of(&run);
         // Rule 3: only what the channel will not forget is marked. If the mark is lost, the relay sends it again.
-        if settled { self.mark(run).await } else { self.done(&[run], false) }
-    }
-
-    /// Marks a run, with all that others want marked, or leaves it to whoever is marking.
-    async fn mark(&self, run: Settled) {
-        {
-            let mut marks = self.marks();
-            marks.waiting.push(run);
-            if std::mem::replace(&mut marks.in_hand, true) {
-                return;
-            }
+        let marked = receipt.settled().await && self.mark(&run).await;
+        if marked {
+            self.inner.kept.published(&stream, last);
         }
-        while let Some(runs) = self.next_to_mark() {
-            let commits = runs.iter().flat_map(|settled| &settled.run);
-            let ids =
-                commits.map(|commit| CommitId { stream: commit.stream.clone(), version: commit.version });
-            let marked = self.inner.store.mark_published(ids.collect()).await;
-            if let Err(error) = &marked {
-                tracing::warn!(%error, "published commits could not be marked; they will be sent again");
-            }
-            self.done(&runs, marked.is_ok());
-        }
-    }
-
-    fn next_to_mark(&self) -> Option<Vec<Settled>> {
-        let mut marks = self.marks();
-        marks.in_hand = !marks.waiting.is_empty();
-        marks.in_hand.then(|| std::mem::take(&mut marks.waiting))
-    }
-
-    /// Notes that the channel has nothing more to do with these runs.
-    fn done(&self, runs: &[Settled], marked: bool) {
         let mut streams = self.streams();
-        for Settled { stream, run } in runs {
-            let last = last_of(run);
-            if marked {
-                self.inner.kept.published(stream, last);
-            }
-            if let Some(flight) = streams.get_mut(stream) {
-                flight.unsettled -= 1;
-                flight.tell(Moment::Marked, last, marked);
-                if flight.is_done() {
-                    streams.remove(stream);
-                }
-            }
+        if let Some(flight) = streams.get_mut(&stream) {
+            flight.unsettled -= 1;
+            flight.tell(Moment::Marked, last, marked);
         }
-        self.tell_if_idle(&streams);
+        self.forget_if_done(&mut streams, &stream);
         drop(streams);
         if !marked {
             self.inner.failed.notify_one();
+        }
+    }
+
+    async fn mark(&self, run: &[Arc<Commit>]) -> bool {
+        let ids =
+            run.iter().map(|commit| CommitId { stream: commit.stream.clone(), version: commit.version });
+        match self.inner.store.mark_published(ids.collect()).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "published commits could not be marked; they will be sent again");
+                false
+            }
         }
     }
 
@@ -315,18 +274,9 @@ impl Publisher {
         if streams.get(stream).is_some_and(InFlight::is_done) {
             streams.remove(stream);
         }
-        self.tell_if_idle(streams);
-    }
-
-    fn tell_if_idle(&self, streams: &HashMap<OrderId, InFlight>) {
         if streams.is_empty() {
             self.inner.idle.notify_waiters();
         }
-    }
-
-    fn marks(&self) -> MutexGuard<'_, Marks> {
-        // As below.
-        self.inner.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn streams(&self) -> MutexGuard<'_, HashMap<OrderId, InFlight>> {

@@ -80,13 +80,8 @@ impl Serialize for Snapshot {
         }
         object.serialize_field("version", &self.version)?;
         if self.version > Version::NONE {
-            let created_at = self.created_at.to_string();
-            object.serialize_field("created_at", &created_at)?;
-            if self.updated_at == self.created_at {
-                object.serialize_field("updated_at", &created_at)?;
-            } else {
-                object.serialize_field("updated_at", &self.updated_at)?;
-            }
+            object.serialize_field("created_at", &self.created_at)?;
+            object.serialize_field("updated_at", &self.updated_at)?;
         }
         object.end()
     }

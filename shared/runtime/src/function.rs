@@ -5,7 +5,7 @@
 //! when they are first used.
 
 use std::convert::Infallible;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::routing::any;
@@ -21,6 +21,10 @@ use crate::{Problem, http, http_event, secrets};
 
 /// What went wrong so badly that the function can't run: Lambda reports it and starts another.
 pub type Error = lambda_runtime::Error;
+
+/// How long an invocation has whose deadline was over before it began. Lambda sends none such, but `cargo lambda watch` gives
+/// every invocation one in 1970.
+const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs a router as a Lambda behind an HTTP API, a REST API or a load balancer, until the process ends. `open` makes the router.
 ///
@@ -54,11 +58,14 @@ where
 {
     let opened = Opened::start(open, secrets::in_environment()).await?;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<I>| {
-        let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        let deadline = Instant::now() + remaining;
+        let deadline = Instant::now() + remaining(event.context.deadline(), SystemTime::now());
         handle(opened.get().await?, event.payload, deadline).await
     }))
     .await
+}
+
+fn remaining(deadline: SystemTime, now: SystemTime) -> Duration {
+    deadline.duration_since(now).unwrap_or(WITHOUT_DEADLINE)
 }
 
 /// Answers one HTTP event by a wrapped router.

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// How the log is written.
 #[derive(Args, Clone, Debug)]
@@ -43,13 +44,16 @@ impl TelemetrySettings {
     /// # Errors
     /// [`BadFilter`] when `log` is not a filter.
     pub fn start(&self) -> Result<(), BadFilter> {
-        let filter = EnvFilter::try_new(&self.log)
-            .map_err(|error| BadFilter { filter: self.log.clone(), problem: error.to_string() })?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let log = log.with_ansi(std::io::stderr().is_terminal());
+        // Not EnvFilter: it brings the whole of a regular expressions' library into every function.
+        let filter: Targets = self.log.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
+            BadFilter { filter: self.log.clone(), problem: error.to_string() }
+        })?;
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = lines.with_ansi(std::io::stderr().is_terminal());
+        let log = tracing_subscriber::registry().with(filter);
         let _ = match self.log_format {
-            LogFormat::Text => log.with_target(false).try_init(),
-            LogFormat::Json => log.json().flatten_event(true).try_init(),
+            LogFormat::Text => log.with(lines.with_target(false)).try_init(),
+            LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
         };
         Ok(())
     }

@@ -27,7 +27,10 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("dispatcher", &[ANY]),
     // Black box: not even the domain.
     ("tests", &[]),
-    ("benches", &["domain", "command-handler", "event-store", "event-channel", "event-source-mapping", "read-store"]),
+    (
+        "benches",
+        &["domain", "command-handler", "event-store", "event-channel", "event-source-mapping", "read-store"],
+    ),
 ];
 
 /// Every crate of ours that is not a program.

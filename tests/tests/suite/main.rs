@@ -1,6 +1,7 @@
 //! What holds of the whole system, seen from outside: each test's name is the rule that it holds.
 //!
 //! - [`both`]: whatever the system stands on. [`embedded`]: files and the data folder. [`servers`]: several processes.
+//! - [`lambda`]: the functions as Lambdas.
 //! - [`arrows`], [`readme`], [`startup`], [`template`]: the project, the command line, the deployment.
 
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
@@ -10,6 +11,7 @@ mod arrows;
 mod both;
 mod damage;
 mod embedded;
+mod lambda;
 mod readme;
 mod servers;
 mod startup;

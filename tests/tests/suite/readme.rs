@@ -27,7 +27,7 @@ fn text() -> String {
 }
 
 /// The calls in the README's shell blocks, in their order.
-fn calls() -> Vec<String> {
+pub(crate) fn calls() -> Vec<String> {
     let text = text();
     let blocks = text.split("\n```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next());
     let lines = blocks.flat_map(str::lines);
@@ -35,7 +35,7 @@ fn calls() -> Vec<String> {
 }
 
 /// Runs a call through a shell, on another address: the status and the body.
-fn shell(call: &str, address: SocketAddr) -> (u16, Value) {
+pub(crate) fn shell(call: &str, address: SocketAddr) -> (u16, Value) {
     let output = Command::new("sh").arg("-c").arg(call.replace(ADDRESS, &address.to_string())).output();
     let output = String::from_utf8(output.unwrap().stdout).unwrap();
     let (head, body) = output.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{call}: {output:?}"));

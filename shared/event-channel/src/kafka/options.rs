@@ -246,7 +246,7 @@ mod tests {
         ] {
             assert!(!refusal(text).contains("s3cret"), "{text}: {}", refusal(text));
         }
-        let options = Options::parse("//ann:s3cret@one:1/t").unwrap();
+        let options = Options::parse("//ann:s3cret@one:1/t?security=sasl_plaintext&mechanism=PLAIN").unwrap();
         assert!(!format!("{options:?}").contains("s3cret"));
         let mistyped = crate::EventChannel::open("kafak://ann:s3cret@one:1/t").err().unwrap().to_string();
         assert!(mistyped.contains("kafak://…@one:1/t"), "{mistyped}");

@@ -46,7 +46,7 @@ pub(super) fn of_record(record: &KafkaRecord) -> usize {
 fn of_header((name, value): &KafkaHeader) -> usize {
     let value = match value {
         Some(bytes) => {
-            let digits = bytes.iter().map(|byte| usize::from(OF_SIGNED[usize::from(*byte)])).sum::<usize>();
+            let digits = bytes.iter().map(|byte| of_signed(*byte)).sum::<usize>();
             "[]".len() + digits + commas(bytes.len())
         }
         None => "null".len(),
@@ -59,21 +59,15 @@ fn commas(elements: usize) -> usize {
     elements.saturating_sub(1)
 }
 
-/// How long each byte is as a signed number. A table, because it is asked for every byte of every header.
-const OF_SIGNED: [u8; 256] = {
-    let mut sizes = [3; 256];
-    let mut byte = 0;
-    while byte < sizes.len() {
-        match byte {
-            0..=9 => sizes[byte] = 1,
-            10..=99 | 247..=255 => sizes[byte] = 2,
-            128..=156 => sizes[byte] = 4,
-            _ => {}
-        }
-        byte += 1;
+/// A byte as a signed number. By table, because it is asked for every byte of every header.
+fn of_signed(byte: u8) -> usize {
+    match byte {
+        0..=9 => 1,
+        10..=99 | 247..=255 => 2,
+        100..=127 | 157..=246 => 3,
+        128..=156 => 4,
     }
-    sizes
-};
+}
 
 fn of_number(number: i64) -> usize {
     let digits = number.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;

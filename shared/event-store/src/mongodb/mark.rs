@@ -1,6 +1,7 @@
 //! Marks: all that wait, as one update.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
 
@@ -11,6 +12,10 @@ use crate::{CommitId, StoreError};
 
 /// The most commits that one update names.
 const UPDATE: usize = 1_000;
+
+/// How long the next update waits for more when this one was of several callers. Nobody waits for a mark whose command is answered, and
+/// an update for each commit would cost the server as much as the commits; whoever marks alone is never kept waiting.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Commits that one caller marks.
 pub(super) struct Job {
@@ -30,9 +35,13 @@ impl Marks {
     pub(super) async fn work(self: Arc<Self>, jobs: Vec<Job>) {
         let commits: Vec<&CommitId> = jobs.iter().flat_map(|job| &job.commits).collect();
         let marked = self.mark(&commits).await;
+        let several = jobs.len() > 1;
         for job in jobs {
             // Whoever no longer waits does not want to know.
             let _ = job.answer.send(marked.clone());
+        }
+        if several {
+            tokio::time::sleep(GATHER).await;
         }
     }
 

@@ -139,6 +139,11 @@ impl Connections {
                     return Ok(rows);
                 }
                 Err(Failed::Sql(error)) if lease.is_stale(&error) => {}
+                Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
+                    // It was swapped. The connection is as good as before, and many reads meet this at the same time.
+                    lease.give_back();
+                    return Err(Failed::Sql(error));
+                }
                 Err(failed) => return Err(failed),
             }
         }

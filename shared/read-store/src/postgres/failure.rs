@@ -11,7 +11,8 @@ pub(super) enum Failed {
     Sql(sqlx::Error),
     /// Anything that the caller is told as it is.
     Store(ReadStoreError),
-    /// Somebody else wrote first what was to be written: to be done again, on what is there now.
+    /// Somebody else wrote first what was to be written, or the server broke a circle of waiting transactions at this one: to be
+    /// done again, on what is there now.
     Overtaken,
 }
 
@@ -23,7 +24,8 @@ impl Failed {
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error)
+        // 40P01: a deadlock. Locks are taken in order, but whose insert waits for whose is the server's to say.
+        if code(&error).as_deref() == Some("40P01") { Self::Overtaken } else { Self::Sql(error) }
     }
 }
 

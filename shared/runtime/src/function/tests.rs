@@ -241,3 +241,10 @@ async fn what_can_not_be_opened_at_the_start_stops_the_function_and_later_is_tri
     assert_eq!(opened.get().await.unwrap(), &2);
     assert_eq!(opened.get().await.unwrap(), &2);
 }
+
+#[test]
+fn a_deadline_that_is_no_deadline_leaves_time_to_work() {
+    let now = SystemTime::now();
+    assert_eq!(remaining(now + Duration::from_secs(7), now), Duration::from_secs(7));
+    assert_eq!(remaining(SystemTime::UNIX_EPOCH + Duration::from_secs(600), now), WITHOUT_DEADLINE);
+}

@@ -81,7 +81,13 @@ impl View {
     }
 
     /// Holds an event.
-    pub(crate) async fn hold(&mut self, order: Option<&str>, version: Option<i64>, reason: &str, value: &str) {
+    pub(crate) async fn hold(
+        &mut self,
+        order: Option<&str>,
+        version: Option<i64>,
+        reason: &str,
+        value: &str,
+    ) {
         let view = self.active().await;
         either!(self, hold(view, order, version, reason, value));
     }

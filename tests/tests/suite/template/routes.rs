@@ -52,6 +52,24 @@ fn each_function_has_the_routes_of_its_router() {
     assert_eq!(routes.len(), 5);
 }
 
+/// `cargo lambda watch` is told of them in `Cargo.toml`.
+#[test]
+fn the_router_of_cargo_lambda_has_the_same_routes() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let words = ["metadata", "--format-version", "1", "--no-deps"];
+    let output = std::process::Command::new(cargo).args(words).current_dir(super::root()).output().unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let router = metadata["metadata"]["lambda"]["watch"]["router"].as_object().unwrap();
+    let mut routes: BTreeMap<String, Routes> = BTreeMap::new();
+    for (path, functions) in router {
+        for route in functions.as_array().unwrap() {
+            let of_the_function = routes.entry(text(&route["function"]).to_owned()).or_default();
+            assert!(of_the_function.insert((text(&route["method"]).to_owned(), path.clone())));
+        }
+    }
+    assert_eq!(routes, routes_of_the_template(&template()));
+}
+
 #[tokio::test]
 async fn the_system_answers_the_methods_of_the_template_and_no_others() {
     let mut by_path: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -13,7 +13,8 @@ use event_source_mapping::{ChannelSource, InvalidMapping, Mapping, Observer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use crate::cli::Cli;
 use crate::failures;
@@ -53,11 +54,11 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn start_log(filter: &str) -> anyhow::Result<()> {
-    let parsed = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is not a filter"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
-    let log = log.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+    let parsed: Targets = filter.parse().with_context(|| format!("--log {filter:?} is not a filter"))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal()).with_target(false);
     // Fails only where there is a log already.
-    let _ = log.try_init();
+    let _ = tracing_subscriber::registry().with(parsed).with(lines).try_init();
     Ok(())
 }
 

@@ -1,0 +1,3 @@
+module plain-client
+
+go 1.22

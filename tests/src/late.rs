@@ -1,0 +1,59 @@
+//! A server that comes up late: nobody listens at its address until it is opened, then everything goes to the real one.
+
+use std::net::SocketAddr;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// The address of a server that is not up yet. What goes through it ends when it is dropped.
+#[derive(Debug)]
+pub struct Late {
+    address: SocketAddr,
+    real: String,
+    forwarding: Option<JoinHandle<()>>,
+}
+
+impl Late {
+    /// An address in front of the server in this URL, and the URL with that address.
+    ///
+    /// # Panics
+    /// When it is not a URL with one host and its port, or there is no port.
+    pub async fn before(url: &str) -> (Self, String) {
+        let begin = url.find("://").expect("a URL") + 3;
+        let end = url[begin..].find(['/', '?']).map_or(url.len(), |length| begin + length);
+        let begin = url[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
+        // Let go at once: nobody else gets the same port soon.
+        let address =
+            TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+        let late = format!("{}{address}{}", &url[..begin], &url[end..]);
+        (Self { address, real: url[begin..end].to_owned(), forwarding: None }, late)
+    }
+
+    /// The server comes up.
+    ///
+    /// # Panics
+    /// When its address is taken.
+    pub async fn open(&mut self) {
+        let listener = TcpListener::bind(self.address).await.expect("its port is still free");
+        let real = self.real.clone();
+        self.forwarding = Some(tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let real = real.clone();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(real).await.expect("the real server is there");
+                    // Either side may break off at any time.
+                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        }));
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        if let Some(forwarding) = &self.forwarding {
+            forwarding.abort();
+        }
+    }
+}
