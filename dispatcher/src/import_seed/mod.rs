@@ -1,10 +1,10 @@
 //! `orders import-seed`: the commands that the original Go program left in MongoDB, turned into events.
 //!
-//! - [`source`]: the seed, read in pages.
-//! - [`document`]: a document as a command, or why it can't be one.
-//! - [`lanes`]: commands side by side, those of one order in their order.
-//! - [`target`]: a command into the event store, once.
-//! - [`report`]: what became of each.
+//! - `source`: the seed, read in pages.
+//! - `document`: a document as a command, or why it can't be one.
+//! - `lanes`: commands side by side, those of one order in their order.
+//! - `target`: a command into the event store, once.
+//! - `report`: what became of each.
 //!
 //! It can be ended at any moment and run again: the id of a command follows from its document, so none takes effect twice.
 

@@ -1,5 +1,8 @@
 //! The flags. Each is also an environment variable.
 
+// The comments are what --help prints, as they are: brackets are no links.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
