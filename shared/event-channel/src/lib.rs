@@ -135,7 +135,7 @@ pub enum PublishError {
 /// A channel; the scheme of its URL chooses which. Cheap to clone.
 #[derive(Clone)]
 pub enum EventChannel {
-    /// In this process: `memory:`, optionally `memory:?partitions=8&capacity=4096&topic=events`. The capacity is how many
+    /// In this process: `memory:`, optionally `memory:?partitions=8&capacity=1024&topic=events`. The capacity is how many
     /// records one group may leave uncommitted in one partition.
     #[cfg(feature = "embedded")]
     InMemory(in_memory::InMemoryChannel),

@@ -13,7 +13,7 @@ pub(super) struct Options {
     pub(super) topic: String,
 }
 
-const DEFAULTS: (usize, usize, &str) = (8, 4096, "events");
+const DEFAULTS: (usize, usize, &str) = (8, 1024, "events");
 const MOST_PARTITIONS: usize = 1024;
 const MOST_CAPACITY: usize = 1 << 24;
 
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_its_default() {
-        let defaults = Options { partitions: 8, capacity: 4096, topic: "events".to_owned() };
+        let defaults = Options { partitions: 8, capacity: 1024, topic: "events".to_owned() };
         assert_eq!(Options::parse("").unwrap(), defaults);
         assert_eq!(Options::parse("?").unwrap(), defaults);
         assert_eq!(Options::parse("?partitions=3").unwrap(), Options { partitions: 3, ..defaults });
