@@ -22,6 +22,7 @@ in_project() {
 
 compose_up() {
   local name
+  [[ -z $disk ]] || fail '--disk is for native servers'
   for name in "$@"; do
     if [[ -z $(container_of "$name") ]]; then refuse_held "$name" "$(port_of "$name")"; fi
   done
@@ -40,6 +41,16 @@ compose_down() {
     docker volume rm --force "orders-services-${offset}_$name" >/dev/null && say "$name: data deleted"
   done
 }
+
+compose_kill() { in_project kill "$@"; }
+
+compose_freeze() { in_project pause "$@"; }
+
+compose_thaw() { in_project unpause "$@"; }
+
+compose_fill() { fail 'fill is for native servers'; }
+
+compose_clear() { compose_fill; }
 
 container_of() { in_project ps --quiet "$1" 2>/dev/null; }
 

@@ -91,8 +91,9 @@ stop() {
     rm -f "$run/$name.pid"
     return
   fi
-  # One that a test has stopped (SIGSTOP) takes no signal until it goes on.
-  kill -s "$2" "$pid" && kill -s CONT "$pid"
+  kill -s "$2" "$pid" || true
+  # One that was frozen takes no signal until it goes on; one that was not may be gone by now.
+  signal_all CONT "$pid" 2>/dev/null || true
   while alive "$name" && ((SECONDS - began < 30)); do sleep 0.1; done
   if alive "$name"; then
     say "$name: did not stop within 30 s; killing it"
@@ -102,6 +103,36 @@ stop() {
   rm -f "$run/$name.pid"
   say "$name: stopped (process $pid)"
 }
+
+# crash NAME: ends it and all that it has started, at once. Its first thread may be over before the others, which hold its port.
+crash() {
+  local pid
+  pid=$(pid_of "$1")
+  freeze "$1"
+  signal_all KILL "$pid"
+  while alive "$1" || compgen -G "/proc/$pid/task/*/fd/*" >/dev/null; do sleep 0.01; done
+}
+
+# freeze NAME: itself first, so that it starts no more while the others are found.
+freeze() {
+  alive "$1" || fail "$1: none that deploy/services started runs"
+  kill -s STOP "$(pid_of "$1")"
+  signal_all STOP "$(pid_of "$1")"
+}
+
+thaw() {
+  alive "$1" || fail "$1: none that deploy/services started runs"
+  signal_all CONT "$(pid_of "$1")"
+}
+
+# signal_all SIGNAL PID: a process and its children. A child may end in between.
+signal_all() {
+  local child
+  for child in $(children_of "$2"); do kill -s "$1" "$child" 2>/dev/null || true; done
+  kill -s "$1" "$2"
+}
+
+children_of() { cat "/proc/$1/task/"*/children 2>/dev/null || true; }
 
 # await NAME COMMAND...: until the command succeeds, at most $patience; fails at once when the server has ended.
 await() {
@@ -123,9 +154,8 @@ await() {
 
 # Memory of a process and its children in KiB; what several of them share is counted once (PSS).
 memory_of() {
-  local pid=$1 children
-  children=$(cat "/proc/$pid/task/"*/children 2>/dev/null) || true
-  for pid in "$pid" $children; do
+  local pid
+  for pid in "$1" $(children_of "$1"); do
     cat "/proc/$pid/smaps_rollup" 2>/dev/null || true
   done | awk '/^Pss:/ { sum += $2 } END { if (sum) print sum }'
 }

@@ -12,6 +12,7 @@ native_runs() {
 
 native_up() {
   local name starting=()
+  [[ -z $disk ]] || mount_disk
   # Before anything is started or installed: what listens where ours does not run is somebody else's.
   for name in "$@"; do
     if ! alive "$name"; then refuse_held "$name" "$(port_of "$name")"; fi
@@ -71,6 +72,22 @@ native_down() {
     if [[ $name == mongodb ]]; then documentdb_stop; fi
     [[ $purge == no ]] || native_purge "$name"
   done
+  [[ $purge == no ]] || unmount_disk
+}
+
+native_kill() {
+  local name
+  for name in "$@"; do crash "$name"; done
+}
+
+native_freeze() {
+  local name
+  for name in "$@"; do freeze "$name"; done
+}
+
+native_thaw() {
+  local name
+  for name in "$@"; do thaw "$name"; done
 }
 
 native_purge() {

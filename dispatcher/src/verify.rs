@@ -8,7 +8,7 @@ use clap::Args;
 use domain::{OrderId, Snapshot, Version};
 use event_store::{EventStore, Load, StoreError, fold};
 use indicatif::{ProgressBar, ProgressStyle};
-use read_store::{Filter, ReadStore};
+use read_store::{ReadStore, ReadStoreError};
 use runtime::settings::seconds;
 use serde::Serialize;
 
@@ -20,8 +20,8 @@ const PAGE: usize = 1_000;
 /// How many findings are told one by one.
 const TOLD: usize = 100;
 
-/// How often an order is looked at again while it moves on.
-const LOOKS: u32 = 10;
+/// How often the repair of an order begins anew because the projector has moved it on.
+const TRIES: u32 = 20;
 
 /// Compare the view with the event store.
 #[derive(Args, Clone, Debug)]
@@ -112,22 +112,17 @@ impl Verifier {
 
     /// Extra: rows that no stream stands behind.
     async fn every_row(&mut self) -> anyhow::Result<()> {
-        let mut filter = Filter { limit: PAGE, ..Filter::default() };
+        let mut after = None;
         loop {
-            let page = self.view.list(filter.clone()).await?;
-            let ids: Vec<OrderId> = page.orders.iter().map(|order| order.id.clone()).collect();
-            filter.after = ids.last().cloned();
-            let streams = self.events.load_many(ids.iter().cloned().map(whole).collect()).await;
-            // A stream that can't be read was found by the first pass.
-            if let Ok(streams) = streams {
-                for (row, _) in
-                    page.orders.iter().zip(streams).filter(|(_, stream)| stream.commits.is_empty())
-                {
-                    self.found(row.id.clone(), Fault::Extra, None, Some(row.version)).await?;
+            let rows = self.view.versions(after.as_ref(), PAGE).await?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            after = Some(last.clone());
+            let streams =
+                self.events.load_many(rows.iter().map(|(id, _)| whole(id.clone())).collect()).await?;
+            for ((id, version), stream) in rows.into_iter().zip(streams) {
+                if stream.commits.is_empty() {
+                    self.found(id, Fault::Extra, None, Some(version)).await?;
                 }
-            }
-            if !page.more {
-                return Ok(());
             }
         }
     }
@@ -153,33 +148,52 @@ impl Verifier {
         Ok(())
     }
 
-    /// An order that differs may only be on its way: it is looked at until the view has had its time.
+    /// An order that differs may only be on its way: the view gets its time.
     async fn look_closer(&mut self, id: OrderId) -> anyhow::Result<()> {
-        for look in 1..=LOOKS {
-            let stream = match self.events.load(whole(id.clone())).await {
-                Ok(stream) => stream,
-                Err(StoreError::Corrupt { .. }) => {
-                    return self.found(id, Fault::Unreadable, None, None).await;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let Ok(expected) = fold(id.clone(), &stream.commits) else {
-                return self.found(id, Fault::Unreadable, None, None).await;
-            };
-            let row = self.view.wait_for(&id, expected.version, self.args.patience).await?;
-            let seen = row.as_ref().map(|row| row.version);
-            let fault = match &row {
-                Some(row) if *row == expected => return Ok(()),
-                // Commands go on: the view has what was appended since.
-                Some(row) if row.version > expected.version && look < LOOKS => continue,
-                Some(row) if row.version > expected.version => Fault::Extra,
-                Some(row) if row.version == expected.version => Fault::Different,
-                Some(_) => Fault::Stale,
-                None => Fault::Lost,
-            };
-            return self.found(id, fault, Some(expected.version), seen).await;
+        let Some(expected) = self.stream_at(&id, None).await? else {
+            return self.found(id, Fault::Unreadable, None, None).await;
+        };
+        let row = match self.view.wait_for(&id, expected.version, self.args.patience).await {
+            Ok(seen) => seen.order,
+            Err(ReadStoreError::Corrupt(_)) => {
+                return self.found(id, Fault::Different, Some(expected.version), None).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some(row) = row else {
+            return self.found(id, Fault::Lost, Some(expected.version), None).await;
+        };
+        if row.version < expected.version {
+            return self.found(id, Fault::Stale, Some(expected.version), Some(row.version)).await;
         }
-        Ok(())
+        // Commands go on, and the view may have what was appended since. The stream is read after the row now, so that it has all
+        // that the row can rightly have.
+        let expected = self.stream_at(&id, Some(row.version)).await?.unwrap_or(expected);
+        if expected == row {
+            return Ok(());
+        }
+        let fault = if expected.version < row.version { Fault::Extra } else { Fault::Different };
+        self.found(id, fault, Some(expected.version), Some(row.version)).await
+    }
+
+    /// The order as the event store has it, or had it at a version; none where it can't be read.
+    async fn stream_at(&self, id: &OrderId, version: Option<Version>) -> anyhow::Result<Option<Snapshot>> {
+        let stream = match self.events.load(whole(id.clone())).await {
+            Ok(stream) => stream,
+            Err(StoreError::Corrupt { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(last) = version else { return Ok(fold(id.clone(), &stream.commits).ok()) };
+        // Event by event, because the view may be between two of one commit.
+        let mut order = Snapshot::absent(id.clone());
+        for commit in &stream.commits {
+            for (version, event) in commit.versioned().take_while(|(version, _)| *version <= last) {
+                if order.apply(version, commit.recorded_at, event).is_err() {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(order))
     }
 
     async fn found(
@@ -203,17 +217,19 @@ impl Verifier {
         if fault == Fault::Unreadable {
             return Ok(false);
         }
-        let stream = self.events.load(whole(order.clone())).await?;
-        // A row that is ahead of its stream is not overwritten by a lower version, so it goes first.
+        // A row that is ahead of its stream is not overwritten by a lower version, so it goes first. Only then is the stream
+        // read: while the row was there, the projector took what came for seen.
         if fault == Fault::Extra {
             self.view.remove(vec![order.clone()]).await?;
         }
-        match fold(order.clone(), &stream.commits) {
-            Ok(expected) if expected.version > Version::NONE => {
-                Ok(self.view.repair(vec![expected]).await? > 0)
+        for _ in 0..TRIES {
+            let Some(expected) = self.stream_at(order, None).await? else { return Ok(false) };
+            // Nothing is written where the projector was faster, be it with what is wrong.
+            if expected.version == Version::NONE || self.view.repair(vec![expected]).await? > 0 {
+                return Ok(true);
             }
-            _ => Ok(true),
         }
+        Ok(false)
     }
 
     fn print(&self) -> anyhow::Result<ExitCode> {

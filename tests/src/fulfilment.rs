@@ -40,12 +40,34 @@ pub struct Asked {
     pub times: usize,
 }
 
+/// A rule: one order in five is refused at first, hot ones (see [`crate::clients`]) mostly, so that they can be asked for again.
+#[must_use]
+pub fn refuse_some(asked: &Asked) -> Reply {
+    let version = asked.body["version"].as_u64().unwrap_or_default();
+    let hot = asked.key.starts_with("hot-");
+    let sum: u64 = asked.key.bytes().map(u64::from).sum();
+    let refused = if hot { !sum.is_multiple_of(20) } else { version == 2 && sum.is_multiple_of(5) };
+    if refused { Reply::Refused(422, format!("no lamps for {}", asked.key)) } else { Reply::Fulfilled }
+}
+
 /// The service; it stops when it is dropped.
 #[derive(Debug)]
 pub struct Service {
     url: String,
     state: Arc<Mutex<Vec<Asked>>>,
+    decided: Arc<Mutex<HashMap<String, Effect>>>,
     server: JoinHandle<()>,
+}
+
+/// What the service has done under a key, however often it was asked.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    /// The key.
+    pub key: String,
+    /// `{"order","name","version"}`.
+    pub body: Value,
+    /// What it said.
+    pub reply: Reply,
 }
 
 type Rule = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
@@ -53,7 +75,8 @@ type Rule = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
 #[derive(Clone)]
 struct Shared {
     asked: Arc<Mutex<Vec<Asked>>>,
-    decided: Arc<Mutex<HashMap<String, Reply>>>,
+    decided: Arc<Mutex<HashMap<String, Effect>>>,
+    times: Arc<Mutex<HashMap<String, usize>>>,
     rule: Rule,
 }
 
@@ -66,10 +89,16 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/fulfil", listener.local_addr().expect("an address"));
         let state = Arc::new(Mutex::new(vec![]));
-        let shared = Shared { asked: Arc::clone(&state), decided: Arc::default(), rule: Arc::new(rule) };
+        let decided = Arc::default();
+        let shared = Shared {
+            asked: Arc::clone(&state),
+            decided: Arc::clone(&decided),
+            times: Arc::default(),
+            rule: Arc::new(rule),
+        };
         let router = Router::new().fallback(answer).with_state(shared);
         let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
-        Self { url, state, server }
+        Self { url, state, decided, server }
     }
 
     /// Where it is.
@@ -85,6 +114,24 @@ impl Service {
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.state.lock().expect("the rule did not panic").clone()
+    }
+
+    /// How many calls there were.
+    ///
+    /// # Panics
+    /// When the rule has panicked.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.state.lock().expect("the rule did not panic").len()
+    }
+
+    /// Everything that was done, once for each key.
+    ///
+    /// # Panics
+    /// When the rule has panicked.
+    #[must_use]
+    pub fn effects(&self) -> Vec<Effect> {
+        self.decided.lock().expect("the rule did not panic").values().cloned().collect()
     }
 
     /// The calls so far about this order.
@@ -120,15 +167,22 @@ impl Shared {
     fn take(&self, headers: &HeaderMap, body: &[u8]) -> Reply {
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (key, traceparent) = (header("idempotency-key").to_owned(), header("traceparent").to_owned());
-        let body = serde_json::from_slice(body).unwrap_or_default();
-        let mut all = self.asked.lock().expect("the rule did not panic");
-        let times = all.iter().filter(|asked| asked.key == key).count() + 1;
-        let asked = Asked { key: key.clone(), traceparent, body, times };
-        all.push(asked.clone());
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let times = {
+            let mut times = self.times.lock().expect("the rule did not panic");
+            let times = times.entry(key.clone()).or_default();
+            *times += 1;
+            *times
+        };
+        let asked = Asked { key: key.clone(), traceparent, body: body.clone(), times };
+        self.asked.lock().expect("the rule did not panic").push(asked.clone());
         let mut decided = self.decided.lock().expect("the rule did not panic");
-        let reply = decided.get(&key).cloned().unwrap_or_else(|| (self.rule)(&asked));
+        if let Some(effect) = decided.get(&key) {
+            return effect.reply.clone();
+        }
+        let reply = (self.rule)(&asked);
         if matches!(reply, Reply::Fulfilled | Reply::Refused(..)) {
-            decided.insert(key, reply.clone());
+            decided.insert(key.clone(), Effect { key, body, reply: reply.clone() });
         }
         reply
     }

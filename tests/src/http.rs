@@ -11,11 +11,19 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 
 /// How long an answer may take. The API lets nobody wait for more than 20 s.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a connection may take. The system drops what reaches a listener in the moment in which its process dies, and asks again a second
+/// later and then more and more seldom.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept for the next call. The server closes it after 30 s, and a call that met that moment would get no
+/// answer.
+const KEPT: Duration = Duration::from_secs(5);
 
 /// One listener of a system.
 #[derive(Clone, Debug)]
@@ -28,7 +36,11 @@ impl Http {
     /// Whoever listens there.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, client: Client::builder(TokioExecutor::new()).build_http() }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT));
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_idle_timeout(KEPT).pool_timer(TokioTimer::new());
+        Self { address, client: client.build(connector) }
     }
 
     /// Where that is.

@@ -6,6 +6,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::proxy::at_address;
+
 /// The address of a server that is not up yet. What goes through it ends when it is dropped.
 #[derive(Debug)]
 pub struct Late {
@@ -20,14 +22,11 @@ impl Late {
     /// # Panics
     /// When it is not a URL with one host and its port, or there is no port.
     pub async fn before(url: &str) -> (Self, String) {
-        let begin = url.find("://").expect("a URL") + 3;
-        let end = url[begin..].find(['/', '?']).map_or(url.len(), |length| begin + length);
-        let begin = url[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
         // Let go at once: nobody else gets the same port soon.
         let address =
             TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
-        let late = format!("{}{address}{}", &url[..begin], &url[end..]);
-        (Self { address, real: url[begin..end].to_owned(), forwarding: None }, late)
+        let (real, late) = at_address(url, address);
+        (Self { address, real, forwarding: None }, late)
     }
 
     /// The server comes up.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take to come about, on a machine that is busy with other things too.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -13,7 +13,20 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// # Panics
 /// With `what`, when it has not come about within [`PATIENCE`].
 #[track_caller]
-pub fn until<T, L: AsyncFnMut() -> Option<T>>(what: &str, mut look: L) -> impl Future<Output = T> {
+pub fn until<T, L: AsyncFnMut() -> Option<T>>(what: &str, look: L) -> impl Future<Output = T> {
+    until_within(PATIENCE, what, look)
+}
+
+/// The same, where it may take longer or shorter.
+///
+/// # Panics
+/// With `what`, when it has not come about in time.
+#[track_caller]
+pub fn until_within<T, L: AsyncFnMut() -> Option<T>>(
+    patience: Duration,
+    what: &str,
+    mut look: L,
+) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
         let began = Instant::now();
@@ -21,7 +34,7 @@ pub fn until<T, L: AsyncFnMut() -> Option<T>>(what: &str, mut look: L) -> impl F
             if let Some(seen) = look().await {
                 return seen;
             }
-            assert!(began.elapsed() < PATIENCE, "{caller}: waited {PATIENCE:?} in vain: {what}");
+            assert!(began.elapsed() < patience, "{caller}: waited {patience:?} in vain: {what}");
             tokio::time::sleep(PAUSE).await;
         }
     }

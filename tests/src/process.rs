@@ -6,11 +6,15 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::poll::until;
+use crate::poll::until_within;
+
+/// How long a process may take to its end: longer than any of the tools gives itself, so that it can tell what it waited for in vain.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// The binary `orders`, where cargo puts it beside the tests.
 ///
@@ -135,6 +139,26 @@ impl Running {
         self.child.id()
     }
 
+    /// How much memory it has, in KiB; what it shares with others included.
+    ///
+    /// # Panics
+    /// Where Linux does not tell.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("Linux tells");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// How many files and connections it has open.
+    ///
+    /// # Panics
+    /// Where Linux does not tell.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("Linux tells").count()
+    }
+
     /// How it has ended, if it has.
     ///
     /// # Panics
@@ -165,9 +189,14 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub async fn end(mut self) -> Finished {
+    pub async fn end(self) -> Finished {
+        self.end_within(PATIENCE).await
+    }
+
+    /// Waits for its end, which may take so long.
+    pub async fn end_within(mut self, patience: Duration) -> Finished {
         let what = format!("the end of {}", self.words);
-        let status = until(&what, async || self.ended()).await;
+        let status = until_within(patience, &what, async || self.ended()).await;
         Finished { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
     }
 }

@@ -3,7 +3,6 @@
 //! them and sets the three.
 
 use std::env;
-use std::io::Write;
 use std::sync::Once;
 use std::thread;
 
@@ -14,6 +13,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use uuid::Uuid;
+
+use crate::report::not_run;
 
 const NAMES: [&str; 3] = ["ORDERS_TEST_MONGODB", "ORDERS_TEST_KAFKA", "ORDERS_TEST_POSTGRES"];
 
@@ -50,15 +51,24 @@ impl Servers {
         static SAID: Once = Once::new();
         let urls = NAMES.map(|name| env::var(name).ok());
         let [Some(mongodb), Some(kafka), Some(postgres)] = urls else {
-            let line = format!("NOT RUN: the whole system on real servers; {} name them\n", NAMES.join(", "));
-            SAID.call_once(|| std::io::stderr().write_all(line.as_bytes()).expect("somebody listens"));
+            let what = format!("the whole system on real servers; {} name them", NAMES.join(", "));
+            SAID.call_once(|| not_run(&what));
             return None;
         };
-        let [mongodb, kafka, postgres] = [mongodb, kafka, postgres].map(|url| Place::parse(&url));
+        Some(Self::on([&mongodb, &kafka, &postgres]))
+    }
+
+    /// A place that nobody else has on these: a MongoDB, a Kafka and a PostgreSQL.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not there.
+    #[must_use]
+    pub fn on(urls: [&str; 3]) -> Self {
+        let [mongodb, kafka, postgres] = urls.map(Place::parse);
         let name = format!("orders_test_{}", Uuid::new_v4().simple());
         let servers = Self { name, mongodb, kafka, postgres };
         servers.sql(&format!("CREATE SCHEMA {}", servers.name));
-        Some(servers)
+        servers
     }
 
     /// The URL of the event store.
@@ -81,6 +91,12 @@ impl Servers {
     #[must_use]
     pub fn read_store(&self) -> String {
         self.postgres.url(&self.postgres.path, &format!("options[search_path]={}", self.name))
+    }
+
+    /// Where the brokers are: `host:port`.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        self.kafka.server.trim_start_matches("kafka://")
     }
 
     /// The name of the database.
@@ -106,10 +122,11 @@ impl Servers {
 
     /// Groups without members go with the last topic that they read.
     fn drop_topic(&self) {
-        let brokers = self.kafka.server.trim_start_matches("kafka://");
         apart(async {
-            let admin: AdminClient<DefaultClientContext> =
-                ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client");
+            let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+                .set("bootstrap.servers", self.brokers())
+                .create()
+                .expect("an admin client");
             let deleted = admin.delete_topics(&[&self.name], &AdminOptions::new()).await;
             // Not every test comes so far that a topic is made.
             let is_gone = |outcome: &Result<String, (String, RDKafkaErrorCode)>| {

@@ -41,6 +41,15 @@ impl Stores {
         Servers::fresh().map(|servers| Self::Servers(Arc::new(servers)))
     }
 
+    /// What they are called in a report.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Servers(_) => "servers",
+        }
+    }
+
     /// The settings for a system in this folder.
     #[must_use]
     pub fn settings(&self, folder: &Path) -> Vec<(&'static str, String)> {

@@ -1,7 +1,9 @@
 //! A whole system: a server in a process and a folder of its own, and the tools on the same stores.
 
-use std::net::SocketAddr;
+use std::env;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use tempfile::TempDir;
 use crate::http::{Answer, Call, Http};
 use crate::metrics::Metrics;
 use crate::poll::until;
-use crate::process::{Finished, Invocation, Running};
+use crate::process::{Finished, Invocation, Running, binary};
 use crate::stores::Stores;
 
 /// How long a server may take to end once it is told to.
@@ -20,22 +22,44 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// A system that is not started yet.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    program: String,
     stores: Stores,
     listen: SocketAddr,
     flags: Vec<String>,
+    within: PathBuf,
 }
 
 impl Setup {
     /// A system on these stores.
     #[must_use]
     pub fn on(stores: Stores) -> Self {
-        Self { stores, listen: any_port(), flags: vec![] }
+        Self {
+            program: "orders".to_owned(),
+            stores,
+            listen: any_port(),
+            flags: vec![],
+            within: env::temp_dir(),
+        }
+    }
+
+    /// By another binary than `orders`, which stands beside it.
+    #[must_use]
+    pub fn by(mut self, program: &str) -> Self {
+        program.clone_into(&mut self.program);
+        self
     }
 
     /// With these flags for `orders serve`.
     #[must_use]
     pub fn with(mut self, flags: &[&str]) -> Self {
         self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+        self
+    }
+
+    /// With its folder in this one.
+    #[must_use]
+    pub fn within(mut self, folder: &Path) -> Self {
+        folder.clone_into(&mut self.within);
         self
     }
 
@@ -51,12 +75,36 @@ impl Setup {
     /// # Panics
     /// When it does not get ready.
     pub async fn start(self) -> System {
-        let folder = tempfile::tempdir().expect("a folder");
-        let nowhere = Http::at(any_port());
-        let mut system = System { server: None, setup: self, folder, api: nowhere.clone(), admin: nowhere };
+        let mut system = self.prepare();
         system.start_again().await;
         system
     }
+
+    /// Its folder and its stores, with no server yet.
+    ///
+    /// # Panics
+    /// When there is no folder to be had.
+    #[must_use]
+    pub fn prepare(self) -> System {
+        let folder = tempfile::tempdir_in(&self.within).expect("a folder");
+        let nowhere = Http::at(any_port());
+        System { server: None, setup: self, folder, api: nowhere.clone(), admin: nowhere }
+    }
+}
+
+/// An address that a killed server's successor finds free again: below the ports that the kernel hands out to others.
+///
+/// # Panics
+/// When none is free.
+#[must_use]
+pub fn lasting_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16 % 10_000;
+    let address = |_| {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        SocketAddr::from(([127, 0, 0, 1], port))
+    };
+    (0..100).map(address).find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 fn any_port() -> SocketAddr {
@@ -176,7 +224,8 @@ impl System {
     #[must_use]
     pub fn invocation(&self, words: &[&str]) -> Invocation {
         let settings = self.setup.stores.settings(self.folder());
-        settings.into_iter().fold(Invocation::new(words), |call, (name, value)| call.env(name, value))
+        let call = Invocation::of(binary(&self.setup.program), words);
+        settings.into_iter().fold(call, |call, (name, value)| call.env(name, value))
     }
 
     /// Runs a command of `orders` on the system's stores to its end.
@@ -193,7 +242,8 @@ impl System {
 }
 
 /// Where the API and the admin listener are, by the server's greeting; none until it is whole.
-fn addresses(greeting: &str) -> Option<(SocketAddr, SocketAddr)> {
+#[must_use]
+pub fn addresses(greeting: &str) -> Option<(SocketAddr, SocketAddr)> {
     let address = |name: &str| {
         let line = greeting.lines().find_map(|line| line.strip_prefix(name))?;
         let url = line.trim().strip_prefix("http://")?;

@@ -1,5 +1,7 @@
 //! What each function is invoked with: requests of API Gateway's HTTP API, batches of one record, the schedule's event.
 
+use std::ops::Range;
+
 use anyhow::ensure;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -35,42 +37,12 @@ impl Function {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// The numbers of the orders of a round: one for each invocation.
-    pub(crate) fn orders(self, round: u32) -> Vec<u64> {
-        let first = u64::from(round) * 2;
-        match self {
-            Self::CreateOrder | Self::Query | Self::Projector | Self::Relay => vec![],
-            Self::ProcessOrder | Self::CancelOrder | Self::History | Self::Processor => {
-                vec![first, first + 1]
-            }
-        }
-    }
-
-    /// Whether its orders must be in processing.
-    pub(crate) fn needs_started(self) -> bool {
-        self == Self::Processor
-    }
-
-    /// The two events of a round.
-    pub(crate) fn events(self, round: u32) -> anyhow::Result<[Value; 2]> {
-        let first = u64::from(round) * 2;
-        Ok([self.event(first)?, self.event(first + 1)?])
-    }
-
-    fn event(self, number: u64) -> anyhow::Result<Value> {
-        let id = commits::order(number)?;
-        Ok(match self {
-            Self::CreateOrder => {
-                request("POST", "/", "POST /", Some(&json!({"id": id.to_string(), "name": "a lamp"})))
-            }
-            Self::ProcessOrder => request("POST", &format!("/{id}"), "POST /{id}", None),
-            Self::CancelOrder => request("DELETE", &format!("/{id}"), "DELETE /{id}", None),
-            Self::Query => request("GET", "/", "GET /", None),
-            Self::History => request("GET", &format!("/{id}/events"), "GET /{id}/events", None),
-            Self::Projector => batch(number, &id.to_string(), 1, "OrderCreated", &json!({"name": "a lamp"})),
-            Self::Processor => batch(number, &id.to_string(), 2, "ProcessingStarted", &json!({})),
-            Self::Relay => json!({}),
-        })
+    /// Whether it is behind the HTTP API.
+    pub(crate) fn is_http(self) -> bool {
+        matches!(
+            self,
+            Self::CreateOrder | Self::ProcessOrder | Self::CancelOrder | Self::Query | Self::History
+        )
     }
 
     /// The function did what it was asked.
@@ -85,6 +57,80 @@ impl Function {
         };
         ensure!(answer.pointer(expected.0) == Some(&expected.1), "it answers {answer}");
         Ok(())
+    }
+}
+
+/// A function, and how many records each of its events has, if it is one that takes records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) function: Function,
+    pub(crate) records: u32,
+}
+
+impl Work {
+    pub(crate) fn one(function: Function) -> Self {
+        Self { function, records: 1 }
+    }
+
+    /// The numbers of the orders that must be there for so many invocations.
+    pub(crate) fn orders(self, invocations: u32) -> Range<u64> {
+        match self.function {
+            Function::CreateOrder | Function::Query | Function::Projector | Function::Relay => 0..0,
+            Function::ProcessOrder | Function::CancelOrder | Function::History | Function::Processor => {
+                0..u64::from(invocations) * u64::from(self.records)
+            }
+        }
+    }
+
+    /// Whether they must be in processing.
+    pub(crate) fn needs_started(self) -> bool {
+        self.function == Function::Processor
+    }
+
+    /// The event of an invocation; no two have an order in common.
+    pub(crate) fn event(self, invocation: u32) -> anyhow::Result<Value> {
+        let first = u64::from(invocation) * u64::from(self.records);
+        let id = commits::order(first)?;
+        let path = format!("/{id}");
+        Ok(match self.function {
+            Function::CreateOrder => {
+                request("POST", "/", "POST /", Some(&json!({"id": id.to_string(), "name": "a lamp"})))
+            }
+            Function::ProcessOrder => request("POST", &path, "POST /{id}", None),
+            Function::CancelOrder => request("DELETE", &path, "DELETE /{id}", None),
+            Function::Query => request("GET", "/", "GET /", None),
+            Function::History => request("GET", &format!("{path}/events"), "GET /{id}/events", None),
+            Function::Projector => self.batch(first, 1, "OrderCreated", &json!({"name": "a lamp"}))?,
+            Function::Processor => self.batch(first, 2, "ProcessingStarted", &json!({}))?,
+            Function::Relay => json!({}),
+        })
+    }
+
+    /// Records of as many orders, as the event source mapping of a self-managed Kafka sends them.
+    fn batch(self, first: u64, version: u64, kind: &str, data: &Value) -> anyhow::Result<Value> {
+        let record = |number: u64| {
+            let order = commits::order(number)?.to_string();
+            let value = json!({
+                "type": kind, "schema": 1, "order": order, "version": version,
+                "time": "2026-01-01T00:00:00Z", "data": data,
+            });
+            anyhow::Ok(json!({
+                "topic": "orders.events",
+                "partition": 0,
+                "offset": number,
+                "timestamp": 1_767_225_600_000_u64,
+                "timestampType": "CREATE_TIME",
+                "key": BASE64_STANDARD.encode(order),
+                "value": BASE64_STANDARD.encode(value.to_string()),
+                "headers": [],
+            }))
+        };
+        let records = (first..first + u64::from(self.records)).map(record);
+        Ok(json!({
+            "eventSource": "SelfManagedKafka",
+            "bootstrapServers": "broker:9092",
+            "records": {"orders.events-0": records.collect::<anyhow::Result<Vec<_>>>()?},
+        }))
     }
 }
 
@@ -111,30 +157,6 @@ fn request(method: &str, path: &str, route: &str, body: Option<&Value>) -> Value
     })
 }
 
-/// One record, as the event source mapping of a self-managed Kafka sends it.
-fn batch(offset: u64, order: &str, version: u64, kind: &str, data: &Value) -> Value {
-    let value = json!({
-        "type": kind, "schema": 1, "order": order, "version": version,
-        "time": "2026-01-01T00:00:00Z", "data": data,
-    });
-    json!({
-        "eventSource": "SelfManagedKafka",
-        "bootstrapServers": "broker:9092",
-        "records": {
-            "orders.events-0": [{
-                "topic": "orders.events",
-                "partition": 0,
-                "offset": offset,
-                "timestamp": 1_767_225_600_000_u64,
-                "timestampType": "CREATE_TIME",
-                "key": BASE64_STANDARD.encode(order),
-                "value": BASE64_STANDARD.encode(value.to_string()),
-                "headers": [],
-            }],
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -142,9 +164,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_order_is_taken_twice() {
-        let orders: Vec<u64> = (0..3).flat_map(|round| Function::CancelOrder.orders(round)).collect();
-        assert_eq!(orders, [0, 1, 2, 3, 4, 5]);
+    fn no_order_is_in_two_events_and_each_is_there() {
+        let work = Work { function: Function::Processor, records: 2 };
+        assert_eq!(work.orders(3), 0..6);
+        let offsets: Vec<Value> = (0..3)
+            .flat_map(|invocation| {
+                let event = work.event(invocation).unwrap();
+                event["records"]["orders.events-0"].as_array().unwrap().clone()
+            })
+            .map(|record| record["offset"].clone())
+            .collect();
+        assert_eq!(offsets, [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -1,29 +1,37 @@
 //! Cold starts of the functions' artefacts against hello-world's: `benches cold-start`.
 //!
 //! - [`runtime_api`]: what Lambda is to a function: its process, and the Runtime API that it asks for events.
-//! - [`events`]: what each function is invoked with.
+//! - [`events`]: what each function is invoked with. [`place`]: the stores that it works on.
+//! - [`durations`]: how long invocations take with the [`share`] of a processor that a memory size gives.
 //!
 //! Knows the functions by their binaries and events alone; orders that they need are written through the event store.
 
+mod durations;
 mod events;
+mod place;
 mod runtime_api;
+mod share;
 
+use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-use tokio::process::Command;
 
-use self::events::Function;
+use self::durations::Durations;
+use self::events::{Function, Work};
+use self::place::Place;
 use self::runtime_api::Instance;
 use crate::Common;
-use crate::servers::commits::{self, Outbox};
 use crate::servers::given::{ServerArgs, Servers};
-use crate::servers::mongo::Database;
-use crate::servers::postgres::Schema;
-use crate::servers::publish::Topic;
+use crate::servers::report;
 use crate::table::{Table, median};
+
+/// By how much an HTTP function may take longer than hello-world until it asks for its first event.
+const MOST_OF_HELLO: f64 = 1.5;
+/// How many MB an HTTP function may have in memory then.
+const MOST_RESIDENT: f64 = 30.0;
 
 #[derive(Args)]
 pub(crate) struct ColdArgs {
@@ -33,13 +41,9 @@ pub(crate) struct ColdArgs {
     #[command(flatten)]
     servers: ServerArgs,
 
-    /// The folder of the artefacts, as `deploy/artefacts` leaves it
-    #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/artefacts"))]
-    artefacts: PathBuf,
-
-    /// The hello-world. Default: built by cargo, in the profile of this program
-    #[arg(long, value_name = "PATH")]
-    hello_bin: Option<PathBuf>,
+    /// The folder of the artefacts [default: where `deploy/artefacts` puts them]
+    #[arg(long, value_name = "FOLDER")]
+    artefacts: Option<PathBuf>,
 
     /// Measure these alone
     #[arg(long, value_enum, value_name = "FUNCTION", value_delimiter = ',')]
@@ -48,13 +52,33 @@ pub(crate) struct ColdArgs {
     /// How often each function is started, in turn with hello-world; the medians count
     #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+
+    /// Measure invocations as well, with the share of a processor that Lambda gives with this memory, in MiB. Takes a
+    /// Linux whose control groups this user may change
+    #[arg(long, value_name = "MIB", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(128..=10_240))]
+    memory: Vec<u32>,
+
+    /// Keep the tables in this file, with versions and machine. It has both, so that none is of another run
+    #[arg(long, value_name = "FILE", requires = "memory")]
+    write: Option<PathBuf>,
+}
+
+impl ColdArgs {
+    /// As `deploy/artefacts` has it: in cargo's target folder, so that what is measured is what was built last.
+    fn artefacts(&self) -> PathBuf {
+        let target =
+            || env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+        let default = || {
+            let target = target().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
+            target.join("artefacts")
+        };
+        self.artefacts.clone().unwrap_or_else(default)
+    }
 }
 
 /// One cold start.
 struct Cold {
-    /// From exec to the first call of the Runtime API, in milliseconds.
-    to_next: f64,
-    /// Resident memory at that moment, in MB.
+    /// Resident memory at the first call of the Runtime API, in MB.
     resident: f64,
     /// From handing over the first event until its answer, in milliseconds.
     first: f64,
@@ -64,72 +88,54 @@ struct Cold {
 
 /// The cold starts of one function, or of hello-world beside it.
 #[derive(Default)]
-struct Starts(Vec<Cold>);
+struct Starts {
+    invoked: Vec<Cold>,
+    /// Of those that were only started, from exec to the first `next`, in milliseconds.
+    to_next: Vec<f64>,
+}
 
 impl Starts {
     fn median(&self, figure: impl Fn(&Cold) -> f64) -> f64 {
-        median(self.0.iter().map(figure).collect())
+        median(self.invoked.iter().map(figure).collect())
+    }
+
+    fn to_next(&self) -> f64 {
+        median(self.to_next.clone())
     }
 }
 
-/// Databases and a topic of their own.
-struct Place {
-    events: Database,
-    view: Schema,
-    topic: Topic,
-}
-
-impl Place {
-    async fn fresh(servers: &Servers) -> anyhow::Result<Self> {
-        let events = Database::fresh(servers).await?;
-        Ok(Self { events, view: Schema::fresh(servers).await?, topic: Topic::fresh(servers).await? })
-    }
-
-    fn variables(&self) -> [(&'static str, &str); 4] {
-        [
-            ("ORDERS_EVENT_STORE", &self.events.url),
-            ("ORDERS_READ_STORE", &self.view.url),
-            ("ORDERS_CHANNEL", &self.topic.url),
-            // What a test of the log would show; Lambda reads it from a pipe, here nobody does.
-            ("ORDERS_LOG", "info"),
-        ]
-    }
-
-    /// Orders that were created and no more, two for each start.
-    async fn prepare(&self, function: Function, rounds: u32) -> anyhow::Result<()> {
-        let store = self.events.store().await?;
-        for number in (0..rounds).flat_map(|round| function.orders(round)) {
-            store.append(commits::created(number, Outbox::Published)?.into()).await?;
-            if function.needs_started() {
-                store.append(commits::started(number, Outbox::Published)?.into()).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn remove(self) -> anyhow::Result<()> {
-        self.events.remove().await?;
-        self.view.remove().await?;
-        self.topic.remove().await
-    }
-}
+/// A start takes two or three milliseconds, and varies by as much: so for each that is invoked there are some that are not.
+const STARTS_A_ROUND: u32 = 20;
 
 pub(crate) async fn measure(args: &ColdArgs) -> anyhow::Result<Table> {
-    let hello = hello_binary(args.hello_bin.as_deref()).await?;
+    let artefacts = args.artefacts();
+    let hello = artefacts.join("hello-lambda");
     let servers = Servers::new(&args.servers)?;
+    let environment = report::machine_and_servers(&servers).await?;
     let mut table = Table::new(format!(
         "Cold starts, {} of each; raw is hello-world (lambda_runtime alone)",
         args.rounds
     ));
+    let mut durations = Durations::default();
     for function in Function::value_variants() {
         if !args.only.is_empty() && !args.only.contains(function) {
             continue;
         }
         eprintln!("{}", function.name());
-        let binary = args.artefacts.join(function.name());
+        let binary = artefacts.join(function.name());
         if let Err(error) = one(*function, &binary, &hello, &servers, args.rounds, &mut table).await {
             table.failed(format!("{}: {error:#}", function.name()));
         }
+        if args.memory.is_empty() {
+            continue;
+        }
+        if let Err(error) = durations.measure(*function, &binary, &servers, &args.memory).await {
+            table.failed(format!("{}, by memory: {error:#}", function.name()));
+        }
+    }
+    println!("{durations}");
+    if let Some(file) = &args.write {
+        report::write_cold_starts(file, &table, &durations.to_string(), &environment)?;
     }
     Ok(table)
 }
@@ -143,15 +149,23 @@ async fn one(
     rounds: u32,
     table: &mut Table,
 ) -> anyhow::Result<()> {
-    ensure!(binary.is_file(), "{} is not there: deploy/artefacts builds it", binary.display());
+    for binary in [binary, hello] {
+        ensure!(binary.is_file(), "{} is not there: deploy/artefacts builds it", binary.display());
+    }
     let place = Place::fresh(servers).await?;
     let measured = async {
-        place.prepare(function, rounds).await?;
+        let work = Work::one(function);
+        place.prepare(work, rounds * 2).await?;
         let (mut ours, mut raw) = (Starts::default(), Starts::default());
         for round in 0..rounds {
-            let events = function.events(round)?;
-            raw.0.push(start(hello, &[], &events, |_| Ok(())).await.context("hello-world")?);
-            ours.0.push(start(binary, &place.variables(), &events, |answer| function.check(answer)).await?);
+            let events = [work.event(round * 2)?, work.event(round * 2 + 1)?];
+            let variables = place.variables();
+            raw.invoked.push(start(hello, &[], &events, |_| Ok(())).await.context("hello-world")?);
+            ours.invoked.push(start(binary, &variables, &events, |answer| function.check(answer)).await?);
+            for _ in 0..STARTS_A_ROUND {
+                raw.to_next.push(Instance::start(hello, &[], None).await?.until_ready().await?);
+                ours.to_next.push(Instance::start(binary, &variables, None).await?.until_ready().await?);
+            }
         }
         anyhow::Ok((ours, raw))
     };
@@ -159,10 +173,10 @@ async fn one(
     place.remove().await?;
     let (ours, raw) = measured?;
     let name = function.name();
+    table.compared(format!("{name}: from exec to the first next"), ours.to_next(), raw.to_next(), "ms");
     let mut compared = |what: &str, figure: fn(&Cold) -> f64, unit| {
         table.compared(format!("{name}: {what}"), ours.median(figure), raw.median(figure), unit);
     };
-    compared("from exec to the first next", |cold| cold.to_next, "ms");
     compared("resident before the first invocation", |cold| cold.resident, "MB");
     compared("first invocation", |cold| cold.first, "ms");
     compared("second invocation", |cold| cold.second, "ms");
@@ -172,6 +186,16 @@ async fn one(
         "ms",
     );
     table.compared(format!("{name}: binary"), megabytes(binary)?, megabytes(hello)?, "MB");
+    let slower = ours.to_next() / raw.to_next();
+    if function.is_http() && slower > MOST_OF_HELLO {
+        table.failed(format!(
+            "{name} takes {slower:.2} times as long as hello-world; {MOST_OF_HELLO} is the most"
+        ));
+    }
+    let resident = ours.median(|cold| cold.resident);
+    if resident >= MOST_RESIDENT {
+        table.failed(format!("{name} has {resident:.1} MB in memory; it must be less than {MOST_RESIDENT}"));
+    }
     Ok(())
 }
 
@@ -182,34 +206,16 @@ async fn start(
     events: &[Value; 2],
     check: impl Fn(&Value) -> anyhow::Result<()>,
 ) -> anyhow::Result<Cold> {
-    let mut instance = Instance::start(binary, variables).await?;
-    let to_next = instance.until_ready().await?;
+    let mut instance = Instance::start(binary, variables, None).await?;
+    instance.until_ready().await?;
     let resident = instance.resident()?;
     let (answer, first) = instance.invoke(&events[0]).await?;
     check(&answer).context("the first invocation")?;
     let (answer, second) = instance.invoke(&events[1]).await?;
     check(&answer).context("the second invocation")?;
-    Ok(Cold { to_next, resident, first, second })
+    Ok(Cold { resident, first, second })
 }
 
 fn megabytes(file: &Path) -> anyhow::Result<f64> {
     Ok(file.metadata()?.len() as f64 / 1e6)
-}
-
-/// The hello-world: the one given, else cargo builds it in this program's profile.
-async fn hello_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(given) = given {
-        return given.canonicalize().with_context(|| format!("--hello-bin {}", given.display()));
-    }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", "benches", "--bin", "hello-lambda"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    if !cargo.current_dir(env!("CARGO_MANIFEST_DIR")).kill_on_drop(true).status().await?.success() {
-        bail!("cargo does not build hello-lambda");
-    }
-    let binary = std::env::current_exe()?.with_file_name("hello-lambda");
-    ensure!(binary.is_file(), "{} is not there; name it with --hello-bin", binary.display());
-    Ok(binary)
 }

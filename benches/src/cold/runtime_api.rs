@@ -20,6 +20,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::share::Share;
+
 /// How long a function may take to start or to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -49,8 +51,12 @@ struct Api {
 }
 
 impl Instance {
-    /// Starts the function with these variables, and the clock.
-    pub(crate) async fn start(binary: &Path, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
+    /// Starts the function with these variables, and the clock; held to a share of a processor where one is given.
+    pub(crate) async fn start(
+        binary: &Path,
+        variables: &[(&str, &str)],
+        share: Option<&Share>,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (events, received) = mpsc::unbounded_channel();
@@ -69,6 +75,9 @@ impl Instance {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let started = Instant::now();
         let child = command.spawn().with_context(|| binary.display().to_string())?;
+        if let (Some(share), Some(process)) = (share, child.id()) {
+            share.take(process)?;
+        }
         Ok(Self { child, started, events, calls, server })
     }
 
@@ -82,10 +91,19 @@ impl Instance {
 
     /// Its resident memory, in MB (10^6 bytes).
     pub(crate) fn resident(&self) -> anyhow::Result<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub(crate) fn most_resident(&self) -> anyhow::Result<f64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> anyhow::Result<f64> {
         let pid = self.child.id().context("it has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let line = line.with_context(|| format!("no {field} in /proc"))?;
         let kilobytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kilobytes * 1024.0 / 1e6)
     }

@@ -3,18 +3,19 @@
 //! - [`given`]: the servers. [`mongo`], [`postgres`], [`publish`]: databases, schemas and topics of their own on them, and the raw
 //!   clients.
 //! - [`append`], [`process`], [`publish`], [`projector`]: the parts, in this process, against the raw clients.
-//! - [`system`], [`web`]: the whole, by its binary.
+//! - [`system`], [`poison`], [`web`]: the whole, by its binary.
 //! - [`rounds`]: how figures are taken. [`report`]: what they were taken with.
 
 mod append;
 pub(crate) mod commits;
 pub(crate) mod given;
 pub(crate) mod mongo;
+mod poison;
 pub(crate) mod postgres;
 mod process;
 mod projector;
 pub(crate) mod publish;
-mod report;
+pub(crate) mod report;
 mod rounds;
 mod system;
 mod web;
@@ -97,6 +98,8 @@ enum Section {
     Projector4,
     /// From Kafka to committed rows
     FromKafka,
+    /// The same with 10,000 records of poison among 200,000 events, against none
+    Poison,
     /// Create, process and get over HTTP at 64 clients, against a bare server and insert_one
     Http,
     /// Command to queryable at 100 commands a second
@@ -145,6 +148,7 @@ impl Bench {
             Section::Projector1 => projector::measure(self, 1, table).await,
             Section::Projector4 => projector::measure(self, 4, table).await,
             Section::FromKafka => system::from_kafka(self, table).await,
+            Section::Poison => poison::measure(self, table).await,
             Section::Http => web::throughput(self, table).await,
             Section::Queryable100 => web::queryable(self, 100, table).await,
             Section::Queryable500 => web::queryable(self, 500, table).await,

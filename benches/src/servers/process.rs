@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use command_handler::{AfterCommit, CommandHandler, CommandRequest, KeyOrigin};
 use domain::{Command, CommandId, OrderName};
 use event_channel::EventChannel;
@@ -19,8 +19,8 @@ use crate::table::Table;
 
 const CALLERS: usize = 64;
 
-/// More orders than can be processed in a second, as far as was seen. Should they not be enough, the measurement is shorter.
-const ORDERS_A_SECOND: u64 = 8_000;
+/// More orders than can be processed in a second, as far as was seen. Should they not be enough, the measurement fails.
+const ORDERS_A_SECOND: u64 = 30_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Contender {
@@ -87,7 +87,24 @@ async fn ours(
             if outcome.with_events { Ok(()) } else { bail!("order {number} was processed before") }
         }
     };
-    warm_rate(CALLERS, bench.pace, &Numbers::up_to(orders), call, settled).await
+    measured(bench, orders, call, settled).await
+}
+
+/// Fails when there were too few orders, as callers were at rest then while the clock ran.
+async fn measured<F, A>(
+    bench: &Bench,
+    orders: u64,
+    call: impl Fn(u64) -> F + Clone + Send + 'static,
+    after: impl Fn() -> A,
+) -> anyhow::Result<f64>
+where
+    F: Future<Output = anyhow::Result<()>> + Send,
+    A: Future<Output = anyhow::Result<()>>,
+{
+    let numbers = Numbers::up_to(orders);
+    let rate = warm_rate(CALLERS, bench.pace, &numbers, call, after).await?;
+    ensure!(numbers.take().is_some(), "{orders} orders were not enough");
+    Ok(rate)
 }
 
 /// Waits until everything is published and marked.
@@ -144,5 +161,5 @@ async fn raw(bench: &Bench, database: &Database, first: &Template, second: &Temp
             Ok(())
         }
     };
-    warm_rate(CALLERS, bench.pace, &Numbers::up_to(orders), call, nothing).await
+    measured(bench, orders, call, nothing).await
 }

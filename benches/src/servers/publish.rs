@@ -1,12 +1,9 @@
 //! Publishing to Kafka, against librdkafka with the same settings and the same records.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
-use domain::wire;
-use event_channel::{EventChannel, Header, Record};
+use event_channel::{EventChannel, Record};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -50,30 +47,7 @@ pub(crate) async fn measure(bench: &Bench, callers: usize, table: &mut Table) ->
 pub(crate) fn record(number: u64) -> anyhow::Result<Record> {
     let commit = created(number, Outbox::Unpublished)?;
     let (version, event) = commit.versioned().next().context("a commit has events")?;
-    Ok(recorded(&commit, version, event))
-}
-
-pub(crate) fn recorded(
-    commit: &event_store::Commit,
-    version: domain::Version,
-    event: &domain::Event,
-) -> Record {
-    let headers = wire::headers(&commit.stream, version, commit.recorded_at, event, None);
-    Record {
-        key: Some(Bytes::copy_from_slice(commit.stream.as_str().as_bytes())),
-        value: Some(wire::encode(&commit.stream, version, commit.recorded_at, event).into()),
-        headers: headers
-            .into_iter()
-            .map(|(name, value)| Header { name: name.into(), value: Some(bytes(value)) })
-            .collect(),
-    }
-}
-
-fn bytes(text: Cow<'static, str>) -> Bytes {
-    match text {
-        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
-        Cow::Owned(text) => text.into(),
-    }
+    Ok(command_handler::publisher::record(&commit, version, event))
 }
 
 async fn ours(bench: &Bench, callers: usize, topic: &Topic) -> anyhow::Result<f64> {

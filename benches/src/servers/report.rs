@@ -1,6 +1,7 @@
 //! What was measured with, and the file that keeps the last table.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -15,8 +16,17 @@ use crate::table::Table;
 
 /// Versions and machine, by what they are of.
 pub(crate) async fn environment(servers: &Servers, pace: Pace) -> anyhow::Result<BTreeMap<String, String>> {
-    let crates =
-        ["mongodb", "rdkafka", "sqlx", "tokio"].map(|name| Some(format!("{name} {}", locked(name)?)));
+    let mut facts = machine_and_servers(servers).await?;
+    let pace =
+        format!("{} rounds in turns of {:.1} s a figure, medians", pace.rounds, pace.time.as_secs_f64());
+    facts.insert("pace".to_owned(), pace);
+    Ok(facts)
+}
+
+/// The same, without how it is measured.
+pub(crate) async fn machine_and_servers(servers: &Servers) -> anyhow::Result<BTreeMap<String, String>> {
+    let crates = ["lambda_runtime", "mongodb", "rdkafka", "sqlx", "tokio"]
+        .map(|name| Some(format!("{name} {}", locked(name)?)));
     let kafka = if servers.by_services { started_kafka() } else { None };
     let facts = [
         ("event store", mongo::Database::version(servers).await?),
@@ -31,12 +41,38 @@ pub(crate) async fn environment(servers: &Servers, pace: Pace) -> anyhow::Result
         ("crates", crates.into_iter().flatten().collect::<Vec<_>>().join(", ")),
         ("compiler", compiler()),
         ("machine", machine()),
-        (
-            "pace",
-            format!("{} rounds in turns of {:.1} s a figure, medians", pace.rounds, pace.time.as_secs_f64()),
-        ),
+        ("load before", load()),
     ];
     Ok(facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect())
+}
+
+/// The command line of this process, for whoever wants to have the same figures.
+fn command() -> String {
+    command_of(env::args().skip(1))
+}
+
+fn command_of(words: impl Iterator<Item = String>) -> String {
+    let profile = if cfg!(debug_assertions) { "" } else { "--release " };
+    let words: Vec<String> = words.map(|word| quoted(&without_login(&word))).collect();
+    format!("cargo run {profile}-p benches -- {}", words.join(" "))
+}
+
+/// A URL without its user and password: what is written goes into the repository.
+fn without_login(word: &str) -> String {
+    match (word.find("://"), word.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}…{}", &word[..scheme + 3], &word[at..]),
+        _ => word.to_owned(),
+    }
+}
+
+/// As a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_./:,=+@…".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Replaces the file that keeps the last table.
@@ -45,12 +81,38 @@ pub(crate) fn write(
     table: &Table,
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<()> {
-    let facts: String = environment.iter().map(|(name, fact)| format!("- {name}: {fact}\n")).collect();
     let text = format!(
         "# The last measurements on real servers\n\n\
-         Written by `cargo run --release -p benches -- servers --write benches/RESULTS.md`; what the rows are is in \
-         [README.md](README.md).\nWhat stands after a colon is the raw limit: `ratio` is ours by it.\n\n{facts}\n{table}\n"
+         Written by `{}`; what the rows are is in [README.md](README.md).\n\
+         What stands after a colon is the raw limit: `ratio` is ours by it.\n\n{}\n{table}\n",
+        command(),
+        list(environment)
     );
+    replace(file, &text)
+}
+
+/// Replaces the file that keeps the last cold starts.
+pub(crate) fn write_cold_starts(
+    file: &Path,
+    table: &Table,
+    durations: &str,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    let text = format!(
+        "# The last cold starts\n\n\
+         Written by `{}`; what the rows are is in [README.md](README.md).\n\n\
+         {}\n{table}\n\n## Invocations by memory\n\n{durations}\n",
+        command(),
+        list(environment),
+    );
+    replace(file, &text)
+}
+
+fn list(environment: &BTreeMap<String, String>) -> String {
+    environment.iter().map(|(name, fact)| format!("- {name}: {fact}\n")).collect()
+}
+
+fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(file, text).with_context(|| format!("--write {}", file.display()))
 }
 
@@ -73,6 +135,12 @@ fn compiler() -> String {
     let said = Command::new("rustc").arg("--version").output().ok();
     let text = said.and_then(|said| String::from_utf8(said.stdout).ok()).unwrap_or_default();
     if text.is_empty() { "not on the PATH".to_owned() } else { text.trim().to_owned() }
+}
+
+/// How many processes ran or waited in the last minute: beside more than none, figures say less.
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown").to_owned()
 }
 
 fn machine() -> String {
@@ -100,5 +168,23 @@ mod tests {
             assert!(version.is_some_and(|version| version.split('.').count() == 3), "{version:?}");
         }
         assert_eq!(locked("no-such-crate"), None);
+    }
+
+    #[test]
+    fn the_command_is_told_as_it_was_given_without_a_password() {
+        let words = [
+            "servers",
+            "--seconds",
+            "2",
+            "--postgres=postgres://ann:s3cret@host:5432/orders?a=b",
+            "--json",
+            "it's",
+        ];
+        let command = command_of(words.into_iter().map(str::to_owned));
+        let (_, given) = command.split_once(" -p benches -- ").unwrap_or_default();
+        assert_eq!(
+            given,
+            r"servers --seconds 2 '--postgres=postgres://…@host:5432/orders?a=b' --json 'it'\''s'"
+        );
     }
 }

@@ -3,10 +3,10 @@
 //! The original program kept its commands as `{_id: ObjectId, name: "create_order" | "process_order", data: TEXT}`. The text is an
 //! order as JSON, `{"id", "name", "status"}`; of an order to process, its id alone will do, in quotes or bare.
 
+use bson::{RawBsonRef, RawDocument};
 use command_handler::command_hash;
 use domain::{Command, CommandId, Invalid, OrderId, OrderName};
 use event_store::CommandHash;
-use mongodb::bson::{RawBsonRef, RawDocument};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -191,6 +191,3 @@ fn json_kind(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,9 @@
 //! It can be ended at any moment and run again: the id of a command follows from its document, so none takes effect twice.
 
 mod document;
+// Not in the module itself, which is built with the fuzzers too.
+#[cfg(test)]
+mod document_tests;
 mod lanes;
 mod report;
 mod source;

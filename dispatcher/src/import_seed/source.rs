@@ -1,11 +1,13 @@
 //! Where the seed is: the collection `commands` of the original program's MongoDB database. It is only read.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use mongodb::bson::{RawDocument, RawDocumentBuf, doc};
 use mongodb::error::Error;
 use mongodb::options::{ClientOptions, ConnectionString};
 use mongodb::{Client, Collection, Cursor};
+use tokio::time::timeout;
 
 use crate::CannotStart;
 use crate::stores::cannot_open;
@@ -17,6 +19,9 @@ const COLLECTION: &str = "commands";
 
 /// How long a server is looked for, unless the URL says (`serverSelectionTimeoutMS`).
 const SELECTION: Duration = Duration::from_secs(5);
+
+/// How long the server may take for a page, or for an answer: the driver itself would wait for ever.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// How many documents the server sends at a time: about how many are in memory.
 const PAGE: u32 = 1_000;
@@ -39,9 +44,11 @@ impl Seed {
                 "its URL has an unknown scheme; allowed: mongodb://HOST:27017/DATABASE, mongodb+srv://NAME/DATABASE",
             ));
         }
-        let parsed = ConnectionString::parse(url).map_err(|error| cannot(&refusal(url, &error)))?;
-        let database = connect(parsed).await.map_err(|error| cannot(&line(&error)))?;
-        let there = database.list_collection_names().await.map_err(|error| cannot(&line(&error)))?;
+        let parsed = event_store::parse_mongodb_url(url).map_err(|problem| cannot(&problem))?;
+        let database = in_time(connect(parsed)).await.map_err(|problem| cannot(&problem))?;
+        let there = in_time(database.list_collection_names().into_future())
+            .await
+            .map_err(|problem| cannot(&problem))?;
         if !there.iter().any(|name| name == COLLECTION) {
             let database = database.name();
             return Err(cannot(&format!("the database {database} has no collection {COLLECTION}")));
@@ -54,7 +61,7 @@ impl Seed {
     /// # Errors
     /// When the server does not answer.
     pub(super) async fn count(&self) -> anyhow::Result<u64> {
-        self.commands.estimated_document_count().await.map_err(broken)
+        in_time(self.commands.estimated_document_count().into_future()).await.map_err(broken)
     }
 
     /// All documents in the order of `_id`, which is that of their making. By one cursor and not by ranges of `_id`: those would
@@ -65,7 +72,7 @@ impl Seed {
     pub(super) async fn read(&self) -> anyhow::Result<Documents> {
         let wanted = doc! { "name": 1, "data": 1 };
         let found = self.commands.find(doc! {}).sort(doc! { "_id": 1 }).projection(wanted).batch_size(PAGE);
-        Ok(Documents { cursor: found.await.map_err(broken)? })
+        Ok(Documents { cursor: in_time(found.into_future()).await.map_err(broken)? })
     }
 }
 
@@ -80,7 +87,8 @@ impl Documents {
     /// # Errors
     /// When the server does not answer.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<&RawDocument>> {
-        Ok(self.cursor.advance().await.map_err(broken)?.then(|| self.cursor.current()))
+        let is_one = in_time(self.cursor.advance()).await.map_err(broken)?;
+        Ok(is_one.then(|| self.cursor.current()))
     }
 }
 
@@ -92,20 +100,18 @@ async fn connect(url: ConnectionString) -> Result<mongodb::Database, Error> {
     Ok(Client::with_options(options)?.database(&database))
 }
 
-fn broken(error: Error) -> anyhow::Error {
-    anyhow::Error::msg(line(&error)).context("the seed can't be read on")
+/// The server's answer, or in one line why there is none.
+async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+    match timeout(ANSWER, answer).await {
+        Ok(answer) => answer.map_err(|error| line(&error)),
+        Err(_) => Err(format!("no answer within {} s", ANSWER.as_secs())),
+    }
+}
+
+fn broken(problem: String) -> anyhow::Error {
+    anyhow::Error::msg(problem).context("the seed can't be read on")
 }
 
 fn line(error: &Error) -> String {
     error.kind.to_string().replace('\n', " ")
-}
-
-/// What the driver says against a URL. It may take a part of a password that was not encoded for something else and quote it, so
-/// it is asked again with another.
-fn refusal(url: &str, error: &Error) -> String {
-    let (Some((scheme, _)), Some(at)) = (url.split_once("://"), url.rfind('@')) else { return line(error) };
-    match ConnectionString::parse(format!("{scheme}://user:password{}", &url[at..])) {
-        Err(error) => line(&error),
-        Ok(_) => "its user name and password must be percent-encoded".to_owned(),
-    }
 }

@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use read_store::ReadStore;
+use read_store::{HeldReason, HeldSummary, ReadStore};
 use serde::Serialize;
 
 use crate::CannotStart;
@@ -69,7 +69,8 @@ pub fn router(admin: Admin) -> Router {
 struct Readiness {
     event_store: String,
     read_store: String,
-    held: Vec<read_store::HeldSummary>,
+    /// None where the view does not tell.
+    held: Option<Vec<HeldSummary>>,
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
@@ -80,9 +81,13 @@ async fn ready(State(admin): State<Admin>) -> Response {
     let event_store = told(events);
     let read_store = told(view);
     let ok = event_store == "ok" && read_store == "ok";
-    let held = if ok { admin.view.held_summary().await.unwrap_or_default() } else { vec![] };
+    let held = if read_store == "ok" { held_in_time(&admin.view).await } else { None };
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     runtime::http::json(status, &Readiness { event_store, read_store, held })
+}
+
+async fn held_in_time(view: &ReadStore) -> Option<Vec<HeldSummary>> {
+    tokio::time::timeout(PATIENCE, view.held_summary()).await.ok()?.ok()
 }
 
 fn told<E: std::fmt::Display>(answer: Result<Result<(), E>, tokio::time::error::Elapsed>) -> String {
@@ -125,10 +130,12 @@ async fn measure_now(admin: &Admin) {
     }
     metrics::gauge!("orders_publishing_streams").set(admin.handler.publisher().in_flight() as f64);
     measure_lag(admin);
-    for reason in ["gap", "undecodable", "unknown-type", "no-valid-order"] {
-        metrics::gauge!("orders_held_events", "reason" => reason).set(0.0);
-    }
-    for held in admin.view.held_summary().await.unwrap_or_default() {
-        metrics::gauge!("orders_held_events", "reason" => held.reason.as_str()).set(held.events as f64);
+    // While the view is away, the last figures stand: that nothing is held is not known.
+    let Ok(held) = admin.view.held_summary().await else { return };
+    for reason in HeldReason::ALL {
+        let of_reason = held.iter().find(|held| held.reason == reason);
+        let (events, orders) = of_reason.map_or((0, 0), |held| (held.events, held.orders));
+        metrics::gauge!("orders_held_events", "reason" => reason.as_str()).set(events as f64);
+        metrics::gauge!("orders_held_orders", "reason" => reason.as_str()).set(orders as f64);
     }
 }

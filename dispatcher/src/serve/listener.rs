@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tower::Service;
 
@@ -25,6 +25,10 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// The largest head of a request: its first line and its headers.
 const HEAD_LIMIT: usize = 16 * 1024;
 
+/// How many connections may wait to be accepted, as far as the system lets them (`net.core.somaxconn`). Beyond that it drops what comes,
+/// and a client tries again a second later; the default of 128 is less than a crowd of clients that come back at once.
+const BACKLOG: u32 = 4_096;
+
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,13 +36,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`CannotStart`] when it is in use, or not this machine's.
-pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, CannotStart> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, CannotStart> {
+    listen(address).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             CannotStart(format!("{address} is in use by another process; choose another with {flag}"))
         }
         _ => CannotStart(format!("{flag} {address} can't be listened on: {error}")),
     })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // The connections of a process that was killed are no reason to wait for its address.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Answers requests until told to stop; then takes no more, lets running ones finish for up to `grace`, and returns.
@@ -93,6 +106,17 @@ where
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended badly");
+            metrics::counter!("orders_http_bad_connections_total", "reason" => reason(&error)).increment(1);
         }
     });
+}
+
+/// Why a connection has ended that was not closed in order. Its client was answered 400, 414 or 431 where its request could not be read.
+fn reason(error: &hyper::Error) -> &'static str {
+    match error {
+        error if error.is_parse_too_large() => "too-large",
+        error if error.is_parse() => "malformed",
+        error if error.is_timeout() => "timed-out",
+        _ => "broken-off",
+    }
 }

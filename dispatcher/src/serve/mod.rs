@@ -1,14 +1,17 @@
 //! The system in one process: the API, the triggers, the relay and the admin listener.
 //!
-//! - [`api`] and [`auth`]: what is public. [`admin`]: what is not.
-//! - [`listener`]: connections. [`triggers`]: the channel onto the projector and the processor.
+//! - [`api`], behind [`gate`] and [`auth`]: what is public, counted by [`meters`]. [`admin`]: what is not.
+//! - [`listener`]: connections; [`files`]: how many. [`triggers`]: the channel onto the projector and the processor.
 //! - [`folder`]: one process a data folder.
 
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod files;
 pub mod folder;
+pub mod gate;
 pub mod listener;
+pub mod meters;
 pub mod triggers;
 
 use std::io::Write;
@@ -24,8 +27,8 @@ use http::HeaderValue;
 use processor::FulfilmentSettings;
 use read_store::ReadStore;
 use runtime::settings::seconds;
+use runtime::signals::Signals;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -64,7 +67,7 @@ pub struct ServeArgs {
     /// Listen beyond this machine without tokens
     #[arg(long, env = "ORDERS_ALLOW_UNAUTHENTICATED")]
     allow_unauthenticated: bool,
-    /// Requests in hand at the same time; more are answered 503
+    /// Queries in hand at the same time, and other requests; more of either are answered 503
     #[arg(long, env = "ORDERS_MAX_IN_FLIGHT", value_name = "REQUESTS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     max_in_flight: u32,
     /// An origin that browsers let call the API; may be given several times [default: any]
@@ -82,8 +85,9 @@ pub struct ServeArgs {
 /// [`CannotStart`] when something can't be used as it was asked.
 pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let guards = args.guards()?;
-    let listener = listener::bind(args.listen, "--listen").await?;
-    let admin_listener = listener::bind(args.admin_listen, "--admin-listen").await?;
+    files::take_all();
+    let listener = listener::bind(args.listen, "--listen")?;
+    let admin_listener = listener::bind(args.admin_listen, "--admin-listen")?;
     let _folder = args.lock_folder()?;
     // First, because a series that is looked up before is counted nowhere.
     let metrics = admin::start_metrics()?;
@@ -227,24 +231,5 @@ impl ServeArgs {
         // Nobody may be reading; that is no reason not to serve.
         let _ = hello.and_then(|()| out.flush());
         Ok(())
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use event_channel::EventChannel;
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
-use event_source_mapping::{ChannelSource, FilterCriteria, InProcess, Mapping, NO_WINDOW};
+use event_source_mapping::{Backoff, ChannelSource, FilterCriteria, InProcess, Mapping, NO_WINDOW};
 use processor::Processor;
 use read_store::ReadStore;
 use tokio::sync::watch;
@@ -18,6 +18,9 @@ const STARTED: &str = r#"{"value":{"type":["ProcessingStarted"]}}"#;
 
 /// How long one invocation may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest wait after failures: a store that is up again is noticed so soon.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// Starts both triggers.
 ///
@@ -33,7 +36,12 @@ pub fn start(
 ) -> Result<(), CannotStart> {
     let store = view.clone();
     let projector = Trigger {
-        mapping: Mapping { batch_size: 1_000, ..mapping("projector", grace)? },
+        mapping: Mapping {
+            concurrency: 2,
+            full_beside_others: true,
+            batch_size: 1_000,
+            ..mapping("projector", grace)?
+        },
         group: "projector",
     };
     projector.start(work, channel, stopped, move |event, _deadline| {
@@ -57,6 +65,7 @@ fn mapping(function: &str, grace: Duration) -> Result<Mapping, CannotStart> {
         invocation_timeout: TIMEOUT,
         maximum_retry_attempts: None,
         maximum_record_age: None,
+        backoff: Backoff { most: LONGEST_WAIT, ..Backoff::default() },
         drain: grace,
         ..Mapping::new(function)
     })
@@ -82,7 +91,7 @@ impl Trigger {
     {
         // The channel filters for the group, once a record: what is passed over takes no room in its queues.
         let filter = std::mem::take(&mut self.mapping.filter);
-        let consumer = channel.subscribe(self.group, move |record| filter.matches(record.value.as_deref()));
+        let consumer = channel.subscribe(self.group, move |value| filter.matches(value));
         let source = ChannelSource::new(consumer.map_err(|error| CannotStart(error.to_string()))?);
         let (target, stopped) = (InProcess::new(function), stopped.clone());
         work.spawn(async move {

@@ -9,6 +9,7 @@ use domain::{Command, CommandId, Event, Order, OrderId, OrderName, Version};
 use event_source_mapping::event::{BatchItemFailure, BatchResponse, KafkaEvent, KafkaRecord};
 use event_store::{Commit, Load, Metadata, StoreError, fold};
 use futures_util::{StreamExt, stream};
+use runtime::{KillPoint, kill_point};
 
 use crate::fulfilment::{Answer, Asked, Fulfilment};
 
@@ -87,7 +88,10 @@ impl Processor {
         };
         let traceparent = commit.metadata.traceparent.as_deref();
         let asked = Asked { order: &commit.stream, name: &name, version: started.version, traceparent };
-        let (command, result) = match self.fulfilment.fulfil(asked, deadline).await {
+        kill_point(KillPoint::BeforeFulfilment);
+        let answer = self.fulfilment.fulfil(asked, deadline).await;
+        kill_point(KillPoint::AfterFulfilment);
+        let (command, result) = match answer {
             Answer::Fulfilled => (Command::Complete, "fulfilled"),
             Answer::Refused(reason) => (Command::Fail { reason }, "refused"),
             Answer::Unknown(problem) => return Err(problem),

@@ -1,6 +1,7 @@
 //! `GET /` and `GET /{id}`: the orders as the read store has them.
 //!
 //! The view follows the commands within milliseconds; `?min_version=N` waits for it, so that a client reads its own writes.
+//! Where events are held for what is asked for, `Order-View: held` says that the view may be behind.
 //! Imports nothing that knows of commands or the event store.
 
 use std::time::Duration;
@@ -12,8 +13,8 @@ use axum::routing::get;
 use domain::{Invalid, Order, OrderId, OrderName, Snapshot, Status, Version};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use read_store::{Filter, ReadStore, ReadStoreError};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use read_store::{Filter, ReadStore, ReadStoreError, Seen};
 use runtime::Problem;
 use runtime::http::{PathText, json, query, single_header};
 use serde::Deserialize;
@@ -24,6 +25,10 @@ const PAGE: usize = 500;
 /// How long `min_version` waits when the client does not say, and at the most.
 const WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// Sent where an event is held for the order, or for one of the page: what is shown may be behind for longer than usual.
+const ORDER_VIEW: HeaderName = HeaderName::from_static("order-view");
+const HELD: HeaderValue = HeaderValue::from_static("held");
 
 /// The function's routes.
 pub fn router(store: ReadStore) -> Router {
@@ -44,6 +49,9 @@ async fn list(State(store): State<ReadStore>, uri: Uri) -> Result<Response, Prob
     let filter = filter(&asked)?;
     let page = store.list(filter).await.map_err(unavailable)?;
     let mut response = json(StatusCode::OK, &page.orders);
+    if page.held {
+        response.headers_mut().insert(ORDER_VIEW, HELD);
+    }
     if let (true, Some(last)) = (page.more, page.orders.last())
         && let Ok(link) = HeaderValue::try_from(format!("<{}>; rel=\"next\"", next_page(&asked, &last.id)))
     {
@@ -92,35 +100,39 @@ async fn one(
 ) -> Result<Response, Problem> {
     let id = OrderId::parse(&id).map_err(|error| invalid(&error))?;
     let asked: OneQuery = query(&parts.uri)?;
-    let order = match asked.min_version {
-        None => store.get(&id).await.map_err(unavailable)?,
-        Some(text) => {
-            let version =
-                Version::parse(&text).map_err(|error| Problem::invalid("min_version", error.to_string()))?;
-            wait_for(&store, &id, version, patience(&parts.headers)?).await?
+    let version = asked.min_version.as_deref().map(Version::parse).transpose();
+    let version = version.map_err(|error| Problem::invalid("min_version", error.to_string()))?;
+    let seen = match version {
+        None => store.see(&id).await,
+        Some(version) => store.wait_for(&id, version, patience(&parts.headers)?).await,
+    };
+    let Seen { order, held } = seen.map_err(unavailable)?;
+    match order_at(version.unwrap_or(Version::NONE), order) {
+        Ok(order) => {
+            let mut response = answer(&order, &parts.headers);
+            if held {
+                response.headers_mut().insert(ORDER_VIEW, HELD);
+            }
+            Ok(response)
         }
-    };
-    // Events that make nothing of an order leave a row without one.
-    let Some(order) = order.filter(|order| order.order != Order::Absent) else {
-        return Err(Problem::not_found("order-not-found", "There is no such order", "No order has this id."));
-    };
-    Ok(answer(&order, &parts.headers))
+        Err(problem) if held => Err(problem.with(ORDER_VIEW, HELD)),
+        Err(problem) => Err(problem),
+    }
 }
 
-async fn wait_for(
-    store: &ReadStore,
-    id: &OrderId,
-    version: Version,
-    patience: Duration,
-) -> Result<Option<Snapshot>, Problem> {
-    let order = store.wait_for(id, version, patience).await.map_err(unavailable)?;
+/// The order, if the view has it at this version or a later one.
+fn order_at(version: Version, order: Option<Snapshot>) -> Result<Snapshot, Problem> {
     let have = order.as_ref().map_or(Version::NONE, |order| order.version);
-    if have >= version {
-        return Ok(order);
+    if have < version {
+        let (kind, title) = ("view-behind", "The view has not come so far");
+        let detail = format!("the view has the order at version {have}, not yet at {version}");
+        let behind = Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, detail);
+        return Err(behind.at("min_version").retry_after(1));
     }
-    let (kind, title) = ("view-behind", "The view has not come so far");
-    let detail = format!("the view has the order at version {have}, not yet at {version}");
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, detail).at("min_version").retry_after(1))
+    // Events that make nothing of an order leave a row without one.
+    order.filter(|order| order.order != Order::Absent).ok_or_else(|| {
+        Problem::not_found("order-not-found", "There is no such order", "No order has this id.")
+    })
 }
 
 /// How long the client is ready to wait: `Prefer: wait=S` (RFC 7240), in whole seconds.

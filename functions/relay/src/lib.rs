@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use command_handler::relay::STREAMS_A_SWEEP;
 use command_handler::{Publisher, Relay, Swept};
 
 /// Kept free at the end of an invocation, so that the last marks are written and the answer is sent.
@@ -23,7 +22,7 @@ pub async fn relay(
         total.streams += swept.streams;
         total.commits += swept.commits;
         total.failed += swept.failed;
-        if swept.commits == 0 || swept.streams < STREAMS_A_SWEEP {
+        if swept.commits == 0 || !swept.more {
             break;
         }
     }

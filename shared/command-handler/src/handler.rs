@@ -11,6 +11,7 @@ use event_store::{
 };
 use jiff::Timestamp;
 use rand::Rng;
+use runtime::{KillPoint, kill_point};
 use thiserror::Error;
 
 use crate::kept::{Kept, State};
@@ -256,8 +257,9 @@ impl CommandHandler {
             unpublished: true,
         });
         self.publisher.check(&commit).map_err(CommandError::TooLarge)?;
+        kill_point(KillPoint::BeforeAppend);
         match self.store.append(Arc::clone(&commit)).await {
-            Ok(()) => {}
+            Ok(()) => kill_point(KillPoint::AfterAppend),
             Err(AppendError::Conflict) => {
                 self.kept.forget(&request.stream);
                 return Ok(Step::Conflict);
@@ -301,8 +303,9 @@ impl CommandHandler {
                 version: snapshot.version,
                 recorded_at: now(),
             };
+            kill_point(KillPoint::BeforeRemember);
             match self.store.remember(record).await {
-                Ok(()) => {}
+                Ok(()) => kill_point(KillPoint::AfterRemember),
                 Err(AppendError::Conflict) => return Ok(Step::Conflict),
                 Err(AppendError::Store(error)) => return Err(error.into()),
             }

@@ -7,7 +7,7 @@ use http::header::{ETAG, HeaderValue, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use runtime::http::{Actor, json, single_header};
-use runtime::{Problem, Trace};
+use runtime::{KillPoint, Problem, Trace, kill_point};
 use uuid::Uuid;
 
 use crate::handler::{CommandError, CommandHandler, CommandRequest, IfMatch, KeyOrigin, Outcome};
@@ -63,6 +63,7 @@ impl Call {
         };
         let (if_match, metadata) = (self.if_match, self.metadata);
         let request = CommandRequest { stream, command, command_id, key, hash, if_match, metadata };
+        kill_point(KillPoint::AfterParse);
         let outcome = handler.handle(request).await?;
         let status = if creates && outcome.with_events { StatusCode::CREATED } else { StatusCode::OK };
         Ok(order(status, &outcome))

@@ -9,6 +9,7 @@
 
 mod hash;
 mod kept;
+mod left;
 mod meters;
 
 pub mod handler;

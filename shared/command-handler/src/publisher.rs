@@ -18,9 +18,11 @@ use bytes::Bytes;
 use domain::{OrderId, Version, wire};
 use event_channel::{EventChannel, Header, PublishError, Receipt, Record};
 use event_store::{Commit, CommitId, EventStore};
+use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 
 use crate::kept::Kept;
+use crate::left::Left;
 
 /// The most commits that are sent as one run.
 const RUN_LIMIT: usize = 100;
@@ -42,6 +44,7 @@ struct Inner {
     streams: Mutex<HashMap<OrderId, InFlight>>,
     idle: Notify,
     failed: Notify,
+    left: Left,
 }
 
 /// What is in flight of a stream.
@@ -77,8 +80,8 @@ pub enum Moment {
 
 impl Publisher {
     pub(crate) fn new(store: EventStore, channel: EventChannel, kept: Arc<Kept>) -> Self {
-        let (streams, idle, failed) = (Mutex::default(), Notify::new(), Notify::new());
-        Self { inner: Arc::new(Inner { store, channel, kept, streams, idle, failed }) }
+        let (streams, idle, failed, left) = (Mutex::default(), Notify::new(), Notify::new(), Left::default());
+        Self { inner: Arc::new(Inner { store, channel, kept, streams, idle, failed, left }) }
     }
 
     /// The channel.
@@ -148,6 +151,11 @@ impl Publisher {
         self.inner.failed.notified().await;
     }
 
+    /// What failed here and nobody has sent since, as far as is known.
+    pub(crate) fn left(&self) -> &Left {
+        &self.inner.left
+    }
+
     fn take_in(&self, stream: &OrderId, run: Vec<Arc<Commit>>, waiter: Option<Waiter>) {
         let mut streams = self.streams();
         let flight = streams.entry(stream.clone()).or_default();
@@ -175,8 +183,10 @@ impl Publisher {
         let mut limit = RUN_LIMIT;
         while let Some(run) = self.next_run(&stream, limit) {
             let last = last_of(&run);
+            kill_point(KillPoint::BeforePublish);
             match self.inner.channel.publish(records(&run)).await {
                 Ok(receipt) => {
+                    kill_point(KillPoint::AfterPublish);
                     if !self.accepted(&stream, last) {
                         return self.settle(stream, run, receipt).await;
                     }
@@ -188,7 +198,7 @@ impl Publisher {
                     self.put_back(&stream, run);
                     limit = 1;
                 }
-                Err(error) => return self.gave_up(&stream, &error),
+                Err(error) => return self.gave_up(&stream, first_of(&run), &error),
             }
         }
     }
@@ -237,6 +247,7 @@ impl Publisher {
         self.forget_if_done(&mut streams, &stream);
         drop(streams);
         if !marked {
+            self.inner.left.note(&stream, first_of(&run));
             self.inner.failed.notify_one();
         }
     }
@@ -244,8 +255,12 @@ impl Publisher {
     async fn mark(&self, run: &[Arc<Commit>]) -> bool {
         let ids =
             run.iter().map(|commit| CommitId { stream: commit.stream.clone(), version: commit.version });
+        kill_point(KillPoint::BeforeMark);
         match self.inner.store.mark_published(ids.collect()).await {
-            Ok(()) => true,
+            Ok(()) => {
+                kill_point(KillPoint::AfterMark);
+                true
+            }
             Err(error) => {
                 tracing::warn!(%error, "published commits could not be marked; they will be sent again");
                 false
@@ -255,8 +270,15 @@ impl Publisher {
 
     /// Rule 2: the whole queue goes. The commits stay unpublished in the store, the relay is woken, and a command that comes
     /// before it brings them along.
-    fn gave_up(&self, stream: &OrderId, error: &PublishError) {
-        tracing::debug!(%stream, %error, "a run could not be published");
+    fn gave_up(&self, stream: &OrderId, oldest: Version, error: &PublishError) {
+        // An event that is too large was within the limit when its command was accepted, and waits for somebody to raise it again:
+        // to send it again at once is no use.
+        let is_too_large = matches!(error, PublishError::TooLarge { .. });
+        if is_too_large {
+            tracing::error!(%stream, %error, "a run can't be published");
+        } else {
+            tracing::debug!(%stream, %error, "a run could not be published");
+        }
         metrics::counter!("orders_publish_failures_total").increment(1);
         let mut streams = self.streams();
         if let Some(flight) = streams.get_mut(stream) {
@@ -265,9 +287,12 @@ impl Publisher {
             (flight.taken, flight.accepted) = (Version::NONE, Version::NONE);
             flight.waiters.clear();
         }
+        self.inner.left.note(stream, oldest);
         self.forget_if_done(&mut streams, stream);
         drop(streams);
-        self.inner.failed.notify_one();
+        if !is_too_large {
+            self.inner.failed.notify_one();
+        }
     }
 
     fn forget_if_done(&self, streams: &mut HashMap<OrderId, InFlight>, stream: &OrderId) {
@@ -299,6 +324,11 @@ impl InFlight {
     }
 }
 
+/// The version of a run's first commit.
+fn first_of(run: &[Arc<Commit>]) -> Version {
+    run.first().map_or(Version::NONE, |commit| commit.version)
+}
+
 /// The version of a run's last commit.
 fn last_of(run: &[Arc<Commit>]) -> Version {
     run.last().map_or(Version::NONE, |commit| commit.version)
@@ -312,7 +342,9 @@ fn records_of(commit: &Commit) -> impl Iterator<Item = Record> {
     commit.versioned().map(|(version, event)| record(commit, version, event))
 }
 
-fn record(commit: &Commit, version: Version, event: &domain::Event) -> Record {
+/// An event of a commit as it is published, under the version that the event has.
+#[must_use]
+pub fn record(commit: &Commit, version: Version, event: &domain::Event) -> Record {
     let traceparent = commit.metadata.traceparent.as_deref();
     let headers = wire::headers(&commit.stream, version, commit.recorded_at, event, traceparent);
     Record {

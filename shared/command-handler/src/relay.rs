@@ -7,6 +7,7 @@ use domain::Version;
 use event_store::{ANSWERED_KEPT, Commit, CommitId, EventStore, Load, StoreError};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use runtime::{KillPoint, kill_point};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -14,13 +15,18 @@ use crate::publisher::{Moment, Publisher};
 
 /// How many streams one sweep takes at the most. They are taken in random order, so that several relays mostly take
 /// different ones.
-pub const STREAMS_A_SWEEP: usize = 500;
+const STREAMS_A_SWEEP: usize = 500;
 
 /// How often the relay looks when nothing wakes it.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long it waits after an error of the store.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// How long it rests when the channel has refused all of a sweep, and the most when it goes on refusing: brokers may answer every
+/// question and take no record.
+const FIRST_REST: Duration = Duration::from_millis(100);
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Publishes commits that the event store holds unpublished.
 #[derive(Clone)]
@@ -39,6 +45,25 @@ pub struct Swept {
     pub commits: usize,
     /// Streams for which it did not accept all; they stay unpublished.
     pub failed: usize,
+    /// There were as many as a sweep takes, so there may be more.
+    #[serde(skip)]
+    pub more: bool,
+}
+
+impl Swept {
+    /// Nothing got through of what there was.
+    const fn is_refused(&self) -> bool {
+        self.commits == 0 && self.failed > 0
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            streams: self.streams + other.streams,
+            commits: self.commits + other.commits,
+            failed: self.failed + other.failed,
+            more: other.more,
+        }
+    }
 }
 
 impl Relay {
@@ -49,7 +74,7 @@ impl Relay {
         Self { store, publisher, min_age }
     }
 
-    /// Publishes what was left of up to [`STREAMS_A_SWEEP`] streams, and waits until the channel has accepted or refused it.
+    /// Publishes what was left of up to `STREAMS_A_SWEEP` streams, and waits until the channel has accepted or refused it.
     ///
     /// # Errors
     /// When the event store is not available.
@@ -57,8 +82,13 @@ impl Relay {
         let age = SignedDuration::try_from(self.min_age).unwrap_or(SignedDuration::MAX);
         let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH);
         let left = self.store.outstanding(before, STREAMS_A_SWEEP).await?;
+        kill_point(KillPoint::RelayAfterLook);
+        Ok(self.send_all(left).await)
+    }
+
+    async fn send_all(&self, left: Vec<CommitId>) -> Swept {
+        let mut swept = Swept { more: left.len() == STREAMS_A_SWEEP, ..Swept::default() };
         let streams = left.into_iter().filter(|commit| !self.publisher.is_in_flight(&commit.stream));
-        let mut swept = Swept::default();
         for outcome in join_all(streams.map(|oldest| self.send(oldest))).await {
             swept.streams += 1;
             match outcome {
@@ -66,54 +96,69 @@ impl Relay {
                 None => swept.failed += 1,
             }
         }
-        Ok(swept)
+        swept
     }
 
-    /// Sends a stream from its oldest unpublished commit; how many commits, if all were accepted.
+    /// Sends a stream from its oldest unpublished commit, which is this one or a later one; how many commits, if all were accepted.
     async fn send(&self, oldest: CommitId) -> Option<usize> {
         let after = Version::new(oldest.version.get().saturating_sub(1));
         let load = Load { stream: oldest.stream.clone(), after, command: None };
         let run: Vec<Arc<Commit>> = match self.store.load(load).await {
-            Ok(stream) => stream.commits.into_iter().map(Arc::new).collect(),
+            Ok(stream) => {
+                stream.commits.into_iter().skip_while(|commit| !commit.unpublished).map(Arc::new).collect()
+            }
             Err(error) => {
                 tracing::error!(stream = %oldest.stream, %error, "a stream can't be relayed");
+                self.publisher.left().note(&oldest.stream, oldest.version);
                 return None;
             }
         };
         let commits = run.len();
-        let accepted = self.publisher.submit_and_tell(&oldest.stream, run, Moment::Accepted);
-        accepted.await.then_some(commits)
+        if commits == 0 {
+            return Some(0);
+        }
+        kill_point(KillPoint::RelayBeforeSend);
+        let accepted = self.publisher.submit_and_tell(&oldest.stream, run, Moment::Accepted).await;
+        kill_point(KillPoint::RelayAfterSend);
+        accepted.then_some(commits)
     }
 
     /// Sweeps until told to stop: at once, then whenever a publish has failed and the channel takes records again, and
     /// otherwise every few seconds. Deletes records of answered commands that are past their time.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut refused = 0;
         loop {
             tokio::select! {
-                () = self.sweep_until_clean() => {}
+                swept = self.sweep_until_clean() => refused = if swept.is_refused() { refused + 1 } else { 0 },
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             tokio::select! {
-                () = self.woken() => {}
+                () = self.woken(rest_after(refused)) => {}
                 () = tokio::time::sleep(INTERVAL) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
         }
     }
 
-    /// A run has failed, and the channel may take it now.
-    async fn woken(&self) {
+    /// A run has failed, the channel may take it now, and it was left in peace for a while.
+    async fn woken(&self, rest: Duration) {
         self.publisher.failed().await;
         self.publisher.channel().available().await;
+        tokio::time::sleep(rest).await;
     }
 
     /// Sweeps while that gets on. What the channel refuses wakes the relay by itself, and what can't be read waits for the
     /// next look: neither is tried in a circle.
-    async fn sweep_until_clean(&self) {
+    async fn sweep_until_clean(&self) -> Swept {
+        let mut all = self.send_what_failed_here().await;
         loop {
             match self.sweep().await {
-                Ok(swept) if swept.commits > 0 && swept.streams == STREAMS_A_SWEEP => {}
-                Ok(_) => break,
+                Ok(swept) => {
+                    all = all.and(swept);
+                    if swept.commits == 0 || !swept.more {
+                        break;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the relay can't read the event store");
                     tokio::time::sleep(AFTER_ERROR).await;
@@ -121,6 +166,21 @@ impl Relay {
             }
         }
         self.forget_answered().await;
+        all
+    }
+
+    async fn send_what_failed_here(&self) -> Swept {
+        let mut all = Swept::default();
+        loop {
+            let some = self.publisher.left().take(STREAMS_A_SWEEP);
+            if some.is_empty() {
+                return all;
+            }
+            all = all.and(self.send_all(some).await);
+            if all.failed > 0 {
+                return all;
+            }
+        }
     }
 
     async fn forget_answered(&self) {
@@ -131,5 +191,32 @@ impl Relay {
             Ok(records) => tracing::debug!(records, "forgot answers past their time"),
             Err(error) => tracing::warn!(%error, "answers past their time could not be forgotten"),
         }
+    }
+}
+
+/// How long the relay rests after so many sweeps in a row of which the channel took nothing.
+fn rest_after(refused: u32) -> Duration {
+    match refused.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(again) => FIRST_REST.saturating_mul(1 << again.min(10)).min(LONGEST_REST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_goes_on_refusing_is_left_in_peace_for_longer_and_longer() {
+        let rests: Vec<u128> = [0, 1, 2, 3, 4, 5, u32::MAX].map(|n| rest_after(n).as_millis()).into();
+        assert_eq!(rests, [0, 100, 200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn a_sweep_of_which_something_got_through_was_not_refused() {
+        let refused = Swept { streams: 2, failed: 2, ..Swept::default() };
+        let some = Swept { streams: 2, failed: 1, commits: 1, ..Swept::default() };
+        let outcomes = [Swept::default(), refused, some, refused.and(some)].map(|swept| swept.is_refused());
+        assert_eq!(outcomes, [false, true, false, false]);
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod ids;
 pub mod order;
+mod said;
 pub mod schema;
 pub mod snapshot;
 pub mod wire;

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::ids::{OrderName, Reason};
 use crate::order::Event;
+use crate::said::shortened;
 
 /// An event as stores and records hold it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,7 +131,7 @@ impl Event {
         data: &RawValue,
     ) -> Result<Self, UnknownEvent> {
         let Some(newest) = current(kind) else {
-            return Err(UnknownEvent::Type(kind.to_owned()));
+            return Err(UnknownEvent::Type(shortened(kind)));
         };
         if schema == 0 || schema > newest {
             return Err(UnknownEvent::Schema { kind: kind.to_owned(), schema });
@@ -197,7 +198,7 @@ fn parse(kind: &str, data: &str) -> Result<Event, String> {
 }
 
 fn unreadable(kind: &str, schema: u32, problem: &str) -> UnknownEvent {
-    UnknownEvent::Data { kind: kind.to_owned(), schema, problem: problem.to_owned() }
+    UnknownEvent::Data { kind: kind.to_owned(), schema, problem: shortened(problem) }
 }
 
 impl TryFrom<&StoredEvent> for Event {

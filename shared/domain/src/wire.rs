@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::ids::{OrderId, Version};
 use crate::order::Event;
+use crate::said::shortened;
 use crate::schema::{Data, UnknownEvent};
 
 /// One event with its place in the life of its order.
@@ -97,8 +98,10 @@ pub fn encode(order: &OrderId, version: Version, time: Timestamp, event: &Event)
 /// # Errors
 /// [`Undecodable`], which says how much of it could be read.
 pub fn decode(value: &[u8]) -> Result<RecordedEvent, Undecodable> {
+    // Else what is in fields that are passed over would not be looked at, and others would not take it for JSON.
+    let text = std::str::from_utf8(value).map_err(|error| Undecodable::Malformed(error.to_string()))?;
     let read: Read<'_> =
-        serde_json::from_slice(value).map_err(|error| Undecodable::Malformed(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| Undecodable::Malformed(shortened(&error.to_string())))?;
     let order =
         OrderId::parse(&read.order).map_err(|invalid| Undecodable::NoValidOrder(invalid.to_string()))?;
     if read.version == 0 || read.version > Version::MAX {

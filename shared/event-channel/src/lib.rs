@@ -116,7 +116,8 @@ pub enum OpenError {
 /// A run of records was not published, or not all of it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PublishError {
-    /// A partition is full; nothing of the run was taken.
+    /// A partition, or what this process may have on its way to brokers, is full. In memory nothing of the run was taken; on Kafka its
+    /// beginning may have been, and comes twice when the run is published again.
     #[error("the channel is full")]
     Full,
     /// A record is larger than the channel takes; it never will be.
@@ -267,7 +268,7 @@ impl EventChannel {
         }
     }
 
-    /// Joins a consumer group, which gets only records for which `filter` holds. A group whose consumer is dropped keeps its
+    /// Joins a consumer group, which gets only records for whose value `filter` holds. A group whose consumer is dropped keeps its
     /// place: who joins next gets what was not committed.
     ///
     /// In memory a group has one member, and must be joined before records are published. On Kafka its members share the
@@ -278,7 +279,7 @@ impl EventChannel {
     pub fn subscribe(
         &self,
         group: &str,
-        filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
+        filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<Consumer, OpenError> {
         self.subscribe_from(group, Beginning::Oldest, filter)
     }
@@ -293,7 +294,7 @@ impl EventChannel {
         &self,
         group: &str,
         beginning: Beginning,
-        filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
+        filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<Consumer, OpenError> {
         match self {
             #[cfg(feature = "embedded")]

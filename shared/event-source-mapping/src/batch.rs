@@ -30,6 +30,8 @@ pub(crate) struct Bounds {
     /// Of the records and their lists, without the rest of the event.
     pub(crate) bytes: usize,
     pub(crate) window: Duration,
+    /// Whether others may be invoked at the same time.
+    pub(crate) with_others: bool,
 }
 
 impl Bounds {
@@ -39,6 +41,7 @@ impl Bounds {
             records: mapping.batch_size,
             bytes: mapping.payload_limit.saturating_sub(envelope),
             window: mapping.window,
+            with_others: mapping.concurrency > 1,
         }
     }
 }
@@ -62,8 +65,9 @@ pub(crate) enum Formed {
 }
 
 /// Takes the next batch from the partitions that have nothing in flight: what must go alone first, else of all of them together
-/// as much as fits.
-pub(crate) fn form(partitions: &mut [Partition], bounds: &Bounds, now: Instant) -> Formed {
+/// as much as fits. Where others may run beside it, no more partitions than fill it, so that some are left to those; `only_full` is
+/// when nothing less is wanted.
+pub(crate) fn form(partitions: &mut [Partition], bounds: &Bounds, now: Instant, only_full: bool) -> Formed {
     let mut together = Vec::new();
     let mut alone = None;
     let mut not_before: Option<Instant> = None;
@@ -81,29 +85,41 @@ pub(crate) fn form(partitions: &mut [Partition], bounds: &Bounds, now: Instant) 
         let part = Part { partition: place, records: partitions[place].take(records) };
         return Formed::Batch(Batch { parts: vec![part], is_alone: true });
     }
-    if together.is_empty() {
+    let is_full = fills(partitions, &mut together, bounds);
+    if together.is_empty() || (only_full && !is_full) {
         return Formed::NotBefore(not_before);
     }
-    match gathers_until(partitions, &together, bounds).filter(|until| *until > now) {
+    let gathers_until = if is_full { None } else { gathers_until(partitions, &together, bounds.window) };
+    match gathers_until.filter(|until| *until > now) {
         Some(until) => Formed::NotBefore(Some(not_before.map_or(until, |earliest| earliest.min(until)))),
         None => Formed::Batch(take_together(partitions, together, bounds)),
     }
 }
 
-/// Until when the batch waits for more; `None` when it does not.
-fn gathers_until(partitions: &[Partition], together: &[usize], bounds: &Bounds) -> Option<Instant> {
-    if bounds.window.is_zero() {
+/// Whether these partitions have a full batch; then only those of them stay that fill it, whose records have waited the longest.
+fn fills(partitions: &[Partition], together: &mut Vec<usize>, bounds: &Bounds) -> bool {
+    if bounds.with_others {
+        together.sort_by_key(|place| partitions[*place].waiting().next().map(|waiting| waiting.since));
+    }
+    let (mut records, mut bytes) = (0, 0);
+    let filling = together.iter().position(|place| {
+        records += partitions[*place].len();
+        bytes += partitions[*place].bytes();
+        records >= bounds.records || bytes >= bounds.bytes
+    });
+    if let (Some(last), true) = (filling, bounds.with_others) {
+        together.truncate(last + 1);
+    }
+    filling.is_some()
+}
+
+/// Until when a batch that is not full waits for more; `None` when it does not.
+fn gathers_until(partitions: &[Partition], together: &[usize], window: Duration) -> Option<Instant> {
+    if window.is_zero() {
         return None;
     }
-    let of = |place: &usize| &partitions[*place];
-    let records: usize = together.iter().map(|place| of(place).len()).sum();
-    let bytes: usize = together.iter().map(|place| of(place).bytes()).sum();
-    if records >= bounds.records || bytes >= bounds.bytes {
-        return None;
-    }
-    let first =
-        together.iter().filter_map(|place| of(place).waiting().next()).map(|waiting| waiting.since).min();
-    first.map(|first| first + bounds.window)
+    let first = |place: &usize| partitions[*place].waiting().next().map(|waiting| waiting.since);
+    together.iter().filter_map(first).min().map(|first| first + window)
 }
 
 fn take_together(partitions: &mut [Partition], mut together: Vec<usize>, bounds: &Bounds) -> Batch {
@@ -136,7 +152,7 @@ fn fit(partition: &Partition, records: usize, bytes: usize) -> (usize, usize) {
     // A list and each of its records are followed by a comma, save the last: so this is 2 bytes on the safe side.
     let mut size = size_of_list(&partition.name) + 1;
     let mut count = 0;
-    for waiting in partition.waiting().take(records) {
+    for waiting in partition.young().take(records) {
         let with = size + waiting.bytes + 1;
         if with > bytes {
             break;

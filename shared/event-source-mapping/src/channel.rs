@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use event_channel::{Consumer, Delivery, PublishError};
+use runtime::{KillPoint, kill_point};
 
 use crate::event::{KafkaRecord, TimestampType};
 use crate::{Polled, Source, SourceError, TopicPartition};
@@ -23,6 +24,7 @@ impl ChannelSource {
 impl Source for ChannelSource {
     async fn poll(&mut self, limit: usize) -> Result<Polled, SourceError> {
         let polled = self.consumer.poll(limit).await.map_err(unavailable)?;
+        kill_point(KillPoint::ConsumerAfterPoll);
         let topic = self.consumer.topic();
         let of_topic = |partition| TopicPartition { topic: Arc::clone(topic), partition };
         Ok(Polled {
@@ -32,7 +34,10 @@ impl Source for ChannelSource {
     }
 
     async fn commit(&mut self, partition: &TopicPartition, next_offset: i64) -> Result<(), SourceError> {
-        self.consumer.commit(partition.partition, next_offset).await.map_err(unavailable)
+        kill_point(KillPoint::BeforeOffsetCommit);
+        self.consumer.commit(partition.partition, next_offset).await.map_err(unavailable)?;
+        kill_point(KillPoint::AfterOffsetCommit);
+        Ok(())
     }
 
     fn pause(&mut self, partition: &TopicPartition) {

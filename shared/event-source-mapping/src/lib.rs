@@ -19,6 +19,7 @@ mod invocation;
 #[cfg(feature = "kafka-trigger")]
 pub mod invoke;
 mod mapping;
+mod message;
 mod meters;
 mod partition;
 mod run;

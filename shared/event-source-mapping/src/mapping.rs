@@ -39,6 +39,8 @@ pub struct Mapping {
     pub maximum_record_age: Option<Duration>,
     /// How many invocations may run at once. A partition is in one of them at most.
     pub concurrency: usize,
+    /// Is only a full batch invoked while others run? For a function that costs as much for one record as for many.
+    pub full_beside_others: bool,
     /// How long an invocation may take before it counts as failed.
     pub invocation_timeout: Duration,
     /// How long a partition waits after a failure.
@@ -84,6 +86,7 @@ impl Mapping {
             maximum_retry_attempts: None,
             maximum_record_age: None,
             concurrency: 1,
+            full_beside_others: false,
             invocation_timeout: Duration::from_secs(30),
             backoff: Backoff::default(),
             on_failure: OnFailure::Log,

@@ -42,6 +42,8 @@ pub(crate) struct Partition {
     not_before: Option<Instant>,
     /// The records at the front that are given up.
     doomed: Option<Doom>,
+    /// How many records at the front stand before the first that is too old; `None` where no age is.
+    young: Option<usize>,
     /// After the last record that was polled; `None` before the first.
     end: Option<i64>,
     committed: Option<i64>,
@@ -100,6 +102,7 @@ impl Partition {
             streak: 0,
             not_before: None,
             doomed: None,
+            young: None,
             end: None,
             committed: None,
             paused: false,
@@ -133,6 +136,11 @@ impl Partition {
         self.waiting.iter()
     }
 
+    /// From the front, up to the first that is too old: that one is not invoked, and given up when it is at the front.
+    pub(crate) fn young(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter().take(self.young.unwrap_or(usize::MAX))
+    }
+
     fn front(&self) -> Option<i64> {
         self.waiting.front().map(|waiting| waiting.record.offset)
     }
@@ -148,12 +156,13 @@ impl Partition {
             return Next::Discard(doom.clone());
         }
         match self.alone.front() {
-            Some(&records) => Next::Alone(records),
+            Some(&records) => Next::Alone(records.min(self.young.unwrap_or(usize::MAX))),
             None => Next::Together,
         }
     }
 
-    /// Gives up the records at the front that the function shall not get any more.
+    /// Gives up the records at the front that the function shall not get any more, and keeps those that stand further behind,
+    /// where producers set times out of order, from being invoked. Before anything is taken: age comes with time.
     pub(crate) fn expire(&mut self, is_too_old: impl Fn(&KafkaRecord) -> bool) {
         if self.in_flight.is_some() || self.doomed.is_some() {
             return;
@@ -162,6 +171,8 @@ impl Partition {
         if records > 0 {
             let attempts = self.attempts;
             self.doomed = Some(Doom { records, reason: Reason::TooOld, attempts, error: String::new() });
+        } else {
+            self.young = self.waiting.iter().position(|waiting| is_too_old(&waiting.record));
         }
     }
 
@@ -270,10 +281,10 @@ impl Partition {
         self.committed = Some(next_offset);
     }
 
-    /// Should the source stop or go on? More than one batch waits for nothing but memory.
-    pub(crate) fn flow(&mut self, batch_size: usize, payload_limit: usize) -> Option<Flow> {
-        let is_full = self.waiting.len() >= batch_size || self.bytes >= payload_limit;
-        let is_low = self.waiting.len() <= batch_size / 2 && self.bytes <= payload_limit / 2;
+    /// Should the source stop or go on, when this much may wait?
+    pub(crate) fn flow(&mut self, records: usize, bytes: usize) -> Option<Flow> {
+        let is_full = self.waiting.len() >= records || self.bytes >= bytes;
+        let is_low = self.waiting.len() <= records / 2 && self.bytes <= bytes / 2;
         let flow = match self.paused {
             false if is_full => Flow::Pause,
             true if is_low => Flow::Resume,

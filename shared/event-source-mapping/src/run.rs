@@ -57,6 +57,8 @@ struct Driver<S, T> {
     running: JoinSet<Outcome>,
     jobs: HashMap<Id, Job>,
     invocations: usize,
+    /// How many records the source is asked for.
+    poll_limit: usize,
     source_failures: u32,
     /// The source failed: it is let alone until then.
     source_not_before: Option<Instant>,
@@ -67,6 +69,12 @@ struct Driver<S, T> {
 enum Job {
     Invocation { batch: Batch, started: Instant },
     Discard { part: Part, doom: Doom },
+}
+
+/// How much waits, or may.
+struct Load {
+    records: usize,
+    bytes: usize,
 }
 
 /// What a task came to.
@@ -95,6 +103,7 @@ impl<S: Source, T: Target> Driver<S, T> {
                 bisect: mapping.bisect_on_function_error,
                 maximum_retry_attempts: mapping.maximum_retry_attempts,
             },
+            poll_limit: mapping.batch_size,
             meters: Meters::new(&mapping.function),
             mapping: Arc::new(mapping),
             source,
@@ -130,7 +139,7 @@ impl<S: Source, T: Target> Driver<S, T> {
             // An error says that the sender is gone.
             _ = shutdown.wait_for(|stop| *stop) => Happened::Shutdown,
             Some(ended) = self.running.join_next_with_id() => Happened::Ended(ended),
-            polled = self.source.poll(self.mapping.batch_size), if polls => Happened::Polled(polled),
+            polled = self.source.poll(self.poll_limit), if polls => Happened::Polled(polled),
             () = time::sleep_until(until), if look_again.is_some() => Happened::Due,
         }
     }
@@ -189,7 +198,8 @@ impl<S: Source, T: Target> Driver<S, T> {
     /// Invokes while there is something due and a free slot. Else says when something will be due.
     fn invoke(&mut self, now: Instant) -> Option<Instant> {
         while self.invocations < self.mapping.concurrency {
-            match batch::form(&mut self.partitions, &self.bounds, now) {
+            let only_full = self.mapping.full_beside_others && self.invocations > 0;
+            match batch::form(&mut self.partitions, &self.bounds, now, only_full) {
                 Formed::Batch(batch) => self.start(batch, now),
                 Formed::NotBefore(until) => return until,
             }
@@ -363,10 +373,25 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// Keeps what waits in memory bounded, partition by partition.
+    /// Keeps what waits in memory bounded: one batch more than can be invoked at a time, whoever's records they are. When there is
+    /// more, a partition has its share of that, so that one that fails for long leaves the others theirs.
     fn regulate(&mut self) {
+        let batches = self.mapping.concurrency + 1;
+        let most =
+            Load { records: batches * self.mapping.batch_size, bytes: batches * self.mapping.payload_limit };
+        let waits = Load {
+            records: self.partitions.iter().map(Partition::len).sum(),
+            bytes: self.partitions.iter().map(Partition::bytes).sum(),
+        };
+        let is_crowded = waits.records >= most.records || waits.bytes >= most.bytes;
+        let sharers = if is_crowded { self.partitions.len().max(batches) } else { batches };
+        let share = Load { records: most.records.div_ceil(sharers), bytes: most.bytes.div_ceil(sharers) };
+        self.poll_limit = most
+            .records
+            .saturating_sub(waits.records)
+            .clamp(share.records.min(self.mapping.batch_size), self.mapping.batch_size);
         for partition in &mut self.partitions {
-            match partition.flow(self.mapping.batch_size, self.mapping.payload_limit) {
+            match partition.flow(share.records, share.bytes) {
                 Some(Flow::Pause) => self.source.pause(&partition.at),
                 Some(Flow::Resume) => self.source.resume(&partition.at),
                 None => {}

@@ -25,6 +25,8 @@ pub use commit::{
     Answered, Backlog, CommandHash, Commit, CommitId, Load, Metadata, NoEvent, Page, ScanPosition, Scanned,
     Stream, fold,
 };
+#[cfg(feature = "mongodb")]
+pub use mongodb::connection::parse_url as parse_mongodb_url;
 
 /// How long the small record of a command without events is kept.
 pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -93,8 +95,9 @@ impl EventStore {
         Self::open_url(url, None).await
     }
 
-    /// As [`EventStore::open`], with at most so many connections to a server, from 1, unless the URL says how many
-    /// (`maxPoolSize`). A function that handles one event at a time needs one.
+    /// As [`EventStore::open`], for a Lambda: with at most so many connections to a server, from 1, unless the URL says how many
+    /// (`maxPoolSize`), and nothing of the client is made before the first use. A function that handles one event at a time needs one
+    /// connection.
     ///
     /// # Errors
     /// As [`EventStore::open`].

@@ -27,7 +27,7 @@ use thiserror::Error;
 
 pub use types::{
     BehindOrder, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Origin, Page, Projected,
-    Redriven, SwapRefused, ViewId,
+    Redriven, Seen, SwapRefused, ViewId,
 };
 
 /// A read store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
@@ -163,17 +163,25 @@ impl ReadStore {
 
     // ── For queries ──────────────────────────────────────────────────────────────────────────────────
 
-    /// An order of the active view. Calls made at the same time are answered by one read.
+    /// What the active view has of an order. Calls made at the same time are answered by one read.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn see(&self, id: &OrderId) -> Result<Seen, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.see(id).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.see(id).await,
+        }
+    }
+
+    /// An order of the active view, as [`ReadStore::see`] reads it.
     ///
     /// # Errors
     /// When the store is not available.
     pub async fn get(&self, id: &OrderId) -> Result<Option<Snapshot>, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.get(id).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.get(id).await,
-        }
+        Ok(self.see(id).await?.order)
     }
 
     /// A page of orders of the active view, by id.
@@ -189,8 +197,8 @@ impl ReadStore {
         }
     }
 
-    /// Waits until the active view has an order at this version or a later one, and answers with the order as it is then;
-    /// after `patience`, with the order as it is.
+    /// Waits until the active view has an order at this version or a later one, and answers with what it has then; after
+    /// `patience`, with what it has.
     ///
     /// # Errors
     /// When the store is not available.
@@ -199,7 +207,7 @@ impl ReadStore {
         id: &OrderId,
         version: Version,
         patience: Duration,
-    ) -> Result<Option<Snapshot>, ReadStoreError> {
+    ) -> Result<Seen, ReadStoreError> {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.wait_for(id, version, patience).await,
@@ -219,6 +227,24 @@ impl ReadStore {
             Self::Sqlite(store) => store.get_many(ids).await,
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.get_many(ids).await,
+        }
+    }
+
+    /// The orders of the active view with their versions, by id, after `after`, at most `limit`: what `verify` walks through.
+    /// Garbled ones are among them.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn versions(
+        &self,
+        after: Option<&OrderId>,
+        limit: usize,
+    ) -> Result<Vec<(OrderId, Version)>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.versions(after, limit).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.versions(after, limit).await,
         }
     }
 

@@ -78,6 +78,9 @@ pub enum HeldReason {
 }
 
 impl HeldReason {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Gap, Self::Undecodable, Self::UnknownType, Self::NoValidOrder];
+
     /// The name that stores and metrics use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -92,8 +95,7 @@ impl HeldReason {
     /// The reason that has this name.
     #[cfg(any(feature = "embedded", feature = "postgres"))]
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Gap, Self::Undecodable, Self::UnknownType, Self::NoValidOrder];
-        all.into_iter().find(|reason| reason.as_str() == text)
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
 }
 
@@ -153,6 +155,15 @@ pub struct Redriven {
     pub held: u64,
 }
 
+/// What the active view has of an order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The order; none where there is none.
+    pub order: Option<Snapshot>,
+    /// Whether any event is held for it: then it may be behind, or be missing.
+    pub held: bool,
+}
+
 /// Which orders a list has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -173,6 +184,8 @@ pub struct Page {
     pub orders: Vec<Snapshot>,
     /// Whether there are more behind the last.
     pub more: bool,
+    /// Whether any event is held for one of them.
+    pub held: bool,
 }
 
 /// A view's own number.

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{OrderId, Snapshot, Version};
+use domain::{OrderId, Version};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::ReadStoreError;
+use crate::plan::Upsert;
+use crate::{ReadStoreError, Seen};
 
 /// All who wait. Cheap to clone.
 #[derive(Clone, Default)]
@@ -36,7 +37,7 @@ struct ByOrder {
 struct Waiter {
     ticket: u64,
     wanted: Version,
-    tell: oneshot::Sender<Snapshot>,
+    tell: oneshot::Sender<Seen>,
 }
 
 /// How long who waits does nothing before it looks again: at first this long, then ever longer.
@@ -51,11 +52,11 @@ pub(crate) struct Waiting {
     shared: Arc<Shared>,
     order: OrderId,
     ticket: u64,
-    told: oneshot::Receiver<Snapshot>,
+    told: oneshot::Receiver<Seen>,
 }
 
 impl Waiters {
-    /// Waits until an order is at this version or a later one, for as long as patience lasts; the order as it is then.
+    /// Waits until an order is at this version or a later one, for as long as patience lasts; what there is of it then.
     /// `get` looks.
     pub(crate) async fn wait_for<F>(
         &self,
@@ -64,27 +65,27 @@ impl Waiters {
         patience: Duration,
         pauses: Pauses,
         get: impl Fn() -> F,
-    ) -> Result<Option<Snapshot>, ReadStoreError>
+    ) -> Result<Seen, ReadStoreError>
     where
-        F: Future<Output = Result<Option<Snapshot>, ReadStoreError>>,
+        F: Future<Output = Result<Seen, ReadStoreError>>,
     {
         let reached = async {
             // Registered before the first look, so that what is written between the two is told.
             let mut waiting = self.register(id, version);
             let mut pause = pauses.first;
             loop {
-                let row = get().await?;
-                if row.as_ref().map_or(Version::NONE, |row| row.version) >= version {
-                    return Ok(row);
+                let seen = get().await?;
+                if seen.order.as_ref().map_or(Version::NONE, |order| order.version) >= version {
+                    return Ok(seen);
                 }
-                if let Ok(row) = timeout(pause, waiting.told()).await {
-                    return Ok(Some(row));
+                if let Ok(seen) = timeout(pause, waiting.told()).await {
+                    return Ok(seen);
                 }
                 pause = (pause * 2).min(pauses.longest);
             }
         };
         match timeout(patience, reached).await {
-            Ok(row) => row,
+            Ok(seen) => seen,
             Err(_) => get().await,
         }
     }
@@ -102,16 +103,16 @@ impl Waiters {
     }
 
     /// Tells those who wait for one of these rows, which are committed.
-    pub(crate) fn tell<'a>(&self, rows: impl IntoIterator<Item = &'a Snapshot>) {
+    pub(crate) fn tell(&self, rows: &[Upsert]) {
         if self.shared.count.load(Ordering::SeqCst) == 0 {
             return;
         }
         let mut by_order = self.shared.lock();
-        for row in rows {
+        for Upsert { row, held, .. } in rows {
             let Some(waiting) = by_order.waiting.get_mut(&row.id) else { continue };
             for waiter in waiting.extract_if(.., |waiter| waiter.wanted <= row.version) {
                 // Whoever stopped waiting just now needs no answer.
-                let _ = waiter.tell.send(row.clone());
+                let _ = waiter.tell.send(Seen { order: Some(row.clone()), held: *held });
             }
         }
     }
@@ -125,10 +126,10 @@ impl Shared {
 }
 
 impl Waiting {
-    /// The row that was waited for, once it is told; never, when it was told before.
-    pub(crate) async fn told(&mut self) -> Snapshot {
+    /// What was waited for, once it is told; never, when it was told before.
+    pub(crate) async fn told(&mut self) -> Seen {
         match (&mut self.told).await {
-            Ok(row) => row,
+            Ok(seen) => seen,
             Err(_) => std::future::pending().await,
         }
     }
@@ -149,34 +150,42 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
+    use domain::Snapshot;
+
     use super::*;
 
-    fn row(version: u64) -> Snapshot {
-        let absent = Snapshot::absent(OrderId::parse("a").unwrap());
-        Snapshot { version: Version::new(version), ..absent }
+    fn order() -> OrderId {
+        OrderId::parse("a").unwrap()
+    }
+
+    fn row(version: u64, held: bool) -> Upsert {
+        let row = Snapshot { version: Version::new(version), ..Snapshot::absent(order()) };
+        Upsert { from: Version::NONE, row, held }
+    }
+
+    fn seen(version: u64, held: bool) -> Seen {
+        Seen { order: Some(row(version, held).row), held }
     }
 
     #[tokio::test]
     async fn only_the_wanted_version_or_a_later_one_is_told() {
         let waiters = Waiters::default();
-        let order = row(0).id;
-        let mut second = waiters.register(&order, Version::new(2));
-        let mut third = waiters.register(&order, Version::new(3));
-        waiters.tell(&[row(2)]);
-        assert_eq!(second.told().await, row(2));
+        let mut second = waiters.register(&order(), Version::new(2));
+        let mut third = waiters.register(&order(), Version::new(3));
+        waiters.tell(&[row(2, true)]);
+        assert_eq!(second.told().await, seen(2, true));
         assert!(third.told.try_recv().is_err());
-        waiters.tell(&[row(5)]);
-        assert_eq!(third.told().await, row(5));
+        waiters.tell(&[row(5, false)]);
+        assert_eq!(third.told().await, seen(5, false));
     }
 
     #[test]
     fn who_stopped_waiting_is_forgotten() {
         let waiters = Waiters::default();
-        let order = row(0).id;
-        let (first, second) =
-            (waiters.register(&order, Version::new(1)), waiters.register(&order, Version::new(1)));
+        let register = || waiters.register(&order(), Version::new(1));
+        let (first, second) = (register(), register());
         drop(first);
-        assert_eq!(waiters.shared.lock().waiting[&order].len(), 1);
+        assert_eq!(waiters.shared.lock().waiting[&order()].len(), 1);
         drop(second);
         assert!(waiters.shared.lock().waiting.is_empty());
         assert_eq!(waiters.shared.count.load(Ordering::SeqCst), 0);

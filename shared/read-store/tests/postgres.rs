@@ -152,6 +152,7 @@ async fn one_connection_is_enough_for_everything() {
                     .wait_for(&id(&order), version(3), Duration::from_secs(30))
                     .await
                     .unwrap()
+                    .order
                     .unwrap()
                     .version
             })

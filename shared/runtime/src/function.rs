@@ -69,7 +69,10 @@ fn remaining(deadline: SystemTime, now: SystemTime) -> Duration {
 }
 
 /// Answers one HTTP event by a wrapped router.
-async fn answer(
+///
+/// # Errors
+/// None: the router answers whatever it is asked.
+pub async fn answer(
     router: Router,
     event: LambdaEvent<LambdaRequest>,
 ) -> Result<impl Serialize + use<>, Infallible> {

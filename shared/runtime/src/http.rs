@@ -245,6 +245,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_caller_sent_is_repeated_in_part_only() {
+        let long = || "é".repeat(70_000);
+        let router = Router::new().route("/", get(async move || Problem::invalid(long(), long())));
+        let (status, _, body) = call(router, request(Method::GET, "/")).await;
+        assert!(status == 422 && body.len() < 1_500 && body.contains("é…\""), "{} bytes: {body}", body.len());
+    }
+
+    #[tokio::test]
     async fn another_method_is_a_405_that_says_which_are_allowed() {
         let router = Router::new().route("/", get(async || "here"));
         let (status, headers, _) = call(router, request(Method::PUT, "/")).await;

@@ -5,8 +5,10 @@
 //! - [`problem`]: errors as RFC 9457 problem details: what the caller may know, and apart from it what the log must.
 //! - [`http`]: what every router is wrapped in: trace id, body limit, panics, unknown routes.
 //! - [`json`]: JSON that refuses what it does not know, by name.
+//! - [`signals`]: what asks a process to stop.
 //! - [`waiting`]: workers that batch what is waiting.
 //! - [`secrets`]: settings that stand for a secret, looked up where they are kept.
+//! - [`kill_points`] (feature `kill-points`): where a process can be made to kill itself.
 //! - [`function`] (feature `lambda`): the start-up of a function as a Lambda.
 
 #[cfg(feature = "lambda")]
@@ -15,12 +17,15 @@ pub mod http;
 #[cfg(feature = "lambda")]
 mod http_event;
 pub mod json;
+pub mod kill_points;
 pub mod problem;
 pub mod secrets;
 pub mod settings;
+pub mod signals;
 pub mod telemetry;
 pub mod trace;
 pub mod waiting;
 
+pub use kill_points::{KillPoint, kill_point};
 pub use problem::Problem;
 pub use trace::Trace;

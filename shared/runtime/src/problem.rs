@@ -1,10 +1,17 @@
 //! Errors as `application/problem+json` (RFC 9457). What the caller may know is in the problem; the cause is for the log and
 //! never leaves the process. The two meet in the trace id.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+
+/// How much is told of a field's name and of what was wrong, in characters: both may repeat what the caller sent, and an answer is
+/// not to be larger than what it is to.
+const LONGEST_FIELD: usize = 100;
+const LONGEST_DETAIL: usize = 400;
 
 /// An error as the caller sees it. Small to pass on: what it says stands apart.
 #[derive(Clone, Debug)]
@@ -19,6 +26,7 @@ struct Said {
     field: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<String>,
+    logged: bool,
 }
 
 #[derive(Serialize)]
@@ -27,9 +35,9 @@ struct Body<'a> {
     kind: String,
     title: &'static str,
     status: u16,
-    detail: &'a str,
+    detail: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'a str>,
+    field: Option<Cow<'a, str>>,
     trace_id: &'a str,
 }
 
@@ -44,7 +52,10 @@ impl Problem {
         detail: impl Into<String>,
     ) -> Self {
         let detail = detail.into();
-        Self(Box::new(Said { status, kind, title, detail, field: None, headers: vec![], cause: None }))
+        let (field, headers, cause) = (None, vec![], None);
+        // What the caller did wrong is between us.
+        let logged = status.is_server_error();
+        Self(Box::new(Said { status, kind, title, detail, field, headers, cause, logged }))
     }
 
     /// 400: the request can't be read at all.
@@ -107,7 +118,14 @@ impl Problem {
     /// Adds the cause: for the log alone.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
-        self.0.cause = Some(cause.into());
+        (self.0.cause, self.0.logged) = (Some(cause.into()), true);
+        self
+    }
+
+    /// Leaves it out of the log: for what comes by the thousand under overload, is counted elsewhere, and is no fault.
+    #[must_use]
+    pub fn unlogged(mut self) -> Self {
+        self.0.logged = false;
         self
     }
 
@@ -132,7 +150,7 @@ impl Problem {
     /// The answer, under this trace id; what is to be logged is logged.
     #[must_use]
     pub fn answer(self, trace_id: &str) -> Response {
-        if self.0.status.is_server_error() || self.0.cause.is_some() {
+        if self.0.logged {
             let cause = self.0.cause.as_deref().unwrap_or_default();
             tracing::warn!(trace_id, status = self.0.status.as_u16(), problem = self.0.kind, detail = %self.0.detail, cause);
         }
@@ -140,8 +158,8 @@ impl Problem {
             kind: format!("urn:problem:{}", self.0.kind),
             title: self.0.title,
             status: self.0.status.as_u16(),
-            detail: &self.0.detail,
-            field: self.0.field.as_deref(),
+            detail: shown(&self.0.detail, LONGEST_DETAIL),
+            field: self.0.field.as_deref().map(|field| shown(field, LONGEST_FIELD)),
             trace_id,
         };
         let json = serde_json::to_vec(&body).unwrap_or_default();
@@ -153,6 +171,13 @@ impl Problem {
             headers.append(name, value);
         }
         response
+    }
+}
+
+fn shown(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 

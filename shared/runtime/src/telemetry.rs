@@ -44,17 +44,25 @@ impl TelemetrySettings {
     /// # Errors
     /// [`BadFilter`] when `log` is not a filter.
     pub fn start(&self) -> Result<(), BadFilter> {
-        // Not EnvFilter: it brings the whole of a regular expressions' library into every function.
-        let filter: Targets = self.log.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-            BadFilter { filter: self.log.clone(), problem: error.to_string() }
-        })?;
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-        let lines = lines.with_ansi(std::io::stderr().is_terminal());
-        let log = tracing_subscriber::registry().with(filter);
-        let _ = match self.log_format {
-            LogFormat::Text => log.with(lines.with_target(false)).try_init(),
-            LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
-        };
-        Ok(())
+        start(&self.log, self.log_format)
     }
+}
+
+/// Starts the log. A second start in the same process changes nothing.
+///
+/// # Errors
+/// [`BadFilter`] when `filter` is not one.
+pub fn start(filter: &str, format: LogFormat) -> Result<(), BadFilter> {
+    // Not EnvFilter: it brings the whole of a regular expressions' library into every function.
+    let targets: Targets = filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
+        BadFilter { filter: filter.to_owned(), problem: error.to_string() }
+    })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
+    let log = tracing_subscriber::registry().with(targets);
+    let _ = match format {
+        LogFormat::Text => log.with(lines.with_target(false)).try_init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).try_init(),
+    };
+    Ok(())
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every crate and those of ours that it may import. `runtime` may be imported by all but `domain`, and is left out here.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("domain", &[]),
     ("runtime", &[]),
     ("event-channel", &[]),
@@ -25,8 +25,11 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("processor", &["domain", "command-handler", "event-source-mapping", "event-store", "event-channel"]),
     ("relay", &["command-handler", "event-store", "event-channel"]),
     ("dispatcher", &[ANY]),
-    // Black box: not even the domain.
+    // Black box: not even the domain, save as a model of its decisions in the tests themselves.
     ("tests", &[]),
+    ("hello-lambda", &[]),
+    // What is fuzzed, wherever it is.
+    ("fuzz-properties", &[ANY]),
     (
         "benches",
         &["domain", "command-handler", "event-store", "event-channel", "event-source-mapping", "read-store"],
@@ -100,15 +103,16 @@ fn every_place_is_taken() {
 }
 
 #[test]
-fn only_the_dispatcher_imports_functions_and_nobody_imports_it_or_the_tests_or_the_benches() {
+fn only_the_dispatcher_and_what_is_fuzzed_import_functions_and_nobody_imports_the_programs() {
     for (package, imported) in imports(&["normal", "build", "dev"]) {
         for import in imported {
             assert!(
-                package == "dispatcher" || !FUNCTIONS.contains(&import.as_str()),
+                ["dispatcher", "fuzz-properties"].contains(&package.as_str())
+                    || !FUNCTIONS.contains(&import.as_str()),
                 "{package} imports {import}"
             );
             assert!(
-                !["dispatcher", "tests", "benches"].contains(&import.as_str()),
+                !["dispatcher", "tests", "benches", "fuzz-properties"].contains(&import.as_str()),
                 "{package} imports {import}"
             );
         }
@@ -137,6 +141,23 @@ fn query_and_projector_link_neither_the_event_store_nor_the_channel() {
 fn history_links_neither_the_channel_nor_the_view() {
     assert_links_none("history", &["rdkafka", "rdkafka-sys", "event-channel", "command-handler"]);
     assert_links_none("history", &["read-store", "sqlx"]);
+}
+
+/// The features with which a crate and all that it links is built, one a line.
+fn features(words: &[&str]) -> String {
+    cargo(&[&["tree", "-e", "normal,features", "--prefix", "none", "--format", "{p} {f}"], words].concat())
+}
+
+#[test]
+fn nothing_that_ships_has_kill_points() {
+    for package in FUNCTIONS.into_iter().chain(["dispatcher", "event-source-mapping"]) {
+        let features = features(&["-p", package]);
+        assert!(features.contains("runtime") && !features.contains("kill-points"), "{package}: {features}");
+        assert_links_none(package, &["signal-hook"]);
+    }
+    // Where they are, they are seen.
+    let with = features(&["-p", "dispatcher", "--features", "kill-points"]);
+    assert!(with.contains("kill-points") && with.contains("signal-hook v"), "{with}");
 }
 
 #[test]

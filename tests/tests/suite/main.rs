@@ -9,7 +9,6 @@
 
 mod arrows;
 mod both;
-mod damage;
 mod embedded;
 mod lambda;
 mod readme;

@@ -103,6 +103,26 @@ async fn the_relay_leaves_alone_what_is_young_and_what_is_in_flight_here() {
 }
 
 #[tokio::test]
+async fn the_relay_sends_what_failed_here_however_young_it_is() {
+    let system = System::with_channel("memory:?partitions=1&capacity=1");
+    let process = system.process().await;
+    let mut reader = system.reader();
+    for order in ["a", "b"] {
+        handle(&process, request(order, create("a lamp"))).await.unwrap();
+    }
+    // The first took the only place.
+    failed(&process).await;
+    reader.read(1).await;
+    let (store, publisher) = (process.store().clone(), process.publisher().clone());
+    let patient = command_handler::Relay::new(store, publisher, Duration::from_secs(3600));
+    let (_stop, stopped) = watch::channel(false);
+    let relay = tokio::spawn(patient.run(stopped));
+    reader.read(1).await;
+    assert_eq!((reader.versions("a"), reader.versions("b")), (vec![1], vec![1]));
+    relay.abort();
+}
+
+#[tokio::test]
 async fn a_long_run_gets_through_a_small_channel() {
     let system = System::with_channel("memory:?partitions=1&capacity=2");
     let process = system.process().await;

@@ -133,6 +133,29 @@ fn a_field_of_another_kind_is_malformed() {
 }
 
 #[test]
+fn what_is_said_of_a_record_is_never_long() {
+    let long = "x".repeat(1_000_000);
+    let records = [
+        ("type", json!(long)),
+        ("schema", json!(long)),
+        ("order", json!(long)),
+        ("data", json!({"reason": {"no": long}})),
+    ];
+    for (field, value) in records {
+        let error = wire::decode(&record_with(field, value)).unwrap_err().to_string();
+        assert!(error.len() < 500, "{field}: {} bytes", error.len());
+    }
+}
+
+#[test]
+fn what_is_no_text_is_malformed_also_where_a_newer_program_may_have_added_something() {
+    let mut record = record_with("added", json!("here"));
+    let place = record.windows(4).position(|part| part == b"here").unwrap();
+    record[place] = 0xff;
+    assert!(matches!(wire::decode(&record), Err(Undecodable::Malformed(_))));
+}
+
+#[test]
 fn a_record_of_no_valid_order_says_so() {
     for id in ["", "..", "a/b", "é"] {
         let error = wire::decode(&record_with("order", json!(id))).unwrap_err();

@@ -11,6 +11,7 @@ mod queue;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 use tokio::time;
 use tracing::debug;
@@ -67,7 +68,7 @@ struct Group {
     wake: Arc<Notify>,
 }
 
-type Filter = Arc<dyn Fn(&Record) -> bool + Send + Sync>;
+type Filter = Arc<dyn Fn(Option<&[u8]>) -> bool + Send + Sync>;
 
 /// Which groups want which records of a run: a row for each record, a column for each group.
 struct Wanted {
@@ -145,7 +146,7 @@ impl InMemoryChannel {
     pub(crate) fn subscribe(
         &self,
         group: &str,
-        filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
+        filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<InMemoryConsumer, OpenError> {
         let shared = &self.handle.shared;
         let mut state = shared.lock();
@@ -205,7 +206,8 @@ impl Shared {
             let filters: Vec<Filter> = state.groups.iter().map(|group| Arc::clone(&group.filter)).collect();
             (state.joined, filters)
         };
-        let cells = records.iter().flat_map(|record| filters.iter().map(|wants| wants(record))).collect();
+        let values = records.iter().map(|record| record.value.as_deref());
+        let cells = values.flat_map(|value| filters.iter().map(move |wants| wants(value))).collect();
         Wanted { joined, groups: filters.len(), cells }
     }
 
@@ -232,6 +234,7 @@ impl Shared {
             for (group, _) in state.groups.iter_mut().zip(wanted.by(place)).filter(|(_, wants)| **wants) {
                 group.queues[partition].push(delivery.clone(), Arc::clone(&run));
             }
+            kill_point(KillPoint::DuringPublish);
         }
         for (column, group) in state.groups.iter().enumerate() {
             if wanted.of(column).any(|wants| wants) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -24,9 +25,9 @@ use super::{Filter, Shared, beginning, client, record, unavailable};
 use crate::{Beginning, Polled, PublishError};
 
 /// What one partition may hold ready. Partitions that are paused keep it, so it is what bounds memory.
-const READY_KILOBYTES: &str = "512";
+const READY_KILOBYTES: &str = "256";
 /// What one partition brings in one answer; a larger batch of records comes all the same.
-const FETCHED_BYTES: &str = "262144";
+const FETCHED_BYTES: &str = "131072";
 const READY_RECORDS: &str = "10000";
 
 /// How often a member gives a sign of life. It is also how soon it hears that partitions are shared out anew.
@@ -222,12 +223,13 @@ impl KafkaConsumer {
     }
 
     fn take_in(&mut self, message: &BorrowedMessage<'_>, group: &Group, polled: &mut Polled) {
-        let delivery = record::delivery(message, &self.shared.topic);
-        if (self.filter)(&delivery.record) {
-            group.state().progress.deliver(delivery.partition, delivery.offset);
-            polled.deliveries.push(delivery);
+        let (partition, offset) = (message.partition(), message.offset());
+        // Asked first, so that what is passed over is not copied.
+        if (self.filter)(message.payload()) {
+            group.state().progress.deliver(partition, offset);
+            polled.deliveries.push(record::delivery(message, &self.shared.topic));
         } else {
-            group.state().progress.pass_over(delivery.partition, delivery.offset);
+            group.state().progress.pass_over(partition, offset);
         }
     }
 

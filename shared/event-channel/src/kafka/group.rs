@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use runtime::{KillPoint, kill_point};
 use tracing::{debug, info, warn};
 
 use super::client::Client;
@@ -192,6 +193,9 @@ impl ConsumerContext for Group {
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         self.told.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
+        if result.is_ok() {
+            kill_point(KillPoint::AfterKafkaOffsetCommit);
+        }
         let whole = result.err().and_then(|error| error.rdkafka_error_code());
         let mut refused = whole;
         for element in offsets.elements() {

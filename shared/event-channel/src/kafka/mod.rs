@@ -39,7 +39,7 @@ pub struct KafkaChannel {
     shared: Arc<Shared>,
 }
 
-type Filter = Box<dyn Fn(&Record) -> bool + Send + Sync>;
+type Filter = Box<dyn Fn(Option<&[u8]>) -> bool + Send + Sync>;
 
 struct Shared {
     options: Options,
@@ -53,6 +53,8 @@ struct Shared {
     /// Held by whoever asks whether brokers answer again.
     asking: Turn<()>,
     mood: AtomicU8,
+    /// What brokers last refused records with, and when that was logged.
+    told: Mutex<Option<(Instant, String)>>,
     /// Wakes those who wait for records to be acknowledged.
     room: Arc<Notify>,
     /// The members of groups in this process.
@@ -72,6 +74,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How often a problem that lasts is logged.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 fn unavailable(problem: impl Into<Arc<str>>) -> PublishError {
     PublishError::Unavailable(problem.into())
@@ -89,6 +93,7 @@ impl KafkaChannel {
             connecting: Turn::default(),
             asking: Turn::default(),
             mood: AtomicU8::new(mood::TAKES),
+            told: Mutex::default(),
             room: Arc::new(Notify::new()),
             members: Mutex::default(),
         };
@@ -140,7 +145,9 @@ impl KafkaChannel {
                     shared.unlink();
                 }
                 shared.mood.store(mood::IS_DOWN, Ordering::Relaxed);
-                unavailable(producer.explain(&code))
+                let problem = producer.explain(&code);
+                shared.tell(&problem);
+                unavailable(problem)
             }
         }
     }
@@ -164,7 +171,7 @@ impl KafkaChannel {
         &self,
         group: &str,
         beginning: Beginning,
-        filter: impl Fn(&Record) -> bool + Send + Sync + 'static,
+        filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<KafkaConsumer, OpenError> {
         if group.is_empty() {
             return Err(options::refused("a consumer group has no name".to_owned()));
@@ -248,8 +255,25 @@ impl Shared {
             "connected"
         );
         // What goes into one batch is decided by the producer, and a batch must be under the topic's limit as well.
-        let producer = if limit < self.options.largest { start(limit.max(1_000))? } else { producer };
+        let producer = if limit < self.options.largest {
+            let producer = start(limit.max(1_000))?;
+            producer.metadata(topic::QUESTION.into()).await?;
+            producer
+        } else {
+            producer
+        };
+        producer.get_ready().await?;
         Ok(producer.over(topic.partitions))
+    }
+
+    /// Logs what records are refused with: once a while, however many that are.
+    fn tell(&self, problem: &str) {
+        let mut told = locked(&self.told);
+        let is_known = told.as_ref().is_some_and(|(at, known)| known == problem && at.elapsed() < TELL_AGAIN);
+        if !is_known {
+            warn!(topic = &*self.topic, brokers = self.options.brokers, "records are refused: {problem}");
+            *told = Some((Instant::now(), problem.to_owned()));
+        }
     }
 
     /// The next to need the producer connects anew. Whoever has it still may finish with it.

@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::util::Timeout;
+use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 use tokio::task;
 
@@ -16,6 +17,7 @@ use super::client::{self, Client};
 use super::lanes::Lanes;
 use super::options::Options;
 use super::record;
+use super::topic;
 use crate::Record;
 
 /// The most that waits for brokers in this process: what is over it is refused, because the events are safe elsewhere.
@@ -67,15 +69,14 @@ impl Producer {
     /// Sends a run and waits until every record of it was acknowledged or failed, so that nothing of it comes later.
     pub(super) async fn send(&self, records: &[Record]) -> Result<(), Failure> {
         let lanes = self.lanes.of(records);
-        if lanes.iter().all(|lane| self.lanes.is_known(*lane)) {
-            return self.send_at_once(records, &lanes).await;
-        }
-        let _turn = self.lanes.begin().await;
         let (mut records, mut lanes) = (records, &*lanes);
         while !records.is_empty() {
-            let together = self.lanes.together(lanes);
-            self.send_at_once(&records[..together], &lanes[..together]).await?;
-            (records, lanes) = (&records[together..], &lanes[together..]);
+            let mut together = self.lanes.together(lanes).await?;
+            let now = together.records;
+            self.send_at_once(&records[..now], &lanes[..now])
+                .await
+                .inspect_err(|failure| together.failed(*failure))?;
+            (records, lanes) = (&records[now..], &lanes[now..]);
         }
         Ok(())
     }
@@ -88,6 +89,7 @@ impl Producer {
                 run.fail(&error);
                 break;
             }
+            kill_point(KillPoint::DuringPublish);
         }
         Run::let_go(run);
         // The last to let go of a run settles it, so an error can't be; if it were, nothing would be known of the run.
@@ -122,6 +124,13 @@ impl Producer {
             Ok(Err(error)) => Err(self.explain(&error)),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Asks once more, of a producer that was answered before. librdkafka sends nothing until a broker has given it an id; it asks
+    /// for one half a second after its start, or when a broker answers a question. The first answer comes over a connection that it
+    /// then gives up, so that the first record of a process often waited for that half second.
+    pub(super) async fn get_ready(&self) -> Result<(), String> {
+        self.metadata(topic::QUESTION.into()).await.map(drop)
     }
 
     /// What a failure comes to, with what was heard of the brokers since the last.

@@ -1,5 +1,6 @@
 //! A record on its way into librdkafka and out of it.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -44,8 +45,7 @@ pub(super) fn delivery(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Deliv
     let mut copied = buffer.freeze();
     let mut copy = |part: Option<&[u8]>| part.map(|part| copied.split_to(part.len()));
     let (key, value) = (copy(key), copy(value));
-    let headers =
-        headers.into_iter().map(|(name, value)| Header { name: name.to_owned().into(), value: copy(value) });
+    let headers = headers.into_iter().map(|(name, value)| Header { name: named(name), value: copy(value) });
     let record = Record { key, value, headers: headers.collect() };
     Delivery {
         topic: Arc::clone(topic),
@@ -57,6 +57,27 @@ pub(super) fn delivery(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Deliv
             _ => TimestampType::CreateTime,
         },
         record: Arc::new(record),
+    }
+}
+
+/// Names of CloudEvents and of trace context, which most records have and which need no copy each.
+const COMMON_NAMES: [&str; 10] = [
+    "ce_id",
+    "ce_source",
+    "ce_type",
+    "ce_time",
+    "ce_sequence",
+    "ce_specversion",
+    "ce_subject",
+    "content-type",
+    "traceparent",
+    "tracestate",
+];
+
+fn named(name: &str) -> Cow<'static, str> {
+    match COMMON_NAMES.iter().find(|common| **common == name) {
+        Some(common) => Cow::Borrowed(common),
+        None => Cow::Owned(name.to_owned()),
     }
 }
 

@@ -137,7 +137,7 @@ async fn a_commit_of_what_was_revoked_is_passed_over() {
 async fn what_a_filter_passed_over_is_committed_with_what_was_done() {
     with_topic(|topic| async move {
         let channel = topic.open("partitions=1");
-        let early = |record: &event_channel::Record| record.value.as_deref() < Some(b"005");
+        let early = |value: Option<&[u8]>| value < Some(b"005");
         let mut one = channel.subscribe("readers", early).unwrap();
         publish(&channel, 0..10).await;
         let taken = take(&mut one, 5).await;
@@ -155,7 +155,7 @@ async fn what_a_filter_passed_over_is_committed_with_what_was_done() {
 async fn a_member_commits_while_it_goes_on_until_nothing_is_left() {
     with_topic(|topic| async move {
         let channel = topic.open("partitions=1");
-        let early = |record: &event_channel::Record| record.value.as_deref() < Some(b"005");
+        let early = |value: Option<&[u8]>| value < Some(b"005");
         let mut one = channel.subscribe("readers", early).unwrap();
         // The last five are passed over, so that nobody commits after them.
         for number in 0..10 {

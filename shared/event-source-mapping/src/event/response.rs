@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::InvokeError;
+use crate::message::message;
 
 /// A function's answer: which records failed. Empty for none.
 ///
@@ -34,8 +35,9 @@ impl BatchResponse {
         if answer.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(answer)
-            .map_err(|error| InvokeError::Function(format!("its answer is no batch response: {error}")))
+        serde_json::from_slice(answer).map_err(|error| {
+            InvokeError::Function(message(&format!("its answer is no batch response: {error}")))
+        })
     }
 }
 

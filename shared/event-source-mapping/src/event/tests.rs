@@ -1,5 +1,7 @@
 //! The event's JSON against AWS's documented examples, and what is read although no document promises it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -72,15 +74,59 @@ fn awss_example_for_msk_is_read() {
     assert_eq!(record.headers, [("headerKey".into(), bytes(b"headerValue"))]);
 }
 
+/// The event that both examples show, but for where it comes from.
+fn example(event_source: &str, bootstrap_servers: &str, key: Bytes) -> KafkaEvent {
+    let record = KafkaRecord {
+        topic: "mytopic".into(),
+        partition: 0,
+        offset: 15,
+        timestamp: 1_545_084_650_987,
+        timestamp_type: TimestampType::CreateTime,
+        key: Some(key),
+        value: bytes(b"Hello, this is a test."),
+        headers: vec![("headerKey".into(), bytes(b"headerValue"))],
+    };
+    KafkaEvent {
+        event_source: event_source.to_owned(),
+        event_source_arn: None,
+        bootstrap_servers: Some(bootstrap_servers.to_owned()),
+        records: BTreeMap::from([("mytopic-0".to_owned(), vec![record])]),
+    }
+}
+
+/// No text of the examples has spaces in it.
+fn without_spaces(json: &str) -> String {
+    json.split_whitespace().collect()
+}
+
 #[test]
-fn an_event_is_written_as_awss_example_has_it() {
-    let written = serde_json::to_value(read(SELF_MANAGED)).unwrap();
-    assert_eq!(written, serde_json::from_str::<Value>(SELF_MANAGED).unwrap());
+fn an_event_of_self_managed_kafka_is_written_as_awss_example_has_it() {
+    let servers = "b-2.demo-cluster-1.a1bcde.c1.kafka.us-east-1.amazonaws.com:9092";
+    let event = example("SelfManagedKafka", servers, "recordKey".into());
+    assert_eq!(serde_json::to_string(&event).unwrap(), without_spaces(SELF_MANAGED));
+    assert_eq!(read(SELF_MANAGED), event);
+}
+
+#[test]
+fn an_event_of_msk_is_written_as_awss_example_has_it() {
+    let servers = "b-2.demo-cluster-1.a1bcde.c1.kafka.us-east-1.amazonaws.com:9092,\
+                   b-1.demo-cluster-1.a1bcde.c1.kafka.us-east-1.amazonaws.com:9092";
+    let cluster =
+        "arn:aws:kafka:us-east-1:123456789012:cluster/vpc-2priv-2pub/751d2973-a626-431c-9d4e-d7975eb44dd7-2";
+    let event = KafkaEvent {
+        event_source_arn: Some(cluster.to_owned()),
+        ..example("aws:kafka", servers, "recordKey".into())
+    };
+    // Its key is the one thing that no bytes are written as.
+    let expected = MSK.replace("abcDEFghiJKLmnoPQRstuVWXyz1234==", "cmVjb3JkS2V5");
+    assert_eq!(serde_json::to_string(&event).unwrap(), without_spaces(&expected));
+    assert_eq!(read(&expected), event);
 }
 
 #[test]
 fn awss_placeholder_for_a_key_is_not_base64_and_is_kept_as_text() {
     // Its last character has bits that no encoder would write.
+    assert!(STANDARD.decode("abcDEFghiJKLmnoPQRstuVWXyz1234==").is_err());
     assert_eq!(read(MSK).records["mytopic-0"][0].key, bytes(b"abcDEFghiJKLmnoPQRstuVWXyz1234=="));
 }
 
@@ -190,6 +236,8 @@ fn a_malformed_answer_is_a_failure_of_the_whole_batch() {
         let error = BatchResponse::from_answer(answer.as_bytes()).unwrap_err();
         assert!(matches!(error, crate::InvokeError::Function(_)), "{answer}: {error}");
     }
+    let long = BatchResponse::from_answer(format!("\"{}\"", "x".repeat(100_000)).as_bytes()).unwrap_err();
+    assert!(long.to_string().len() < 1_000);
 }
 
 fn any_bytes() -> impl Strategy<Value = Option<Bytes>> {

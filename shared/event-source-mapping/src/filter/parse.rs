@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::rule::{Comparison, Fields, Node, Rule, Rules};
 use super::{Clause, FilterError, Pattern};
+use crate::message::message;
 
 const ALTERNATIVES: &str = "$or";
 
@@ -14,7 +15,11 @@ pub(super) fn pattern(number: usize, text: &str) -> Result<Pattern, FilterError>
         Ok(json) => top(&Place::default(), &json),
         Err(error) => Place::default().refuse(format!("not JSON: {error}")),
     };
-    read.map_err(|Problem { place, problem }| FilterError { number, place, problem })
+    read.map_err(|Problem { place, problem }| FilterError {
+        number,
+        place: message(&place),
+        problem: message(&problem).into(),
+    })
 }
 
 struct Problem {

@@ -195,6 +195,15 @@ fn an_invalid_pattern_is_refused_with_the_place_and_what_is_allowed() {
 }
 
 #[test]
+fn what_is_said_of_a_pattern_is_never_long() {
+    let long = "n".repeat(100_000);
+    for pattern in [format!(r#"{{"{long}": []}}"#), format!(r#"{{"value": {{"{long}": 1}}}}"#)] {
+        let refusal = refused(&pattern);
+        assert!(refusal.len() < 1_500, "{} bytes", refusal.len());
+    }
+}
+
+#[test]
 fn more_than_ten_patterns_are_refused() {
     let patterns = |count| vec![r#"{"value": {"a": [1]}}"#; count];
     assert!(FilterCriteria::parse(patterns(10)).is_ok());

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::InvokeError;
 use crate::event::BatchResponse;
+use crate::message::cut;
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Answer {
@@ -48,7 +49,7 @@ pub(super) fn judge(
     if let Some(FunctionError { error_type, error_message }) = &error
         && (function_error.is_some() || status == StatusCode::OK || status.is_server_error())
     {
-        let text = |text: &Option<String>| text.as_deref().map(shortened).unwrap_or_default();
+        let text = |text: &Option<String>| text.as_deref().map(|text| cut(text, MOST)).unwrap_or_default();
         return Err(InvokeError::Function(format!("{}: {}", text(error_type), text(error_message))));
     }
     if let Some(kind) = function_error {
@@ -77,15 +78,8 @@ pub(super) fn judge(
 /// The message in an answer, else the beginning of it.
 fn said(body: &[u8]) -> String {
     match serde_json::from_slice::<Said>(body) {
-        Ok(Said { message }) => shortened(&message),
-        Err(_) => shortened(String::from_utf8_lossy(body).trim()),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Ok(Said { message }) => cut(&message, MOST),
+        Err(_) => cut(String::from_utf8_lossy(body).trim(), MOST),
     }
 }
 

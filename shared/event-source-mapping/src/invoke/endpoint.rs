@@ -13,6 +13,7 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 use thiserror::Error;
 
 use super::Failure;
+use super::turns::{FunctionTurns, Turns};
 
 /// The endpoint can't be used as it is given.
 #[derive(Debug, Error)]
@@ -35,6 +36,7 @@ pub struct Endpoint {
     /// Without a slash at its end.
     url: Arc<str>,
     signer: Option<Arc<Signer>>,
+    turns: Arc<Turns>,
 }
 
 struct Signer {
@@ -54,7 +56,7 @@ impl Endpoint {
         let needed = |name| variable(name).ok_or(BadEndpoint::Environment(name));
         if text != "aws" {
             // What is local is not behind a proxy.
-            return Ok(Self { client: client(true)?, url: parse(text)?, signer: None });
+            return Ok(Self { client: client(true)?, url: parse(text)?, signer: None, turns: no_bound() });
         }
         let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
         let region = region.ok_or(BadEndpoint::Environment("AWS_REGION"))?;
@@ -66,7 +68,18 @@ impl Endpoint {
             format!("https://lambda.{region}.{domain}")
         });
         let signer = Some(Arc::new(Signer { region, credentials }));
-        Ok(Self { client: client(false)?, url: parse(&url)?, signer })
+        Ok(Self { client: client(false)?, url: parse(&url)?, signer, turns: no_bound() })
+    }
+
+    /// The same endpoint, which is sent this many calls of one function at once, whoever makes them; the others wait for their
+    /// turn, and a function's timeout begins when its call is sent. Without it there is no bound.
+    #[must_use]
+    pub fn with_calls_at_once(self, calls: usize) -> Self {
+        Self { turns: Arc::new(Turns::new(Some(calls))), ..self }
+    }
+
+    pub(super) fn turns(&self, names: &[String]) -> FunctionTurns {
+        self.turns.of(names)
     }
 
     pub(super) fn is_aws(&self) -> bool {
@@ -124,6 +137,10 @@ impl Signer {
         }
         Ok(request)
     }
+}
+
+fn no_bound() -> Arc<Turns> {
+    Arc::new(Turns::new(None))
 }
 
 fn client(is_local: bool) -> Result<Client, BadEndpoint> {

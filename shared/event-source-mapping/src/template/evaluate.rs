@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::node::Node;
 use super::parameters::Parameters;
-use super::value::{Trouble, Unknown, Value, message};
+use super::value::{Trouble, Unknown, Value};
+use crate::message::message;
 
 /// How deep an evaluation may go, through parts and the conditions that they name.
 const DEEPEST: usize = 250;

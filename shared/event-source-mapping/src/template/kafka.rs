@@ -40,7 +40,7 @@ const PROVISIONED: [&str; 4] = [
     "MaximumRecordAgeInSeconds",
     "MaximumRetryAttempts",
 ];
-/// Lambda's retries when there is a Kafka destination, and none are set.
+/// Lambda's retries when there is a failure destination, of whatever kind, and none are set.
 const RETRIES_WITH_DESTINATION: u32 = 10;
 
 /// Reads a Kafka event source.
@@ -60,12 +60,11 @@ pub(super) fn mapping(
         arn: cluster_arn.clone(),
         bootstrap_servers: bootstrap_servers.clone(),
     };
-    let to_a_topic = on_failure.as_deref().is_some_and(|destination| destination.starts_with("kafka://"));
-    if to_a_topic && mapping.maximum_retry_attempts.is_none() {
+    if on_failure.is_some() && mapping.maximum_retry_attempts.is_none() {
         mapping.maximum_retry_attempts = Some(RETRIES_WITH_DESTINATION);
         let id = &source.id;
         warnings.push(format!(
-            "{id}: with a Kafka topic as OnFailure and no MaximumRetryAttempts, {RETRIES_WITH_DESTINATION} are made, as by Lambda"
+            "{id}: with OnFailure and no MaximumRetryAttempts, {RETRIES_WITH_DESTINATION} are made, as by Lambda"
         ));
     }
     reader.warn(&mapping, pollers, warnings);

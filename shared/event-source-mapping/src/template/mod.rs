@@ -51,10 +51,23 @@ pub struct Options {
 pub struct Template {
     /// Those that are enabled and whose conditions hold, by logical id.
     pub mappings: Vec<KafkaMapping>,
+    /// Those that can't be followed. They trouble nobody who does not need them.
+    pub refused: Vec<Refused>,
     /// The logical ids of those that are not enabled.
     pub disabled: Vec<String>,
     /// What is not followed, or not as AWS would: a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// A Kafka event source mapping that can't be followed, because something in it is wrong, or needed and not known.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Its logical id.
+    pub logical_id: String,
+    /// The logical id of its function, where that is known.
+    pub function: Option<String>,
+    /// Why.
+    pub error: TemplateError,
 }
 
 /// A Kafka event source mapping.
@@ -138,8 +151,8 @@ pub struct Pollers {
 /// Reads the Kafka event source mappings of a template, YAML or JSON.
 ///
 /// # Errors
-/// [`TemplateError`] on the first thing that is wrong, or that is needed and can't be known. What no Kafka mapping needs is
-/// not looked at.
+/// [`TemplateError`] on the first thing that is wrong with the template as a whole. What is wrong with one mapping, or needed there
+/// and can't be known, is in [`Template::refused`]; what no Kafka mapping needs is not looked at.
 pub fn read(text: &str, options: &Options) -> Result<Template, TemplateError> {
     let mut found = Template::default();
     let template = yaml::parse(text, &mut found.warnings)?;
@@ -155,7 +168,7 @@ pub fn read(text: &str, options: &Options) -> Result<Template, TemplateError> {
     evaluator.function_ids = functions::ids(&evaluator.functions);
     let qualified = functions::qualified_names(&evaluator);
     evaluator.functions.extend(qualified);
-    sources::read(&evaluator, &mut found)?;
+    sources::read(&evaluator, &mut found);
     Ok(found)
 }
 

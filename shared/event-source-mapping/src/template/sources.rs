@@ -7,7 +7,7 @@ use super::field::{Field, trouble};
 use super::functions::{self, SERVERLESS};
 use super::kafka;
 use super::node::{Map, Node};
-use super::{Function, Template};
+use super::{Function, KafkaMapping, Refused, Template};
 
 const MAPPING: &str = "AWS::Lambda::EventSourceMapping";
 
@@ -26,12 +26,15 @@ pub(super) struct Source<'a> {
     pub(super) own_names: &'static [&'static str],
 }
 
-/// Reads every Kafka event source into `found`.
-pub(super) fn read(evaluator: &Evaluator<'_>, found: &mut Template) -> Result<(), TemplateError> {
+/// Reads every Kafka event source into `found`: those that can't be followed, with why.
+pub(super) fn read(evaluator: &Evaluator<'_>, found: &mut Template) {
     for (id, resource) in functions::resources(evaluator) {
         match resource.get("Type").and_then(Node::text) {
-            Some(SERVERLESS) => serverless(evaluator, id, resource, found)?,
-            Some(MAPPING) => plain(evaluator, id, resource, found)?,
+            Some(SERVERLESS) => serverless(evaluator, id, resource, found),
+            Some(MAPPING) => {
+                let function = || function_of(evaluator, id, resource);
+                or_refuse(plain(evaluator, id, resource, found), id.clone(), function, found);
+            }
             Some(kind @ ("AWS::CloudFormation::Stack" | "AWS::Serverless::Application")) => {
                 found.warnings.push(format!("{id}: templates of a nested {kind} are not read; give theirs"));
             }
@@ -41,51 +44,67 @@ pub(super) fn read(evaluator: &Evaluator<'_>, found: &mut Template) -> Result<()
             _ => {}
         }
     }
-    Ok(())
 }
 
-fn serverless(
-    evaluator: &Evaluator<'_>,
-    id: &str,
-    resource: &Node,
+fn or_refuse(
+    read: Result<Option<KafkaMapping>, TemplateError>,
+    logical_id: String,
+    function: impl FnOnce() -> Option<String>,
     found: &mut Template,
-) -> Result<(), TemplateError> {
-    let place = |property: &str| format!("Events.{property}");
-    for (name, event) in resource.at(&["Properties", "Events"]).and_then(Node::map).into_iter().flatten() {
-        let chosen = chosen(evaluator, event).map_err(|problem| trouble(id, &place(name), problem))?;
-        let Some(event) = chosen else { continue };
-        let kind = event.get("Type").and_then(Node::text);
-        let Some(kind) = kind.filter(|kind| matches!(*kind, "MSK" | "SelfManagedKafka")) else { continue };
-        if !functions::holds(evaluator, resource).map_err(|problem| trouble(id, "Condition", problem))? {
-            return Ok(());
-        }
-        let id_of_mapping = format!("{id}{name}");
-        let properties = match event.get("Properties") {
-            Some(node) => chosen_map(evaluator, &id_of_mapping, node)?,
-            None => None,
-        };
-        let Some(properties) = properties else {
-            let field = Field::read(evaluator, &id_of_mapping, "Properties", None)?;
-            return Err(field.missing("a map"));
-        };
-        if is_disabled(evaluator, &id_of_mapping, properties)? {
-            found.disabled.push(id_of_mapping);
-            continue;
-        }
-        let field = |name: &str| Field::read(evaluator, &id_of_mapping, name, properties.get(name));
-        let source = Source {
-            function: functions::read(evaluator, id, resource)?,
-            is_msk: kind == "MSK",
-            properties,
-            cluster: field("Stream")?,
-            servers: field("KafkaBootstrapServers")?,
-            group: field("ConsumerGroupId")?,
-            own_names: &["Stream", "KafkaBootstrapServers", "ConsumerGroupId"],
-            id: id_of_mapping,
-        };
-        found.mappings.push(kafka::mapping(evaluator, source, &mut found.warnings)?);
+) {
+    match read {
+        Ok(mapping) => found.mappings.extend(mapping),
+        Err(error) => found.refused.push(Refused { logical_id, function: function(), error }),
     }
-    Ok(())
+}
+
+fn serverless(evaluator: &Evaluator<'_>, id: &str, resource: &Node, found: &mut Template) {
+    for (name, event) in resource.at(&["Properties", "Events"]).and_then(Node::map).into_iter().flatten() {
+        let read = serverless_event(evaluator, (id, resource), (name, event), found);
+        or_refuse(read, format!("{id}{name}"), || Some(id.to_owned()), found);
+    }
+}
+
+/// A mapping, if it is one and to be run.
+fn serverless_event(
+    evaluator: &Evaluator<'_>,
+    (id, resource): (&str, &Node),
+    (name, event): (&str, &Node),
+    found: &mut Template,
+) -> Result<Option<KafkaMapping>, TemplateError> {
+    let place = || format!("Events.{name}");
+    let chosen = chosen(evaluator, event).map_err(|problem| trouble(id, &place(), problem))?;
+    let Some(event) = chosen else { return Ok(None) };
+    let kind = event.get("Type").and_then(Node::text);
+    let Some(kind) = kind.filter(|kind| matches!(*kind, "MSK" | "SelfManagedKafka")) else { return Ok(None) };
+    if !functions::holds(evaluator, resource).map_err(|problem| trouble(id, "Condition", problem))? {
+        return Ok(None);
+    }
+    let id_of_mapping = format!("{id}{name}");
+    let properties = match event.get("Properties") {
+        Some(node) => chosen_map(evaluator, &id_of_mapping, node)?,
+        None => None,
+    };
+    let Some(properties) = properties else {
+        let field = Field::read(evaluator, &id_of_mapping, "Properties", None)?;
+        return Err(field.missing("a map"));
+    };
+    if is_disabled(evaluator, &id_of_mapping, properties)? {
+        found.disabled.push(id_of_mapping);
+        return Ok(None);
+    }
+    let field = |name: &str| Field::read(evaluator, &id_of_mapping, name, properties.get(name));
+    let source = Source {
+        function: functions::read(evaluator, id, resource)?,
+        is_msk: kind == "MSK",
+        properties,
+        cluster: field("Stream")?,
+        servers: field("KafkaBootstrapServers")?,
+        group: field("ConsumerGroupId")?,
+        own_names: &["Stream", "KafkaBootstrapServers", "ConsumerGroupId"],
+        id: id_of_mapping,
+    };
+    kafka::mapping(evaluator, source, &mut found.warnings).map(Some)
 }
 
 fn plain(
@@ -93,24 +112,19 @@ fn plain(
     id: &str,
     resource: &Node,
     found: &mut Template,
-) -> Result<(), TemplateError> {
-    let Some(properties) = resource.get("Properties") else { return Ok(()) };
-    let Some(properties) = chosen_map(evaluator, id, properties)? else { return Ok(()) };
+) -> Result<Option<KafkaMapping>, TemplateError> {
+    let Some(properties) = resource.get("Properties") else { return Ok(None) };
+    let Some(properties) = chosen_map(evaluator, id, properties)? else { return Ok(None) };
     if !is_kafka(properties)
         || !functions::holds(evaluator, resource).map_err(|problem| trouble(id, "Condition", problem))?
     {
-        return Ok(());
+        return Ok(None);
     }
     if is_disabled(evaluator, id, properties)? {
         found.disabled.push(id.to_owned());
-        return Ok(());
+        return Ok(None);
     }
     let field = |name: &str| Field::read(evaluator, id, name, properties.get(name));
-    let function = field("FunctionName")?;
-    let allowed = "the name or ARN of a function, or a Ref to it";
-    let Some(name) = function.text(allowed)?.filter(|name| !name.is_empty()) else {
-        return Err(function.missing(allowed));
-    };
     let self_managed = field("SelfManagedEventSource")?;
     let is_msk = self_managed.is_absent();
     let config = match is_msk {
@@ -119,7 +133,7 @@ fn plain(
     };
     let source = Source {
         id: id.to_owned(),
-        function: functions::named(evaluator, name)?,
+        function: named_function(evaluator, id, properties)?,
         is_msk,
         properties,
         cluster: field("EventSourceArn")?,
@@ -133,8 +147,22 @@ fn plain(
             "SelfManagedKafkaEventSourceConfig",
         ],
     };
-    found.mappings.push(kafka::mapping(evaluator, source, &mut found.warnings)?);
-    Ok(())
+    kafka::mapping(evaluator, source, &mut found.warnings).map(Some)
+}
+
+fn named_function(evaluator: &Evaluator<'_>, id: &str, properties: &Map) -> Result<Function, TemplateError> {
+    let function = Field::read(evaluator, id, "FunctionName", properties.get("FunctionName"))?;
+    let allowed = "the name or ARN of a function, or a Ref to it";
+    match function.text(allowed)?.filter(|name| !name.is_empty()) {
+        Some(name) => functions::named(evaluator, name),
+        None => Err(function.missing(allowed)),
+    }
+}
+
+/// The logical id of the function of a mapping of which something else may be wrong.
+fn function_of(evaluator: &Evaluator<'_>, id: &str, resource: &Node) -> Option<String> {
+    let properties = chosen_map(evaluator, id, resource.get("Properties")?).ok()??;
+    named_function(evaluator, id, properties).ok().map(|function| function.logical_id)
 }
 
 /// Only Kafka has these; of a cluster's ARN alone too little is known before it is deployed.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::message::cut;
+
 /// An evaluated part. Within lists and maps what can't be known stays as such, so that it matters only where it is needed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
@@ -48,18 +50,6 @@ impl Value {
 /// A text, cut off when it is long, for messages.
 pub(super) fn shorten(text: &str) -> String {
     cut(text, 80)
-}
-
-/// A whole message, cut off when what it is about is absurdly long.
-pub(super) fn message(text: &str) -> String {
-    cut(text, 600)
-}
-
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
 }
 
 /// Names in a message: `a, b, c`, cut off when there are many.

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::broker::with_topic;
-use crate::support::{Place, by_partition, different};
+use crate::support::{Place, by_partition, different, until};
 
 #[tokio::test]
 async fn every_record_is_invoked_once_and_in_order_and_not_again_after_a_restart() {
@@ -63,13 +63,11 @@ async fn a_mapping_that_begins_with_the_latest_gets_what_comes_after_it_and_its_
             let answer = client.get(format!("http://{listen}/metrics")).send().await.ok()?;
             answer.text().await.ok()
         };
-        loop {
-            let text = metrics().await.unwrap_or_default();
-            if text.matches("event_source_mapping_offset_lag{").count() == 2 {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        until(async || {
+            let text = metrics().await?;
+            (text.matches("event_source_mapping_offset_lag{").count() == 2).then_some(())
+        })
+        .await;
         place.publish(20..32).await;
         let notes = place.until(|notes| notes.len() >= 10).await;
         let mut values: Vec<_> = notes.iter().map(|note| note.value.clone()).collect();
@@ -77,9 +75,7 @@ async fn a_mapping_that_begins_with_the_latest_gets_what_comes_after_it_and_its_
         let expected: Vec<String> = (20..30).map(|value| value.to_string()).collect();
         assert_eq!(values, expected);
         let counted = "event_source_mapping_filtered_total{function=\"f\"} 2";
-        while !metrics().await.unwrap().contains(counted) {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        until(async || metrics().await.unwrap().contains(counted).then_some(())).await;
         trigger.stop().await;
     })
     .await;

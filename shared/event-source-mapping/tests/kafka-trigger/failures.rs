@@ -79,7 +79,7 @@ async fn a_second_signal_stops_at_once() {
         let mut trigger = place.start("hangs-with-0", "StartingPosition: TRIM_HORIZON", &["--drain", "3600"]);
         place.until(|notes| notes.len() == 1).await;
         trigger.signal("-INT");
-        until(|| trigger.errors().contains("once more stops at once").then_some(())).await;
+        until(async || trigger.errors().contains("once more stops at once").then_some(())).await;
         trigger.signal("-INT");
         assert_eq!(trigger.ended().await.code(), Some(130));
     })
@@ -93,7 +93,9 @@ async fn a_function_that_takes_longer_than_its_timeout_has_failed() {
         place.publish(0..3).await;
         let properties = "StartingPosition: TRIM_HORIZON\nBatchSize: 1\nMaximumRetryAttempts: 0\n\
                           ProvisionedPollerConfig: {MinimumPollers: 1}";
-        let trigger = place.start("hangs-with-1", properties, &["--timeout", "0.5"]);
+        // The endpoint leaves it hanging, and takes others meanwhile.
+        let flags = ["--timeout", "0.5", "--function-concurrency", "2"];
+        let trigger = place.start("hangs-with-1", properties, &flags);
         let line = trigger.until_line(|line| line["result"] == "given_up").await;
         assert_eq!(line["error"], "the function failed: Task timed out after 0.50 seconds");
         assert_eq!(line["destination"], Value::Null);
@@ -111,7 +113,8 @@ async fn that_a_function_has_never_answered_yet_is_not_held_against_its_records(
         place.publish(0..1).await;
         let properties = "StartingPosition: TRIM_HORIZON\nMaximumRetryAttempts: 0\n\
                           ProvisionedPollerConfig: {MinimumPollers: 1}";
-        let flags = ["--timeout", "0.1", "--first-answer", "0.5", "--drain", "0"];
+        let flags =
+            ["--timeout", "0.1", "--first-answer", "0.5", "--drain", "0", "--function-concurrency", "2"];
         let trigger = place.start("hangs-with-0", properties, &flags);
         let line = trigger.until_line(|line| line["result"] == "not_reached").await;
         assert!(line["error"].as_str().unwrap().ends_with("it may still be compiling"), "{line}");

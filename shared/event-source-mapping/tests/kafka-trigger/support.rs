@@ -27,6 +27,9 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) async fn new(topic: Topic, partitions: i32) -> Self {
         topic.create(partitions, &[]).await;
+        // A broker that has only just started makes a topic before it tells of it.
+        let channel = topic.open("create=false");
+        until(async || channel.publish(vec![]).await.ok()).await;
         let folder = tempfile::tempdir().unwrap();
         Self { function: Function::start(folder.path()), folder, topic }
     }
@@ -66,7 +69,7 @@ impl Place {
 
     /// Waits until the function was given what `is_enough`.
     pub(crate) async fn until(&self, is_enough: impl Fn(&[Note]) -> bool) -> Vec<Note> {
-        until(|| Some(self.function.notes()).filter(|notes| is_enough(notes))).await
+        until(async || Some(self.function.notes()).filter(|notes| is_enough(notes))).await
     }
 }
 
@@ -138,7 +141,7 @@ impl Trigger {
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        until(|| self.process.try_wait().unwrap()).await
+        until(async || self.process.try_wait().unwrap()).await
     }
 
     /// Asks it to stop, and waits until it has.
@@ -156,7 +159,7 @@ impl Trigger {
     }
 
     pub(crate) async fn until_line(&self, is_it: impl Fn(&Value) -> bool) -> Value {
-        until(|| self.lines().into_iter().find(|line| is_it(line))).await
+        until(async || self.lines().into_iter().find(|line| is_it(line))).await
     }
 
     pub(crate) fn errors(&self) -> String {
@@ -172,10 +175,10 @@ impl Drop for Trigger {
 }
 
 /// Polls until there is something.
-pub(crate) async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         loop {
-            if let Some(found) = look() {
+            if let Some(found) = look().await {
                 return found;
             }
             time::sleep(LOOK_AGAIN).await;

@@ -77,7 +77,7 @@ async fn a_batch_is_shared_by_the_partitions_that_wait() {
     for (partition, count) in [(0, 2), (1, 100), (2, 100)] {
         topic.write(partition, count);
     }
-    while [(0, 2), (1, 12), (2, 12)].iter().any(|&(partition, count)| topic.position(partition) < count) {
+    while [(0, 2), (1, 5), (2, 5)].iter().any(|&(partition, count)| topic.position(partition) < count) {
         tokio::task::yield_now().await;
     }
     gate.add_permits(100);
@@ -110,6 +110,26 @@ async fn a_batch_is_no_larger_than_the_payload_limit_and_a_record_that_is_goes_a
         counts.push(records);
     }
     assert_eq!(counts, [2, 1, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_bounded_however_many_partitions_are_behind() {
+    let partitions: Vec<(i32, i64)> = (0..40).map(|partition| (partition, 100)).collect();
+    let topic = Topic::with(&partitions);
+    let (calls, gate) = (Calls::default(), Arc::new(Semaphore::new(0)));
+    let running = start(Mapping { batch_size: 100, ..mapping() }, &topic, gated(&calls, &gate));
+    // All but the one whose records are with the function.
+    while topic.paused() < partitions.len() - 1 {
+        tokio::task::yield_now().await;
+    }
+    let read: usize = partitions.iter().map(|&(partition, _)| topic.position(partition)).sum();
+    // One batch is with the function and two wait, or of two a share for each of the partitions that were known by then.
+    assert!(read <= 10 * 100, "{read} records are in memory, of {} partitions", partitions.len());
+    gate.add_permits(1_000);
+    for (partition, count) in partitions {
+        topic.until_committed(partition, count).await;
+    }
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,6 +221,52 @@ async fn partitions_are_invoked_side_by_side_as_far_as_the_concurrency_goes() {
     }
     assert_eq!(calls.all().len(), 2, "the third partition waits for a slot");
     gate.add_permits(3);
+    topic.until_committed(2, 1).await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_batch_leaves_the_other_partitions_to_those_beside_it() {
+    let topic = Topic::with(&[(0, 20), (1, 10), (2, 3)]);
+    let (calls, gate) = (Calls::default(), Arc::new(Semaphore::new(0)));
+    let mapping = Mapping { batch_size: 10, concurrency: 3, ..mapping() };
+    let running = start(mapping, &topic, gated(&calls, &gate));
+    while calls.all().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let first = |count: i64| (0..count).collect::<Vec<_>>();
+    for (call, partition, count) in [(0, 0, 10), (1, 1, 10), (2, 2, 3)] {
+        assert_eq!(calls.all()[call], BTreeMap::from([(partition, first(count))]));
+    }
+    gate.add_permits(100);
+    topic.until_committed(0, 20).await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_less_than_a_full_batch_is_invoked_beside_others_where_that_is_asked_for() {
+    let topic = Topic::with(&[(9, 1)]);
+    let (calls, gate) = (Calls::default(), Arc::new(Semaphore::new(0)));
+    let mapping = Mapping { batch_size: 10, concurrency: 2, full_beside_others: true, ..mapping() };
+    let running = start(mapping, &topic, gated(&calls, &gate));
+    while calls.all().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    topic.write(0, 4);
+    topic.write(1, 5);
+    while topic.position(1) < 5 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(calls.all().len(), 1, "one record is missing");
+    topic.write(2, 1);
+    while calls.all().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(calls.all()[1].values().map(Vec::len).sum::<usize>(), 10);
+    gate.add_permits(2);
     topic.until_committed(2, 1).await;
     running.stop().await;
 }

@@ -345,6 +345,66 @@ async fn a_record_that_is_too_old_is_given_up_without_being_invoked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_is_too_old_behind_young_ones_is_given_up_in_its_turn() {
+    let topic = Topic::default();
+    for is_old in [false, false, true, true, false, true] {
+        topic.write_record(|record| record.timestamp = if is_old { 1 } else { record.timestamp }, 0);
+    }
+    topic.write(1, 2);
+    let (calls, letters) = (Calls::default(), DeadLetters::default());
+    let (seen, given_up) = (topic.clone(), letters.clone());
+    let mapping = Mapping {
+        maximum_record_age: Some(Duration::from_secs(3600)),
+        on_failure: letters.destination(),
+        ..mapping()
+    };
+    let running = start(
+        mapping,
+        &topic,
+        function(&calls, move |_, event| {
+            if offsets(event).get(&0) == Some(&vec![4]) {
+                // Those before it went first, each to where it belongs.
+                assert_eq!((seen.committed(0), given_up.all().len()), (4, 1));
+            }
+            ok()
+        }),
+    );
+    topic.until_committed(0, 6).await;
+    running.stop().await;
+    assert_eq!(calls.of(0), [vec![0, 1], vec![4]]);
+    assert_eq!(letters.all(), [(0, vec![2, 3], Reason::TooOld, 0), (0, vec![5], Reason::TooOld, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_batch_that_is_bisected_what_is_too_old_is_given_up_for_its_age() {
+    let topic = Topic::default();
+    topic.write(0, 4);
+    let (calls, letters) = (Calls::default(), DeadLetters::default());
+    let mapping = Mapping {
+        maximum_record_age: Some(Duration::from_secs(3600)),
+        bisect_on_function_error: true,
+        maximum_retry_attempts: Some(0),
+        on_failure: letters.destination(),
+        ..mapping()
+    };
+    let more = topic.clone();
+    let running = start(
+        mapping,
+        &topic,
+        function(&calls, move |call, event| {
+            if call == 0 {
+                more.write_record(|record| record.timestamp = 1, 0);
+            }
+            poisoned(0, 1)(call, event)
+        }),
+    );
+    topic.until_committed(0, 5).await;
+    running.stop().await;
+    assert_eq!(letters.all(), [(0, vec![1], Reason::RetriesExhausted, 1), (0, vec![4], Reason::TooOld, 0)]);
+    assert_eq!(calls.of(0), [vec![0, 1, 2, 3], vec![0, 1], vec![0], vec![1], vec![2, 3]]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_failure_destination_does_not_take_is_not_committed() {
     let topic = Topic::with(&[(0, 2)]);
     let (calls, attempts) = (Calls::default(), Arc::new(Mutex::new(0)));

@@ -96,6 +96,11 @@ impl Topic {
         self.state.lock().unwrap().pauses
     }
 
+    /// How many partitions are paused now.
+    pub(crate) fn paused(&self) -> usize {
+        self.state.lock().unwrap().paused.len()
+    }
+
     /// Waits until a partition is committed up to here.
     pub(crate) async fn until_committed(&self, partition: i32, next_offset: i64) {
         let reached = async {

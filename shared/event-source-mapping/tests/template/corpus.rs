@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use event_source_mapping::template::{KafkaMapping, Pollers, StartingPosition, Template};
+use event_source_mapping::template::{KafkaMapping, Options, Pollers, StartingPosition, Template, read};
 
 use crate::support::read_with;
 
@@ -133,7 +133,8 @@ fn self_managed_mappings_of_their_own_by_environment() {
         audit.access[1],
         ("SERVER_ROOT_CA_CERTIFICATE".to_owned(), "!ImportValue kafka-ca".to_owned())
     );
-    assert!(prod.warnings.is_empty(), "{:?}", prod.warnings);
+    assert_eq!(prod.warnings.len(), 1, "{:?}", prod.warnings);
+    assert!(prod.warnings[0].contains("with OnFailure and no MaximumRetryAttempts"), "{:?}", prod.warnings);
 }
 
 #[test]
@@ -190,6 +191,11 @@ fn a_shop_without_a_parameter_that_is_needed_names_it() {
         "MailerMails: Topics[0] depends on !Ref MailTopic, a parameter without a value; give it one with --parameter \
          MailTopic=VALUE"
     );
+    // The others are there all the same.
+    let found = read(&text, &Options::default()).unwrap();
+    assert_eq!(ids(&found), ["ProjectorOrders"]);
+    assert_eq!(found.refused[0].logical_id, "MailerMails");
+    assert_eq!(found.refused[0].function.as_deref(), Some("Mailer"));
     let error = read_with(&text, &[("MailTopic", "mails"), ("Stage", "Prod1")]).unwrap_err().to_string();
     assert_eq!(
         error,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_source_mapping::template::Function;
+use event_source_mapping::template::{Function, Options, read};
 
 use crate::support::{error, only, read_with, with};
 
@@ -164,4 +164,16 @@ fn a_timeout_that_is_none_is_refused_where_it_matters() {
         only(&format!("{}{}", with("", "FunctionName: other"), others("901"))).function.invoke_name(),
         "other"
     );
+}
+
+#[test]
+fn a_mapping_that_is_refused_still_says_whose_it_is() {
+    let refused = |properties: &str| {
+        let text = format!("{}\n{CONSUMER}", with("", properties));
+        let mut found = read(&text, &Options::default()).unwrap();
+        assert!(found.mappings.is_empty());
+        found.refused.remove(0).function
+    };
+    assert_eq!(refused("FunctionName: !Ref Consumer\nBatchSize: 0").as_deref(), Some("Consumer"));
+    assert_eq!(refused("FunctionName: !ImportValue function"), None);
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use event_source_mapping::template::{Options, read};
 use proptest::prelude::*;
 
-use crate::support::{error, only, topic_error, with};
+use crate::support::{error, only, read_whole, topic_error, with};
 
 /// Reads on a small stack, as a worker thread may have it.
 fn on_a_small_stack(text: String) -> String {
@@ -99,7 +99,7 @@ fn texts_that_multiply_are_refused() {
     assert!(error.contains("evaluates to more than 64 MiB"), "{error}");
     let parameters = BTreeMap::from([("{{resolve:a}}".to_owned(), "{{resolve:a}}{{resolve:a}}".to_owned())]);
     let error =
-        read(&with("", "Topics: ['{{resolve:a}}']"), &Options { parameters }).unwrap_err().to_string();
+        read_whole(&with("", "Topics: ['{{resolve:a}}']"), &Options { parameters }).unwrap_err().to_string();
     assert!(error.contains("depends on {{resolve:a}}"), "{error}");
 }
 

@@ -158,7 +158,7 @@ fn destinations() {
 }
 
 #[test]
-fn a_kafka_destination_bounds_the_retries_as_in_lambda() {
+fn a_failure_destination_bounds_the_retries_as_in_lambda() {
     let to = "DestinationConfig: { OnFailure: { Destination: 'kafka://failed' } }";
     let found = template(&with("", to));
     assert_eq!(found.mappings[0].mapping.maximum_retry_attempts, Some(10));
@@ -166,8 +166,11 @@ fn a_kafka_destination_bounds_the_retries_as_in_lambda() {
     assert_eq!(found.warnings.len(), 1);
     let set = mapping(&format!("{to}\nMaximumRetryAttempts: 2"));
     assert_eq!(set.mapping.maximum_retry_attempts, Some(2));
-    let to_a_queue = mapping("DestinationConfig: { OnFailure: { Destination: 'arn:aws:sqs:x' } }");
-    assert_eq!(to_a_queue.mapping.maximum_retry_attempts, None);
+    for other in ["arn:aws:sqs:x", "arn:aws:s3:::bucket", "!GetAtt Queue.Arn"] {
+        let to = format!("DestinationConfig: {{ OnFailure: {{ Destination: {other} }} }}");
+        assert_eq!(mapping(&to).mapping.maximum_retry_attempts, Some(10), "{other}");
+    }
+    assert_eq!(mapping("BatchSize: 1").mapping.maximum_retry_attempts, None);
 }
 
 #[test]

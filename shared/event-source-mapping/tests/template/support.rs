@@ -2,10 +2,15 @@
 
 use event_source_mapping::template::{KafkaMapping, Options, Template, TemplateError, read};
 
-/// Reads a template with parameters such as `("Stage", "prod")`.
+/// Reads a template with parameters such as `("Stage", "prod")`, all of whose mappings must be right.
 pub(crate) fn read_with(text: &str, parameters: &[(&str, &str)]) -> Result<Template, TemplateError> {
     let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    read(text, &Options { parameters: parameters.collect() })
+    read_whole(text, &Options { parameters: parameters.collect() })
+}
+
+pub(crate) fn read_whole(text: &str, options: &Options) -> Result<Template, TemplateError> {
+    let mut found = read(text, options)?;
+    if found.refused.is_empty() { Ok(found) } else { Err(found.refused.remove(0).error) }
 }
 
 /// Reads a template that must be right.

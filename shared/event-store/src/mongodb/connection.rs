@@ -33,7 +33,9 @@ const OPERATION: Duration = Duration::from_secs(5);
 /// How long the server may wait for a majority. Less than the operation, so that it can say so.
 const MAJORITY: Duration = Duration::from_secs(4);
 
-/// The one client of a store; made with the store, or, where the URL has the hosts looked up in DNS, at first use.
+/// The one client of a store. It is made with the store, so that all that is wrong with the URL shows at once; at first use where the
+/// URL has the hosts looked up in DNS, and for a Lambda ([`EventStore::open_with`](crate::EventStore::open_with)): its start is waited for,
+/// and a client has tasks and a connection from the beginning.
 pub(super) struct Connection {
     url: ConnectionString,
     connections: Option<u32>,
@@ -53,11 +55,10 @@ pub(super) enum Topology {
 impl Connection {
     /// Says what is wrong with the URL; asks no server.
     pub(super) async fn new(url: &str, connections: Option<u32>) -> Result<Self, OpenError> {
-        let parsed =
-            ConnectionString::parse(url).map_err(|error| OpenError::Refused(refusal(url, &error)))?;
-        let looked_up = matches!(parsed.host_info, HostInfo::DnsRecord(_));
+        let parsed = parse_url(url).map_err(OpenError::Refused)?;
+        let at_first_use = connections.is_some() || matches!(parsed.host_info, HostInfo::DnsRecord(_));
         let connection = Self { url: parsed, connections, commits: OnceCell::new(), ready: OnceCell::new() };
-        if !looked_up {
+        if !at_first_use {
             let made = connection.collection().await;
             made.map_err(|error| OpenError::Refused(refusal(url, &error)))?;
         }
@@ -90,6 +91,8 @@ async fn connect(
     options.app_name.get_or_insert_with(|| "orders".to_owned());
     options.server_selection_timeout.get_or_insert(SELECTION);
     options.connect_timeout.get_or_insert(CONNECT);
+    // What is written is written again under the same keys where that is needed, and Amazon DocumentDB refuses retryable writes.
+    options.retry_writes.get_or_insert(false);
     // Durability: what is acknowledged is in the journal of a majority, so no failover takes it back. The URL can't weaken it.
     options.write_concern = Some(
         WriteConcern::builder()
@@ -129,6 +132,14 @@ pub(super) fn no_answer(waited: Duration) -> StoreError {
 
 pub(super) fn unavailable(error: &Error) -> StoreError {
     StoreError::Unavailable(line(error).into())
+}
+
+/// What a MongoDB URL says.
+///
+/// # Errors
+/// What is wrong with it, in one line and without the password.
+pub fn parse_url(url: &str) -> Result<ConnectionString, String> {
+    ConnectionString::parse(url).map_err(|error| refusal(url, &error))
 }
 
 fn line(error: &Error) -> String {

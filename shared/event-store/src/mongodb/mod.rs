@@ -9,7 +9,7 @@
 //! *Appends* and small records that wait are one `insertMany`, *loads* one `find`, *marks* one `updateMany`. Nothing is asked of a
 //! server before the first of them.
 
-mod connection;
+pub(crate) mod connection;
 mod document;
 mod ends;
 mod indexes;

@@ -12,6 +12,7 @@ use domain::{OrderId, Version};
 use mongodb::Collection;
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind, InsertManyError};
+use runtime::{KillPoint, kill_point};
 
 use super::Answer;
 use super::connection::{Connection, unavailable, within};
@@ -122,8 +123,10 @@ impl Writer {
     async fn insert(&self, writes: &[Write]) -> Vec<Result<(), AppendError>> {
         let inserting = async {
             let commits = self.connection.commits().await?;
+            kill_point(KillPoint::BeforeMongodbInsert);
             let inserted =
                 commits.insert_many(writes.iter().map(|write| &write.document)).ordered(false).await;
+            kill_point(KillPoint::AfterMongodbInsert);
             match inserted.map_err(|error| *error.kind) {
                 Ok(_) => Ok(None),
                 Err(ErrorKind::InsertMany(failed)) => Ok(Some(failed)),
@@ -171,8 +174,8 @@ fn outcomes(documents: usize, failed: Option<InsertManyError>) -> Vec<Result<(),
     for error in write_errors.unwrap_or_default() {
         if let Some(outcome) = outcomes.get_mut(error.index) {
             // Whichever index it names: a retry of what is there meets both keys, and servers name either.
-            *outcome =
-                Err(if is_duplicate(error.code) { AppendError::Conflict } else { refused(&error.message) });
+            let conflict = is_duplicate(error.code) || lost_a_race(error.code, &error.message);
+            *outcome = Err(if conflict { AppendError::Conflict } else { refused(&error.message) });
         }
     }
     outcomes
@@ -181,6 +184,12 @@ fn outcomes(documents: usize, failed: Option<InsertManyError>) -> Vec<Result<(),
 fn refused(message: &str) -> AppendError {
     tracing::error!(message, "the event store did not take a document");
     StoreError::Unavailable(message.replace('\n', " ").into()).into()
+}
+
+/// `WriteConflict`; and a server on PostgreSQL breaks the deadlock of two batches that meet in more than one stream. Nothing was written, and
+/// what the other has written is to be looked at first.
+fn lost_a_race(code: i32, message: &str) -> bool {
+    code == 112 || message.contains("deadlock detected")
 }
 
 /// `DuplicateKey`, and what some servers and former versions say instead.

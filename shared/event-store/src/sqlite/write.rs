@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::Version;
 use jiff::Timestamp;
+use runtime::{KillPoint, kill_point};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
@@ -89,7 +90,9 @@ impl Writer {
         // Immediate: the lock is waited for now, not in the middle, where SQLite could only fail.
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = write_all(connection, writes, text).and_then(|changes| {
+            kill_point(KillPoint::BeforeSqliteCommit);
             connection.prepare_cached("COMMIT")?.execute([])?;
+            kill_point(KillPoint::AfterSqliteCommit);
             Ok(changes)
         });
         // After some errors SQLite has done so itself.

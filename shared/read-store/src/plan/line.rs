@@ -1,8 +1,8 @@
 //! One order's line of events in a view while a batch is taken in: its row, and what waits behind it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use domain::wire::{self, RecordedEvent};
 use domain::{OrderId, Snapshot, Version};
@@ -16,6 +16,8 @@ pub(super) struct Line<'a> {
     row: Snapshot,
     /// By version, and within one, what may turn out to be an event first.
     waiting: BTreeMap<(Version, HeldReason), Waiter<'a>>,
+    /// Whether a record without a version is held for the order.
+    beside: bool,
 }
 
 /// An event that is not next.
@@ -51,8 +53,12 @@ impl<'a> Waiter<'a> {
 
 impl<'a> Line<'a> {
     pub(super) fn start(row: Snapshot, held: Vec<HeldRow>, by: Option<usize>, done: &mut Done) -> Self {
-        let mut line = Self { from: row.version, row, waiting: BTreeMap::new() };
+        let mut line = Self { from: row.version, row, waiting: BTreeMap::new(), beside: false };
         for HeldRow { id, version, reason, value } in held {
+            let Some(version) = version else {
+                line.beside = true;
+                continue;
+            };
             match line.waiting.entry((version, reason)) {
                 Entry::Vacant(place) => {
                     place.insert(Waiter::Kept { id, value });
@@ -125,15 +131,17 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The row, if it has changed, and what is to be held from now on.
-    pub(super) fn finish(self) -> (Option<Upsert>, Vec<(usize, Verdict)>) {
+    /// The row, if it has changed, and what is to be held from now on; `beside` are the orders for which the batch brought
+    /// records without a version.
+    pub(super) fn finish(self, beside: &HashSet<OrderId>) -> (Option<Upsert>, Vec<(usize, Verdict)>) {
+        let held_for_it = self.beside || !self.waiting.is_empty() || beside.contains(&self.row.id);
         let held = self.waiting.into_iter().filter_map(|((version, _), waiter)| match waiter {
             Waiter::Kept { .. } => None,
             Waiter::Event { index, .. } => Some((index, Verdict::gap(self.row.id.clone(), version))),
             Waiter::Poison { index, verdict } => Some((index, verdict)),
         });
-        let held = held.collect();
+        let held: Vec<_> = held.collect();
         let changed = self.row.version != self.from;
-        (changed.then_some(Upsert { from: self.from, row: self.row }), held)
+        (changed.then_some(Upsert { from: self.from, row: self.row, held: held_for_it }), held)
     }
 }

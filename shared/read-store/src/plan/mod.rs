@@ -12,7 +12,7 @@ mod line;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use domain::schema::UnknownEvent;
@@ -27,22 +27,22 @@ use crate::types::{HeldId, HeldReason, Incoming, Origin, Projected};
 pub struct Known {
     /// The rows. An order that is not here has none.
     pub rows: HashMap<OrderId, Snapshot>,
-    /// The events held for these orders, of those whose version is known.
+    /// What is held for these orders.
     pub held: HashMap<OrderId, Vec<HeldRow>>,
     /// Held records without an order or a version, of those that the batch may bring again.
     pub strays: BTreeSet<Stray>,
 }
 
-/// A held event whose order and version are known.
+/// A held event whose order is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldRow {
     /// Its number.
     pub id: HeldId,
-    /// Its version.
-    pub version: Version,
+    /// Its version, where that can be told.
+    pub version: Option<Version>,
     /// Why it is held.
     pub reason: HeldReason,
-    /// The record's value: what is decoded when the event becomes next.
+    /// The record's value: what is decoded when the event becomes next. Not needed where there is no version.
     pub value: Option<Vec<u8>>,
 }
 
@@ -100,7 +100,7 @@ impl Verdict {
                 (Some(order.clone()), Some(*version), unknown_reason(problem))
             }
         };
-        Self { order, version, reason, problem: undecodable.to_string() }
+        Self { order, version, reason, problem: shortened(undecodable.to_string()) }
     }
 
     /// The verdict on a kept record, decoded again. An event is at a gap until it turns out to be next.
@@ -120,6 +120,17 @@ impl Verdict {
     fn address(&self) -> Option<(&OrderId, Version)> {
         Some((self.order.as_ref()?, self.version?))
     }
+}
+
+/// How much of a problem is kept, in bytes. It quotes the record, which may be of any size and is kept whole beside it.
+const PROBLEM: usize = 500;
+
+fn shortened(mut problem: String) -> String {
+    if problem.len() > PROBLEM {
+        problem.truncate(problem.floor_char_boundary(PROBLEM));
+        problem.push('…');
+    }
+    problem
 }
 
 const fn unknown_reason(problem: &UnknownEvent) -> HeldReason {
@@ -164,6 +175,8 @@ pub struct Upsert {
     pub from: Version,
     /// The row.
     pub row: Snapshot,
+    /// Whether anything is held for the order after this.
+    pub held: bool,
 }
 
 /// A record to hold.
@@ -304,8 +317,10 @@ impl<'a> Planner<'a> {
         }
         let Self { lines, mut holds, done, .. } = self;
         let mut upserts = Vec::with_capacity(lines.len());
+        // So far these are those without a version.
+        let beside: HashSet<OrderId> = holds.iter().filter_map(|hold| hold.verdict.order.clone()).collect();
         for line in lines.into_values() {
-            let (upsert, newly_held) = line.finish();
+            let (upsert, newly_held) = line.finish(&beside);
             upserts.extend(upsert);
             holds.extend(newly_held.into_iter().map(|(index, verdict)| Hold {
                 record: &incoming[index],

@@ -68,9 +68,9 @@ impl View {
         for order in orders {
             known.rows.extend(self.rows.get(order).map(|row| (order.clone(), row.clone())));
             let held = self.held.iter().filter(|(_, verdict, _)| verdict.order.as_ref() == Some(order));
-            let held = held.filter_map(|(id, verdict, stray)| {
-                let (reason, value) = (verdict.reason, stray.value.clone());
-                Some(HeldRow { id: *id, version: verdict.version?, reason, value })
+            let held = held.map(|(id, verdict, stray)| {
+                let (version, reason, value) = (verdict.version, verdict.reason, stray.value.clone());
+                HeldRow { id: *id, version, reason, value }
             });
             known.held.insert(order.clone(), held.collect());
         }
@@ -91,6 +91,10 @@ impl View {
             self.ids += 1;
             let stray = Stray { value: hold.value(), ..Stray::from(hold.record) };
             self.held.push((HeldId(self.ids), hold.verdict.clone(), stray));
+        }
+        for Upsert { row, held, .. } in &plan.upserts {
+            let order = Some(&row.id);
+            assert_eq!(*held, self.held.iter().any(|(_, verdict, _)| verdict.order.as_ref() == order));
         }
         plan.counts(0..batch.len())
     }
@@ -140,6 +144,19 @@ fn a_gap_that_heals_within_a_batch_is_never_held() {
     let mut view = View::default();
     assert_eq!(view.take(&[event("a", 3), event("a", 2), event("a", 1)]), counts(3, 0, 0, 0));
     assert_eq!(view.ids, 0);
+}
+
+#[test]
+fn a_problem_is_kept_short_however_large_the_record_is() {
+    let kind = "Päint".repeat(200_000);
+    let value = format!(
+        r#"{{"type":"{kind}","schema":1,"order":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{{}}}}"#
+    );
+    let problem = Verdict::again(None, Some(value.as_bytes())).problem;
+    assert!(
+        problem.len() < 510 && problem.starts_with("unknown event type") && problem.contains('…'),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -245,7 +262,7 @@ fn without_records_the_known_orders_held_events_go_on() {
     let plan = plan(view.known(&[id("a")]), &[]);
     assert_eq!(plan.passed, [HeldId(1)]);
     assert_eq!(plan.releases.iter().map(|r| r.id).collect::<Vec<_>>(), [HeldId(2), HeldId(3)]);
-    assert_eq!(plan.upserts, [Upsert { from: Version::new(3), row: fold("a", 5) }]);
+    assert_eq!(plan.upserts, [Upsert { from: Version::new(3), row: fold("a", 5), held: false }]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{OrderId, Version};
+use runtime::{KillPoint, kill_point};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row, query};
 
@@ -103,8 +104,10 @@ async fn redrive_page(
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let views = transaction.views;
     let done = redrive_in(transaction.connection(), views, order, after).await;
+    kill_point(KillPoint::BeforeRedriveCommit);
     let (page, plan) = transaction.end(done).await?;
-    shared.waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
+    kill_point(KillPoint::AfterRedriveCommit);
+    shared.waiters.tell(&plan.upserts);
     Ok(page)
 }
 

@@ -28,12 +28,12 @@ use runtime::waiting::{Stopped, WaitingTasks};
 use tokio::sync::oneshot;
 
 use self::connections::Connections;
-use self::read::{ActiveView, Get};
+use self::read::{ActiveView, See};
 use crate::calls::Call;
 use crate::waiters::{Pauses, Waiters};
 use crate::{
     DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
-    ReadStoreError, Redriven, SwapRefused, ViewId,
+    ReadStoreError, Redriven, Seen, SwapRefused, ViewId,
 };
 
 /// How often who waits for a version looks again, for another process may write it. All who look at the same time are one
@@ -52,7 +52,7 @@ const READERS: usize = 2;
 #[derive(Clone)]
 pub struct PostgresReadStore {
     calls: WaitingTasks<Call>,
-    gets: WaitingTasks<Get>,
+    reads: WaitingTasks<See>,
     shared: Arc<Shared>,
 }
 
@@ -78,8 +78,8 @@ impl PostgresReadStore {
             calls: WaitingTasks::start(CALLS, size.min(WRITERS), move |calls| {
                 write::project(Arc::clone(&writing), calls)
             }),
-            gets: WaitingTasks::start(CALLS, size.min(READERS), move |gets| {
-                read::answer(Arc::clone(&reading), gets)
+            reads: WaitingTasks::start(CALLS, size.min(READERS), move |calls| {
+                read::answer(Arc::clone(&reading), calls)
             }),
             shared,
         })
@@ -95,14 +95,22 @@ impl PostgresReadStore {
         answered.await.map_err(|_| Stopped)?
     }
 
-    pub(crate) async fn get(&self, id: &OrderId) -> Result<Option<Snapshot>, ReadStoreError> {
+    pub(crate) async fn see(&self, id: &OrderId) -> Result<Seen, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
-        self.gets.send(Get { id: id.clone(), answer }).await?;
+        self.reads.send(See { id: id.clone(), answer }).await?;
         answered.await.map_err(|_| Stopped)?
     }
 
     pub(crate) async fn get_many(&self, ids: Vec<OrderId>) -> Result<Vec<Snapshot>, ReadStoreError> {
         read::many(&self.shared, &ids).await
+    }
+
+    pub(crate) async fn versions(
+        &self,
+        after: Option<&OrderId>,
+        limit: usize,
+    ) -> Result<Vec<(OrderId, Version)>, ReadStoreError> {
+        Ok(read::versions(&self.shared, after, limit).await?)
     }
 
     pub(crate) async fn list(&self, filter: Filter) -> Result<Page, ReadStoreError> {
@@ -114,8 +122,8 @@ impl PostgresReadStore {
         id: &OrderId,
         version: Version,
         patience: Duration,
-    ) -> Result<Option<Snapshot>, ReadStoreError> {
-        self.shared.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.get(id)).await
+    ) -> Result<Seen, ReadStoreError> {
+        self.shared.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.see(id)).await
     }
 
     pub(crate) async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {

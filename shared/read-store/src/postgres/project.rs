@@ -96,9 +96,15 @@ pub(super) fn rows_sql(ViewId(view): ViewId) -> String {
     format!("SELECT {} FROM orders_{view} WHERE id = ANY($1)", rows::ORDER_COLUMNS)
 }
 
-/// No condition on the version: it would let the server walk through all that the view holds.
-pub(super) const HELD_ROWS: &str =
-    "SELECT order_id, id, version, reason, value FROM orders_held WHERE view = $1 AND order_id = ANY($2)";
+/// Mostly nothing is held at all, which the first question finds. Then they are looked up one by one, and ordered by what only
+/// their own index is: while little was held, the server would choose to read all that the view holds, and keep to it. The value
+/// only where it can become an event: what is not one may be large, and is of no use here.
+pub(super) const HELD_ROWS: &str = "SELECT held.* FROM UNNEST($2::text[]) AS asked (id)
+     CROSS JOIN LATERAL (
+         SELECT order_id, id, version, reason, CASE WHEN version IS NOT NULL THEN value END FROM orders_held
+         WHERE view = $1 AND order_id = asked.id ORDER BY version OFFSET 0
+     ) AS held
+     WHERE (SELECT true FROM orders_held WHERE view = $1 AND order_id IS NOT NULL ORDER BY order_id LIMIT 1)";
 
 async fn held_of(
     connection: &mut PgConnection,
@@ -108,16 +114,33 @@ async fn held_of(
     let mut held: HashMap<OrderId, Vec<HeldRow>> = HashMap::new();
     let found = query(HELD_ROWS).bind(view.0).bind(rows::texts(orders)).fetch_all(connection).await?;
     for row in &found {
-        let Some(version) = row.try_get::<Option<i64>, _>(2)? else { continue };
         held.entry(rows::order_id(row, 0)?).or_default().push(HeldRow {
             id: HeldId(row.try_get(1)?),
-            version: rows::version(version),
+            version: row.try_get::<Option<i64>, _>(2)?.map(rows::version),
             reason: rows::reason(row, 3)?,
             value: row.try_get(4)?,
         });
     }
     Ok(held)
 }
+
+/// They have no row that could be locked. So that each is held once, those of a partition are written one batch at a time;
+/// and not those of all partitions, which would let no two batches with poison be written side by side.
+const LOCK_STRAYS: &str = "SELECT pg_advisory_xact_lock(key) FROM (
+         SELECT DISTINCT hashtextextended(concat_ws(' ', $1::bigint, partition, topic), 'orders_held'::regclass::oid::bigint)
+         FROM UNNEST($2::text[], $3::int[]) AS place (topic, partition) ORDER BY 1
+     ) AS locks (key)";
+
+/// Looked up one by one, and ordered by what only their own index is: while there were few, the server would choose to read
+/// all that the view holds, and keep to it.
+pub(super) const STRAYS: &str =
+    "SELECT kept.* FROM UNNEST($2::text[], $3::int[], $4::bigint[]) AS place (topic, partition, at)
+     CROSS JOIN LATERAL (
+         SELECT topic, partition, record_offset, key, value FROM orders_held AS held
+         WHERE view = $1 AND (version IS NULL OR order_id IS NULL) AND held.topic = place.topic
+             AND held.partition = place.partition AND record_offset BETWEEN place.at AND place.at
+         ORDER BY record_offset OFFSET 0
+     ) AS kept";
 
 /// The held records at the places of those that tell no order or no version.
 async fn strays(
@@ -130,25 +153,12 @@ async fn strays(
     if places.is_empty() {
         return Ok(found);
     }
-    // They have no row that could be locked. So that each is held once, those of a view are written one batch at a time.
-    query("SELECT pg_advisory_xact_lock(('orders_held'::regclass::oid::bigint << 31) + $1)")
-        .bind(view.0)
-        .execute(&mut *connection)
-        .await?;
     let topics: Vec<&str> = places.iter().map(|place| place.topic.as_str()).collect();
     let partitions: Vec<i32> = places.iter().map(|place| place.partition).collect();
     let offsets: Vec<i64> = places.iter().map(|place| place.offset).collect();
-    let records = query(
-        "SELECT topic, partition, record_offset, key, value FROM orders_held
-         WHERE view = $1 AND (version IS NULL OR order_id IS NULL)
-           AND (topic, partition, record_offset) IN (SELECT * FROM UNNEST($2::text[], $3::int[], $4::bigint[]))",
-    )
-    .bind(view.0)
-    .bind(topics)
-    .bind(partitions)
-    .bind(offsets)
-    .fetch_all(connection)
-    .await?;
+    query(LOCK_STRAYS).bind(view.0).bind(&topics).bind(&partitions).execute(&mut *connection).await?;
+    let statement = query(STRAYS).bind(view.0).bind(topics).bind(partitions).bind(offsets);
+    let records = statement.fetch_all(connection).await?;
     for row in &records {
         let origin = Origin { topic: row.try_get(0)?, partition: row.try_get(1)?, offset: row.try_get(2)? };
         found.insert(Stray { origin, key: row.try_get(3)?, value: row.try_get(4)? });

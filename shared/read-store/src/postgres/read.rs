@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use domain::{OrderId, OrderName, Snapshot};
+use domain::{OrderId, OrderName, Snapshot, Version};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, Row, query};
@@ -16,18 +16,18 @@ use tokio::sync::oneshot;
 use super::failure::{self, Failed};
 use super::transaction::no_active_view;
 use super::{Shared, project, rows};
-use crate::{Filter, Page, ReadStoreError, ViewId};
+use crate::{Filter, Page, ReadStoreError, Seen, ViewId};
 
 /// How often a read begins anew when a swap deletes the table under it.
 const TRIES: usize = 5;
 
-/// A call of `get`.
-pub(super) struct Get {
+/// A call of `see`.
+pub(super) struct See {
     pub(super) id: OrderId,
     pub(super) answer: oneshot::Sender<Answered>,
 }
 
-type Answered = Result<Option<Snapshot>, ReadStoreError>;
+type Answered = Result<Seen, ReadStoreError>;
 
 /// The active view's number as this process knows it; 0 when it does not.
 #[derive(Default)]
@@ -67,50 +67,77 @@ impl Shared {
         }
         self.connections.rows(|| statement(view)).await
     }
+}
 
-    /// The rows with these ids; none that only stands for held events.
-    async fn rows_by_id(&self, ids: &[&str]) -> Result<Vec<PgRow>, Failed> {
-        self.rows_of_active(|view| {
-            query(AssertSqlSafe(format!("{} AND version > 0", project::rows_sql(view)))).bind(ids)
-        })
-        .await
-    }
+/// What is held for an order, as a column of a statement that has its id: the first question, whether anything is held for
+/// any order, is asked once a statement and mostly ends it. Both are ordered by what their index is, so that no other is
+/// taken, however few are held when the server makes its plan.
+fn held_sql(ViewId(view): ViewId, id: &str) -> String {
+    let held = format!("SELECT true FROM orders_held WHERE view = {view} AND order_id");
+    format!(
+        "CASE WHEN ({held} IS NOT NULL ORDER BY order_id LIMIT 1) THEN ({held} = {id} ORDER BY version LIMIT 1) END"
+    )
+}
+
+/// The statement that reads what there is of orders by their ids, the first parameter: a row for each, also where there is
+/// no order, for something may be held for it.
+pub(super) fn seen_sql(view: ViewId) -> String {
+    let held = held_sql(view, "asked.id");
+    format!(
+        "SELECT asked.id, version, status, name, reason, created_at, updated_at, nanos, {held}
+         FROM UNNEST($1::text[]) AS asked (id) LEFT JOIN orders_{} AS has ON has.id = asked.id COLLATE \"C\"",
+        view.0
+    )
+}
+
+/// A row of [`seen_sql`]. A row at version 0 is no order: it only stands for held events.
+fn seen(row: &PgRow) -> Answered {
+    let is_there = row.try_get::<Option<i64>, _>(1).map_err(Failed::from)?.is_some_and(|version| version > 0);
+    let order = if is_there { Some(rows::snapshot(row)?) } else { None };
+    Ok(Seen { order, held: is_held(row)? })
+}
+
+/// The column of [`held_sql`], behind those of the order.
+fn is_held(row: &PgRow) -> Result<bool, Failed> {
+    Ok(row.try_get::<Option<bool>, _>(8)?.unwrap_or_default())
 }
 
 /// Answers all these calls with one read. A row that can't be read is an answer to its own callers, and no failure of the
 /// others' reads.
-pub(super) async fn answer(shared: Arc<Shared>, gets: Vec<Get>) {
-    let mut ids: Vec<&str> = gets.iter().map(|get| get.id.as_str()).collect();
+pub(super) async fn answer(shared: Arc<Shared>, calls: Vec<See>) {
+    let mut ids: Vec<&str> = calls.iter().map(|call| call.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let found = match shared.rows_by_id(&ids).await {
+    let ids = &ids[..];
+    let found = match shared.rows_of_active(|view| query(AssertSqlSafe(seen_sql(view))).bind(ids)).await {
         Ok(found) => found,
         Err(failed) => {
             let error = ReadStoreError::from(failed);
-            for get in gets {
-                let _ = get.answer.send(Err(error.clone()));
+            for call in calls {
+                let _ = call.answer.send(Err(error.clone()));
             }
             return;
         }
     };
     let mut by_id: HashMap<&str, &PgRow> = HashMap::with_capacity(found.len());
     for row in &found {
-        // An id that is no text is no id that was asked for.
         by_id.extend(row.try_get::<&str, _>(0).map(|id| (id, row)));
     }
-    let answers: Vec<Answered> = gets
+    let answers: Vec<Answered> = calls
         .iter()
-        .map(|get| by_id.get(get.id.as_str()).map(|row| rows::snapshot(row)).transpose())
+        .map(|call| by_id.get(call.id.as_str()).map_or_else(|| Ok(Seen::default()), |row| seen(row)))
         .collect();
-    for (get, row) in gets.into_iter().zip(answers) {
+    for (call, seen) in calls.into_iter().zip(answers) {
         // Whoever stopped waiting needs no answer.
-        let _ = get.answer.send(row);
+        let _ = call.answer.send(seen);
     }
 }
 
 /// The orders that are there. A garbled one is not, for whoever compares: so it is found missing, and can be repaired.
 pub(super) async fn many(shared: &Shared, ids: &[OrderId]) -> Result<Vec<Snapshot>, ReadStoreError> {
-    let found = shared.rows_by_id(&rows::texts(ids)).await?;
+    let ids = rows::texts(ids);
+    let rows = |view| query(AssertSqlSafe(format!("{} AND version > 0", project::rows_sql(view)))).bind(&ids);
+    let found = shared.rows_of_active(rows).await?;
     let mut orders = Vec::with_capacity(found.len());
     for row in &found {
         match rows::snapshot(row) {
@@ -121,20 +148,40 @@ pub(super) async fn many(shared: &Shared, ids: &[OrderId]) -> Result<Vec<Snapsho
     Ok(orders)
 }
 
+pub(super) async fn versions(
+    shared: &Shared,
+    after: Option<&OrderId>,
+    limit: usize,
+) -> Result<Vec<(OrderId, Version)>, Failed> {
+    let after = after.map_or("", OrderId::as_str);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let page = |ViewId(view)| {
+        let sql = format!(
+            "SELECT id, version FROM orders_{view} WHERE (version > 0 OR status IS NOT NULL) AND id > $1 ORDER BY id LIMIT $2"
+        );
+        query(AssertSqlSafe(sql)).bind(after).bind(limit)
+    };
+    let found = shared.rows_of_active(page).await?;
+    found.iter().map(|row| Ok((rows::order_id(row, 0)?, rows::version(row.try_get(1)?)))).collect()
+}
+
 /// The statement for a page by this filter: a walk along one index from where the last page ended. A name tells more than a
 /// status, so with both the name's index is taken (the server knows no index for a status that is computed).
 ///
 /// A status stands in the text, so that the server plans with how many have it: where most orders are processed, those
 /// that are new are not to be looked for among all.
-pub(super) fn page_sql(ViewId(view): ViewId, filter: &Filter) -> String {
+pub(super) fn page_sql(view: ViewId, filter: &Filter) -> String {
     let by = match (&filter.name, filter.status) {
         (None, None) => "status IS NOT NULL".to_owned(),
         (None, Some(status)) => format!("status = '{status}'"),
         (Some(_), None) => "name = $3".to_owned(),
         (Some(_), Some(status)) => format!("name = $3 AND status || '' = '{status}'"),
     };
-    let columns = rows::ORDER_COLUMNS;
-    format!("SELECT {columns} FROM orders_{view} WHERE {by} AND id > $1 ORDER BY id LIMIT $2")
+    let (columns, held) = (rows::ORDER_COLUMNS, held_sql(view, "has.id"));
+    format!(
+        "SELECT {columns}, {held} FROM orders_{} AS has WHERE {by} AND id > $1 ORDER BY id LIMIT $2",
+        view.0
+    )
 }
 
 fn page_query(view: ViewId, filter: &Filter) -> Query<'static, Postgres, PgArguments> {
@@ -151,6 +198,11 @@ fn page_query(view: ViewId, filter: &Filter) -> Query<'static, Postgres, PgArgum
 pub(super) async fn page(shared: &Shared, filter: &Filter) -> Result<Page, ReadStoreError> {
     let found = shared.rows_of_active(|view| page_query(view, filter)).await?;
     let limit = filter.limit.max(1);
-    let orders = found.iter().take(limit).map(rows::snapshot).collect::<Result<Vec<_>, _>>()?;
-    Ok(Page { orders, more: found.len() > limit })
+    let shown = &found[..found.len().min(limit)];
+    let orders = shown.iter().map(rows::snapshot).collect::<Result<Vec<_>, _>>()?;
+    let mut held = false;
+    for row in shown {
+        held |= is_held(row)?;
+    }
+    Ok(Page { orders, more: found.len() > limit, held })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use domain::wire::RecordedEvent;
 use domain::{OrderId, Snapshot};
 use jiff::Timestamp;
+use runtime::{KillPoint, kill_point};
 use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};
 use tokio::task::JoinSet;
 
@@ -28,7 +29,9 @@ pub(super) async fn begin(shared: &Shared) -> Result<ViewId, ReadStoreError> {
         let done = register(transaction.connection(), unfinished).await;
         transaction.end(done).await
     };
-    Ok(within(ANSWER, beginning).await?)
+    let view = within(ANSWER, beginning).await?;
+    kill_point(KillPoint::RebuildAfterBegin);
+    Ok(view)
 }
 
 async fn register(connection: &mut PgConnection, unfinished: Option<ViewId>) -> Result<ViewId, Failed> {
@@ -78,7 +81,9 @@ async fn fill(shared: &Shared, view: ViewId, incoming: &[Incoming]) -> Result<Pr
     let mut transaction = Transaction::begin(&shared.connections, Lock::SharedUnsynced).await?;
     transaction.check_building(view)?;
     let done = project::take_in(transaction.connection(), view, incoming).await;
+    kill_point(KillPoint::RebuildBeforePageCommit);
     let plan = transaction.end(done).await?;
+    kill_point(KillPoint::RebuildAfterPageCommit);
     Ok(plan.counts(0..incoming.len()))
 }
 
@@ -103,6 +108,7 @@ async fn swap_in_steps(shared: &Shared, view: ViewId) -> Result<Result<(), SwapR
         }
         Err(failed) => return Err(failed),
     }
+    kill_point(KillPoint::RebuildBeforeSwap);
     // Alone: no batch is running, and none begins before the new view is the active one.
     let mut transaction = Transaction::begin_on(lease, Lock::Alone).await?;
     if transaction.views.building != Some(view) {
@@ -116,7 +122,9 @@ async fn swap_in_steps(shared: &Shared, view: ViewId) -> Result<Result<(), SwapR
     carry_over(connection, active, view).await?;
     schema::drop_view(connection, active).await?;
     query("UPDATE orders_views SET state = 'active' WHERE id = $1").bind(view.0).execute(connection).await?;
+    kill_point(KillPoint::RebuildBeforeSwapCommit);
     transaction.commit_on().await?;
+    kill_point(KillPoint::RebuildAfterSwapCommit);
     Ok(Ok(()))
 }
 
@@ -230,9 +238,11 @@ async fn try_repair(shared: &Shared, orders: &[Snapshot]) -> Result<u64, Failed>
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let view = transaction.views.active;
     let done = overwrite(transaction.connection(), view, orders).await;
+    kill_point(KillPoint::BeforeRepairCommit);
     let (written, plan) = transaction.end(done).await?;
+    kill_point(KillPoint::AfterRepairCommit);
     // Only what is surely in the view: a given row that was left alone may be older than what was there.
-    shared.waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
+    shared.waiters.tell(&plan.upserts);
     Ok(written)
 }
 
@@ -256,7 +266,10 @@ async fn try_remove(shared: &Shared, ids: &[OrderId]) -> Result<u64, Failed> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let view = transaction.views.active;
     let done = delete(transaction.connection(), view, ids).await;
-    transaction.end(done).await
+    kill_point(KillPoint::BeforeRepairCommit);
+    let removed = transaction.end(done).await?;
+    kill_point(KillPoint::AfterRepairCommit);
+    Ok(removed)
 }
 
 async fn delete(connection: &mut PgConnection, view: ViewId, ids: &[OrderId]) -> Result<u64, Failed> {

@@ -12,19 +12,19 @@ mod database;
 
 use database::Database;
 
-/// The plan for a statement whose parameters stand in it.
-async fn plan_of(connection: &mut PgConnection, sql: &str) -> String {
-    let explain = AssertSqlSafe(format!("EXPLAIN {sql}"));
-    let lines = raw_sql(explain).fetch_all(connection).await.unwrap();
+/// The plan for a statement when it is executed with these parameters, prepared as the store does it: one plan for all of them.
+async fn plan_of(connection: &mut PgConnection, sql: &str, parameters: &str) -> String {
+    let explain = format!("PREPARE it AS {sql}; EXPLAIN EXECUTE it ({parameters}); DEALLOCATE it");
+    let lines = raw_sql(AssertSqlSafe(explain)).fetch_all(connection).await.unwrap();
     lines.iter().map(|line| line.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
 }
 
-fn page(status: Option<Status>, name: Option<&str>) -> String {
+/// A page by such a filter, and its parameters.
+fn page(status: Option<Status>, name: Option<&str>) -> (String, &'static str) {
+    let parameters = if name.is_some() { "'order-00500', 51, 'name 7'" } else { "'order-00500', 51" };
     let name = name.map(|name| OrderName::parse(name).unwrap());
     let filter = Filter { status, name, after: OrderId::parse("order-00500").ok(), limit: 50 };
-    let sql = read::page_sql(ViewId(1), &filter);
-    let after = filter.after.as_ref().map_or("", OrderId::as_str);
-    sql.replace("$1", &format!("'{after}'")).replace("$2", "51").replace("$3", "'name 7'")
+    (read::page_sql(ViewId(1), &filter), parameters)
 }
 
 #[tokio::test]
@@ -48,22 +48,49 @@ async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
     let expected = [
         (page(None, None), "using orders_1_pkey", "(id > "),
         (page(Some(Status::New), None), "using orders_1_by_status", "((status = 'new'::text) AND (id > "),
-        (page(None, Some("name 7")), "using orders_1_by_name", "((name = 'name 7'::text) AND (id > "),
-        (
-            page(Some(Status::New), Some("name 7")),
-            "using orders_1_by_name",
-            "((name = 'name 7'::text) AND (id > ",
-        ),
+        (page(None, Some("name 7")), "using orders_1_by_name", "((name = $3) AND (id > "),
+        (page(Some(Status::New), Some("name 7")), "using orders_1_by_name", "((name = $3) AND (id > "),
     ];
-    for (sql, index, condition) in expected {
-        let plan = plan_of(&mut lease.connection, &sql).await;
+    for ((sql, parameters), index, condition) in expected {
+        let plan = plan_of(&mut lease.connection, &sql, parameters).await;
         assert!(plan.contains(index) && plan.contains(condition) && !plan.contains("Sort"), "{sql}\n{plan}");
     }
-    let rows = project::rows_sql(ViewId(1)).replace("$1", "'{order-00001,order-00002}'");
-    let locked = plan_of(&mut lease.connection, &format!("{rows} ORDER BY id FOR UPDATE")).await;
+    let (lock, ids) =
+        (format!("{} ORDER BY id FOR UPDATE", project::rows_sql(ViewId(1))), "'{order-00001,order-00002}'");
+    let locked = plan_of(&mut lease.connection, &lock, ids).await;
     assert!(locked.contains("orders_1_pkey"), "{locked}");
-    let held = project::HELD_ROWS.replace("$1", "1").replace("$2", "'{order-00001,order-00002}'");
-    let held = plan_of(&mut lease.connection, &held).await;
-    assert!(held.contains("using orders_held_by_order") && held.contains("(order_id = ANY"), "{held}");
-    assert!(!held.contains("Filter"), "{held}");
+}
+
+/// A plan is kept from when little was held to when much is; so it must be the same.
+#[tokio::test]
+async fn what_is_held_is_found_by_its_own_index_however_much_it_is() {
+    let Some(database) = Database::fresh().await else { return };
+    let store = ReadStore::open(&database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    let mut connection = database.connect().await;
+    let mut lease = Connections::new(&database.url(), 1).unwrap().take().await.unwrap();
+    let some = "'{order-00001,order-00002}'";
+    let in_view = format!("1, {some}");
+    let (page, after) = page(None, None);
+    let expected = [
+        (project::HELD_ROWS, in_view.as_str(), "by_order", "(order_id = asked.id)"),
+        (&read::seen_sql(ViewId(1)), some, "by_order", "(order_id = asked.id)"),
+        (&page, after, "by_order", "(order_id = has.id)"),
+        (project::STRAYS, "1, '{t,t}', '{0,1}', '{5,6}'", "strays", "(record_offset >= place.at)"),
+    ];
+    // Untouched, known to be empty, full and not known to be, and known to be full.
+    let fill = "INSERT INTO orders_held
+            (view, order_id, version, reason, problem, topic, partition, record_offset, value, held_at)
+         SELECT 1, CASE WHEN n % 3 > 0 THEN 'order-' || n % 500 END, CASE n % 3 WHEN 1 THEN n END, 'gap', '', 't', n % 8,
+             n, 'x', now() FROM generate_series(1, 10000) AS n";
+    for step in ["SELECT 1", "ANALYZE orders_held", fill, "ANALYZE orders_held"] {
+        raw_sql(step).execute(&mut connection).await.unwrap();
+        for (sql, parameters, index, condition) in expected {
+            let plan = plan_of(&mut lease.connection, sql, parameters).await;
+            let indexed = plan.contains(&format!("using orders_held_{index} ")) && plan.contains(condition);
+            let others = ["by_order", "by_view", "strays"].into_iter().filter(|other| *other != index);
+            let other = others.into_iter().any(|other| plan.contains(&format!("orders_held_{other} ")));
+            assert!(indexed && !other && !plan.contains("Sort"), "{step}: {sql}\n{plan}");
+        }
+    }
 }

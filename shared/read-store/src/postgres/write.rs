@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use runtime::{KillPoint, kill_point};
+
 use super::connections::{ANSWER, within};
 use super::failure::Failed;
 use super::transaction::{Lock, Transaction};
@@ -72,8 +74,10 @@ async fn try_take_in(
 ) -> Result<Vec<Projected>, Failed> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let done = take_into_all(&mut transaction, incoming).await;
+    kill_point(KillPoint::BeforeProjectorCommit);
     let plan = transaction.end(done).await?;
-    shared.waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
+    kill_point(KillPoint::AfterProjectorCommit);
+    shared.waiters.tell(&plan.upserts);
     Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{OrderId, Version};
+use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, HELD_COLUMNS, number};
@@ -107,8 +108,10 @@ impl Writer {
                 rows = plan.upserts;
             }
         }
+        kill_point(KillPoint::BeforeRedriveCommit);
         transaction.commit()?;
-        waiters.tell(rows.iter().map(|upsert| &upsert.row));
+        kill_point(KillPoint::AfterRedriveCommit);
+        waiters.tell(&rows);
         Ok(redriven)
     }
 

@@ -21,12 +21,12 @@ use runtime::waiting::{Stopped, Waiting};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use self::read::Get;
+use self::read::See;
 use self::write::{Job, Writer};
 use crate::waiters::{Pauses, Waiters};
 use crate::{
     DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
-    ReadStoreError, Redriven, SwapRefused, ViewId,
+    ReadStoreError, Redriven, Seen, SwapRefused, ViewId,
 };
 
 /// How often who waits for a version looks again, for another process may write it.
@@ -45,7 +45,7 @@ type Scan = Box<dyn FnOnce(&mut Connection) + Send>;
 #[derive(Clone)]
 pub struct SqliteReadStore {
     writer: Waiting<Job>,
-    gets: Waiting<Get>,
+    reads: Waiting<See>,
     scans: Waiting<Scan>,
     waiters: Waiters,
 }
@@ -56,11 +56,11 @@ impl SqliteReadStore {
         let no_thread = |error: std::io::Error| OpenError::Refused(error.to_string());
         let waiters = Waiters::default();
         let mut writer = Writer::open(path, waiters.clone())?;
-        let mut getter = schema::connect(path, schema::FOR_READS)?;
+        let mut reader = schema::connect(path, schema::FOR_READS)?;
         let mut scanner = schema::connect(path, schema::FOR_READS)?;
         Ok(Self {
             writer: Waiting::start("view-writer", CALLS, move |jobs| writer.work(jobs)).map_err(no_thread)?,
-            gets: Waiting::start("view-reader", CALLS, move |gets| read::answer(&mut getter, gets))
+            reads: Waiting::start("view-reader", CALLS, move |calls| read::answer(&mut reader, calls))
                 .map_err(no_thread)?,
             scans: Waiting::start("view-scanner", 1, move |scans: &mut Vec<Scan>| {
                 scans.drain(..).for_each(|scan| scan(&mut scanner));
@@ -76,14 +76,23 @@ impl SqliteReadStore {
         answered.await.map_err(|_| Stopped)?
     }
 
-    pub(crate) async fn get(&self, id: &OrderId) -> Result<Option<Snapshot>, ReadStoreError> {
+    pub(crate) async fn see(&self, id: &OrderId) -> Result<Seen, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
-        self.gets.send(Get { id: id.clone(), answer }).await?;
+        self.reads.send(See { id: id.clone(), answer }).await?;
         answered.await.map_err(|_| Stopped)?
     }
 
     pub(crate) async fn get_many(&self, ids: Vec<OrderId>) -> Result<Vec<Snapshot>, ReadStoreError> {
         self.scan(move |connection| read::many(connection, &ids)).await
+    }
+
+    pub(crate) async fn versions(
+        &self,
+        after: Option<&OrderId>,
+        limit: usize,
+    ) -> Result<Vec<(OrderId, Version)>, ReadStoreError> {
+        let after = after.cloned();
+        self.scan(move |connection| read::versions(connection, after.as_ref(), limit)).await
     }
 
     pub(crate) async fn list(&self, filter: Filter) -> Result<Page, ReadStoreError> {
@@ -95,8 +104,8 @@ impl SqliteReadStore {
         id: &OrderId,
         version: Version,
         patience: Duration,
-    ) -> Result<Option<Snapshot>, ReadStoreError> {
-        self.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.get(id)).await
+    ) -> Result<Seen, ReadStoreError> {
+        self.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.see(id)).await
     }
 
     pub(crate) async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {

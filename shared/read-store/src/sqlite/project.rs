@@ -1,6 +1,6 @@
 //! Reads what a plan needs of a view and writes what it says, within the caller's transaction.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use domain::{OrderId, Snapshot};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -59,8 +59,36 @@ fn rows_of(
     Ok(found)
 }
 
-pub(super) const HELD_ROWS: &str =
-    "SELECT id, version, reason, value FROM held_events WHERE view = ?1 AND order_id = ?2 AND version > 0";
+/// The value only where it can become an event: what is not one may be large, and is of no use here.
+pub(super) const HELD_ROWS: &str = "SELECT id, version, reason, CASE WHEN version IS NOT NULL THEN value END
+     FROM held_events WHERE view = ?1 AND order_id = ?2";
+
+/// Whether anything is held for any order: mostly nothing is, and nobody need ask order by order.
+pub(super) const ANY_HELD: &str =
+    "SELECT EXISTS (SELECT 1 FROM held_events WHERE view = ?1 AND order_id >= '')";
+
+/// Whether anything is held for an order.
+pub(super) const HELD_FOR: &str =
+    "SELECT EXISTS (SELECT 1 FROM held_events WHERE view = ?1 AND order_id = ?2)";
+
+/// Of these orders, each that something is held for.
+pub(super) fn held_for<'o>(
+    connection: &Connection,
+    ViewId(view): ViewId,
+    orders: impl IntoIterator<Item = &'o OrderId>,
+) -> Result<HashSet<&'o OrderId>, ReadStoreError> {
+    let mut held = HashSet::new();
+    if !connection.prepare_cached(ANY_HELD)?.query_row([view], |row| row.get(0))? {
+        return Ok(held);
+    }
+    let mut statement = connection.prepare_cached(HELD_FOR)?;
+    for order in orders {
+        if statement.query_row(params![view, order.as_str()], |row| row.get(0))? {
+            held.insert(order);
+        }
+    }
+    Ok(held)
+}
 
 fn held_of(
     connection: &Connection,
@@ -68,17 +96,13 @@ fn held_of(
     orders: &[OrderId],
 ) -> Result<HashMap<OrderId, Vec<HeldRow>>, ReadStoreError> {
     let mut found = HashMap::new();
-    let mut any = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM held_events WHERE view = ?1 AND order_id IS NOT NULL)",
-    )?;
-    // Mostly nothing is held at all.
-    if !any.query_row([view.0], |row| row.get::<_, bool>(0))? {
+    if !connection.prepare_cached(ANY_HELD)?.query_row([view.0], |row| row.get(0))? {
         return Ok(found);
     }
     let mut statement = connection.prepare_cached(HELD_ROWS)?;
     for order in orders {
         let held = statement.query_map(params![view.0, order.as_str()], |row| {
-            let version = rows::version(row.get(1)?);
+            let version = row.get::<_, Option<i64>>(1)?.map(rows::version);
             Ok(HeldRow { id: HeldId(row.get(0)?), version, reason: row.get(2)?, value: row.get(3)? })
         })?;
         let held = held.collect::<Result<Vec<_>, _>>()?;
@@ -89,6 +113,10 @@ fn held_of(
     Ok(found)
 }
 
+pub(super) const STRAYS: &str = "SELECT key, value FROM held_events
+     WHERE view = ?1 AND topic = ?2 AND partition = ?3 AND offset = ?4
+       AND (version IS NULL OR order_id IS NULL)";
+
 /// The held records at the places of those that tell no order or no version.
 fn strays(
     connection: &Connection,
@@ -97,11 +125,7 @@ fn strays(
 ) -> Result<BTreeSet<Stray>, ReadStoreError> {
     let mut found = BTreeSet::new();
     for Stray { origin, .. } in incoming.iter().filter_map(Stray::of) {
-        let mut statement = connection.prepare_cached(
-            "SELECT key, value FROM held_events
-             WHERE view = ?1 AND topic = ?2 AND partition = ?3 AND offset = ?4
-               AND (version IS NULL OR order_id IS NULL)",
-        )?;
+        let mut statement = connection.prepare_cached(STRAYS)?;
         let place = params![view.0, origin.topic, origin.partition, origin.offset];
         let records = statement.query_map(place, |row| {
             Ok(Stray { origin: origin.clone(), key: row.get(0)?, value: row.get(1)? })
@@ -138,7 +162,7 @@ pub(super) fn upsert_sql(ViewId(view): ViewId, guard: &str) -> String {
 fn upsert(connection: &Connection, view: ViewId, upserts: &[Upsert]) -> Result<(), ReadStoreError> {
     // Exactly once: a row is only ever written over the version from which it was folded.
     let mut statement = connection.prepare_cached(&upsert_sql(view, "has.version = ?8"))?;
-    for Upsert { from, row } in upserts {
+    for Upsert { from, row, .. } in upserts {
         let (status, name, reason) = rows::details(&row.order);
         let written = statement.execute(params![
             row.id.as_str(),

@@ -1,45 +1,46 @@
 //! What queries read. Each read finds the active view in its own transaction, so that none misses a swap.
 
-use domain::{OrderId, OrderName, Snapshot, Status};
-use rusqlite::{Connection, OptionalExtension, ToSql, Transaction};
+use domain::{OrderId, OrderName, Snapshot, Status, Version};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::{Answer, project, rows, schema};
-use crate::{Filter, Page, ReadStoreError, ViewId};
+use crate::{Filter, Page, ReadStoreError, Seen, ViewId};
 
-/// A call of `get`.
-pub(super) struct Get {
+/// A call of `see`.
+pub(super) struct See {
     pub(super) id: OrderId,
-    pub(super) answer: Answer<Option<Snapshot>>,
+    pub(super) answer: Answer<Seen>,
 }
 
 /// Answers all these calls from one state of the view.
-pub(super) fn answer(connection: &mut Connection, gets: &mut Vec<Get>) {
-    let mut rows = Vec::with_capacity(gets.len());
-    match read_all(connection, gets, &mut rows) {
-        Ok(()) => {
-            for (get, row) in gets.drain(..).zip(rows) {
-                let _ = get.answer.send(row);
+pub(super) fn answer(connection: &mut Connection, calls: &mut Vec<See>) {
+    match read_all(connection, calls) {
+        Ok(seen) => {
+            for (call, seen) in calls.drain(..).zip(seen) {
+                let _ = call.answer.send(seen);
             }
         }
         Err(error) => {
-            for get in gets.drain(..) {
-                let _ = get.answer.send(Err(error.clone()));
+            for call in calls.drain(..) {
+                let _ = call.answer.send(Err(error.clone()));
             }
         }
     }
 }
 
-type Row = Result<Option<Snapshot>, ReadStoreError>;
-
 /// A row that can't be read is an answer to its own caller, and no failure of the others' reads.
-fn read_all(connection: &mut Connection, gets: &[Get], rows: &mut Vec<Row>) -> Result<(), ReadStoreError> {
+fn read_all(
+    connection: &mut Connection,
+    calls: &[See],
+) -> Result<Vec<Result<Seen, ReadStoreError>>, ReadStoreError> {
     let (transaction, view) = begin(connection)?;
+    let held = project::held_for(&transaction, view, calls.iter().map(|call| &call.id))?;
     let mut statement = transaction.prepare_cached(&project::row_sql(view))?;
-    for get in gets {
-        let row = statement.query_row([get.id.as_str()], rows::snapshot).optional();
-        rows.push(row.map_err(ReadStoreError::from));
-    }
-    Ok(())
+    let mut see = |id: &OrderId| {
+        let order = statement.query_row([id.as_str()], rows::snapshot).optional()?;
+        Ok(Seen { order, held: held.contains(id) })
+    };
+    Ok(calls.iter().map(|call| see(&call.id)).collect())
 }
 
 fn begin(connection: &mut Connection) -> Result<(Transaction<'_>, ViewId), ReadStoreError> {
@@ -64,6 +65,21 @@ pub(super) fn many(connection: &mut Connection, ids: &[OrderId]) -> Result<Vec<S
         }
     }
     Ok(found)
+}
+
+pub(super) fn versions(
+    connection: &mut Connection,
+    after: Option<&OrderId>,
+    limit: usize,
+) -> Result<Vec<(OrderId, Version)>, ReadStoreError> {
+    let (transaction, ViewId(view)) = begin(connection)?;
+    let mut statement = transaction.prepare_cached(&format!(
+        "SELECT id, version FROM orders_{view} WHERE id > ?1 ORDER BY id LIMIT ?2"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let row = |row: &Row<'_>| Ok((rows::order_id(row)?, rows::version(row.get(1)?)));
+    let found = statement.query_map(params![after.map_or("", OrderId::as_str), limit], row)?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// The statement for a page by this filter: always a walk along one index from where the last page ended. A name tells
@@ -95,5 +111,6 @@ pub(super) fn page(connection: &mut Connection, filter: &Filter) -> Result<Page,
     let mut orders = found.collect::<Result<Vec<_>, _>>()?;
     let more = orders.len() > limit;
     orders.truncate(limit);
-    Ok(Page { orders, more })
+    let held = !project::held_for(&transaction, view, orders.iter().map(|order| &order.id))?.is_empty();
+    Ok(Page { orders, more, held })
 }

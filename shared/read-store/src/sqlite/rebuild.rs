@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::wire::RecordedEvent;
 use domain::{OrderId, Snapshot};
 use jiff::Timestamp;
+use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rows::{self, Time, number};
@@ -25,6 +26,7 @@ impl Writer {
         }
         let view = schema::create_view(&transaction, "building")?;
         transaction.commit()?;
+        kill_point(KillPoint::RebuildAfterBegin);
         self.tune(schema::FOR_REBUILD)?;
         Ok(view)
     }
@@ -52,7 +54,9 @@ impl Writer {
             return Err(ReadStoreError::NotBuilding(view));
         }
         let plan = project::take_in(&transaction, view, incoming)?;
+        kill_point(KillPoint::RebuildBeforePageCommit);
         transaction.commit()?;
+        kill_point(KillPoint::RebuildAfterPageCommit);
         Ok(plan.counts(0..incoming.len()))
     }
 
@@ -62,6 +66,7 @@ impl Writer {
         check_building(&transaction, view)?;
         schema::create_indexes(&transaction, view)?;
         transaction.commit().map_err(ReadStoreError::from)?;
+        kill_point(KillPoint::RebuildBeforeSwap);
 
         let transaction = self.begin()?;
         check_building(&transaction, view)?;
@@ -71,7 +76,9 @@ impl Writer {
         carry_over(&transaction, active, view)?;
         schema::drop_view(&transaction, active)?;
         activate(&transaction, view)?;
+        kill_point(KillPoint::RebuildBeforeSwapCommit);
         transaction.commit().map_err(ReadStoreError::from)?;
+        kill_point(KillPoint::RebuildAfterSwapCommit);
         Ok(self.tune(schema::FOR_BATCHES)?)
     }
 
@@ -82,9 +89,11 @@ impl Writer {
         let written = overwrite(&transaction, view, orders)?;
         let ids: Vec<OrderId> = orders.iter().map(|order| order.id.clone()).collect();
         let plan = project::settle(&transaction, view, &ids)?;
+        kill_point(KillPoint::BeforeRepairCommit);
         transaction.commit()?;
+        kill_point(KillPoint::AfterRepairCommit);
         // Only what is surely in the view: a given row that was left alone may be older than what was there.
-        waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
+        waiters.tell(&plan.upserts);
         Ok(written)
     }
 
@@ -100,7 +109,9 @@ impl Writer {
                 transaction.prepare_cached("DELETE FROM held_events WHERE view = ?1 AND order_id = ?2")?;
             held.execute(params![view.0, id.as_str()])?;
         }
+        kill_point(KillPoint::BeforeRepairCommit);
         transaction.commit()?;
+        kill_point(KillPoint::AfterRepairCommit);
         Ok(removed)
     }
 }

@@ -213,7 +213,10 @@ mod tests {
             (page(Some(Status::New), None), "orders_1_by_status (status=? AND id>?)"),
             (page(None, Some("a")), by_name),
             (page(Some(Status::New), Some("a")), by_name),
-            (project::HELD_ROWS.to_owned(), "held_by_order (view=? AND order_id=? AND version>?)"),
+            (project::HELD_ROWS.to_owned(), "held_by_order (view=? AND order_id=?)"),
+            (project::HELD_FOR.to_owned(), "held_by_order (view=? AND order_id=?)"),
+            (project::ANY_HELD.to_owned(), "held_by_order (view=? AND order_id>?)"),
+            (project::STRAYS.to_owned(), "held_strays (view=? AND topic=? AND partition=? AND offset=?)"),
         ];
         for (sql, index) in expected {
             let plan = plan_of(&connection, &sql);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Answer, project, schema};
@@ -91,7 +92,9 @@ impl Writer {
         // As `begin`, but with statements that are kept: this is what the writer mostly does.
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = take_into_every_view(connection, incoming).and_then(|plan| {
+            kill_point(KillPoint::BeforeProjectorCommit);
             connection.prepare_cached("COMMIT")?.execute([])?;
+            kill_point(KillPoint::AfterProjectorCommit);
             Ok(plan)
         });
         // After some errors SQLite has done so itself.
@@ -99,7 +102,7 @@ impl Writer {
             connection.execute_batch("ROLLBACK")?;
         }
         let plan = done?;
-        self.waiters.tell(plan.upserts.iter().map(|upsert| &upsert.row));
+        self.waiters.tell(&plan.upserts);
         Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
     }
 }

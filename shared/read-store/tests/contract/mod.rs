@@ -32,6 +32,8 @@ macro_rules! contract {
             reading::many_orders_are_read_at_once_and_absent_ones_left_out,
             reading::a_version_is_waited_for_and_not_longer_than_patience,
             reading::a_version_that_another_handle_writes_is_seen_too,
+            reading::an_order_is_seen_with_whether_anything_is_held_for_it,
+            reading::who_waited_is_told_what_is_held_too,
             reading::an_order_whose_events_make_nothing_of_it_is_in_no_list,
             held::held_events_are_shown_by_page_and_order_with_all_that_is_known,
             held::a_redrive_applies_what_can_be_decoded_today,

@@ -6,11 +6,21 @@ use std::time::{Duration, Instant};
 
 use domain::wire;
 use domain::{Event, Order, OrderId, OrderName, Status};
-use read_store::{Filter, ReadStore};
+use read_store::{Filter, ReadStore, Seen};
 
-use super::{Shared, events, fold, id, raw, recorded, until, version, version_of};
+use super::{Shared, events, fold, id, not_known_yet, raw, recorded, until, version, version_of};
 
 const LONG: Duration = Duration::from_secs(30);
+
+/// An order for which nothing is held.
+fn well(order: &str, events: u64) -> Seen {
+    Seen { order: Some(fold(order, events)), held: false }
+}
+
+/// An order for which something is.
+fn behind(order: &str, events: u64) -> Seen {
+    Seen { held: true, ..well(order, events) }
+}
 
 async fn page_ids(store: &ReadStore, filter: &Filter) -> Vec<String> {
     let (mut ids, mut filter) = (Vec::new(), filter.clone());
@@ -101,8 +111,8 @@ pub(crate) async fn a_version_is_waited_for_and_not_longer_than_patience(shared:
     let store = shared.open().await;
     store.project(events("a", [1, 2])).await.unwrap();
     for there in [1, 2] {
-        let row = store.wait_for(&id("a"), version(there), LONG).await.unwrap();
-        assert_eq!(row, Some(fold("a", 2)), "what is there needs no wait");
+        let seen = store.wait_for(&id("a"), version(there), LONG).await.unwrap();
+        assert_eq!(seen, well("a", 2), "what is there needs no wait");
     }
     let waiting: Vec<_> = (0..8)
         .map(|_| {
@@ -114,16 +124,16 @@ pub(crate) async fn a_version_is_waited_for_and_not_longer_than_patience(shared:
     store.project(events("a", [3])).await.unwrap();
     store.project(events("a", [4])).await.unwrap();
     for row in waiting {
-        assert_eq!(row.await.unwrap(), Some(fold("a", 4)));
+        assert_eq!(row.await.unwrap(), well("a", 4));
     }
     assert!(started.elapsed() < LONG);
 
     let patience = Duration::from_millis(30);
     let started = Instant::now();
     let late = store.wait_for(&id("a"), version(9), patience).await.unwrap();
-    assert_eq!(late, Some(fold("a", 4)), "what is there when patience ends");
+    assert_eq!(late, well("a", 4), "what is there when patience ends");
     assert!(started.elapsed() >= patience);
-    assert_eq!(store.wait_for(&id("x"), version(1), patience).await.unwrap(), None);
+    assert_eq!(store.wait_for(&id("x"), version(1), patience).await.unwrap(), Seen::default());
 }
 
 pub(crate) async fn a_version_that_another_handle_writes_is_seen_too(shared: &Shared) {
@@ -131,7 +141,7 @@ pub(crate) async fn a_version_that_another_handle_writes_is_seen_too(shared: &Sh
     let waiting = tokio::spawn(async move { store.wait_for(&id("a"), version(2), LONG).await.unwrap() });
     other.project(events("a", [1])).await.unwrap();
     other.project(events("a", [2])).await.unwrap();
-    assert_eq!(waiting.await.unwrap(), Some(fold("a", 2)));
+    assert_eq!(waiting.await.unwrap(), well("a", 2));
 }
 
 pub(crate) async fn an_order_whose_events_make_nothing_of_it_is_in_no_list(shared: &Shared) {
@@ -143,4 +153,66 @@ pub(crate) async fn an_order_whose_events_make_nothing_of_it_is_in_no_list(share
     let row = store.get(&order).await.unwrap().unwrap();
     assert_eq!((row.order, row.version), (Order::Absent, version(1)));
     assert_eq!(page_ids(&store, &Filter { limit: 5, ..Filter::default() }).await, Vec::<String>::new());
+}
+
+pub(crate) async fn an_order_is_seen_with_whether_anything_is_held_for_it(shared: &Shared) {
+    let store = shared.open().await;
+    let see = async |order: &str| store.see(&id(order)).await.unwrap();
+    let mut batch: Vec<_> =
+        ["gap", "unknown", "keyed", "well"].iter().flat_map(|order| events(order, [1])).collect();
+    store.project(batch).await.unwrap();
+    assert_eq!(see("gap").await, well("gap", 1));
+    batch = events("gap", [3]);
+    batch.extend([
+        not_known_yet("unknown", 2),
+        raw(b"nonsense", "keyed", 50),
+        raw(b"nonsense", "no id!", 51),
+    ]);
+    batch.extend([not_known_yet("never", 1), raw(b"nonsense", "nobody", 52)]);
+    store.project(batch).await.unwrap();
+    for order in ["gap", "unknown", "keyed"] {
+        assert_eq!(see(order).await, behind(order, 1));
+    }
+    assert_eq!(see("well").await, well("well", 1));
+    for order in ["never", "nobody"] {
+        assert_eq!(see(order).await, Seen { order: None, held: true });
+        assert_eq!(store.get(&id(order)).await.unwrap(), None);
+    }
+    assert_eq!(see("other").await, Seen::default());
+
+    let page = async |after: &str, limit| {
+        let filter = Filter { after: Some(id(after)), limit, ..Filter::default() };
+        let page = store.list(filter).await.unwrap();
+        (page.orders.iter().map(|order| order.id.to_string()).collect::<Vec<_>>(), page.held)
+    };
+    assert_eq!(page("keyed", 5).await, (vec!["unknown".to_owned(), "well".to_owned()], true));
+    assert_eq!(page("keyed", 1).await, (vec!["unknown".to_owned()], true));
+    assert_eq!(page("unknown", 5).await, (vec!["well".to_owned()], false), "of this page's orders alone");
+
+    store.project(events("gap", [2])).await.unwrap();
+    assert_eq!(see("gap").await, well("gap", 3), "a gap that healed");
+    store.redrive(None).await.unwrap();
+    assert_eq!((see("unknown").await, see("keyed").await), (well("unknown", 2), behind("keyed", 1)));
+}
+
+pub(crate) async fn who_waited_is_told_what_is_held_too(shared: &Shared) {
+    let store = shared.open().await;
+    let told = async |order: &'static str, at, records| {
+        let waiting = {
+            let store = store.clone();
+            tokio::spawn(async move { store.wait_for(&id(order), version(at), LONG).await.unwrap() })
+        };
+        store.project(records).await.unwrap();
+        waiting.await.unwrap()
+    };
+    store
+        .project([events("a", [1]), vec![raw(b"nonsense", "b", 50)]].into_iter().flatten().collect())
+        .await
+        .unwrap();
+    assert_eq!(told("a", 2, events("a", [2, 4])).await, behind("a", 2));
+    assert_eq!(told("a", 4, events("a", [3])).await, well("a", 4));
+    assert_eq!(told("b", 1, events("b", [1])).await, behind("b", 1), "held before");
+    let mut together = events("c", [1]);
+    together.push(raw(b"nonsense", "c", 60));
+    assert_eq!(told("c", 1, together).await, behind("c", 1), "held with the same batch");
 }

@@ -179,10 +179,61 @@ async fn what_would_end_a_path_is_part_of_it() {
 }
 
 #[tokio::test]
+async fn a_path_that_was_decoded_does_not_become_another() {
+    for (decoded, path) in
+        [("/a\tb", "/a%09b"), ("/a\\b", "/a%5Cb"), ("/a b", "/a%20b"), ("/\"<é>", "/%22%3C%C3%A9%3E")]
+    {
+        assert_eq!(route_of(decoded, "GET /{id}", "$default").await, json!(["/{id}", path]));
+        for text in [REST_API, LOAD_BALANCER] {
+            let mut event = event(text);
+            event["path"] = json!(decoded);
+            assert_eq!(got(&event).await["path"], path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_query_in_characters_that_no_query_has_does_no_harm() {
+    let mut event = event(HTTP_API);
+    event["rawQueryString"] = json!("name=\"a lamp\"<é>#");
+    assert_eq!(got(&event).await["query"], "name=%22a%20lamp%22%3C%C3%A9%3E%23");
+}
+
+#[tokio::test]
+async fn a_parameter_without_a_value_is_none() {
+    for text in [REST_API, LOAD_BALANCER_MULTI_VALUE] {
+        let mut event = event(text);
+        event["multiValueQueryStringParameters"] = json!({"status": [], "name": ["a lamp"]});
+        assert_eq!(got(&event).await["query"], "name=a+lamp");
+    }
+}
+
+#[tokio::test]
+async fn a_path_a_host_and_a_body_that_are_none_do_no_harm() {
+    for text in [REST_API, LOAD_BALANCER] {
+        for path in ["", ":99999999", "@b", "a"] {
+            let mut event = event(text);
+            event["path"] = json!(path);
+            event["requestContext"]["domainName"] = json!("no domain");
+            let path = format!("/{path}");
+            let answer = answer_to(&event).await;
+            assert!([200, 404].map(Value::from).contains(&answer["statusCode"]), "{path}: {answer}");
+        }
+    }
+    for text in [HTTP_API, REST_API, LOAD_BALANCER, LOAD_BALANCER_MULTI_VALUE] {
+        let mut event = event(text);
+        (event["body"], event["isBase64Encoded"]) = (json!("no base64"), json!(true));
+        assert_eq!(got(&event).await["body"], "no base64");
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_is_no_host_does_no_harm() {
     for text in [HTTP_API, LOAD_BALANCER] {
         let mut event = event(text);
         event["headers"]["host"] = json!("not a host:x");
+        event["headers"]["x-forwarded-proto"] = json!("not a scheme");
+        event["requestContext"]["domainName"] = json!("not a host either");
         got(&event).await;
     }
 }

@@ -190,7 +190,7 @@ async fn options_says_what_is_allowed_and_lets_browsers_call() {
     let answer =
         system.post("/").header("origin", "https://shop.example").json(&json!({"name": "a lamp"})).await;
     assert_eq!(answer.header("access-control-allow-origin"), "*");
-    for name in ["etag", "link", "location", "retry-after"] {
+    for name in ["etag", "link", "location", "retry-after", "order-view"] {
         assert!(answer.header("access-control-expose-headers").contains(name), "{answer:?}");
     }
 }

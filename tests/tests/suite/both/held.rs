@@ -1,10 +1,9 @@
 //! `orders held`: events that can't be applied are taken aside, shown, and dealt with.
 
 use serde_json::{Value, json};
+use tests::damage::{View, mark_unpublished};
 use tests::poll::until;
 use tests::system::System;
-
-use crate::damage::{View, mark_unpublished};
 
 /// A system whose view has lost version 2 of "gappy", so that version 3 is held.
 async fn with_a_gap() -> System {
@@ -52,7 +51,12 @@ async fn an_event_whose_predecessor_is_missing_is_held_and_blocks_nobody_else() 
     let ready = system.admin().get("/readyz").await.with_status(200).json();
     assert_eq!(ready["held"], json!([{"reason": "gap", "events": 1, "orders": 1}]));
     assert_eq!(system.metrics().await.sum("orders_held_events", &[("reason", "gap")]), 1.0);
-    assert_eq!(system.get("/gappy").await.json()["version"], 1);
+    assert_eq!(system.metrics().await.sum("orders_held_orders", &[("reason", "gap")]), 1.0);
+    let behind = system.get("/gappy").await.with_status(200);
+    assert_eq!((behind.version(), behind.header("order-view")), (1, "held"));
+    assert_eq!(system.get("/?limit=1").await.with_status(200).header("order-view"), "held");
+    assert_eq!(system.get("/?after=gappy").await.with_status(200).header("order-view"), "");
+    assert_eq!(system.get("/well").await.with_status(200).header("order-view"), "");
     system.create_and_process("next").await;
 }
 
@@ -86,6 +90,7 @@ async fn a_gap_heals_by_itself_when_the_missing_event_comes() {
     system.start_again().await;
     system.until_status("gappy", "processed").await;
     until("nothing to be held", async || held(&system).await.is_empty().then_some(())).await;
+    assert_eq!(system.get("/gappy").await.with_status(200).header("order-view"), "");
     system.expect_verified().await;
 }
 

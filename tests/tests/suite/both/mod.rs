@@ -4,7 +4,7 @@ mod admin;
 mod auth;
 mod bad_requests;
 mod commands;
-pub(crate) mod crashes;
+mod crashes;
 mod held;
 mod history;
 mod idempotency;

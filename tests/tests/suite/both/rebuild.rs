@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
+use tests::damage::View;
 use tests::http::Answer;
 use tests::system::System;
-
-use crate::damage::View;
 
 #[tokio::test]
 async fn a_rebuilt_view_is_what_the_events_say_whatever_was_in_the_old_one() {

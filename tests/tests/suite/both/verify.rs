@@ -1,10 +1,9 @@
 //! `orders verify`: finds what is wrong with the view, and mends it.
 
 use serde_json::{Value, json};
+use tests::damage::{View, lose_commit};
 use tests::process::Finished;
 use tests::system::System;
-
-use crate::damage::View;
 
 const PATIENT: [&str; 3] = ["verify", "--patience", "0.2"];
 
@@ -96,6 +95,50 @@ async fn a_stopped_system_can_be_verified_and_mended_too() {
     verify(&system, &[]).await.with_code(1);
     verify(&system, &["--repair"]).await.with_code(0);
     verify(&system, &[]).await.with_code(0);
+}
+
+#[tokio::test]
+async fn rows_that_nobody_can_read_are_found_and_mended() {
+    let system = System::start().await;
+    for id in ["a", "b"] {
+        system.create_and_process(id).await;
+    }
+    let before = system.get("/a").await.json();
+    let mut view = View::of(&system).await;
+    view.add_ghost("ghost", 1).await;
+    for id in ["a", "ghost"] {
+        view.garble(id).await;
+        system.get(&format!("/{id}")).await.problem(500, "internal");
+    }
+    let report = verify(&system, &["--json"]).await.with_code(1).json();
+    let found = json!([
+        {"order": "a", "fault": "different", "store": 3, "view": null},
+        {"order": "ghost", "fault": "extra", "store": null, "view": 1},
+    ]);
+    assert_eq!(findings(&report), found);
+    verify(&system, &["--repair"]).await.with_code(0);
+    assert_eq!(system.get("/a").await.with_status(200).json(), before);
+    system.get("/ghost").await.problem(404, "order-not-found");
+    system.expect_verified().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_read_ends_it_by_name_and_passes_for_nothing_else() {
+    let mut system = System::start().await;
+    for id in ["torn", "well"] {
+        system.create_and_process(id).await;
+    }
+    system.stop().await;
+    lose_commit(&system, "torn", 2).await;
+    for words in [["--json"].as_slice(), &["--json", "--repair"]] {
+        let ended = verify(&system, words).await.with_code(1);
+        assert!(ended.stdout.is_empty(), "no report, since not all was compared: {}", ended.stdout);
+        assert!(
+            ended.stderr.contains("the stream torn in the event store can't be read"),
+            "{}",
+            ended.stderr
+        );
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! `orders relay` on files: the receivers run with it, because nobody else could.
 
+use tests::damage::SqliteView;
 use tests::stores::Stores;
 
 use crate::both::relay::killed_with_work_left;
-use crate::damage::SqliteView;
 
 #[tokio::test]
 async fn a_relay_on_a_stopped_system_publishes_and_finishes_what_was_left() {

@@ -1,7 +1,6 @@
 //! `deploy/watch`: from the README's calls to the processed order, by Lambda functions alone.
 
 use std::fs;
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 use tests::http::Http;
 use tests::poll::{PATIENCE, until};
 use tests::process::{Finished, Invocation, Running, binaries};
+use tests::report;
 use tests::stores::Stores;
 
 use crate::readme::{calls, shell};
@@ -22,14 +22,12 @@ fn script() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "deploy", "watch"].iter().collect()
 }
 
-/// Whether cargo-lambda is there, installed if need be. Where it can't be, that is said, past what the test program keeps to itself.
+/// Whether cargo-lambda is there, installed if need be. Where it can't be, that is said.
 fn has_cargo_lambda() -> bool {
     let output = Command::new(script()).arg("--install").output().unwrap();
     if output.status.code() == Some(NO_CARGO_LAMBDA) {
         let why = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
-        std::io::stderr()
-            .write_all(format!("NOT RUN: the functions by cargo lambda watch: {why}\n").as_bytes())
-            .unwrap();
+        report::not_run(&format!("the functions by cargo lambda watch: {why}"));
         return false;
     }
     assert!(output.status.success(), "{output:?}");
@@ -47,9 +45,12 @@ impl Watch {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (port, binaries) = (address.port().to_string(), binaries().display().to_string());
-        let words = ["--port", &port, "--built", &binaries, "--relay-every", "1"];
+        let script = script().display().to_string();
+        // Leads a process group, as what a shell starts in a terminal does; and hears SIGINT, also where whoever started the tests
+        // does not.
+        let words = ["env", "--default-signal=INT", &script, "--port", &port, "--built", &binaries];
+        let call = Invocation::of("setsid".into(), &[&words[..], &["--relay-every", "1"]].concat());
         let settings = stores.settings(folder.path());
-        let call = Invocation::of(script(), &words);
         let call = settings.into_iter().fold(call, |call, (name, value)| call.env(name, value));
         let mut watch = Self { process: Some(call.start()), address };
         until("the greeting of deploy/watch", async || {
@@ -65,9 +66,11 @@ impl Watch {
         self.process.as_mut().unwrap()
     }
 
-    async fn stop(mut self) -> Finished {
-        let mut process = self.process.take().unwrap();
-        process.signal("TERM");
+    /// What Ctrl-C is: SIGINT to everybody in the process group.
+    async fn interrupt(mut self) -> Finished {
+        let process = self.process.take().unwrap();
+        let group = format!("kill -s INT -- -{}", process.pid());
+        assert!(Command::new("sh").arg("-c").arg(group).status().unwrap().success());
         process.end().await
     }
 }
@@ -101,7 +104,7 @@ fn processes_with(word: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_calls_of_the_readme_are_answered_by_lambda_functions_and_nothing_is_left_of_them() {
+async fn the_calls_of_the_readme_are_answered_by_lambda_functions_and_ctrl_c_leaves_nothing_of_them() {
     let Some(stores) = Stores::servers() else { return };
     if !has_cargo_lambda() {
         return;
@@ -127,7 +130,7 @@ async fn the_calls_of_the_readme_are_answered_by_lambda_functions_and_nothing_is
     assert!(!processes_with(servers.database()).is_empty());
     assert_eq!(watch.process().ended(), None);
 
-    let finished = watch.stop().await.with_code(0);
+    let finished = watch.interrupt().await.with_code(0);
     assert_eq!(processes_with(servers.database()), Vec::<String>::new(), "{}", finished.stderr);
     assert!(TcpStream::connect(address).is_err(), "somebody still listens at {address}");
 }

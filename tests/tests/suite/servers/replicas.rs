@@ -1,13 +1,10 @@
 //! Two servers on the same stores share the work, and each can be killed at any time.
 
+use tests::load::{acknowledged, commands_of_clients, expect_nothing_lost, start_load};
 use tests::poll::until;
 use tests::process::Running;
 use tests::stores::Stores;
-use tests::system::{Setup, System};
-
-use crate::both::crashes::{
-    acknowledged, commands_of_clients, expect_nothing_lost, lasting_address, start_load,
-};
+use tests::system::{Setup, System, lasting_address};
 
 /// Two replicas, each with partitions of its own for both functions.
 async fn two_replicas() -> Option<[System; 2]> {

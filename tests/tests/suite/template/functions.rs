@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{FUNCTIONS, function_name, read, resources, root, template, text};
+use super::{FUNCTIONS, function_name, policies_of, read, resources, root, template, text};
 
 fn functions(template: &Value) -> BTreeMap<String, Value> {
     let functions = resources(template, "AWS::Serverless::Function");
@@ -77,6 +77,34 @@ fn rust_files(folder: &Path) -> Vec<String> {
         _ => vec![],
     };
     entries.flat_map(read).collect()
+}
+
+/// In an account with a small quota nothing can be reserved.
+#[test]
+fn nothing_is_reserved_unless_it_is_asked_for() {
+    let template = template();
+    for (name, function) in functions(&template) {
+        let reserved = &function["Properties"]["ReservedConcurrentExecutions"]["Fn::If"];
+        let parameter = text(&reserved[1]["Ref"]);
+        assert_eq!(reserved[2], json!({"Ref": "AWS::NoValue"}), "{name}");
+        assert_eq!(template["Parameters"][parameter]["Default"], 0, "{name}");
+        let asked = &template["Conditions"][text(&reserved[0])]["Fn::Not"][0]["Fn::Equals"];
+        assert_eq!(*asked, json!([{"Ref": parameter}, "0"]), "{name}");
+    }
+}
+
+/// What a setting stands for is looked up with the function's own permissions.
+#[test]
+fn every_function_may_read_the_secrets_that_its_settings_stand_for() {
+    let template = template();
+    for (name, function) in functions(&template) {
+        let variables = function["Properties"]["Environment"]["Variables"].to_string();
+        let policies = policies_of(&template, &function);
+        for secret in variables.split("secret:${").skip(1).filter_map(|rest| rest.split('}').next()) {
+            let resource = json!({"Ref": secret}).to_string();
+            assert!(policies.iter().any(|policy| policy.contains(&resource)), "{name} may not read {secret}");
+        }
+    }
 }
 
 #[test]

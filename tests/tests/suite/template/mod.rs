@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const FUNCTIONS: [&str; 8] =
     ["create-order", "process-order", "cancel-order", "query", "history", "projector", "processor", "relay"];
@@ -31,6 +31,14 @@ fn resources(template: &Value, kind: &str) -> BTreeMap<String, Value> {
     let all = template["Resources"].as_object().unwrap().iter();
     let of_kind = all.filter(|(_, resource)| resource["Type"] == kind);
     of_kind.map(|(id, resource)| (id.clone(), resource.clone())).collect()
+}
+
+/// What the policies allow that a function has, under whatever conditions.
+fn policies_of(template: &Value, function: &Value) -> Vec<String> {
+    let given = function["Properties"]["Policies"].to_string();
+    let policies = resources(template, "AWS::IAM::ManagedPolicy").into_iter();
+    let given = policies.filter(|(id, _)| given.contains(&json!({"Ref": id}).to_string()));
+    given.map(|(_, policy)| policy["Properties"]["PolicyDocument"].to_string()).collect()
 }
 
 /// The name of the function that a logical id stands for.

@@ -83,6 +83,9 @@ pub(crate) struct Cli {
     pub(crate) timeout: Option<Duration>,
 
     /// How long a function's first answer is waited for, in seconds: it may have to be compiled before
+    ///
+    /// When it does not come, that is not held against the records. Later answers are waited for as long as Timeout says, also
+    /// while a change is compiled.
     #[arg(
         long,
         env = "KAFKA_TRIGGER_FIRST_ANSWER",
@@ -93,7 +96,7 @@ pub(crate) struct Cli {
     pub(crate) first_answer: Duration,
 
     /// How many invocations of one mapping may run at once; a partition is in one of them at most. All mappings together run 64
-    /// at most, which is what `cargo lambda watch` bears
+    /// at most, which is what `cargo lambda watch` bears, and a function no more than --function-concurrency
     #[arg(
         long,
         env = "KAFKA_TRIGGER_CONCURRENCY",
@@ -102,6 +105,19 @@ pub(crate) struct Cli {
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]
     pub(crate) concurrency: u16,
+
+    /// How many calls of one function the endpoint runs at once. Default: 1, and with aws as many as there are
+    ///
+    /// More wait here until it is their turn, so that their wait is not the function's time. `cargo lambda watch` (without a
+    /// --concurrency of its own) and the Runtime Interface Emulator run one; `sam local start-lambda`, LocalStack and others can
+    /// take more.
+    #[arg(
+        long,
+        env = "KAFKA_TRIGGER_FUNCTION_CONCURRENCY",
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
+    pub(crate) function_concurrency: Option<u16>,
 
     /// Stands before the name of every consumer group
     ///
@@ -130,6 +146,14 @@ pub(crate) struct Cli {
     /// What is logged to standard error: a level (error, warn, info, debug, trace), or levels by module
     #[arg(long, env = "KAFKA_TRIGGER_LOG", value_name = "FILTER", default_value = "warn,librdkafka=error")]
     pub(crate) log: String,
+}
+
+impl Cli {
+    /// How many calls of one function its endpoint is sent at once; `None` is without bound.
+    pub(crate) fn calls_at_once(&self) -> Option<usize> {
+        let default = (self.invoke != "aws").then_some(1);
+        self.function_concurrency.map(usize::from).or(default)
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -204,6 +228,7 @@ mod tests {
             (["--timeout", "NaN"], "seconds from 0 to 86400"),
             (["--parameter", "=x"], "it must be NAME=VALUE"),
             (["--concurrency", "65"], "1..=64"),
+            (["--function-concurrency", "0"], "1..=1000"),
             (["--function-name", "x"], "it must be NAME=VALUE"),
         ] {
             let arguments = [format!("{}={}", arguments[0], arguments[1])];

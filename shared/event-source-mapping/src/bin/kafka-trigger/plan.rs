@@ -7,7 +7,7 @@ use anyhow::bail;
 use event_channel::Beginning;
 use event_source_mapping::Mapping;
 use event_source_mapping::invoke::FunctionAddress;
-use event_source_mapping::template::{Function, KafkaMapping, StartingPosition, Template};
+use event_source_mapping::template::{Function, KafkaMapping, Refused, StartingPosition, Template};
 
 use crate::brokers::Brokers;
 use crate::cli::Cli;
@@ -53,10 +53,9 @@ pub(crate) struct Plans {
 impl Plans {
     pub(crate) fn of(template: Template, cli: &Cli) -> anyhow::Result<Self> {
         let mut chosen = template.mappings;
-        known(&cli.mappings, &names(&chosen), "--mapping")?;
-        if !cli.mappings.is_empty() {
-            chosen.retain(|mapping| ids(mapping).iter().any(|id| cli.mappings.contains(id)));
-        }
+        known(&cli.mappings, &names(&chosen, &template.refused), "--mapping")?;
+        chosen.retain(|mapping| is_chosen(&cli.mappings, ids(mapping)));
+        refuse(template.refused, !chosen.is_empty(), cli)?;
         if chosen.is_empty() {
             let disabled = template.disabled.join(", ");
             let disabled =
@@ -71,7 +70,9 @@ impl Plans {
         let mut plans = Self { plans: Vec::new(), notes: template.warnings };
         plans.notes.extend(template.disabled.iter().map(|id| format!("{id} is disabled and not run")));
         let brokers = cli.kafka.as_deref().map(Brokers::of_url).transpose()?;
-        let concurrency = usize::from(cli.concurrency).min((MOST_INVOCATIONS / chosen.len()).max(1));
+        let share = (MOST_INVOCATIONS / chosen.len()).max(1);
+        // What would only wait for its turn is not taken yet: so it still grows, and stays in its partition's order.
+        let concurrency = usize::from(cli.concurrency).min(share).min(cli.calls_at_once().unwrap_or(share));
         for mapping in chosen {
             let plan = Plan::of(mapping, cli, brokers.as_ref(), concurrency, &mut plans.notes)?;
             plans.plans.push(plan);
@@ -81,12 +82,32 @@ impl Plans {
 }
 
 /// Of what `--mapping` may choose by.
-fn ids(mapping: &KafkaMapping) -> [String; 2] {
-    [mapping.logical_id.clone(), mapping.function.logical_id.clone()]
+fn ids(mapping: &KafkaMapping) -> Vec<String> {
+    vec![mapping.logical_id.clone(), mapping.function.logical_id.clone()]
 }
 
-fn names(mappings: &[KafkaMapping]) -> Vec<String> {
-    mappings.iter().flat_map(ids).collect()
+fn ids_of_refused(refused: &Refused) -> Vec<String> {
+    [Some(refused.logical_id.clone()), refused.function.clone()].into_iter().flatten().collect()
+}
+
+fn names(mappings: &[KafkaMapping], refused: &[Refused]) -> Vec<String> {
+    mappings.iter().flat_map(ids).chain(refused.iter().flat_map(ids_of_refused)).collect()
+}
+
+/// All are chosen where none is.
+fn is_chosen(chosen: &[String], ids: Vec<String>) -> bool {
+    chosen.is_empty() || ids.iter().any(|id| chosen.contains(id))
+}
+
+/// Says what is wrong with all that should be run and can't be; the rest need not be right.
+fn refuse(refused: Vec<Refused>, others_can: bool, cli: &Cli) -> anyhow::Result<()> {
+    let chosen = refused.into_iter().filter(|refused| is_chosen(&cli.mappings, ids_of_refused(refused)));
+    let problems: Vec<String> = chosen.map(|refused| refused.error.to_string()).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let others = if others_can { "\n--mapping NAME runs others without it" } else { "" };
+    bail!("{}: {}{others}", cli.template.display(), problems.join("\n"))
 }
 
 fn known(given: &[String], there: &[String], flag: &str) -> anyhow::Result<()> {

@@ -2,19 +2,17 @@
 
 use std::env;
 use std::fs;
-use std::io::IsTerminal as _;
 use std::process::{self, ExitCode};
 
 use anyhow::Context as _;
 use event_channel::EventChannel;
-use event_source_mapping::invoke::{Endpoint, Invoke};
+use event_source_mapping::invoke::{BadEndpoint, Endpoint, Invoke};
 use event_source_mapping::template::{self, Options};
 use event_source_mapping::{ChannelSource, InvalidMapping, Mapping, Observer};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use runtime::signals::Signals;
+use runtime::telemetry::{self, LogFormat};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
 
 use crate::cli::Cli;
 use crate::failures;
@@ -26,9 +24,9 @@ use crate::plan::{Destination, Plan, Plans, window};
 const STOPPED_AT_ONCE: i32 = 130;
 
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    start_log(&cli.log)?;
+    telemetry::start(&cli.log, LogFormat::Text)?;
     let signals = Signals::new().context("signals can't be heard")?;
-    let endpoint = Endpoint::open(&cli.invoke, |name| env::var(name).ok())?;
+    let endpoint = endpoint(&cli)?;
     let Plans { plans, notes } = Plans::of(read(&cli)?, &cli)?;
     // First, because a series that is looked up before is counted nowhere.
     let metrics = match cli.metrics_listen {
@@ -53,13 +51,12 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(supervise(mappings, signals, &stop).await)
 }
 
-fn start_log(filter: &str) -> anyhow::Result<()> {
-    let parsed: Targets = filter.parse().with_context(|| format!("--log {filter:?} is not a filter"))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = lines.with_ansi(std::io::stderr().is_terminal()).with_target(false);
-    // Fails only where there is a log already.
-    let _ = tracing_subscriber::registry().with(parsed).with(lines).try_init();
-    Ok(())
+fn endpoint(cli: &Cli) -> Result<Endpoint, BadEndpoint> {
+    let endpoint = Endpoint::open(&cli.invoke, |name| env::var(name).ok())?;
+    Ok(match cli.calls_at_once() {
+        Some(calls) => endpoint.with_calls_at_once(calls),
+        None => endpoint,
+    })
 }
 
 fn read(cli: &Cli) -> anyhow::Result<template::Template> {
@@ -98,8 +95,7 @@ fn start(
     let lines = Lines::new(&plan.logical_id, if cli.json { Form::Json } else { Form::Text });
     let told = lines.clone();
     let mapping = Mapping {
-        // The target knows what it waits for, and what that means.
-        invocation_timeout: target.longest(),
+        invocation_timeout: Invoke::INVOCATION_TIMEOUT,
         on_failure: failures::on_failure(plan, lines)?,
         observer: Observer::new(move |invocation| told.invocation(&invocation)),
         ..plan.mapping.clone()
@@ -134,24 +130,6 @@ async fn supervise(
                 }
                 eprintln!("kafka-trigger: stopping; once more stops at once");
             }
-        }
-    }
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

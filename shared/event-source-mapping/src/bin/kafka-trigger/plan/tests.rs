@@ -107,11 +107,11 @@ fn brokers_that_the_template_does_not_say_are_asked_for() {
 }
 
 #[test]
-fn a_destination_out_of_reach_is_said_before() {
+fn a_destination_out_of_reach_is_said_before_and_bounds_retries_too() {
     let template = TEMPLATE.replace("kafka://dead", "arn:aws:sqs:eu-west-1:123456789012:dead");
     let plans = plans_of(&template, &["--mapping", "Shipping"]).unwrap();
     assert!(plans.notes.iter().any(|note| note.contains("is not reached from here")), "{:?}", plans.notes);
-    assert_eq!(plans.plans[0].mapping.maximum_retry_attempts, None);
+    assert_eq!(plans.plans[0].mapping.maximum_retry_attempts, Some(10));
 }
 
 #[test]
@@ -131,6 +131,49 @@ fn a_template_without_a_mapping_that_is_enabled_is_refused() {
 
 #[test]
 fn all_mappings_together_invoke_no_more_than_a_local_endpoint_bears() {
-    assert_eq!(plan(&["--concurrency", "64"], 0).mapping.concurrency, 32);
-    assert_eq!(plan(&["--concurrency", "3"], 0).mapping.concurrency, 3);
+    let many = ["--function-concurrency", "1000"];
+    assert_eq!(plan(&[&many[..], &["--concurrency", "64"]].concat(), 0).mapping.concurrency, 32);
+    assert_eq!(plan(&[&many[..], &["--concurrency", "3"]].concat(), 0).mapping.concurrency, 3);
+}
+
+#[test]
+fn a_mapping_runs_no_more_at_once_than_its_function_may() {
+    assert_eq!(plan(&[], 0).mapping.concurrency, 1);
+    assert_eq!(plan(&["--function-concurrency", "2"], 0).mapping.concurrency, 2);
+    assert_eq!(plan(&["--invoke", "aws"], 0).mapping.concurrency, 4);
+    assert_eq!(plan(&["--invoke", "aws", "--function-concurrency", "2"], 0).mapping.concurrency, 2);
+}
+
+/// The template with a topic that nobody knows.
+fn with_an_unknown_topic(of: &str) -> String {
+    let (before, after) = TEMPLATE.split_once(of).unwrap();
+    format!("{before}{of}{}", after.replacen("[orders]", "[!ImportValue topic]", 1))
+}
+
+#[test]
+fn what_can_not_be_resolved_keeps_nobody_from_running_others() {
+    for refused in ["Billing", "Shipping"] {
+        let template = with_an_unknown_topic(refused);
+        let other = if refused == "Billing" { "Shipping" } else { "Billing" };
+        let plans = plans_of(&template, &["--mapping", other, "--kafka", "kafka://b:1"]).unwrap();
+        assert_eq!(plans.plans.len(), 1);
+        assert_eq!(plans.plans[0].logical_id, format!("{other}Orders"));
+        for flags in [&[][..], &["--mapping", refused], &["--mapping", &format!("{refused}Orders")]] {
+            let said = plans_of(&template, flags).unwrap_err().to_string();
+            let expected = format!("template.yaml: {refused}Orders: Topics[0] depends on !ImportValue topic");
+            assert!(said.starts_with(&expected), "{said}");
+            assert_eq!(said.contains("--mapping NAME"), flags.is_empty(), "{said}");
+        }
+    }
+}
+
+#[test]
+fn all_that_can_not_be_resolved_is_said_at_once() {
+    let template = TEMPLATE.replace("[orders]", "[!ImportValue topic]");
+    let said = plans_of(&template, &[]).unwrap_err().to_string();
+    assert!(
+        said.contains("BillingOrders: Topics[0]") && said.contains("ShippingOrders: Topics[0]"),
+        "{said}"
+    );
+    assert!(!said.contains("--mapping NAME"), "{said}");
 }

@@ -1,0 +1,122 @@
+//! A request as it would stand on the wire: a line with method and target, headers, an empty line, a body.
+
+use axum::body::Body;
+use domain::CommandId;
+use http::header::{ETAG, LOCATION};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use serde_json::Value;
+
+use crate::system::{self, Answer, System};
+use crate::values::{assert_is_id, assert_is_line, assert_is_said_shortly};
+
+/// Every request is answered by one of the documented statuses, never by a 500. A refusal is a problem of few words; an order that is
+/// answered is a valid one, and can be read in its history; and a command that is repeated under its key is answered the same.
+pub fn check(bytes: &[u8]) {
+    let Some(asked) = Asked::parse(bytes) else { return };
+    system::with(async |system| {
+        let answer = system.answer(asked.request()).await;
+        check_answer(&asked.method, &answer);
+        if matches!(asked.method, Method::POST | Method::DELETE) && answer.status.is_success() {
+            check_command(system, &asked, &answer).await;
+        }
+    });
+}
+
+/// Whether these bytes are a request that [`check`] checks; the others it leaves out.
+#[must_use]
+pub fn is_checked(bytes: &[u8]) -> bool {
+    Asked::parse(bytes).is_some()
+}
+
+/// A request that can be made more than once.
+struct Asked {
+    method: Method,
+    target: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Vec<u8>,
+}
+
+impl Asked {
+    /// What a server would take for a request; `None` for what it would refuse by itself, and for what only waits.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (head, body) = match bytes.windows(2).position(|pair| pair == b"\n\n") {
+            Some(at) => (&bytes[..at], &bytes[at + 2..]),
+            None => (bytes, &[][..]),
+        };
+        let mut lines = head.split(|byte| *byte == b'\n');
+        let first = std::str::from_utf8(lines.next()?).ok()?;
+        let (method, target) = first.split_once(' ')?;
+        let headers = lines.map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+            Some((name, HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?))
+        });
+        let headers = headers.collect::<Option<Vec<_>>>()?;
+        let asked = Self {
+            method: Method::from_bytes(method.as_bytes()).ok()?,
+            target: target.to_owned(),
+            headers,
+            body: body.to_vec(),
+        };
+        let request = Request::get(target).body(()).ok()?;
+        let waits = |(name, _): (_, _)| name == "min_version";
+        // Most have no query, and are requests all the same.
+        let query = request.uri().query().unwrap_or_default();
+        let may_wait = form_urlencoded::parse(query.as_bytes()).any(waits);
+        (!may_wait || asked.prefers_not_to_wait()).then_some(asked)
+    }
+
+    fn prefers_not_to_wait(&self) -> bool {
+        self.headers.iter().any(|(name, value)| name == "prefer" && value == "wait=0")
+    }
+
+    fn request(&self) -> Request<Body> {
+        let mut request = Request::builder().method(self.method.clone()).uri(&self.target);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request.body(Body::from(self.body.clone())).expect("a request")
+    }
+}
+
+const DOCUMENTED: [u16; 12] = [200, 201, 304, 400, 404, 405, 409, 412, 413, 415, 422, 503];
+
+pub(crate) fn check_answer(method: &Method, answer: &Answer) {
+    let Answer { status, headers, body } = answer;
+    assert!(DOCUMENTED.contains(&status.as_u16()), "{answer:?}");
+    if *method == Method::HEAD || *status == StatusCode::NOT_MODIFIED {
+        assert_eq!(body, b"", "{answer:?}");
+        return;
+    }
+    let json: Value = serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+    if status.is_success() {
+        return;
+    }
+    assert_eq!(headers["content-type"], "application/problem+json");
+    assert!(*status != 503 || json["type"] == "urn:problem:view-behind", "{json}");
+    assert!(json["type"].as_str().is_some_and(|kind| kind.starts_with("urn:problem:")), "{json}");
+    assert_eq!(json["status"], status.as_u16());
+    assert!(json["trace_id"].as_str().is_some_and(|id| id.len() == 32), "{json}");
+    assert_is_said_shortly(std::str::from_utf8(body).expect("JSON is text"));
+}
+
+async fn check_command(system: &System, asked: &Asked, answer: &Answer) {
+    let order: Value = serde_json::from_slice(&answer.body).expect("an order");
+    let text = |name: &str| order[name].as_str().unwrap_or_default().to_owned();
+    let (id, version) = (text("id"), order["version"].as_u64().expect("a version"));
+    assert_is_id(&id);
+    assert_is_line(&text("name"));
+    assert_eq!(answer.headers[LOCATION], format!("/{id}"));
+    assert_eq!(answer.headers[ETAG], format!("\"{version}\""));
+
+    let then = Request::get(format!("/{id}/versions/{version}")).body(Body::empty()).expect("a request");
+    let then = system.answer(then).await;
+    assert_eq!((then.status, &then.body), (StatusCode::OK, &answer.body), "{then:?}");
+
+    if let Some((_, key)) = asked.headers.iter().find(|(name, _)| name == "idempotency-key") {
+        let key =
+            CommandId::parse(key.to_str().expect("a key that was taken")).expect("a key that was taken");
+        let again = system.answer(asked.request()).await;
+        assert_eq!((again.status, &again.body), (answer.status, &answer.body), "under {key}: {again:?}");
+    }
+}

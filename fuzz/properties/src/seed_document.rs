@@ -1,0 +1,44 @@
+//! A document of the original program's MongoDB: BSON; or, where the bytes are none, the name and the data of one, a line each.
+
+// The decoder itself, without the driver and the stores that are built with the rest of its crate.
+#[path = "../../../dispatcher/src/import_seed/document.rs"]
+mod document;
+
+use bson::oid::ObjectId;
+use bson::{RawDocument, RawDocumentBuf, doc};
+use domain::Command;
+
+use crate::values::{assert_is_id, assert_is_line};
+
+/// What is taken is a valid command, under the same id whenever it is taken; what is refused is said in a line.
+pub fn check(bytes: &[u8]) {
+    if let Ok(document) = RawDocument::from_bytes(bytes) {
+        check_document(document);
+    } else if let Some((name, data)) = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once('\n'))
+    {
+        let document = doc! { "_id": ObjectId::from_bytes([7; 12]), "name": name, "data": data };
+        check_document(&RawDocumentBuf::try_from(&document).expect("a document is BSON"));
+    }
+}
+
+fn check_document(document: &RawDocument) {
+    let translated = document::translate(document);
+    assert_eq!(translated, document::translate(document));
+    match translated {
+        Ok(taken) => {
+            assert_is_id(taken.order.as_str());
+            let id = taken.command_id.as_str();
+            assert!(id.starts_with("import-seed:") && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id}");
+            match &taken.command {
+                Command::Create { name } => assert_is_line(name.as_str()),
+                Command::Process => {}
+                other => panic!("the original program had no {other:?}"),
+            }
+        }
+        Err(refusal) => {
+            for said in [&refusal.id, &refusal.reason] {
+                assert!((1..1_000).contains(&said.len()) && !said.contains(char::is_control), "{refusal:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The functions on the embedded default, in this process, in a folder that is made anew from time to time.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+
+use axum::Router;
+use axum::body::Body;
+use command_handler::{AfterCommit, CommandHandler};
+use domain::{Event, OrderId, OrderName, Version, wire};
+use event_channel::EventChannel;
+use event_source_mapping::event::KafkaEvent;
+use event_store::EventStore;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use read_store::ReadStore;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+
+/// How many inputs a system takes until another begins, so that its files stay small.
+const INPUTS: usize = 10_000;
+
+thread_local! {
+    static SYSTEM: RefCell<Option<System>> = const { RefCell::new(None) };
+}
+
+/// The functions, and what they stand on.
+pub(crate) struct System {
+    runtime: Runtime,
+    pub(crate) router: Router,
+    pub(crate) view: ReadStore,
+    inputs: usize,
+    // Last, so that it goes when nobody writes to it any more.
+    _folder: TempDir,
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Gives this thread's system to `use_it`.
+pub(crate) fn with<T>(use_it: impl AsyncFnOnce(&System) -> T) -> T {
+    SYSTEM.with_borrow_mut(|system| {
+        if system.as_ref().is_some_and(|system| system.inputs == INPUTS) {
+            *system = None;
+        }
+        let system = system.get_or_insert_with(System::start);
+        system.inputs += 1;
+        system.runtime.block_on(use_it(system))
+    })
+}
+
+impl System {
+    fn start() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = |name| format!("sqlite:{}", folder.path().join(name).display());
+        let (router, view) = runtime.block_on(async {
+            let store = EventStore::open(&url("events.db")).await.expect("an event store");
+            let channel = EventChannel::open("memory:").expect("a channel");
+            let kept = NonZeroUsize::new(100).expect("more than none");
+            let handler = CommandHandler::new(store.clone(), channel, kept, AfterCommit::LeaveToRelay);
+            let view = ReadStore::open(&url("orders.db")).await.expect("a read store");
+            fill(&view).await;
+            let router = create_order::router(handler.clone())
+                .merge(process_order::router(handler.clone()))
+                .merge(cancel_order::router(handler))
+                .merge(query::router(view.clone()))
+                .merge(history::router(store));
+            (runtime::http::wrap(router), view)
+        });
+        Self { runtime, router, view, inputs: 0, _folder: folder }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.router.clone().oneshot(request).await.expect("an answer").into_parts();
+        let body = body.collect().await.expect("a body").to_bytes().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+}
+
+/// Some orders for the queries to find.
+async fn fill(view: &ReadStore) {
+    let record = |number: usize, id: &str| {
+        let event = Event::OrderCreated { name: OrderName::parse("a lamp").expect("a name") };
+        let id = OrderId::parse(id).expect("an id");
+        let value = wire::encode(&id, Version::new(1), Default::default(), &event);
+        // Text that is no base64 is read as it is.
+        json!({"topic": "t", "partition": 0, "offset": number, "value": String::from_utf8(value).expect("text")})
+    };
+    let records: Vec<_> = ["a", "b", "c"].into_iter().enumerate().map(|(n, id)| record(n, id)).collect();
+    let event: KafkaEvent = serde_json::from_value(json!({"records": {"t-0": records}})).expect("an event");
+    projector::project(view, event).await.expect("the view takes them");
+}

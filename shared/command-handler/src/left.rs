@@ -1,0 +1,56 @@
+//! What failed in this process: to all others it looks as if it were on its way, so it is for this one's relay, however young it is.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use domain::{OrderId, Version};
+use event_store::CommitId;
+
+/// The most streams that are known by name. What is over it waits until it is old enough for any relay.
+const LIMIT: usize = 100_000;
+
+/// Streams that were not published, each with the oldest of its commits that was not.
+#[derive(Default)]
+pub(crate) struct Left {
+    streams: Mutex<HashMap<OrderId, Version>>,
+}
+
+impl Left {
+    pub(crate) fn note(&self, stream: &OrderId, oldest: Version) {
+        let mut streams = self.streams();
+        if let Some(known) = streams.get_mut(stream) {
+            *known = oldest.min(*known);
+        } else if streams.len() < LIMIT {
+            streams.insert(stream.clone(), oldest);
+        }
+    }
+
+    /// Some of them, which are forgotten here.
+    pub(crate) fn take(&self, limit: usize) -> Vec<CommitId> {
+        let mut streams = self.streams();
+        let some: Vec<OrderId> = streams.keys().take(limit).cloned().collect();
+        let commit = |stream| Some(CommitId { version: streams.remove(&stream)?, stream });
+        some.into_iter().filter_map(commit).collect()
+    }
+
+    fn streams(&self) -> MutexGuard<'_, HashMap<OrderId, Version>> {
+        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_left_from_its_oldest_commit_on_and_taken_once() {
+        let left = Left::default();
+        let a = OrderId::parse("a").unwrap();
+        for version in [3, 2, 5] {
+            left.note(&a, Version::new(version));
+        }
+        assert_eq!(left.take(10), [CommitId { stream: a, version: Version::new(2) }]);
+        assert!(left.take(10).is_empty());
+    }
+}

@@ -1,0 +1,119 @@
+//! The stores behind the system's back: for tests that damage them, and see what becomes of it.
+
+mod servers;
+mod sqlite;
+
+pub use self::sqlite::SqliteView;
+
+use self::servers::PostgresView;
+use crate::stores::Stores;
+use crate::system::System;
+
+/// The view, past the system.
+pub struct View(Kind);
+
+enum Kind {
+    Sqlite(SqliteView),
+    Postgres(PostgresView),
+}
+
+/// Calls the variant's method of the same name.
+macro_rules! either {
+    ($view:expr, $($call:tt)+) => {
+        match &mut $view.0 {
+            Kind::Sqlite(view) => view.$($call)+,
+            Kind::Postgres(view) => view.$($call)+.await,
+        }
+    };
+}
+
+impl View {
+    /// That of a system.
+    pub async fn of(system: &System) -> Self {
+        Self(match system.stores() {
+            Stores::Embedded => Kind::Sqlite(SqliteView::of(system)),
+            Stores::Servers(servers) => Kind::Postgres(PostgresView::of(servers).await),
+        })
+    }
+
+    /// The number of the view in use.
+    pub async fn active(&mut self) -> i64 {
+        either!(self, active())
+    }
+
+    /// How many rebuilds are under way, or were cut short.
+    pub async fn building(&mut self) -> i64 {
+        either!(self, building())
+    }
+
+    /// How many views have a table.
+    pub async fn tables(&mut self) -> i64 {
+        either!(self, tables())
+    }
+
+    /// Changes one order of the view in use, which is called `orders` in the statement.
+    async fn change(&mut self, sql: &str) {
+        let table = format!("orders_{}", self.active().await);
+        let sql = sql.replace("orders", &table);
+        assert_eq!(either!(self, execute(&sql)), 1, "{sql}");
+    }
+
+    /// Deletes an order.
+    pub async fn remove(&mut self, id: &str) {
+        self.change(&format!("DELETE FROM orders WHERE id = '{id}'")).await;
+    }
+
+    /// Gives an order another name.
+    pub async fn rename(&mut self, id: &str, name: &str) {
+        self.change(&format!("UPDATE orders SET name = '{name}' WHERE id = '{id}'")).await;
+    }
+
+    /// Gives an order another version.
+    pub async fn set_version(&mut self, id: &str, version: u64) {
+        self.change(&format!("UPDATE orders SET version = {version} WHERE id = '{id}'")).await;
+    }
+
+    /// Sets an order back to how it was when it was new.
+    pub async fn set_back(&mut self, id: &str) {
+        let new = "version = 1, status = 'new', updated_at = created_at";
+        self.change(&format!("UPDATE orders SET {new} WHERE id = '{id}'")).await;
+    }
+
+    /// Gives an order a status that there is none.
+    pub async fn garble(&mut self, id: &str) {
+        self.change(&format!("UPDATE orders SET status = 'lost in thought' WHERE id = '{id}'")).await;
+    }
+
+    /// Adds an order of which the event store knows nothing.
+    pub async fn add_ghost(&mut self, id: &str, version: u64) {
+        let table = format!("orders_{}", self.active().await);
+        either!(self, add_ghost(&table, id, version));
+    }
+
+    /// Renames a type in the held records whose type nobody knows, as if the program had learned it; how many there are.
+    pub async fn teach(&mut self, name: &str, known: &str) -> u64 {
+        either!(self, teach(name, known))
+    }
+
+    /// Holds an event.
+    pub async fn hold(&mut self, order: Option<&str>, version: Option<i64>, reason: &str, value: &str) {
+        let view = self.active().await;
+        either!(self, hold(view, order, version, reason, value));
+    }
+}
+
+/// Makes the event store believe that a commit was not published.
+pub async fn mark_unpublished(system: &System, id: &str, version: i64) {
+    match system.stores() {
+        Stores::Embedded => sqlite::mark_unpublished(system, id, version),
+        Stores::Servers(servers) => servers::mark_unpublished(servers, id, version).await,
+    }
+}
+
+/// Takes a commit out of the event store, so that its stream has a gap and can't be read.
+pub async fn lose_commit(system: &System, id: &str, version: i64) {
+    match system.stores() {
+        Stores::Embedded => sqlite::lose_commit(system, id, version),
+        Stores::Servers(servers) => servers::lose_commit(servers, id, version).await,
+    }
+}

@@ -1,0 +1,91 @@
+//! The files of the embedded default.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::system::System;
+
+/// Opens one of the system's files.
+fn open(system: &System, name: &str) -> Connection {
+    let file = Connection::open(system.path(name)).unwrap();
+    file.busy_timeout(Duration::from_secs(10)).unwrap();
+    file
+}
+
+/// The view's file.
+#[derive(Debug)]
+pub struct SqliteView {
+    file: Connection,
+}
+
+impl SqliteView {
+    /// That of a system on the embedded default.
+    #[must_use]
+    pub fn of(system: &System) -> Self {
+        Self { file: open(system, "orders.db") }
+    }
+
+    /// The number of the view in use.
+    #[must_use]
+    pub fn active(&self) -> i64 {
+        self.number("SELECT id FROM views WHERE state = 'active'")
+    }
+
+    pub(super) fn building(&self) -> i64 {
+        self.number("SELECT count(*) FROM views WHERE state = 'building'")
+    }
+
+    pub(super) fn tables(&self) -> i64 {
+        self.number("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name GLOB 'orders_[0-9]*'")
+    }
+
+    /// The number that a query yields.
+    #[must_use]
+    pub fn number(&self, sql: &str) -> i64 {
+        self.file.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// How many rows a statement changed.
+    pub(super) fn execute(&self, sql: &str) -> u64 {
+        self.file.execute(sql, []).unwrap() as u64
+    }
+
+    pub(super) fn add_ghost(&self, table: &str, id: &str, version: u64) {
+        self.execute(&format!(
+            "INSERT INTO {table} (id, version, status, name, created_at, updated_at)
+             VALUES ('{id}', {version}, 'new', 'boo', 0, 0)"
+        ));
+    }
+
+    pub(super) fn teach(&self, name: &str, known: &str) -> u64 {
+        let value = format!("CAST(replace(CAST(value AS TEXT), '{name}', '{known}') AS BLOB)");
+        self.execute(&format!("UPDATE held_events SET value = {value} WHERE reason = 'unknown-type'"))
+    }
+
+    pub(super) fn hold(
+        &self,
+        view: i64,
+        order: Option<&str>,
+        version: Option<i64>,
+        reason: &str,
+        value: &str,
+    ) {
+        let sql = "INSERT INTO held_events
+            (view, order_id, version, reason, problem, topic, partition, offset, key, value, held_at)
+            VALUES (?1, ?2, ?3, ?4, 'by a test', 'orders.events', 0, 7, NULL, ?5, 0)";
+        self.file.execute(sql, (view, order, version, reason, value.as_bytes())).unwrap();
+    }
+}
+
+pub(super) fn mark_unpublished(system: &System, id: &str, version: i64) {
+    let file = open(system, "events.db");
+    let sql = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, 0)";
+    assert_eq!(file.execute(sql, (id, version)).unwrap(), 1);
+}
+
+pub(super) fn lose_commit(system: &System, id: &str, version: i64) {
+    let file = open(system, "events.db");
+    let sql = "DELETE FROM streams WHERE stream = ?1 AND key = ?2";
+    assert_eq!(file.execute(sql, (id, version)).unwrap(), 1);
+}

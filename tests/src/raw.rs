@@ -1,0 +1,118 @@
+//! Clients that do not send requests as they should: bytes on a connection of their own.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::poll::until;
+
+/// How long a server may keep a connection that is not used as it should be.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Between two bytes of a client that has time.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// How many connections may be waiting for a server to take them: what finds the queue full is tried by the kernel again after a
+/// second, and after twice as long each time.
+const QUEUE: usize = 64;
+
+/// So many connections, which the server has taken.
+///
+/// # Panics
+/// When it can't be reached, or does not take them.
+pub async fn connections(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut taken = Vec::with_capacity(count);
+    while taken.len() < count {
+        for _ in 0..QUEUE.min(count - taken.len()) {
+            taken.push(TcpStream::connect(address).await.expect("the server is there"));
+        }
+        until("connections to be taken", async || (waiting(address) == 0).then_some(())).await;
+    }
+    taken
+}
+
+/// How many connections wait for whoever listens there, as Linux tells: what has a number of bytes elsewhere, has this of listeners.
+fn waiting(address: SocketAddr) -> u64 {
+    // Listeners come first, and there may be very many others: read no further than needed.
+    let sockets = BufReader::new(File::open("/proc/net/tcp").expect("Linux tells"));
+    let port = format!(":{:04X}", address.port());
+    let queue = sockets.lines().map_while(Result::ok).find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
+        let (_, received) = fields.next()?.split_once(':')?;
+        (state == "0A" && local.ends_with(&port))
+            .then(|| u64::from_str_radix(received, 16).expect("a number"))
+    });
+    queue.expect("somebody listens there")
+}
+
+/// All that a server says until it closes the connection, to a client that sends this.
+///
+/// # Panics
+/// When it can't be reached, or does not close the connection.
+pub async fn said_to(address: SocketAddr, bytes: &[u8]) -> String {
+    let stream = TcpStream::connect(address).await.expect("the server is there");
+    exchange(stream, bytes, async |_| {}).await
+}
+
+/// The same over this connection, to a client that sends this at once and then a byte at a time.
+///
+/// # Panics
+/// When it does not close the connection.
+pub async fn said_to_slow(stream: TcpStream, at_once: &[u8], slowly: &[u8]) -> String {
+    let trickle = async |writer: &mut OwnedWriteHalf| {
+        for byte in slowly.chunks(1) {
+            if writer.write_all(byte).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(SLOW).await;
+        }
+    };
+    exchange(stream, at_once, trickle).await
+}
+
+async fn exchange(stream: TcpStream, bytes: &[u8], more: impl AsyncFnOnce(&mut OwnedWriteHalf)) -> String {
+    let (mut reader, mut writer) = stream.into_split();
+    let sending = async {
+        // It may be refused before it was all sent. The writer is kept: to drop it would end the request.
+        let _ = writer.write_all(bytes).await;
+        more(&mut writer).await;
+        std::future::pending::<()>().await;
+    };
+    let mut said = Vec::new();
+    let reading = async {
+        // A connection that is reset has been closed too.
+        let _ = reader.read_to_end(&mut said).await;
+    };
+    let done = async {
+        tokio::select! {
+            () = reading => {}
+            () = sending => {}
+        }
+    };
+    tokio::time::timeout(PATIENCE, done).await.expect("the server closes the connection");
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// The statuses of all answers in what a server has said.
+#[must_use]
+pub fn statuses(said: &str) -> Vec<u16> {
+    let status = |rest: &str| rest.get(..3).and_then(|digits| digits.parse().ok());
+    said.split("HTTP/1.1 ").skip(1).filter_map(status).collect()
+}
+
+/// Whether this process may have so many connections; takes the right to them.
+#[must_use]
+pub fn may_have(connections: u64) -> bool {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    let room = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_ok();
+    // Some are open already.
+    room && most >= connections + 500
+}

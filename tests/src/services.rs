@@ -1,0 +1,200 @@
+//! Servers that a test may harm: a set of their own, which `deploy/services` keeps at the offset that `ORDERS_FAULTS_OFFSET` names.
+//! What of it does not run is started; nothing is stopped in the end, so that the next test has them too.
+
+use std::env;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use crate::process::Invocation;
+use crate::report::not_run;
+use crate::servers::Servers;
+use crate::stores::Stores;
+
+/// Names the servers that may be harmed.
+const OFFSET: &str = "ORDERS_FAULTS_OFFSET";
+/// Says that their data is on a disk of their own, which may be filled.
+const DISK: &str = "ORDERS_FAULTS_DISK";
+
+/// How long servers may take to start: a broker that was killed waits for its own past to expire.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// A server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// The broker.
+    Kafka,
+    /// What speaks MongoDB's wire protocol.
+    MongoDb,
+    /// The storage behind [`Server::MongoDb`]; only where it has one.
+    DocumentDb,
+    /// The read store's.
+    Postgres,
+}
+
+/// What is done to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// `kill -9`, with all that it has started.
+    Killed,
+    /// It takes connections and bytes, and does nothing.
+    Frozen,
+}
+
+/// The servers, for one test at a time.
+#[derive(Debug)]
+pub struct Services {
+    offset: String,
+    urls: [String; 3],
+    _turn: File,
+}
+
+impl Services {
+    /// Waits for its turn, and starts what does not run. `None` where no offset is given, which is said once.
+    ///
+    /// # Panics
+    /// When they don't start.
+    pub async fn take() -> Option<Self> {
+        static SAID: Once = Once::new();
+        let Ok(offset) = env::var(OFFSET) else {
+            SAID.call_once(|| {
+                not_run(&format!(
+                    "faults of servers; {OFFSET} says where deploy/services has some to be harmed"
+                ));
+            });
+            return None;
+        };
+        // A file, since another test program may want them too.
+        let turn =
+            File::create(env::temp_dir().join(format!("orders-faults-{offset}.lock"))).expect("a lock");
+        turn.lock().expect("the lock");
+        let mut services = Self { offset, urls: Default::default(), _turn: turn };
+        services.call(&["up"]).await;
+        let exports = services.call(&["env"]).await;
+        let url = |name| value_of(&exports, name).expect("deploy/services names all three");
+        services.urls = ["ORDERS_EVENT_STORE", "ORDERS_CHANNEL", "ORDERS_READ_STORE"].map(url);
+        Some(services)
+    }
+
+    /// The URL of a MongoDB, a Kafka and a PostgreSQL.
+    #[must_use]
+    pub fn urls(&self) -> [&str; 3] {
+        self.urls.each_ref().map(String::as_str)
+    }
+
+    /// Stores on them that nobody else uses.
+    #[must_use]
+    pub fn stores(&self) -> Stores {
+        Stores::Servers(Arc::new(Servers::on(self.urls())))
+    }
+
+    /// Does this to a server, until it is undone.
+    pub async fn harm(&self, server: Server, harm: Harm) -> Fault<'_> {
+        let word = match harm {
+            Harm::Killed => "kill",
+            Harm::Frozen => "freeze",
+        };
+        self.call(&[word, server.name()]).await;
+        let remedy = match (harm, server) {
+            (Harm::Frozen, server) => vec!["thaw", server.name()],
+            // Its storage is started with it.
+            (Harm::Killed, Server::DocumentDb) => vec!["up", Server::MongoDb.name()],
+            (Harm::Killed, server) => vec!["up", server.name()],
+        };
+        Fault { services: self, remedies: vec![remedy], undone: false }
+    }
+
+    /// Whether all of them share a disk that is theirs alone, and may be filled; where it is not so, that is said.
+    #[must_use]
+    pub fn have_a_disk(&self) -> bool {
+        let has = env::var_os(DISK).is_some();
+        if !has {
+            not_run(&format!(
+                "a full disk below servers; {DISK} says that deploy/services has made one for them"
+            ));
+        }
+        has
+    }
+
+    /// Leaves no room on their disk.
+    pub async fn fill_disk(&self) -> Fault<'_> {
+        self.call(&["fill"]).await;
+        // Some may have ended.
+        Fault { services: self, remedies: vec![vec!["clear"], vec!["up"]], undone: false }
+    }
+
+    async fn call(&self, words: &[&str]) -> String {
+        self.invocation(words).start().end_within(PATIENCE).await.with_code(0).stdout
+    }
+
+    fn words<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
+        [words, &["--offset", &self.offset]].concat()
+    }
+
+    fn invocation(&self, words: &[&str]) -> Invocation {
+        let settings = env::vars().filter(|(name, _)| name.starts_with("ORDERS_SERVICES_"));
+        let call = Invocation::of(program(), &self.words(words));
+        settings.fold(call, |call, (name, value)| call.env(&name, value))
+    }
+}
+
+impl Server {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::MongoDb => "mongodb",
+            Self::DocumentDb => "documentdb",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+fn program() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/services")
+}
+
+/// What `export NAME='VALUE'` says.
+fn value_of(exports: &str, name: &str) -> Option<String> {
+    let value = exports
+        .lines()
+        .find_map(|line| line.strip_prefix("export ")?.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.trim_matches('\'').to_owned())
+}
+
+/// What was done to servers. Dropped, they are as they were before, so that others find them well.
+#[derive(Debug)]
+pub struct Fault<'a> {
+    services: &'a Services,
+    /// The commands that undo it, one after the other.
+    remedies: Vec<Vec<&'static str>>,
+    undone: bool,
+}
+
+impl Fault<'_> {
+    /// Leaves the servers harmed for so long, then undoes it. The one place where a test waits for time: the time is the fault.
+    pub async fn last(self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.undo().await;
+    }
+
+    /// The servers go on, or are started again and answer.
+    pub async fn undo(mut self) {
+        for remedy in &self.remedies {
+            self.services.call(remedy).await;
+        }
+        self.undone = true;
+    }
+}
+
+impl Drop for Fault<'_> {
+    fn drop(&mut self) {
+        if !self.undone {
+            // Only a test that fails comes here; what goes wrong now says no more than that.
+            for remedy in &self.remedies {
+                let _ = Command::new(program()).args(self.services.words(remedy)).status();
+            }
+        }
+    }
+}

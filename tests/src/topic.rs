@@ -1,0 +1,52 @@
+//! Records that no program of ours wrote, straight into a system's topic.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
+use crate::servers::Servers;
+
+/// How long the brokers may take to acknowledge what was sent.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A system's topic, past the system.
+pub struct Topic {
+    producer: ThreadedProducer<DefaultProducerContext>,
+    name: String,
+}
+
+impl Topic {
+    /// The topic of a system on these servers.
+    ///
+    /// # Panics
+    /// When the brokers' address is none.
+    #[must_use]
+    pub fn of(servers: &Servers) -> Self {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", servers.brokers())
+            // The partitioner of every other client of Kafka.
+            .set("partitioner", "murmur2")
+            .set("message.max.bytes", "2000000");
+        Self { producer: config.create().expect("a producer"), name: servers.database().to_owned() }
+    }
+
+    /// Sends a record.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    pub fn send(&self, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.name);
+        (record.key, record.payload) = (key, value);
+        self.producer.send(record).map_err(|(error, _)| error).expect("room to send");
+    }
+
+    /// Waits until the brokers have all that was sent.
+    ///
+    /// # Panics
+    /// When they don't take it in time.
+    pub fn flush(&self) {
+        self.producer.flush(PATIENCE).expect("the brokers take it");
+    }
+}

@@ -1,0 +1,107 @@
+//! Processes killed with SIGKILL at every step of the path of a command, and started again: nothing is lost, nothing done twice, and
+//! everything in order.
+//!
+//! `ORDERS_FAULTS_KILLS` says how many kills a run has; without it each point has one. The points come in turn first, and then in a
+//! random order that follows from the seed.
+
+mod points;
+mod world;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use serde_json::json;
+use tests::checker::Checked;
+use tests::report;
+use tests::stores::Stores;
+
+use points::{Point, points};
+use world::World;
+
+/// Kills between two looks at what has changed.
+const LOOK: usize = 12;
+
+/// Kills that one system survives, before it is looked at whole and another begins.
+const SYSTEM: usize = 100;
+
+/// How many kills this run has on stores with so many points.
+fn wanted(points: usize) -> usize {
+    env::var("ORDERS_FAULTS_KILLS").map_or(points, |kills| kills.parse().expect("a number of kills"))
+}
+
+/// Kills processes of so many servers on fresh stores; as many on the next, until there were as many kills as are wanted.
+async fn survive(test: &str, servers: usize, mut stores: impl FnMut() -> Option<Stores>) {
+    let Some(mut next) = stores() else { return };
+    let (began, embedded) = (Instant::now(), matches!(next, Stores::Embedded));
+    // Another one for each test, or all would have the same kills in the same order.
+    let variant = 2 * servers as u64 + u64::from(embedded);
+    let mut random = StdRng::seed_from_u64(report::seed().wrapping_mul(10).wrapping_add(variant));
+    let all = points(embedded);
+    let (mut in_turn, kills) = (all.iter(), wanted(all.len()));
+    let (mut killed, mut left, mut figures, mut checked) =
+        (BTreeMap::new(), kills, vec![], Checked::default());
+    let mut other_kills = 0;
+    while left > 0 {
+        let mut world = World::new(next.clone(), servers, StdRng::from_rng(&mut random)).await;
+        for kill in 1..=left.min(SYSTEM) {
+            let point: Point = *in_turn.next().or_else(|| all.choose(&mut random)).expect("a point");
+            println!(
+                "{test}: kill {} of {kills}, seed {}: {}",
+                kills - left + kill,
+                report::seed(),
+                point.name
+            );
+            world.kill_at(point).await;
+            if kill % LOOK == 0 {
+                world.check(false).await;
+            }
+        }
+        left -= left.min(SYSTEM);
+        let whole = world.check(true).await;
+        checked.orders += whole.orders;
+        checked.events += whole.events;
+        checked.fulfilled += whole.fulfilled;
+        for (point, times) in std::mem::take(&mut world.kills) {
+            *killed.entry(point).or_insert(0) += times;
+        }
+        other_kills += world.other_kills;
+        figures.push(world.figures());
+        drop(world);
+        if left > 0 {
+            next = stores().expect("stores that were there before");
+        }
+    }
+    let sum = |name: &str| figures.iter().filter_map(|system| system[name].as_u64()).sum::<u64>();
+    let figures = json!({
+        "kills": killed.values().sum::<u64>(), "other_kills": other_kills, "points": killed,
+        "commands": sum("commands"), "commands_repeated": sum("commands_repeated"),
+        "orders": checked.orders, "events": checked.events, "fulfilled": checked.fulfilled,
+        "fulfilment_calls": sum("fulfilment_calls"), "records": sum("records"), "records_again": sum("records_again"),
+        "lost": 0, "seconds": began.elapsed().as_secs(),
+    });
+    let kind = match (embedded, servers) {
+        (true, _) => "embedded",
+        (false, 1) => "servers",
+        (false, _) => "servers, several replicas",
+    };
+    report::note(test, kind, &figures);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_at_every_step_loses_nothing() {
+    survive("a_server_killed_at_every_step_loses_nothing", 1, || Some(Stores::Embedded)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_servers_killed_at_every_step_loses_nothing() {
+    survive("a_server_on_servers_killed_at_every_step_loses_nothing", 1, Stores::servers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_servers_killed_at_every_step_loses_nothing() {
+    survive("one_of_two_servers_killed_at_every_step_loses_nothing", 2, Stores::servers).await;
+}

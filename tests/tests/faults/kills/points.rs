@@ -1,0 +1,112 @@
+//! The points at which a process is killed, and how each is reached.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use tests::process::{Invocation, binary};
+
+/// The binary that has them.
+pub(crate) const PROGRAM: &str = "orders-with-kill-points";
+
+/// Who passes a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Victim {
+    /// `orders serve`, under a load.
+    Server,
+    /// `orders serve`, which finds something unpublished when it starts.
+    Relay,
+    /// `orders rebuild`, beside a server under a load.
+    Rebuild,
+    /// `orders held redrive`, beside one, with something held.
+    Redrive,
+    /// `orders verify --repair`, beside one, with a view that was tampered with.
+    Repair,
+}
+
+/// On what a point is passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    Both,
+    Embedded,
+    Servers,
+}
+
+/// A point.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pub(crate) name: &'static str,
+    pub(crate) victim: Victim,
+    /// The most passes that it is waited for.
+    pub(crate) passes: u64,
+    on: On,
+}
+
+const fn point(name: &'static str, victim: Victim, passes: u64, on: On) -> Point {
+    Point { name, victim, passes, on }
+}
+
+const POINTS: [Point; 35] = [
+    point("after-parse", Victim::Server, 200, On::Both),
+    point("before-append", Victim::Server, 150, On::Both),
+    point("before-sqlite-commit", Victim::Server, 100, On::Embedded),
+    point("after-sqlite-commit", Victim::Server, 100, On::Embedded),
+    point("before-mongodb-insert", Victim::Server, 60, On::Servers),
+    point("after-mongodb-insert", Victim::Server, 60, On::Servers),
+    point("after-append", Victim::Server, 150, On::Both),
+    point("before-remember", Victim::Server, 20, On::Both),
+    point("after-remember", Victim::Server, 20, On::Both),
+    point("before-publish", Victim::Server, 100, On::Both),
+    point("during-publish", Victim::Server, 100, On::Both),
+    point("after-publish", Victim::Server, 100, On::Both),
+    point("before-mark", Victim::Server, 100, On::Both),
+    point("after-mark", Victim::Server, 100, On::Both),
+    point("relay-after-look", Victim::Relay, 1, On::Both),
+    point("relay-before-send", Victim::Relay, 2, On::Both),
+    point("relay-after-send", Victim::Relay, 2, On::Both),
+    point("consumer-after-poll", Victim::Server, 40, On::Both),
+    point("before-projector-commit", Victim::Server, 30, On::Both),
+    point("after-projector-commit", Victim::Server, 30, On::Both),
+    point("before-fulfilment", Victim::Server, 20, On::Both),
+    point("after-fulfilment", Victim::Server, 20, On::Both),
+    point("before-offset-commit", Victim::Server, 30, On::Both),
+    point("after-offset-commit", Victim::Server, 30, On::Both),
+    point("after-kafka-offset-commit", Victim::Server, 4, On::Servers),
+    point("before-redrive-commit", Victim::Redrive, 1, On::Both),
+    point("after-redrive-commit", Victim::Redrive, 1, On::Both),
+    point("rebuild-after-begin", Victim::Rebuild, 1, On::Both),
+    point("rebuild-before-page-commit", Victim::Rebuild, 1, On::Both),
+    point("rebuild-after-page-commit", Victim::Rebuild, 1, On::Both),
+    point("rebuild-before-swap", Victim::Rebuild, 1, On::Both),
+    point("rebuild-before-swap-commit", Victim::Rebuild, 1, On::Both),
+    point("rebuild-after-swap-commit", Victim::Rebuild, 1, On::Both),
+    point("before-repair-commit", Victim::Repair, 2, On::Both),
+    point("after-repair-commit", Victim::Repair, 2, On::Both),
+];
+
+/// The points that are passed on the embedded default, or on servers.
+pub(crate) fn points(embedded: bool) -> Vec<Point> {
+    let is_passed = |point: &Point| match point.on {
+        On::Both => true,
+        On::Embedded => embedded,
+        On::Servers => !embedded,
+    };
+    POINTS.into_iter().filter(is_passed).collect()
+}
+
+#[tokio::test]
+async fn every_point_that_the_program_has_is_one_at_which_it_is_killed() {
+    let said = Invocation::of(binary(PROGRAM), &["--kill-points"]).run().await.with_code(0);
+    let has: BTreeSet<&str> = said.stdout.lines().collect();
+    assert_eq!(has, POINTS.iter().map(|point| point.name).collect());
+}
+
+#[test]
+fn no_other_program_has_them() {
+    let has = |name: &str| {
+        let found =
+            Command::new("grep").args(["--quiet", "--text", "ORDERS_KILL_POINT"]).arg(binary(name)).status();
+        found.expect("grep is there").success()
+    };
+    assert!(has(PROGRAM), "or it can no longer be told by this");
+    assert!(!has("orders"));
+}

@@ -1,0 +1,300 @@
+//! A system of one or more servers on the same stores, under a load, whose processes are killed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use tests::checker::ledger::{Ledger, Wanted};
+use tests::checker::topic::Topic;
+use tests::checker::{CATCH_UP, Checked, Checker};
+use tests::clients::{Clients, Load};
+use tests::damage::View;
+use tests::fulfilment::{Service, refuse_some};
+use tests::http::Http;
+use tests::poll::{until, until_within};
+use tests::process::{Invocation, Running};
+use tests::stores::Stores;
+use tests::system::{Setup, System, addresses, lasting_address};
+
+use super::points::{PROGRAM, Point, Victim};
+
+/// How many clients send commands.
+const CLIENTS: u64 = 8;
+
+/// How long a process may take to come to its point before it is asked again, which only a coincidence or a fault takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct World {
+    // First, so that nothing is taken away from under them.
+    servers: Vec<Server>,
+    load: Option<Load>,
+    clients: Arc<Clients>,
+    ledger: Arc<Ledger>,
+    checker: Checker,
+    service: Service,
+    system: System,
+    random: StdRng,
+    pub(crate) kills: BTreeMap<&'static str, u64>,
+    /// Kills of servers at no particular point, on the way to one.
+    pub(crate) other_kills: u64,
+    specimens: u64,
+}
+
+struct Server {
+    address: SocketAddr,
+    /// Its admin listener, once it has greeted.
+    admin: Option<Http>,
+    process: Option<Running>,
+}
+
+impl World {
+    pub(crate) async fn new(stores: Stores, servers: usize, random: StdRng) -> Self {
+        let service = Service::start(refuse_some).await;
+        let topic = match &stores {
+            Stores::Embedded => None,
+            Stores::Servers(servers) => Some(Topic::of(servers)),
+        };
+        let system = Setup::on(stores).by(PROGRAM).prepare();
+        let servers: Vec<Server> =
+            (0..servers).map(|_| Server { address: lasting_address(), admin: None, process: None }).collect();
+        let ledger = Arc::new(Ledger::default());
+        let apis = servers.iter().map(|server| Http::at(server.address)).collect();
+        let clients = Clients::of(apis, Arc::clone(&ledger));
+        let checker = Checker::new(Arc::clone(&ledger), topic);
+        let (kills, load) = (BTreeMap::new(), None);
+        let mut world = Self {
+            servers,
+            load,
+            clients,
+            ledger,
+            checker,
+            service,
+            system,
+            random,
+            kills,
+            other_kills: 0,
+            specimens: 0,
+        };
+        world.all_up().await;
+        world.go_on();
+        world
+    }
+
+    fn go_on(&mut self) {
+        let seed = self.random.random();
+        self.load.get_or_insert_with(|| self.clients.start(CLIENTS, seed));
+    }
+
+    /// Kills a process at this point, once, and sees it through what it was doing.
+    pub(crate) async fn kill_at(&mut self, point: Point) {
+        for _ in 0..5 {
+            let passes = self.random.random_range(1..=point.passes);
+            let asked = format!("{}:{passes}", point.name);
+            let killed = match point.victim {
+                Victim::Server | Victim::Relay => self.kill_server(point, &asked).await,
+                Victim::Rebuild => self.kill_tool(point, &asked, &["rebuild", "--json"]).await,
+                Victim::Redrive => {
+                    let specimen = self.specimen_held().await;
+                    let killed = self.kill_tool(point, &asked, &["held", "redrive", "--json"]).await;
+                    self.expect_whole(&specimen).await;
+                    killed
+                }
+                Victim::Repair => {
+                    let specimen = self.specimen_tampered_with().await;
+                    let killed = self.kill_tool(point, &asked, &["verify", "--repair", "--json"]).await;
+                    self.expect_whole(&specimen).await;
+                    killed
+                }
+            };
+            if killed {
+                *self.kills.entry(point.name).or_default() += 1;
+                return;
+            }
+        }
+        panic!("{} was not reached, again and again", point.name);
+    }
+
+    async fn kill_server(&mut self, point: Point, asked: &str) -> bool {
+        let place = self.random.random_range(0..self.servers.len());
+        if point.victim == Victim::Relay {
+            // Killed in the middle of its work, a server leaves something to be relayed, if no other is there to do so.
+            self.all_up().await;
+            let (commands, _) = self.ledger.counts();
+            until("commands", async || (self.ledger.counts().0 > commands + 30).then_some(())).await;
+            (0..self.servers.len()).for_each(|place| self.down(place));
+        }
+        self.down(place);
+        let victim = self.serve(place).env("ORDERS_KILL_POINT", asked).start();
+        if point.victim == Victim::Server {
+            self.up(|other| other != place).await;
+        }
+        let killed = dies(victim, point).await;
+        self.other_kills += u64::from(!killed);
+        killed
+    }
+
+    /// A tool that is killed; started again, it does what it was to do.
+    async fn kill_tool(&mut self, point: Point, asked: &str, words: &[&str]) -> bool {
+        self.all_up().await;
+        let tool = self.system.invocation(words);
+        let killed = dies(tool.clone().env("ORDERS_KILL_POINT", asked).start(), point).await;
+        tool.run().await.with_code(0);
+        killed
+    }
+
+    fn serve(&self, place: usize) -> Invocation {
+        let listen = self.servers[place].address.to_string();
+        let words = ["serve", "--listen", &listen, "--admin-listen", "127.0.0.1:0"];
+        self.system.invocation(&words).env("ORDERS_FULFILMENT", self.service.url())
+    }
+
+    async fn all_up(&mut self) {
+        self.up(|_| true).await;
+    }
+
+    /// Starts those of these servers that are down, and waits until they have greeted.
+    async fn up(&mut self, wanted: impl Fn(usize) -> bool) {
+        for place in (0..self.servers.len()).filter(|place| wanted(*place)) {
+            if self.servers[place].process.is_none() {
+                self.servers[place].process = Some(self.serve(place).start());
+            }
+        }
+        for server in &mut self.servers {
+            let Some(process) = &mut server.process else { continue };
+            let (_, admin) = until("a server's greeting", async || {
+                assert_eq!(process.ended(), None, "a server has ended by itself: {}", process.stderr());
+                addresses(&process.stdout())
+            })
+            .await;
+            server.admin = Some(Http::at(admin));
+        }
+    }
+
+    fn down(&mut self, place: usize) {
+        if let Some(process) = self.servers[place].process.take() {
+            process.kill();
+            self.other_kills += 1;
+        }
+    }
+
+    /// Stops the load and checks the orders that were touched since the last time, or all; then goes on.
+    pub(crate) async fn check(&mut self, all: bool) -> Checked {
+        // Clients go on until they are answered.
+        self.all_up().await;
+        if let Some(load) = self.load.take() {
+            load.stop().await;
+        }
+        let api = Http::at(self.servers[0].address);
+        let admin = self.servers[0].admin.clone().expect("it has greeted");
+        let checked = self.checker.check(&api, &admin, &self.service, all).await;
+        self.system.expect_verified().await;
+        self.go_on();
+        checked
+    }
+
+    /// What a run came to.
+    pub(crate) fn figures(&self) -> Value {
+        let (commands, repeated) = self.ledger.counts();
+        let (records, records_again) = self.checker.records();
+        json!({
+            "commands": commands, "commands_repeated": repeated, "fulfilment_calls": self.service.calls(),
+            "fulfilments": self.service.effects().len(), "records": records, "records_again": records_again,
+        })
+    }
+}
+
+/// Orders of their own, which are damaged and must be whole again in the end.
+impl World {
+    async fn specimen(&mut self) -> String {
+        self.specimens += 1;
+        let order = format!("specimen-{}", self.specimens);
+        self.clients.command(&order, Wanted::Create { name: "a specimen".to_owned() }).await;
+        self.clients.command(&order, Wanted::Process).await;
+        self.expect_whole(&order).await;
+        order
+    }
+
+    /// Until the view shows the order as the event store has it.
+    async fn expect_whole(&mut self, order: &str) {
+        self.all_up().await;
+        let api = Http::at(self.servers[0].address);
+        until_within(CATCH_UP, &format!("{order} to be whole"), async || {
+            let told = shown(&api, &format!("/{order}/events")).await?;
+            let last = told.as_array()?.last()?.clone();
+            let shown = shown(&api, &format!("/{order}")).await?;
+            let outcome = match last["type"].as_str()? {
+                "OrderProcessed" => "processed",
+                "ProcessingFailed" => "failed",
+                _ => return None,
+            };
+            let name = shown["name"] == "a specimen";
+            (name && shown["status"] == outcome && shown["version"] == last["version"]).then_some(())
+        })
+        .await;
+    }
+
+    /// An order that the view has lost the last two events of, because they are held as nothing that the program knew.
+    async fn specimen_held(&mut self) -> String {
+        self.all_up().await;
+        let order = self.specimen().await;
+        let api = Http::at(self.servers[0].address);
+        let path = format!("/{order}/events");
+        let told = until("the specimen's events", async || shown(&api, &path).await).await;
+        let mut view = View::of(&self.system).await;
+        view.set_back(&order).await;
+        for event in told.as_array().expect("a list").iter().skip(1).rev() {
+            let value = json!({
+                "type": event["type"], "schema": 1, "order": order, "version": event["version"], "time": event["time"],
+                "data": event["data"],
+            });
+            view.hold(Some(&order), event["version"].as_i64(), "unknown-type", &value.to_string()).await;
+        }
+        order
+    }
+
+    /// An order whose row was changed, beside one that is made up.
+    async fn specimen_tampered_with(&mut self) -> String {
+        self.all_up().await;
+        let order = self.specimen().await;
+        let mut view = View::of(&self.system).await;
+        view.rename(&order, "a forgery").await;
+        view.add_ghost(&format!("ghost-{order}"), 1).await;
+        order
+    }
+}
+
+/// What is shown there; none while a server is not there or has no time.
+async fn shown(api: &Http, path: &str) -> Option<Value> {
+    api.get(path).attempt().await.ok().filter(|answer| answer.status == 200).map(|answer| answer.json())
+}
+
+/// Whether the process dies at its point. One that ended otherwise is a fault. One that goes on for too long is killed: with its point it
+/// can't be left to others, for whom it would end by itself.
+async fn dies(mut victim: Running, point: Point) -> bool {
+    let since = Instant::now();
+    loop {
+        if let Some(status) = victim.ended() {
+            let said = victim.stderr();
+            // Not the end of it: other threads may be logging at the same moment.
+            let at_its_point = said.contains(&format!("killed at {}", point.name));
+            if status.signal() == Some(9) && at_its_point {
+                return true;
+            }
+            // A tool may be through before it has passed a point so often.
+            assert!(
+                status.success() && !matches!(point.victim, Victim::Server | Victim::Relay),
+                "{status}: {said}"
+            );
+            return false;
+        }
+        if since.elapsed() > PATIENCE {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}

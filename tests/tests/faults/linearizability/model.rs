@@ -1,0 +1,241 @@
+//! What an order answers to one client at a time, by the domain's own decisions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use domain::{Command, Event, Order, OrderName, Reason, Rejection, decide, evolve};
+use serde_json::{Value, json};
+
+use super::checker::{Model, Took};
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Command(Asked),
+    /// `GET /{id}/events`.
+    Events,
+}
+
+/// A command with its headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) what: What,
+    pub(super) key: Option<String>,
+    pub(super) if_match: Option<IfMatch>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum What {
+    Create(String),
+    Process,
+    Cancel(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IfMatch {
+    Any,
+    Version(usize),
+}
+
+/// What a client is told, without times.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Answer {
+    /// A status and the order.
+    Order(u16, Shown),
+    /// The events of the order, oldest first: types and data.
+    Events(Vec<String>),
+    /// A status and the name of a problem.
+    Problem(u16, String),
+}
+
+/// An order as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shown {
+    pub(super) version: usize,
+    pub(super) status: String,
+    pub(super) name: String,
+    pub(super) reason: Option<String>,
+}
+
+/// An order, all that became of it, and the commands that it would answer again as it did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    order: Order,
+    events: Vec<String>,
+    answered: BTreeMap<String, (What, Answer)>,
+}
+
+/// A command that the order answers again as it did. One that changes something is remembered with what it changes; one that does not, at
+/// a moment after it was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Remembered {
+    key: String,
+    what: What,
+    answer: Answer,
+}
+
+/// The order follows from its events.
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.events, &self.answered) == (&other.events, &other.answered)
+    }
+}
+
+impl Eq for State {}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (&self.events, &self.answered).hash(hasher);
+    }
+}
+
+/// One order. Whatever is processed comes to one of these outcomes, at any moment afterwards.
+pub(super) struct OneOrder {
+    pub(super) outcomes: Vec<Command>,
+}
+
+impl Model for OneOrder {
+    type State = State;
+    type Operation = Operation;
+    type Answer = Answer;
+    type Rest = Remembered;
+
+    fn start(&self) -> State {
+        State::default()
+    }
+
+    fn call(&self, state: &State, operation: &Operation) -> Took<Self> {
+        match operation {
+            Operation::Command(asked) => state.commanded(asked),
+            Operation::Events if state.events.is_empty() => state.refused(404, "order-not-found"),
+            Operation::Events => state.told(Answer::Events(state.events.clone())),
+        }
+    }
+
+    /// Under a key that was used meanwhile, a command is looked at anew.
+    fn finish(&self, state: &State, remembered: &Remembered) -> Option<State> {
+        (!state.answered.contains_key(&remembered.key)).then(|| state.remembers(remembered))
+    }
+
+    fn by_itself(&self, state: &State) -> Vec<State> {
+        let changed = |command: &Command| state.happened(&decide(&state.order, command.clone()).ok()?);
+        self.outcomes.iter().filter_map(changed).collect()
+    }
+}
+
+impl State {
+    fn commanded(&self, asked: &Asked) -> Took<OneOrder> {
+        let before = asked.key.as_ref().and_then(|key| self.answered.get(key));
+        if let Some((what, answer)) = before {
+            let same = *what == asked.what;
+            return if same {
+                self.told(answer.clone())
+            } else {
+                self.refused(422, "idempotency-key-reused")
+            };
+        }
+        let holds = asked.if_match.is_none_or(|wanted| match wanted {
+            IfMatch::Any => !self.events.is_empty(),
+            IfMatch::Version(version) => self.events.len() == version,
+        });
+        if !holds {
+            return self.refused(412, "version-mismatch");
+        }
+        match decide(&self.order, asked.what.command()) {
+            Err(Rejection::NotFound) => self.refused(404, "order-not-found"),
+            Err(Rejection::IdTaken) => self.refused(409, "id-taken"),
+            Err(Rejection::NotAllowed { .. }) => self.refused(409, "not-allowed-in-state"),
+            Ok(events) => self.done(asked, &events),
+        }
+    }
+
+    fn done(&self, asked: &Asked, events: &[Event]) -> Took<OneOrder> {
+        let created = matches!(asked.what, What::Create(_)) && !events.is_empty();
+        let after = self.happened(events);
+        let answer = Answer::Order(if created { 201 } else { 200 }, after.as_ref().unwrap_or(self).shown());
+        let (what, said) = (asked.what.clone(), answer.clone());
+        let rest = asked.key.clone().map(|key| Remembered { key, what, answer: said });
+        match (after, rest) {
+            (Some(after), Some(rest)) => Took { state: after.remembers(&rest), answer, rest: None },
+            (after, rest) => Took { state: after.unwrap_or_else(|| self.clone()), answer, rest },
+        }
+    }
+
+    fn remembers(&self, Remembered { key, what, answer }: &Remembered) -> Self {
+        let mut after = self.clone();
+        after.answered.insert(key.clone(), (what.clone(), answer.clone()));
+        after
+    }
+
+    /// An answer after which everything is as it was.
+    fn told(&self, answer: Answer) -> Took<OneOrder> {
+        Took { state: self.clone(), answer, rest: None }
+    }
+
+    fn refused(&self, status: u16, kind: &str) -> Took<OneOrder> {
+        self.told(Answer::Problem(status, kind.to_owned()))
+    }
+
+    /// After these events; none where there are none.
+    fn happened(&self, events: &[Event]) -> Option<Self> {
+        let mut after = self.clone();
+        for event in events {
+            after.order = evolve(after.order, event);
+            after.events.push(told(event.kind(), &json!(event.data())));
+        }
+        (!events.is_empty()).then_some(after)
+    }
+
+    fn shown(&self) -> Shown {
+        let Order::Present(details) = &self.order else { panic!("a command that succeeds leaves an order") };
+        Shown {
+            version: self.events.len(),
+            status: details.status.to_string(),
+            name: details.name.to_string(),
+            reason: details.reason.as_ref().map(Reason::to_string),
+        }
+    }
+}
+
+impl What {
+    fn command(&self) -> Command {
+        match self {
+            Self::Create(name) => Command::Create { name: OrderName::parse(name).expect("a name") },
+            Self::Process => Command::Process,
+            Self::Cancel(reason) => Command::Cancel { reason: Reason::parse(reason).expect("a reason") },
+        }
+    }
+}
+
+/// An event in a line.
+pub(super) fn told(kind: &str, data: &Value) -> String {
+    format!("{kind} {data}")
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Command(Asked { what, key, if_match }) = self else { return f.write_str("events") };
+        write!(f, "{what:?}")?;
+        if let Some(key) = key {
+            write!(f, " under {key}")?;
+        }
+        if let Some(if_match) = if_match {
+            write!(f, " if {if_match:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order(status, Shown { version, status: stands, name, reason }) => {
+                write!(f, "{status} {stands} {name:?} at {version}")?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ", {reason:?}"))
+            }
+            Self::Events(events) => write!(f, "200 {}", events.join(", ")),
+            Self::Problem(status, kind) => write!(f, "{status} {kind}"),
+        }
+    }
+}

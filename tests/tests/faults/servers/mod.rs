@@ -1,0 +1,10 @@
+//! A server that is killed, frozen, slow or cut off under a load: commands go on without Kafka and PostgreSQL, are told to come
+//! again without MongoDB, and everything heals by itself.
+//!
+//! [`mixed`] is the load that the independent checker knows all about; others measure.
+
+mod disk_full;
+mod frozen_kafka;
+mod mixed;
+mod outages;
+mod proxied;
