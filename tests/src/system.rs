@@ -140,6 +140,18 @@ impl System {
     /// # Panics
     /// When one runs already, or it does not get ready.
     pub async fn start_again(&mut self) {
+        self.listen_again().await;
+        let ready =
+            async || self.admin.get("/readyz").attempt().await.ok().filter(|answer| answer.status == 200);
+        until("the server to be ready", ready).await;
+    }
+
+    /// The same, and waits no longer than until it listens: a broker may take seconds to give it its partitions, and commands are
+    /// done meanwhile.
+    ///
+    /// # Panics
+    /// When one runs already, or it does not get so far.
+    pub async fn listen_again(&mut self) {
         assert!(self.server.is_none(), "a server runs already");
         let listen = self.setup.listen.to_string();
         let mut words = vec!["serve", "--listen", &listen, "--admin-listen", "127.0.0.1:0"];
@@ -152,9 +164,6 @@ impl System {
         .await;
         self.server = Some(server);
         (self.api, self.admin) = (Http::at(api), Http::at(admin));
-        let ready =
-            async || self.admin.get("/readyz").attempt().await.ok().filter(|answer| answer.status == 200);
-        until("the server to be ready", ready).await;
     }
 
     /// Starts it on other flags than before.

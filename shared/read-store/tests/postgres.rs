@@ -16,6 +16,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use read_store::{HeldReason, Projected, ReadStore, ReadStoreError};
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
+use tokio::task::JoinSet;
 
 contract!(fresh);
 
@@ -137,6 +138,29 @@ async fn connections_that_died_while_nobody_used_them_are_replaced_unnoticed() {
     cut(&mut raw, &name, "state = 'idle'").await;
     store.swap(view).await.unwrap();
     assert_rows(&store, &[("a", 3)]).await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_busy_with_other_tasks_still_connects() {
+    let Some(database) = migrated().await else { return };
+    let mut others = JoinSet::new();
+    for _ in 0..50 {
+        others.spawn(keep_busy());
+    }
+    // Were a turn of all of these waited for at each step of the password's 800, it would take 40 s, and be given up after 3.
+    let store = ReadStore::open_with(&database.url(), 1).await.unwrap();
+    store.ping().await.unwrap();
+    let ended = others.try_join_next();
+    assert!(ended.is_none(), "{ended:?}");
+}
+
+/// Works for a millisecond at a time, and gives way to other tasks between.
+async fn keep_busy() {
+    loop {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(1) {}
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, PgConnection, Postgres, raw_sql};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::failure::{self, Failed};
@@ -127,9 +129,15 @@ impl Connections {
         Ok(lease)
     }
 
-    /// A connection to a database whose tables may not be there yet.
-    pub(super) async fn connect_to_migrate(&self) -> Result<PgConnection, Failed> {
-        within(CONNECT, async { Ok(self.options.connect().await?) }).await
+    /// A connection without our settings, to a database whose tables may not be there yet.
+    ///
+    /// On a thread of its own: the driver hashes the password in 4096 rounds and gives way to every other task at each fifth.
+    /// On a runtime that is busy with them, that would take longer than [`CONNECT`], time and again.
+    pub(super) async fn connect_bare(&self) -> Result<PgConnection, Failed> {
+        let (options, runtime) = (self.options.clone(), Handle::current());
+        let connecting = async move { Ok(options.connect().await?) };
+        let connected = spawn_blocking(move || runtime.block_on(within(CONNECT, connecting))).await;
+        connected.unwrap_or_else(|_| Err(Failed::unavailable("connecting was broken off")))
     }
 
     /// The rows of a statement that only reads, and so may be sent again.
@@ -158,7 +166,7 @@ impl Connections {
 
     async fn connect(&self) -> Result<PgConnection, Failed> {
         within(CONNECT, async {
-            let mut connection = self.options.connect().await?;
+            let mut connection = self.connect_bare().await?;
             raw_sql(SESSION).execute(&mut connection).await?;
             schema::check(&mut connection).await?;
             Ok(connection)

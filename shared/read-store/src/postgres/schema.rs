@@ -22,7 +22,7 @@ const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
 /// work and the others wait for it.
 pub(super) async fn migrate(connections: &Connections) -> Result<(), ReadStoreError> {
     let migrating = async {
-        let mut connection = connections.connect_to_migrate().await?;
+        let mut connection = connections.connect_bare().await?;
         migrate_with(&mut connection).await
     };
     Ok(within(MAINTENANCE, migrating).await?)

@@ -12,7 +12,7 @@ async fn a_load_whose_server_is_killed_and_started_again_ends_with_every_order_d
     for commands in [100.0, 300.0, 500.0] {
         until_handled(&system, &mut load, commands).await;
         system.kill();
-        system.start_again().await;
+        system.listen_again().await;
     }
     let report = load.end().await.with_code(0).json();
     assert_eq!((&report["answered"], &report["not_acknowledged"]), (&6000.into(), &0.into()), "{report}");
