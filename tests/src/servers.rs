@@ -77,14 +77,11 @@ impl Servers {
         self.mongodb.url(&self.name, "")
     }
 
-    /// The URL of the channel. Brokers give a killed member's partitions away once its session is over; 6 s is the least that they
-    /// allow by default.
+    /// The URL of the channel.
     #[must_use]
     pub fn channel(&self) -> String {
         let name = &self.name;
-        let options =
-            format!("partitions={PARTITIONS}&replication=1&group_prefix={name}.&session_timeout_ms=6000");
-        self.kafka.url(name, &options)
+        self.kafka.url(name, &format!("partitions={PARTITIONS}&replication=1&group_prefix={name}."))
     }
 
     /// The URL of the read store.

@@ -144,7 +144,7 @@ pub enum EventChannel {
     /// `&replication=N` (default: the brokers' own), or waited for with `?create=false`; one that is there keeps its
     /// partitions.
     ///
-    /// Also `&delivery_timeout_ms=8000`, `&session_timeout_ms=10000`, `&largest=1000000` (bytes of a record; less where the
+    /// Also `&delivery_timeout_ms=8000`, `&session_timeout_ms=6000`, `&largest=1000000` (bytes of a record; less where the
     /// topic's `max.message.bytes` is less), `&group_prefix=TEXT`, `&client_id=TEXT`.
     ///
     /// Security: `&security=plaintext|tls|sasl_plaintext|sasl_tls`, `&ca=FILE` (default: the system's certificates),

@@ -6,8 +6,7 @@ use serde_json::json;
 use tests::load::{expect_nothing_lost, start_load, until_handled, until_queryable};
 use tests::report;
 use tests::services::{Harm, Server, Services};
-use tests::stores::Stores;
-use tests::system::{Setup, System};
+use tests::system::Setup;
 
 const FROZEN: Duration = Duration::from_secs(30);
 const QUERYABLE_WITHIN: Duration = Duration::from_secs(10);
@@ -30,7 +29,8 @@ async fn kafka_is_frozen_for_30_s_under_500_commands_a_second_and_nothing_fails(
 
 /// How long after the thaw everything was queryable that was commanded before it and around it.
 async fn queryable_after_thaw(services: &Services) -> Duration {
-    let system = as_delivered(services.stores()).await;
+    // With the age that everybody has: tests elsewhere are in a hurry.
+    let system = Setup::on(services.stores()).with(&["--relay-min-age", "20"]).start().await;
     system.create_and_process("before").await;
     // 34 s of it: the last commands are those around the thaw.
     let (mut load, check) = start_load(&system, &["--rate", "500", "--orders", "8500", "--retries", "0"]);
@@ -64,11 +64,4 @@ async fn queryable_after_thaw(services: &Services) -> Duration {
         }),
     );
     queryable
-}
-
-/// With the settings that everybody has: tests elsewhere are in a hurry.
-async fn as_delivered(stores: Stores) -> System {
-    let Stores::Servers(servers) = &stores else { panic!("these are servers") };
-    let channel = servers.channel().replace("&session_timeout_ms=6000", "");
-    Setup::on(stores).with(&["--channel", &channel, "--relay-min-age", "20"]).start().await
 }
