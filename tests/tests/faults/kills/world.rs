@@ -26,8 +26,11 @@ use super::points::{PROGRAM, Point, Victim};
 /// How many clients send commands.
 const CLIENTS: u64 = 8;
 
-/// How long a process may take to come to its point before it is asked again, which only a coincidence or a fault takes.
+/// How long a server may take to come to its point before it is asked again, which only a coincidence or a fault takes.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a tool may. It goes through all orders, of which there are more with each kill, and then it ends by itself.
+const PATIENCE_WITH_TOOLS: Duration = Duration::from_secs(300);
 
 pub(crate) struct World {
     // First, so that nothing is taken away from under them.
@@ -277,6 +280,8 @@ async fn shown(api: &Http, path: &str) -> Option<Value> {
 /// can't be left to others, for whom it would end by itself.
 async fn dies(mut victim: Running, point: Point) -> bool {
     let since = Instant::now();
+    let is_server = matches!(point.victim, Victim::Server | Victim::Relay);
+    let patience = if is_server { PATIENCE } else { PATIENCE_WITH_TOOLS };
     loop {
         if let Some(status) = victim.ended() {
             let said = victim.stderr();
@@ -286,13 +291,10 @@ async fn dies(mut victim: Running, point: Point) -> bool {
                 return true;
             }
             // A tool may be through before it has passed a point so often.
-            assert!(
-                status.success() && !matches!(point.victim, Victim::Server | Victim::Relay),
-                "{status}: {said}"
-            );
+            assert!(status.success() && !is_server, "{status}: {said}");
             return false;
         }
-        if since.elapsed() > PATIENCE {
+        if since.elapsed() > patience {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(3)).await;
