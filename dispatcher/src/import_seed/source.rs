@@ -1,6 +1,5 @@
 //! Where the seed is: the collection `commands` of the original program's MongoDB database. It is only read.
 
-use std::future::IntoFuture;
 use std::time::Duration;
 
 use mongodb::bson::{RawDocument, RawDocumentBuf, doc};
