@@ -33,6 +33,11 @@ const READY_RECORDS: &str = "10000";
 /// How often a member gives a sign of life. It is also how soon it hears that partitions are shared out anew.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How long a member may go without a poll, which it does every second: one that hangs loses its partitions. It is also how long brokers
+/// wait for a member while partitions are shared out anew. One that was started again may wait for a member that is long gone, whose
+/// partitions nobody has meanwhile; librdkafka's own five minutes are for programs that poll when they are done with what they had.
+const HANGS: Duration = Duration::from_secs(15);
+
 /// How long what is done with waits to be committed, so that commits go together. A member that is killed had that much more done.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -324,6 +329,8 @@ fn start(
         // Who keeps a partition goes on with it while others change hands.
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.as_millis().to_string())
+        // It may not be less than a session.
+        .set("max.poll.interval.ms", HANGS.max(session).as_millis().to_string())
         .set("heartbeat.interval.ms", HEARTBEAT.min(session / 3).as_millis().to_string())
         .set("queued.max.messages.kbytes", READY_KILOBYTES)
         .set("queued.min.messages", READY_RECORDS)

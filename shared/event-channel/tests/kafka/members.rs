@@ -105,6 +105,25 @@ async fn when_a_member_goes_another_takes_up_what_it_had_not_committed() {
 }
 
 #[tokio::test]
+async fn a_member_that_hangs_loses_its_partitions_and_is_told_when_it_goes_on() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=4");
+        let mut one = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 0..40).await;
+        let taken = take(&mut one, 40).await;
+
+        // Its client still gives signs of life, while nobody polls.
+        let mut other = channel.subscribe("readers", everything).unwrap();
+        assert_eq!(values(&take(&mut other, 40).await), values(&taken));
+        let mut revoked = BTreeSet::new();
+        while revoked != partitions(&taken) {
+            revoked.extend(poll(&mut one).await.revoked);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_commit_of_what_was_revoked_is_passed_over() {
     with_topic(|topic| async move {
         let channel = topic.open("partitions=2");

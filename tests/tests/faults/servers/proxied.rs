@@ -77,7 +77,7 @@ const DELAY: Duration = Duration::from_millis(50);
 async fn slow(store: Store) {
     let Some((proxy, system, mixed)) = behind_proxy(store).await else { return };
     proxy.delay(DELAY);
-    let (load, check) = start_load(&system, &["--rate", "100", "--orders", "400", "--retries", "1000"]);
+    let (load, check) = start_load(&system, &["--rate", "60", "--orders", "300", "--retries", "1000"]);
     let report = load.end().await.with_code(0).json();
     // Slow is not down.
     assert_eq!(report["retries"], json!({}), "{report}");
