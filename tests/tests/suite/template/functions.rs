@@ -18,8 +18,9 @@ fn functions(template: &Value) -> BTreeMap<String, Value> {
 fn every_function_is_built_from_its_folder_by_cargo_lambda() {
     let template = template();
     let functions = functions(&template);
-    let folders = fs::read_dir(root().join("functions")).unwrap();
-    let folders = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(root().join("functions")).unwrap().map(Result::unwrap);
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let folders = folders.map(|entry| entry.file_name().into_string().unwrap());
     assert_eq!(functions.keys().cloned().collect::<BTreeSet<_>>(), folders.collect());
     for (name, function) in functions {
         assert_eq!(function["Metadata"]["BuildMethod"], "rust-cargolambda");
