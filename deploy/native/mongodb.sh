@@ -40,7 +40,7 @@ documentdb_prepare() {
 documentdb_ready() { documentdb_sql 'SELECT 1'; }
 
 documentdb_sql() {
-  documentdb_run psql --no-psqlrc --quiet --tuples-only --command "$1" "host=$(seen "$(documentdb_data)") user=postgres dbname=postgres"
+  documentdb_run psql --no-psqlrc --quiet --tuples-only --command "$1" "host=$(seen "$(documentdb_data)") user=postgres dbname=postgres connect_timeout=3"
 }
 
 documentdb_stop() { stop documentdb INT; }

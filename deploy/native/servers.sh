@@ -20,11 +20,26 @@ native_up() {
   for name in "$@"; do
     if server_alive "$name"; then say "$name: runs already (process $(pid_of "$name"))"; else starting+=("$name"); fi
   done
-  if ((${#starting[@]})); then
-    install_servers "${starting[@]}"
-    side_by_side native_start "${starting[@]}"
-  fi
-  for name in "$@"; do await "$name" "${name}_ready" || exit 1; done
+  start_servers "${starting[@]}"
+  for name in "$@"; do answers "$name" || start_again "$name" || exit 1; done
+}
+
+start_servers() {
+  (($#)) || return 0
+  install_servers "$@"
+  side_by_side native_start "$@"
+}
+
+# What runs already may be about to end, as a server does whose disk is full.
+start_again() {
+  if server_alive "$1"; then return 1; fi
+  start_servers "$1"
+}
+
+# Waits for a server's answer, and for that of its storage: MongoDB's own says nothing of it.
+answers() {
+  if [[ $1 == mongodb ]]; then await documentdb documentdb_ready || return 1; fi
+  await "$1" "${1}_ready"
 }
 
 # MongoDB runs when its storage does too.
