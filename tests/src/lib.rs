@@ -2,7 +2,7 @@
 //!
 //! - [`system`]: a running system in a folder of its own. [`stores`]: what it stands on. [`servers`]: real ones.
 //! - [`services`]: servers that a test may harm. [`load`]: many clients, and what must hold of all that they were told.
-//! - [`process`]: one run of the binary `orders`, to its end or until it is killed.
+//! - [`process`]: one run of the binary `orders`, to its end or until it is killed. `threads`: some of its threads, held.
 //! - [`http`]: calls and answers; [`raw`]: bytes that are no good ones. [`metrics`]: what `/metrics` tells.
 //! - [`damage`]: the stores behind the system's back. [`clients`]: a load of mixed commands. [`checker`]: what must hold after it.
 //! - [`fulfilment`]: a fulfilment service, as somebody else would run it.
@@ -35,4 +35,6 @@ pub mod servers;
 pub mod services;
 pub mod stores;
 pub mod system;
+#[cfg(target_os = "linux")]
+pub mod threads;
 pub mod topic;

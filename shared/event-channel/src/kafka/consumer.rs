@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -21,6 +21,7 @@ use tracing::warn;
 
 use super::group::Group;
 use super::options::Options;
+use super::pulse::{Pulse, SILENCE, STATISTICS};
 use super::{Filter, Shared, beginning, client, record, unavailable};
 use crate::{Beginning, Polled, PublishError};
 
@@ -69,6 +70,7 @@ struct Member {
     /// Emptied before the consumer closes: each holds on to it.
     queues: BTreeMap<i32, PartitionQueue<Group>>,
     consumer: Option<Arc<BaseConsumer<Group>>>,
+    pulse: Pulse,
 }
 
 impl KafkaConsumer {
@@ -93,19 +95,22 @@ impl KafkaConsumer {
 
     /// Waits for records or revocations, and takes up to `limit` records.
     pub(crate) async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
-        if self.member.is_none() {
-            self.shared.link().await?;
-            self.join().await?;
-        }
         loop {
             if let Some(trouble) = self.trouble.take() {
                 return Err(trouble);
             }
-            let polled = self.take(limit.max(1));
+            if self.member.is_none() {
+                self.shared.link().await?;
+                self.join().await?;
+            }
+            let mut polled = self.take(limit.max(1));
+            if self.member.as_mut().is_some_and(Member::hangs) {
+                self.abandon(&mut polled);
+            }
             if !polled.revoked.is_empty() || !polled.deliveries.is_empty() {
                 return Ok(polled);
             }
-            if self.trouble.is_none() {
+            if self.trouble.is_none() && self.member.is_some() {
                 // What came since the look has left a permit here.
                 let _ = time::timeout(LOOK_AGAIN, self.wake.notified()).await;
             }
@@ -130,8 +135,23 @@ impl KafkaConsumer {
         let joined = joined.map_err(|error| unavailable(error.to_string()))?;
         let consumer = Arc::new(joined.map_err(|error| unavailable(error.to_string()))?);
         self.shared.watch(&consumer);
-        self.member = Some(Member { queues: BTreeMap::new(), consumer: Some(consumer) });
+        let pulse = Pulse::new(Instant::now());
+        self.member = Some(Member { queues: BTreeMap::new(), consumer: Some(consumer), pulse });
         Ok(())
+    }
+
+    /// Gives up a member whose librdkafka hangs; the next poll joins anew. Its partitions are another's when its session is over.
+    fn abandon(&mut self, polled: &mut Polled) {
+        let Some(mut member) = self.member.take() else { return };
+        warn!(group = self.group, "librdkafka has not been heard of for {SILENCE:?}: joining the group anew");
+        polled.deliveries.clear();
+        polled.revoked.extend(member.queues.keys());
+        self.paused.clear();
+        if let Some((group, _)) = member.parts() {
+            group.forget();
+        }
+        // It can't be waited for.
+        drop(member.leave());
     }
 
     /// Takes what is there; a failure goes to `trouble`.
@@ -278,28 +298,41 @@ impl Member {
         let consumer = self.consumer.as_deref()?;
         Some((consumer.context(), consumer))
     }
-}
 
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.queues.clear();
-        let Some(consumer) = self.consumer.take() else { return };
-        // To close is to give every partition up, which commits what is done, and to tell the brokers. A thread, because they
-        // answer late while the group waits for a member that hangs.
+    fn hangs(&mut self) -> bool {
+        let Some(heard) = self.parts().map(|(group, _)| group.heard()) else { return false };
+        self.pulse.is_silent(heard, Instant::now())
+    }
+
+    /// To close is to give every partition up, which commits what is done, and to tell the brokers. On a thread, because they answer
+    /// late while the group waits for a member that hangs, and a librdkafka that hangs never comes back; it tells when it is done.
+    fn leave(&mut self) -> Option<mpsc::Receiver<()>> {
+        let (queues, consumer) = (mem::take(&mut self.queues), self.consumer.take()?);
         let (left, leaving) = mpsc::channel();
         let leave = move || {
+            drop(queues);
             drop(consumer);
             // Whoever waited may have gone on.
             let _ = left.send(());
         };
         match thread::Builder::new().name("leave-group".to_owned()).spawn(leave) {
-            Ok(_) => waiting(move || {
-                if leaving.recv_timeout(LEAVE).is_err() {
-                    warn!("the brokers have not confirmed yet that a member left its group");
-                }
-            }),
-            Err(error) => warn!(%error, "no thread to leave a group with"),
+            Ok(_) => Some(leaving),
+            Err(error) => {
+                warn!(%error, "no thread to leave a group with");
+                None
+            }
         }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let Some(leaving) = self.leave() else { return };
+        waiting(move || {
+            if leaving.recv_timeout(LEAVE).is_err() {
+                warn!("the brokers have not confirmed yet that a member left its group");
+            }
+        });
     }
 }
 
@@ -337,7 +370,7 @@ fn start(
         .set("max.partition.fetch.bytes", FETCHED_BYTES)
         // With so little held ready, a partition must not sit out the default second.
         .set("fetch.queue.backoff.ms", "10")
-        .set("statistics.interval.ms", "2000");
+        .set("statistics.interval.ms", STATISTICS.as_millis().to_string());
     let mut consumer: BaseConsumer<Group> = config.create_with_context(group)?;
     let wake = Arc::clone(wake);
     consumer.set_nonempty_callback(move || wake.notify_one());

@@ -25,6 +25,8 @@ pub(super) struct Group {
     client: Client,
     /// Rises with everything that was told, so that a poll that gave no record is not taken for the end of the queue.
     told: AtomicUsize,
+    /// Rises with every statistics, which librdkafka's main thread gives: a sign of life.
+    heard: AtomicUsize,
     /// Held for moments only, and never across an await.
     state: Mutex<State>,
 }
@@ -49,12 +51,22 @@ impl Group {
             topic: Arc::clone(topic),
             client: Client::new(options),
             told: AtomicUsize::new(0),
+            heard: AtomicUsize::new(0),
             state: Mutex::default(),
         }
     }
 
     pub(super) fn told(&self) -> usize {
         self.told.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn heard(&self) -> usize {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Whoever takes this member's place speaks for its partitions.
+    pub(super) fn forget(&self) {
+        *self.state() = State::default();
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -164,6 +176,7 @@ impl ClientContext for Group {
     /// The brokers' own numbers, as of the last fetch.
     fn stats(&self, statistics: Statistics) {
         self.told.fetch_add(1, Ordering::Relaxed);
+        self.heard.fetch_add(1, Ordering::Relaxed);
         let Some(topic) = statistics.topics.get(&*self.topic) else { return };
         let mut state = self.state();
         let lag = state.progress.partitions().filter_map(|partition| {

@@ -13,6 +13,7 @@ mod msk_iam;
 mod options;
 mod producer;
 mod progress;
+mod pulse;
 mod record;
 mod security;
 mod topic;

@@ -1,0 +1,71 @@
+//! Threads of a process, held where they are while the others go on.
+
+use std::fs;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Threads that are held until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    /// Dropped to let go.
+    hold: Option<mpsc::Sender<()>>,
+    tracer: Option<JoinHandle<()>>,
+    /// How many.
+    pub threads: usize,
+}
+
+/// Holds all threads of this name in a child of this process.
+///
+/// # Panics
+/// When Linux does not let us.
+#[must_use]
+pub fn hold(process: u32, name: &str) -> Held {
+    let threads = threads_of(process, name);
+    let (hold, held) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let count = threads.len();
+    // Who traces a thread is a thread, and what is traced goes on when that one ends.
+    let tracer = thread::spawn(move || {
+        threads.iter().for_each(|thread| stop(*thread));
+        tell.send(()).expect("the test waits");
+        // Until the sender is gone.
+        let _ = held.recv();
+        for thread in threads {
+            ptrace::detach(thread, None).expect("a thread can be let go");
+        }
+    });
+    told.recv().expect("the threads are held");
+    Held { hold: Some(hold), tracer: Some(tracer), threads: count }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.hold.take());
+        let ended = self.tracer.take().map(JoinHandle::join);
+        if !thread::panicking() {
+            assert!(matches!(ended, Some(Ok(()))), "the threads were not let go");
+        }
+    }
+}
+
+fn stop(thread: Pid) {
+    ptrace::seize(thread, ptrace::Options::empty()).expect("a thread can be traced");
+    ptrace::interrupt(thread).expect("a thread can be stopped");
+    let stopped = waitpid(thread, Some(WaitPidFlag::__WALL)).expect("a thread stops");
+    assert!(matches!(stopped, WaitStatus::PtraceEvent(..)), "{stopped:?}");
+}
+
+fn threads_of(process: u32, name: &str) -> Vec<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("Linux tells the threads");
+    let named = tasks.filter_map(|task| {
+        let task = task.ok()?;
+        let is_called = fs::read_to_string(task.path().join("comm")).ok()?;
+        let id = task.file_name().to_string_lossy().parse().ok()?;
+        (is_called.trim_end() == name).then(|| Pid::from_raw(id))
+    });
+    named.collect()
+}
