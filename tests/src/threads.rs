@@ -4,9 +4,12 @@ use std::fs;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
+use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use crate::report;
 
 /// Threads that are held until this is dropped.
 #[derive(Debug)]
@@ -18,28 +21,41 @@ pub struct Held {
     pub threads: usize,
 }
 
-/// Holds all threads of this name in a child of this process.
+/// Holds all threads of this name in a child of this process; `None` where nobody may, which has been said then.
 ///
 /// # Panics
-/// When Linux does not let us.
+/// When it fails for another reason.
 #[must_use]
-pub fn hold(process: u32, name: &str) -> Held {
+pub fn hold(process: u32, name: &str) -> Option<Held> {
     let threads = threads_of(process, name);
     let (hold, held) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();
     let count = threads.len();
     // Who traces a thread is a thread, and what is traced goes on when that one ends.
     let tracer = thread::spawn(move || {
-        threads.iter().for_each(|thread| stop(*thread));
-        tell.send(()).expect("the test waits");
-        // Until the sender is gone.
-        let _ = held.recv();
-        for thread in threads {
-            ptrace::detach(thread, None).expect("a thread can be let go");
+        let stopped = threads.iter().try_for_each(|thread| stop(*thread));
+        let are_held = stopped.is_ok();
+        tell.send(stopped).expect("the test waits");
+        if are_held {
+            // Until the sender is gone.
+            let _ = held.recv();
+            for thread in threads {
+                ptrace::detach(thread, None).expect("a thread can be let go");
+            }
         }
     });
-    told.recv().expect("the threads are held");
-    Held { hold: Some(hold), tracer: Some(tracer), threads: count }
+    match told.recv().expect("the threads are held") {
+        Err(Errno::EPERM) => {
+            report::not_run(&format!(
+                "what holds the threads named {name}: this machine lets nobody trace a process"
+            ));
+            None
+        }
+        stopped => {
+            stopped.expect("threads can be stopped");
+            Some(Held { hold: Some(hold), tracer: Some(tracer), threads: count })
+        }
+    }
 }
 
 impl Drop for Held {
@@ -52,11 +68,12 @@ impl Drop for Held {
     }
 }
 
-fn stop(thread: Pid) {
-    ptrace::seize(thread, ptrace::Options::empty()).expect("a thread can be traced");
-    ptrace::interrupt(thread).expect("a thread can be stopped");
-    let stopped = waitpid(thread, Some(WaitPidFlag::__WALL)).expect("a thread stops");
+fn stop(thread: Pid) -> nix::Result<()> {
+    ptrace::seize(thread, ptrace::Options::empty())?;
+    ptrace::interrupt(thread)?;
+    let stopped = waitpid(thread, Some(WaitPidFlag::__WALL))?;
     assert!(matches!(stopped, WaitStatus::PtraceEvent(..)), "{stopped:?}");
+    Ok(())
 }
 
 fn threads_of(process: u32, name: &str) -> Vec<Pid> {
