@@ -36,7 +36,7 @@ start_again() {
   start_servers "$1"
 }
 
-# Waits for a server's answer, and for that of its storage: MongoDB's own says nothing of it.
+# Waits for a server's answer, and before it for that of its storage: who waits for MongoDB alone does not notice that its storage has ended.
 answers() {
   if [[ $1 == mongodb ]]; then await documentdb documentdb_ready || return 1; fi
   await "$1" "${1}_ready"

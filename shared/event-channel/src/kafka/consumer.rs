@@ -140,7 +140,7 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    /// Gives up a member whose librdkafka hangs; the next poll joins anew. Its partitions are another's when its session is over.
+    /// Gives up a member whose librdkafka hangs, so that the group is joined anew. Its partitions are another's when its session is over.
     fn abandon(&mut self, polled: &mut Polled) {
         let Some(mut member) = self.member.take() else { return };
         warn!(group = self.group, "librdkafka has not been heard of for {SILENCE:?}: joining the group anew");
