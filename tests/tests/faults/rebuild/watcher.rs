@@ -63,7 +63,9 @@ impl Watcher {
         }
         let nth = random.random_range(0..self.seen.len());
         let (id, before) = self.seen.iter_mut().nth(nth).unwrap();
-        let answer = system.get(&format!("/{id}")).await.with_status(200);
+        let answer = system.get(&format!("/{id}")).await;
+        assert!(answer.status != 404, "{id} was at {before} and is at None");
+        let answer = answer.with_status(200);
         assert!(answer.version() >= *before, "{id} was at {before} and is at {}", answer.version());
         *before = answer.version();
         self.reads.fetch_add(1, Ordering::Relaxed);
