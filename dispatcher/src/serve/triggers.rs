@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use event_channel::EventChannel;
+use event_channel::{ConsumerSettings, EventChannel};
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
 use event_source_mapping::{Backoff, ChannelSource, FilterCriteria, InProcess, Mapping, NO_WINDOW};
 use processor::Processor;
@@ -21,6 +21,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest wait after failures: a store that is up again is noticed so soon.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// How long brokers gather what the processor is asked for. Nobody waits for an outcome as for a command's answer; and orders that come
+/// together are loaded with one question and their outcomes kept with one insert, which leaves the servers to those who do wait.
+const GATHER: Duration = Duration::from_millis(25);
 
 /// Starts both triggers.
 ///
@@ -43,6 +47,7 @@ pub fn start(
             ..mapping("projector", grace)?
         },
         group: "projector",
+        gather: Duration::ZERO,
     };
     projector.start(work, channel, stopped, move |event, _deadline| {
         let store = store.clone();
@@ -51,7 +56,8 @@ pub fn start(
     let filter = FilterCriteria::parse([STARTED]).map_err(|error| CannotStart(error.to_string()))?;
     let mapping =
         Mapping { filter, report_batch_item_failures: true, concurrency: 4, ..mapping("processor", grace)? };
-    Trigger { mapping, group: "processor" }.start(work, channel, stopped, move |event, deadline| {
+    let trigger = Trigger { mapping, group: "processor", gather: GATHER };
+    trigger.start(work, channel, stopped, move |event, deadline| {
         let processor = processor.clone();
         async move { processor.process(event, deadline).await }
     })
@@ -74,6 +80,7 @@ fn mapping(function: &str, grace: Duration) -> Result<Mapping, CannotStart> {
 struct Trigger {
     mapping: Mapping,
     group: &'static str,
+    gather: Duration,
 }
 
 impl Trigger {
@@ -91,7 +98,8 @@ impl Trigger {
     {
         // The channel filters for the group, once a record: what is passed over takes no room in its queues.
         let filter = std::mem::take(&mut self.mapping.filter);
-        let consumer = channel.subscribe(self.group, move |value| filter.matches(value));
+        let settings = ConsumerSettings { gather: self.gather, ..ConsumerSettings::default() };
+        let consumer = channel.subscribe_with(self.group, settings, move |value| filter.matches(value));
         let source = ChannelSource::new(consumer.map_err(|error| CannotStart(error.to_string()))?);
         let (target, stopped) = (InProcess::new(function), stopped.clone());
         work.spawn(async move {

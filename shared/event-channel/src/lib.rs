@@ -12,6 +12,7 @@ mod partition;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -74,6 +75,16 @@ pub enum Beginning {
     Newest,
     /// With the first record whose timestamp is this or later: milliseconds since 1970.
     At(i64),
+}
+
+/// How a member of a consumer group is served. By default its group begins with the oldest record, and it waits for nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerSettings {
+    /// Where the group begins, if it is new.
+    pub beginning: Beginning,
+    /// How long brokers gather records before they hand over fewer than 64 KB. With zero they hand over whatever comes at once, and
+    /// each record that is published costs them an answer and another question. In memory it changes nothing.
+    pub gather: Duration,
 }
 
 /// What a poll found. Never nothing at all.
@@ -281,29 +292,29 @@ impl EventChannel {
         group: &str,
         filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<Consumer, OpenError> {
-        self.subscribe_from(group, Beginning::Oldest, filter)
+        self.subscribe_with(group, ConsumerSettings::default(), filter)
     }
 
-    /// The same, and says where a group begins that is new. On Kafka that is settled for good with the first poll, and a
-    /// partition that the topic gets later is read from its oldest record: nothing is passed over because a member died
-    /// before its first commit. In memory a group begins when it joins, whatever is said here.
+    /// The same, and says how. Where a group begins is settled for good on Kafka with the first poll, and a partition that the topic
+    /// gets later is read from its oldest record: nothing is passed over because a member died before its first commit. In memory a
+    /// group begins when it joins, whatever is said here.
     ///
     /// # Errors
     /// As [`EventChannel::subscribe`].
-    pub fn subscribe_from(
+    pub fn subscribe_with(
         &self,
         group: &str,
-        beginning: Beginning,
+        settings: ConsumerSettings,
         filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<Consumer, OpenError> {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(channel) => {
-                let _ = beginning;
+                let _ = settings;
                 channel.subscribe(group, filter).map(Consumer::InMemory)
             }
             #[cfg(feature = "kafka")]
-            Self::Kafka(channel) => channel.subscribe(group, beginning, filter).map(Consumer::Kafka),
+            Self::Kafka(channel) => channel.subscribe(group, settings, filter).map(Consumer::Kafka),
         }
     }
 

@@ -23,13 +23,16 @@ use super::group::Group;
 use super::options::Options;
 use super::pulse::{Pulse, SILENCE, STATISTICS};
 use super::{Filter, Shared, beginning, client, record, unavailable};
-use crate::{Beginning, Polled, PublishError};
+use crate::{ConsumerSettings, Polled, PublishError};
 
 /// What one partition may hold ready. Partitions that are paused keep it, so it is what bounds memory.
 const READY_KILOBYTES: &str = "256";
 /// What one partition brings in one answer; a larger batch of records comes all the same.
 const FETCHED_BYTES: &str = "131072";
 const READY_RECORDS: &str = "10000";
+
+/// What brokers need not gather more than. One partition alone may bring as much, so that a full one is not waited for.
+const GATHERED_BYTES: &str = "65536";
 
 /// How often a member gives a sign of life. It is also how soon it hears that partitions are shared out anew.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -52,7 +55,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct KafkaConsumer {
     shared: Arc<Shared>,
     group: String,
-    beginning: Beginning,
+    settings: ConsumerSettings,
     filter: Filter,
     wake: Arc<Notify>,
     joining: Option<JoinHandle<KafkaResult<BaseConsumer<Group>>>>,
@@ -74,11 +77,11 @@ struct Member {
 }
 
 impl KafkaConsumer {
-    pub(super) fn new(shared: Arc<Shared>, group: &str, beginning: Beginning, filter: Filter) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, group: &str, settings: ConsumerSettings, filter: Filter) -> Self {
         Self {
             group: format!("{}{group}", shared.options.group_prefix),
             shared,
-            beginning,
+            settings,
             filter,
             wake: Arc::new(Notify::new()),
             joining: None,
@@ -121,11 +124,11 @@ impl KafkaConsumer {
     async fn join(&mut self) -> Result<(), PublishError> {
         let joining = self.joining.get_or_insert_with(|| {
             let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.wake));
-            let (name, beginning) = (self.group.clone(), self.beginning);
+            let (name, settings) = (self.group.clone(), self.settings);
             task::spawn_blocking(move || {
                 let group = Group::new(&name, &shared.topic, &shared.options);
-                let consumer = start(&shared.options, &name, group, &wake)?;
-                beginning::settle(&consumer, &shared.topic, beginning)?;
+                let consumer = start(&shared.options, &name, group, settings.gather, &wake)?;
+                beginning::settle(&consumer, &shared.topic, settings.beginning)?;
                 consumer.subscribe(&[&shared.topic])?;
                 Ok(consumer)
             })
@@ -348,6 +351,7 @@ fn start(
     options: &Options,
     name: &str,
     group: Group,
+    gather: Duration,
     wake: &Arc<Notify>,
 ) -> KafkaResult<BaseConsumer<Group>> {
     let session = options.session_timeout;
@@ -371,6 +375,11 @@ fn start(
         // With so little held ready, a partition must not sit out the default second.
         .set("fetch.queue.backoff.ms", "10")
         .set("statistics.interval.ms", STATISTICS.as_millis().to_string());
+    if !gather.is_zero() {
+        config
+            .set("fetch.min.bytes", GATHERED_BYTES)
+            .set("fetch.wait.max.ms", gather.as_millis().max(1).to_string());
+    }
     let mut consumer: BaseConsumer<Group> = config.create_with_context(group)?;
     let wake = Arc::clone(wake);
     consumer.set_nonempty_callback(move || wake.notify_one());

@@ -32,7 +32,7 @@ pub(crate) use self::consumer::KafkaConsumer;
 use self::group::Group;
 use self::options::Options;
 use self::producer::{Failure, Producer};
-use crate::{Beginning, Lag, OpenError, PublishError, Receipt, Record};
+use crate::{ConsumerSettings, Lag, OpenError, PublishError, Receipt, Record};
 
 /// A handle to the channel.
 #[derive(Clone)]
@@ -171,13 +171,13 @@ impl KafkaChannel {
     pub(crate) fn subscribe(
         &self,
         group: &str,
-        beginning: Beginning,
+        settings: ConsumerSettings,
         filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<KafkaConsumer, OpenError> {
         if group.is_empty() {
             return Err(options::refused("a consumer group has no name".to_owned()));
         }
-        Ok(KafkaConsumer::new(Arc::clone(&self.shared), group, beginning, Box::new(filter)))
+        Ok(KafkaConsumer::new(Arc::clone(&self.shared), group, settings, Box::new(filter)))
     }
 
     /// How far this process's members are behind in their partitions, as of two seconds ago at most.

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use event_channel::{Beginning, Consumer, EventChannel, TimestampType};
+use event_channel::{Beginning, Consumer, ConsumerSettings, EventChannel, TimestampType};
 use tokio::time::timeout;
 
 use crate::broker::with_topic;
 use crate::{commit, everything, publish, record, take, values, within};
 
 fn join(channel: &EventChannel, beginning: Beginning) -> Consumer {
-    channel.subscribe_from("readers", beginning, everything).unwrap()
+    let settings = ConsumerSettings { beginning, ..ConsumerSettings::default() };
+    channel.subscribe_with("readers", settings, everything).unwrap()
 }
 
 /// Lets a member join, until it has its partitions: nothing is there for it.

@@ -7,6 +7,7 @@ mod broker;
 
 mod beginning;
 mod brokers;
+mod gathering;
 mod members;
 
 use std::future::Future;

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{self, ExitCode};
 
 use anyhow::Context as _;
-use event_channel::EventChannel;
+use event_channel::{ConsumerSettings, EventChannel};
 use event_source_mapping::invoke::{BadEndpoint, Endpoint, Invoke};
 use event_source_mapping::template::{self, Options};
 use event_source_mapping::{ChannelSource, InvalidMapping, Mapping, Observer};
@@ -90,7 +90,8 @@ fn start(
 ) -> anyhow::Result<EventChannel> {
     let channel = EventChannel::open(&plan.url)?;
     // The mapping filters, so that what is filtered out is counted.
-    let source = ChannelSource::new(channel.subscribe_from(&plan.group, plan.beginning, |_| true)?);
+    let settings = ConsumerSettings { beginning: plan.beginning, ..ConsumerSettings::default() };
+    let source = ChannelSource::new(channel.subscribe_with(&plan.group, settings, |_| true)?);
     let target = Invoke::new(endpoint.clone(), plan.function.clone());
     let lines = Lines::new(&plan.logical_id, if cli.json { Form::Json } else { Form::Text });
     let told = lines.clone();
