@@ -7,7 +7,7 @@ use event_channel::{Beginning, ConsumerSettings};
 use crate::broker::with_topic;
 use crate::{everything, poll, record_of, take, within};
 
-/// Far longer than it takes to publish three records.
+/// Far longer than it takes to publish a few records.
 const GATHER: ConsumerSettings =
     ConsumerSettings { gather: Duration::from_secs(5), beginning: Beginning::Oldest };
 
