@@ -42,6 +42,10 @@ compose_down() {
   done
 }
 
+compose_versions() {
+  sed -n '/^ *profiles:/,$d; s/^ *image: *//p' "$deploy/docker-compose.yml" | paste -sd, | sed 's/,/, /g'
+}
+
 compose_kill() { in_project kill "$@"; }
 
 compose_freeze() { in_project pause "$@"; }

@@ -10,6 +10,12 @@ native_runs() {
   return 1
 }
 
+native_versions() {
+  find_postgres
+  printf "FerretDB %s (MongoDB's protocol) over PostgreSQL with DocumentDB, Apache Kafka %s, PostgreSQL %s\n" \
+    "$ferretdb_version" "$kafka_version" "$(postgres_run postgres --version | sed 's/^[^0-9]*\([0-9.]*\).*/\1/')"
+}
+
 native_up() {
   local name starting=()
   [[ -z $disk ]] || mount_disk

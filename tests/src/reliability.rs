@@ -94,7 +94,8 @@ pub fn guarantees() -> Vec<Guarantee> {
     all["guarantees"].as_array().expect("a list").iter().map(guarantee).collect()
 }
 
-/// A name is that of a figure, to be added up; else `{"sum" or "most": "its/path", "of": [tests], "say": "what it is"}`.
+/// A name is that of a figure, to be added up; else `{"sum" or "most": "its/path", "of": [tests], "say": "what it is"}`. `its/*word*` stands for
+/// all figures there whose names have that word.
 fn figure(value: &Value) -> Figure {
     let said = |name: &str| value[name].as_str().map(str::to_owned);
     let (path, combined) = match (value.as_str(), said("sum"), said("most")) {
@@ -185,13 +186,23 @@ impl Guarantee {
         let is_looked_at = |test: &&Test| figure.of.is_empty() || figure.of.contains(&test.name);
         let tests: Vec<&Test> = self.tests.iter().filter(is_looked_at).collect();
         let lines = reported.iter().filter(|line| tests.iter().any(|test| test.is_of(line)));
-        let amounts = lines.filter_map(|line| line.pointer(&figure.pointer)?.as_f64());
+        let amounts = lines.flat_map(|line| amounts(line, &figure.pointer));
         let amount = match figure.combined {
             Combined::Sum => amounts.reduce(|sum, amount| sum + amount),
             Combined::Most => amounts.reduce(f64::max),
         };
         Some(format!("{} {}", rounded(amount?), figure.say))
     }
+}
+
+/// What stands at a pointer; where that ends with `*word*`, at all whose names have the word.
+fn amounts(line: &Value, pointer: &str) -> Vec<f64> {
+    let (folder, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+    let Some(word) = name.strip_prefix('*').and_then(|name| name.strip_suffix('*')) else {
+        return line.pointer(pointer).and_then(Value::as_f64).into_iter().collect();
+    };
+    let all = line.pointer(folder).and_then(Value::as_object).into_iter().flatten();
+    all.filter(|(name, _)| name.contains(word)).filter_map(|(_, amount)| amount.as_f64()).collect()
 }
 
 impl Test {
@@ -203,13 +214,17 @@ impl Test {
     }
 }
 
+/// The figure that has a table of its own.
+const POINTS: &str = "points";
+
 /// Each line that was reported, whatever its figures are.
 fn runs(text: &mut String, reported: &[Value]) {
     text.push_str("\n## What was run\n\n| test | on | seed | figures |\n|---|---|---|---|\n");
     for line in reported {
         let figures = line["figures"].as_object().into_iter().flatten();
+        let figures = figures.filter(|(name, _)| *name != POINTS);
         let figures: Vec<_> =
-            figures.filter_map(|(name, value)| Some(format!("{} {}", words(name), plain(value)?))).collect();
+            figures.filter_map(|(name, value)| Some(format!("{} {}", words(name), shown(value)?))).collect();
         let said = |name: &str| plain(&line[name]).unwrap_or_default();
         let _ = writeln!(
             text,
@@ -224,11 +239,11 @@ fn runs(text: &mut String, reported: &[Value]) {
 
 /// How often a process was killed at each point.
 fn kills(text: &mut String, reported: &[Value]) {
-    let killed = |line: &&Value| line["figures"]["points"].is_object();
+    let killed = |line: &&Value| line["figures"][POINTS].is_object();
     let runs: Vec<&Value> = reported.iter().filter(killed).collect();
     let points: BTreeSet<&String> = runs
         .iter()
-        .filter_map(|line| line["figures"]["points"].as_object())
+        .filter_map(|line| line["figures"][POINTS].as_object())
         .flat_map(|points| points.keys())
         .collect();
     if points.is_empty() {
@@ -243,7 +258,7 @@ fn kills(text: &mut String, reported: &[Value]) {
     );
     for point in points {
         let times: Vec<_> =
-            runs.iter().map(|line| plain(&line["figures"]["points"][point]).unwrap_or_default()).collect();
+            runs.iter().map(|line| plain(&line["figures"][POINTS][point]).unwrap_or_default()).collect();
         let _ = writeln!(text, "| {point} | {} |", times.join(" | "));
     }
 }
@@ -274,18 +289,42 @@ fn words(name: &str) -> String {
     name.replace('_', " ")
 }
 
+/// A figure, or those that are its parts: of what was looked at again and again the first and the last, of latencies the usual ones.
+fn shown(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(values) => {
+            Some(format!("{} first, {} last", plain(values.first()?)?, plain(values.last()?)?))
+        }
+        Value::Object(parts) => {
+            let is_latency = parts.contains_key("p50");
+            let parts =
+                parts.iter().filter(|(name, _)| !is_latency || ["p50", "p99"].contains(&name.as_str()));
+            let parts: Vec<_> =
+                parts.filter_map(|(name, value)| Some(format!("{name}: {}", plain(value)?))).collect();
+            Some(if parts.is_empty() { "none".to_owned() } else { format!("({})", parts.join(", ")) })
+        }
+        _ => plain(value),
+    }
+}
+
 fn plain(value: &Value) -> Option<String> {
     match value {
-        Value::Number(number) => Some(number.as_u64().map_or_else(|| number.to_string(), thousands)),
+        Value::Number(number) => {
+            Some(number.as_u64().map_or_else(|| rounded(number.as_f64().unwrap_or_default()), thousands))
+        }
         Value::String(text) => Some(text.clone()),
         Value::Bool(is) => Some(if *is { "yes" } else { "no" }.to_owned()),
         _ => None,
     }
 }
 
-/// Whole numbers as they are, others to a tenth.
+/// Whole numbers as they are, others to a tenth, and small ones to a hundredth.
 fn rounded(amount: f64) -> String {
-    if amount.fract() == 0.0 { thousands(amount as u64) } else { format!("{amount:.1}") }
+    match amount {
+        _ if amount.fract() == 0.0 => thousands(amount as u64),
+        _ if amount < 10.0 => format!("{amount:.2}"),
+        _ => format!("{amount:.1}"),
+    }
 }
 
 fn thousands(number: u64) -> String {
@@ -407,6 +446,29 @@ mod tests {
         let expected = "2 servers killed and started again, 1 servers frozen for 10 s, 9,000 commands meanwhile, 0 lost, \
             2.5 s at most until all went on<br>**not run**: `postgresql_is_killed_and_commands_go_on`";
         assert!(said.starts_with(expected), "{said}");
+    }
+
+    #[test]
+    fn kills_at_some_points_are_added_up_alone() {
+        let points = json!({"rebuild-before-swap": 3, "rebuild-after-begin": 4, "after-parse": 100});
+        let line = json!({"figures": {"kills": 107, "points": points}});
+        assert_eq!(amounts(&line, "/figures/points/*rebuild*"), [4.0, 3.0]);
+        assert_eq!(amounts(&line, "/figures/points/after-parse"), [100.0]);
+        assert_eq!(amounts(&line, "/figures/points/*redrive*"), [0.0; 0]);
+    }
+
+    #[test]
+    fn figures_with_parts_are_shown_by_what_they_came_to() {
+        let shown = |value: Value| shown(&value).unwrap();
+        assert_eq!(
+            shown(json!({"mean": 7.0, "p50": 2.25, "p99": 17.04, "p999": 99.0})),
+            "(p50: 2.25, p99: 17.0)"
+        );
+        assert_eq!(shown(json!([61_000, 70_000, 64_000])), "61,000 first, 64,000 last");
+        assert_eq!(
+            (shown(json!({})), shown(json!({"503": 12}))),
+            ("none".to_owned(), "(503: 12)".to_owned())
+        );
     }
 
     #[test]

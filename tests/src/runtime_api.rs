@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ pub struct Function {
     // First, so that nothing is taken away from under it.
     process: Running,
     events: mpsc::UnboundedSender<Event>,
+    is_up: watch::Receiver<bool>,
     server: JoinHandle<()>,
 }
 
@@ -44,6 +45,8 @@ struct Event {
 struct Api {
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>>,
     running: Arc<Mutex<HashMap<String, oneshot::Sender<Outcome>>>>,
+    /// Whether it has asked for work.
+    is_up: watch::Sender<bool>,
 }
 
 impl Function {
@@ -55,10 +58,21 @@ impl Function {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (events, received) = mpsc::unbounded_channel();
-        let api = Api { events: Arc::new(tokio::sync::Mutex::new(received)), running: Arc::default() };
+        let (asked, is_up) = watch::channel(false);
+        let received = Arc::new(tokio::sync::Mutex::new(received));
+        let api = Api { events: received, running: Arc::default(), is_up: asked };
         let server =
             tokio::spawn(async move { axum::serve(listener, api.router()).await.expect("it serves") });
-        Self { process: start(name, address, variables), events, server }
+        Self { process: start(name, address, variables), events, is_up, server }
+    }
+
+    /// Waits until it is up, which is when it asks for its first event.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn up(&mut self) {
+        let up = tokio::time::timeout(PATIENCE, self.is_up.wait_for(|is_up| *is_up)).await;
+        up.expect("it asks for an event in time").expect("the Runtime API runs");
     }
 
     /// Invokes it, and gives what it answers.
@@ -66,11 +80,19 @@ impl Function {
     /// # Panics
     /// When it fails, has ended, or does not answer.
     pub async fn invoke(&mut self, event: &Value) -> Value {
+        self.try_invoke(event).await.unwrap_or_else(|error| panic!("the function failed: {error}"))
+    }
+
+    /// Invokes it, and gives what it answers, or the error that it reports.
+    ///
+    /// # Panics
+    /// When it has ended, or does not answer.
+    pub async fn try_invoke(&mut self, event: &Value) -> Result<Value, Value> {
         assert_eq!(self.process.ended(), None, "the function has ended: {}", self.process.stderr());
         let (outcome, answered) = oneshot::channel();
         self.events.send(Event { body: event.to_string(), outcome }).expect("the Runtime API runs");
         let answered = tokio::time::timeout(PATIENCE, answered).await.expect("an answer in time");
-        answered.expect("the Runtime API runs").unwrap_or_else(|error| panic!("the function failed: {error}"))
+        answered.expect("the Runtime API runs")
     }
 
     /// Invokes it with a request as API Gateway's HTTP API sends it, and gives the status and the body.
@@ -143,6 +165,7 @@ impl Api {
 
 /// Whoever asks waits until there is something to do.
 async fn next(State(api): State<Api>) -> impl IntoResponse {
+    api.is_up.send_replace(true);
     let event = api.events.lock().await.recv().await.expect("the test has not ended");
     let id = Uuid::new_v4().to_string();
     api.running.lock().expect("nobody panicked").insert(id.clone(), event.outcome);

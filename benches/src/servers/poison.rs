@@ -22,6 +22,9 @@ const EVERY: u64 = 10;
 const LARGE_EVERY: u64 = 500;
 const LARGE: usize = 900_000;
 
+/// Of what is taken in without poison.
+const LEAST: f64 = 0.7;
+
 /// Seldom, because the dispatcher counts what is held each time.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -39,6 +42,11 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> anyhow::Result<
     let [poisoned, clean] = rates.await?[..] else { bail!("two contenders have two figures") };
     let (poison, events) = (ORDERS / EVERY, ORDERS * 2);
     table.compared(format!("{events} events with {poison} of poison : none"), poisoned, clean, "events/s");
+    if poisoned < clean * LEAST {
+        table.failed(format!(
+            "beside poison {poisoned:.0} events/s were taken in; {LEAST} of {clean:.0} is the least"
+        ));
+    }
     Ok(())
 }
 

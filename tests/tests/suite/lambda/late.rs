@@ -1,64 +1,118 @@
 //! A function connects when it is invoked, and to whatever is up by then.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tests::late::Late;
 use tests::poll::until;
-use tests::process::Invocation;
 use tests::runtime_api::Function;
-use tests::stores::Stores;
+
+use super::World;
+
+/// The server of this setting, which is not up yet, and its URL.
+async fn late(world: &World, setting: &str) -> (Late, String) {
+    Late::before(world.url(setting)).await
+}
 
 #[tokio::test]
-async fn functions_survive_servers_that_come_up_late() {
-    let Some(stores) = Stores::servers() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let settings = stores.settings(folder.path());
-    let url = |name: &str| settings.iter().find(|(known, _)| *known == name).unwrap().1.clone();
-    let orders = |words: &[&str]| {
-        settings.iter().fold(Invocation::new(words), |call, (name, value)| call.env(name, value))
-    };
-    orders(&["migrate"]).run().await.with_code(0);
-    let (mut mongodb, event_store) = Late::before(&url("ORDERS_EVENT_STORE")).await;
-    let (mut kafka, channel) = Late::before(&url("ORDERS_CHANNEL")).await;
-    let (mut postgres, read_store) = Late::before(&url("ORDERS_READ_STORE")).await;
-    let late = [
+async fn functions_survive_an_event_store_and_a_channel_that_come_up_late() {
+    let Some(world) = World::new().await else { return };
+    let (mut mongodb, event_store) = late(&world, "ORDERS_EVENT_STORE").await;
+    let (mut kafka, channel) = late(&world, "ORDERS_CHANNEL").await;
+    let variables = [
         ("ORDERS_EVENT_STORE", &*event_store),
         ("ORDERS_CHANNEL", &channel),
-        ("ORDERS_READ_STORE", &read_store),
         ("ORDERS_PUBLISH_PATIENCE", "100"),
         ("ORDERS_RELAY_MIN_AGE", "0"),
     ];
+    let start = async |name: &str| Function::start(name, &variables).await;
 
-    let mut create = Function::start("create-order", &late).await;
+    let (mut create, mut process) = (start("create-order").await, start("process-order").await);
+    let (mut cancel, mut history) = (start("cancel-order").await, start("history").await);
+    let mut processor = start("processor").await;
     let order = json!({"id": "a", "name": "a lamp"});
     assert_eq!(create.call("POST", "/", Some(&order)).await.0, 503);
+    assert_eq!(process.call("POST", "/a", None).await.0, 503);
+    assert_eq!(cancel.call("DELETE", "/a", None).await.0, 503);
+    assert_eq!(history.call("GET", "/a/events", None).await.0, 503);
+    // Either all of the batch comes again, or what the answer names.
+    let started = event("ProcessingStarted", 2, &json!({}));
+    let answer = processor.try_invoke(&started).await;
+    assert_ne!(answer, Ok(nothing_failed()));
+
     mongodb.open().await;
-    let created = answered(&mut create, "POST", Some(&order), 201).await;
+    let created = answered(&mut create, "POST", "/", Some(&order), 201).await;
     assert_eq!(created["status"], "new");
+    answered(&mut process, "POST", "/a", None, 200).await;
+    until("the processor to take its event", async || {
+        (processor.try_invoke(&started).await == Ok(nothing_failed())).then_some(())
+    })
+    .await;
+    let events = answered(&mut history, "GET", "/a/events", None, 200).await;
+    let kinds: Vec<&Value> = events.as_array().unwrap().iter().map(|event| &event["type"]).collect();
+    assert_eq!(kinds, ["OrderCreated", "ProcessingStarted", "OrderProcessed"]);
+    answered(&mut cancel, "DELETE", "/a", None, 409).await;
 
     // What could not be published meanwhile, the relay does.
-    let left =
-        async || orders(&["relay", "--relay-min-age", "3600", "--json"]).run().await.json()["left"].clone();
-    let mut relay = Function::start("relay", &late).await;
+    let mut relay = start("relay").await;
+    let left = async || {
+        let swept = world.orders(&["relay", "--relay-min-age", "3600", "--json"]).run().await;
+        swept.json()["left"].clone()
+    };
     let swept = relay.invoke(&json!({})).await;
-    assert_eq!((&swept["commits"], left().await), (&0.into(), 1.into()), "{swept}");
+    assert_eq!((&swept["commits"], left().await), (&0.into(), 3.into()), "{swept}");
     kafka.open().await;
     until("the order to be published", async || {
         relay.invoke(&json!({})).await;
         (left().await == 0).then_some(())
     })
     .await;
-
-    let mut query = Function::start("query", &late).await;
-    assert_eq!(query.call("GET", "/", None).await.0, 503);
-    postgres.open().await;
-    // Nobody projects here.
-    assert_eq!(answered(&mut query, "GET", None, 200).await, json!([]));
 }
 
-/// Calls `/` until it is answered so.
-async fn answered(function: &mut Function, method: &str, body: Option<&Value>, status: u64) -> Value {
-    until(&format!("{method} / to be answered {status}"), async || {
-        let (answered, body) = function.call(method, "/", body).await;
+#[tokio::test]
+async fn functions_survive_a_read_store_that_comes_up_late() {
+    let Some(world) = World::new().await else { return };
+    let (mut postgres, read_store) = late(&world, "ORDERS_READ_STORE").await;
+    let variables = [("ORDERS_READ_STORE", &*read_store)];
+
+    let mut query = Function::start("query", &variables).await;
+    let mut projector = Function::start("projector", &variables).await;
+    assert_eq!(query.call("GET", "/", None).await.0, 503);
+    // Without an answer all of the batch comes again.
+    let created = event("OrderCreated", 1, &json!({"name": "a lamp"}));
+    projector.try_invoke(&created).await.unwrap_err();
+
+    postgres.open().await;
+    assert_eq!(answered(&mut query, "GET", "/", None, 200).await, json!([]));
+    until("the projector to take its event", async || {
+        projector.try_invoke(&created).await.ok().map(|answer| assert_eq!(answer, nothing_failed()))
+    })
+    .await;
+    assert_eq!(answered(&mut query, "GET", "/a", None, 200).await["status"], "new");
+}
+
+/// What Lambda sends for one event of the order `a`.
+fn event(kind: &str, version: u64, data: &Value) -> Value {
+    let value = json!({"type": kind, "schema": 1, "order": "a", "version": version, "time": "2026-01-01T00:00:00Z", "data": data});
+    let record = json!({"topic": "orders.events", "partition": 0, "offset": version, "timestamp": 0, "timestampType": "CREATE_TIME",
+        "value": STANDARD.encode(value.to_string()), "headers": []});
+    json!({"eventSource": "SelfManagedKafka", "bootstrapServers": "localhost:9092", "records": {"orders.events-0": [record]}})
+}
+
+fn nothing_failed() -> Value {
+    json!({"batchItemFailures": []})
+}
+
+/// Calls until it is answered so; until then, that a store can't be reached.
+async fn answered(
+    function: &mut Function,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+    status: u64,
+) -> Value {
+    until(&format!("{method} {path} to be answered {status}"), async || {
+        let (answered, body) = function.call(method, path, body).await;
         assert!(answered == status || answered == 503, "{answered} {body}");
         (answered == status).then_some(body)
     })

@@ -1,4 +1,38 @@
-//! The functions as Lambdas, on real servers: [`late`] as AWS starts them, [`watch`] by `cargo lambda watch` and `kafka-trigger`.
+//! The functions as Lambdas, on real servers: [`late`] and [`secrets`] as AWS starts them, [`watch`] by `cargo lambda watch` and
+//! `kafka-trigger`.
 
 mod late;
+mod secrets;
 mod watch;
+
+use tempfile::TempDir;
+use tests::process::Invocation;
+use tests::stores::Stores;
+
+/// Servers that are there and set up.
+struct World {
+    settings: Vec<(&'static str, String)>,
+    // What is in the settings.
+    _folder: TempDir,
+}
+
+impl World {
+    /// Nothing where no servers are.
+    async fn new() -> Option<Self> {
+        let stores = Stores::servers()?;
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self { settings: stores.settings(folder.path()), _folder: folder };
+        world.orders(&["migrate"]).run().await.with_code(0);
+        Some(world)
+    }
+
+    /// A call of `orders` with them.
+    fn orders(&self, words: &[&str]) -> Invocation {
+        self.settings.iter().fold(Invocation::new(words), |call, (name, value)| call.env(name, value))
+    }
+
+    /// The URL that a setting has.
+    fn url(&self, setting: &str) -> &str {
+        &self.settings.iter().find(|(name, _)| *name == setting).unwrap().1
+    }
+}

@@ -31,6 +31,11 @@ fn every_function_is_built_from_its_folder_by_cargo_lambda() {
     assert_eq!(globals["Architectures"], json!(["arm64"]));
 }
 
+/// Whether a function has the event channel in it.
+fn publishes(function: &str) -> bool {
+    read(&format!("functions/{function}/src/main.rs")).contains("LambdaSettings")
+}
+
 /// The settings that each function has beside those of all, and the policies that it needs for them.
 #[test]
 fn every_function_has_the_stores_that_it_uses_and_no_others() {
@@ -39,7 +44,7 @@ fn every_function_has_the_stores_that_it_uses_and_no_others() {
         let variables = function["Properties"]["Environment"]["Variables"].as_object().unwrap();
         let policies = function["Properties"]["Policies"].to_string();
         let main = read(&format!("functions/{name}/src/main.rs"));
-        let commands = main.contains("LambdaSettings");
+        let commands = publishes(&name);
         let events = commands || main.contains("EventStoreSettings");
         let view = main.contains("ViewFunctionSettings");
         assert_eq!(variables.contains_key("ORDERS_EVENT_STORE"), events, "{name}");
@@ -98,12 +103,40 @@ fn nothing_is_reserved_unless_it_is_asked_for() {
 #[test]
 fn every_function_may_read_the_secrets_that_its_settings_stand_for() {
     let template = template();
+    let secrets = |settings: &Value| -> Vec<String> {
+        let settings = settings["Environment"]["Variables"].to_string();
+        settings
+            .split("secret:${")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split('}').next()?.to_owned()))
+            .collect()
+    };
+    let of_all = secrets(&template["Globals"]["Function"]);
+    assert_eq!(of_all, ["KafkaSecretArn"]);
     for (name, function) in functions(&template) {
-        let variables = function["Properties"]["Environment"]["Variables"].to_string();
+        let mut wanted = secrets(&function["Properties"]);
+        if publishes(&name) {
+            wanted.extend(of_all.clone());
+        }
         let policies = policies_of(&template, &function);
-        for secret in variables.split("secret:${").skip(1).filter_map(|rest| rest.split('}').next()) {
+        for secret in wanted {
             let resource = json!({"Ref": secret}).to_string();
             assert!(policies.iter().any(|policy| policy.contains(&resource)), "{name} may not read {secret}");
+        }
+    }
+}
+
+/// Where there are subnets, all functions are in them; and all are traced.
+#[test]
+fn what_all_functions_share_no_function_has_otherwise() {
+    let template = template();
+    let globals = &template["Globals"]["Function"];
+    let network = json!({"SubnetIds": [{"Ref": "SubnetA"}, {"Ref": "SubnetB"}], "SecurityGroupIds": [{"Ref": "SecurityGroup"}]});
+    assert_eq!(globals["VpcConfig"]["Fn::If"], json!(["HasVpc", network, {"Ref": "AWS::NoValue"}]));
+    assert_eq!(globals["Tracing"], "Active");
+    for (name, function) in functions(&template) {
+        for shared in ["Architectures", "Handler", "Layers", "Runtime", "Tracing", "VpcConfig"] {
+            assert_eq!(function["Properties"][shared], Value::Null, "{shared} of {name}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::system::System;
 
 use super::{FUNCTIONS, function_name, read, resources, template, text};
@@ -50,6 +50,40 @@ fn each_function_has_the_routes_of_its_router() {
         assert_eq!(routes.get(function).cloned().unwrap_or_default(), expected, "{function}");
     }
     assert_eq!(routes.len(), 5);
+}
+
+/// With an issuer nobody comes in without its tokens; and nobody comes in too often.
+#[test]
+fn every_route_is_guarded_alike() {
+    let template = template();
+    let of_type = |kind: &str| resources(&template, &format!("AWS::ApiGatewayV2::{kind}"));
+    for (id, route) in of_type("Route") {
+        let route = &route["Properties"];
+        assert_eq!(route["AuthorizationType"]["Fn::If"], json!(["HasJwt", "JWT", "NONE"]), "{id}");
+        let authorizer = json!(["HasJwt", {"Ref": "Authorizer"}, {"Ref": "AWS::NoValue"}]);
+        assert_eq!(route["AuthorizerId"]["Fn::If"], authorizer, "{id}");
+    }
+    assert_eq!(template["Resources"]["Authorizer"]["Condition"], "HasJwt");
+    let stages = of_type("Stage");
+    let limits = &stages["Stage"]["Properties"]["DefaultRouteSettings"];
+    assert_eq!((stages.len(), stages["Stage"]["Properties"].get("RouteSettings")), (1, None));
+    assert_eq!(limits["ThrottlingRateLimit"], json!({"Ref": "RequestsPerSecond"}));
+    assert_eq!(limits["ThrottlingBurstLimit"], json!({"Ref": "RequestBurst"}));
+}
+
+#[test]
+fn the_api_may_invoke_each_function_that_it_has_and_no_other() {
+    let template = template();
+    let by = |kind: &str, name: fn(&Value) -> &str| -> BTreeSet<String> {
+        let named = resources(&template, kind).into_values();
+        named.map(|resource| function_name(&template, name(&resource["Properties"]))).collect()
+    };
+    let routed = by("AWS::ApiGatewayV2::Integration", |integration| {
+        text(&integration["IntegrationUri"]["Fn::GetAtt"]).trim_end_matches(".Arn")
+    });
+    let allowed = by("AWS::Lambda::Permission", |permission| text(&permission["FunctionName"]["Ref"]));
+    assert_eq!(allowed, routed);
+    assert_eq!(routed, routes_of_the_template(&template).into_keys().collect());
 }
 
 /// `cargo lambda watch` is told of them in `Cargo.toml`.

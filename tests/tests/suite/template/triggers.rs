@@ -103,9 +103,18 @@ fn the_dispatcher_has_the_same_triggers() {
 
 #[tokio::test]
 async fn the_topic_is_the_one_of_the_system() {
+    let template = template();
+    for mapping in ["projector", "processor"].iter().flat_map(|function| mappings(&template, function)) {
+        assert_eq!(mapping["Topics"], json!([{"Ref": "KafkaTopic"}]));
+    }
+    // And what is published to, unless a secret says so.
+    let channel = template["Globals"]["Function"]["Environment"]["Variables"]["ORDERS_CHANNEL"].to_string();
+    assert_eq!(channel.matches("\"kafka://").count(), 2, "{channel}");
+    assert_eq!(channel.matches("\"kafka://${KafkaBootstrapServers}/${KafkaTopic}").count(), 2, "{channel}");
+
     let system = System::start().await;
     let help = system.orders(&["serve", "--help"]).await;
-    let topic = format!("topic={}", text(&template()["Parameters"]["KafkaTopic"]["Default"]));
+    let topic = format!("topic={}", text(&template["Parameters"]["KafkaTopic"]["Default"]));
     assert!(help.stdout.contains(&topic), "{topic} is not in {}", help.stdout);
 }
 

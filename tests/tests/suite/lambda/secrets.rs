@@ -1,0 +1,100 @@
+//! Settings as `template.yaml` gives them: they name secrets, which the AWS Parameters and Secrets Lambda Extension is asked for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use serde_json::json;
+use tests::runtime_api::Function;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::World;
+
+const SESSION: &str = "the session's token";
+
+/// The extension's local HTTP, by what AWS documents of it: the secrets that it may read, and how often each was asked for.
+#[derive(Clone, Default)]
+struct Extension {
+    secrets: Arc<Mutex<BTreeMap<String, String>>>,
+    asked: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Extension {
+    async fn start(&self) -> (u16, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let router = Router::new().route("/secretsmanager/get", get(secret)).with_state(self.clone());
+        (port, tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }))
+    }
+
+    fn allow(&self, id: &str, url: &str) {
+        let secret = json!({"Name": id, "SecretString": json!({"url": url}).to_string(), "VersionId": "1"});
+        self.secrets.lock().unwrap().insert(id.to_owned(), secret.to_string());
+    }
+
+    fn asked(&self) -> BTreeMap<String, usize> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+async fn secret(
+    State(extension): State<Extension>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<String, (StatusCode, &'static str)> {
+    if headers.get("x-aws-parameters-secrets-token").is_none_or(|token| token != SESSION) {
+        return Err((StatusCode::FORBIDDEN, "the token is not the session's"));
+    }
+    let id = &query["secretId"];
+    *extension.asked.lock().unwrap().entry(id.clone()).or_default() += 1;
+    let found = extension.secrets.lock().unwrap().get(id).cloned();
+    found.ok_or((StatusCode::BAD_REQUEST, "AccessDeniedException: not authorized to perform GetSecretValue"))
+}
+
+#[tokio::test]
+async fn a_function_looks_its_secrets_up_when_it_is_first_invoked_and_once() {
+    let Some(world) = World::new().await else { return };
+    let extension = Extension::default();
+    let (port, server) = extension.start().await;
+    let port = port.to_string();
+    let variables = [
+        ("ORDERS_EVENT_STORE", "secret:orders/events#url"),
+        ("ORDERS_CHANNEL", "secret:orders/channel#url"),
+        ("ORDERS_READ_STORE", "secret:orders/view#url"),
+        ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", &*port),
+        ("AWS_SESSION_TOKEN", SESSION),
+    ];
+
+    // The extension answers nobody who is not invoked.
+    let mut query = Function::start("query", &variables).await;
+    query.up().await;
+    assert_eq!(extension.asked(), BTreeMap::new());
+
+    // One that it may not read: what the answer says is what AWS does.
+    let (status, problem) = query.call("GET", "/", None).await;
+    assert_eq!(status, 503);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("secret:orders/view#url") && detail.contains("not authorized"), "{detail}");
+
+    // Once it may, it is well without being started again; and does not ask for ever.
+    extension.allow("orders/view", world.url("ORDERS_READ_STORE"));
+    for _ in 0..3 {
+        assert_eq!(query.call("GET", "/", None).await, (200, json!([])));
+    }
+    assert_eq!(extension.asked(), BTreeMap::from([("orders/view".to_owned(), 2)]));
+
+    extension.allow("orders/events", world.url("ORDERS_EVENT_STORE"));
+    extension.allow("orders/channel", world.url("ORDERS_CHANNEL"));
+    let mut create = Function::start("create-order", &variables).await;
+    for id in ["a", "b"] {
+        let (status, order) = create.call("POST", "/", Some(&json!({"id": id, "name": "a lamp"}))).await;
+        assert_eq!((status, &order["id"]), (201, &id.into()), "{order}");
+    }
+    let expected = [("orders/channel", 1), ("orders/events", 1), ("orders/view", 2)];
+    assert_eq!(extension.asked(), expected.map(|(id, times)| (id.to_owned(), times)).into());
+    server.abort();
+}
