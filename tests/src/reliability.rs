@@ -444,7 +444,7 @@ mod tests {
             guarantees().into_iter().find(|guarantee| guarantee.what.starts_with("Commands go on"));
         let said = guarantee.unwrap().came_to(&lines);
         let expected = "2 servers killed and started again, 1 servers frozen for 10 s, 9,000 commands meanwhile, 0 lost, \
-            2.5 s at most until all went on<br>**not run**: `postgresql_is_killed_and_commands_go_on`";
+            2.50 s at most until all went on<br>**not run**: `postgresql_is_killed_and_commands_go_on`";
         assert!(said.starts_with(expected), "{said}");
     }
 

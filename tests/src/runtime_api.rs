@@ -75,6 +75,12 @@ impl Function {
         up.expect("it asks for an event in time").expect("the Runtime API runs");
     }
 
+    /// What it has logged until now.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
     /// Invokes it, and gives what it answers.
     ///
     /// # Panics

@@ -12,7 +12,8 @@ use tests::stores::Stores;
 /// Servers that are there and set up.
 struct World {
     settings: Vec<(&'static str, String)>,
-    // What is in the settings.
+    // What is in the settings. Both are deleted when they are dropped.
+    _stores: Stores,
     _folder: TempDir,
 }
 
@@ -21,7 +22,7 @@ impl World {
     async fn new() -> Option<Self> {
         let stores = Stores::servers()?;
         let folder = tempfile::tempdir().unwrap();
-        let world = Self { settings: stores.settings(folder.path()), _folder: folder };
+        let world = Self { settings: stores.settings(folder.path()), _stores: stores, _folder: folder };
         world.orders(&["migrate"]).run().await.with_code(0);
         Some(world)
     }
