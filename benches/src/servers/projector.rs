@@ -24,7 +24,7 @@ const BATCH: usize = 500;
 
 /// More events than can be taken in in a second, as far as was seen, and twice that: connections share them evenly and do not take
 /// evenly. Should they not be enough, the measurement fails.
-const EVENTS_A_SECOND: u64 = 400_000;
+const EVENTS_A_SECOND: u64 = 600_000;
 
 const NAME: &str = "an order of some length";
 
