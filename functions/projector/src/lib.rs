@@ -8,10 +8,10 @@ use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use jiff::Timestamp;
 use read_store::{Incoming, Origin, ReadStore, ReadStoreError};
 
-/// Takes a batch into the view: all of it, or nothing.
+/// Takes a batch into the view.
 ///
 /// # Errors
-/// When the read store is not available. The batch comes again then.
+/// When the read store is not available. The batch comes again then; what was taken in already is ignored.
 pub async fn project(store: &ReadStore, event: KafkaEvent) -> Result<BatchResponse, ReadStoreError> {
     let received_at = Timestamp::now();
     let records = event.records.into_values().flatten();

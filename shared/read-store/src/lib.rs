@@ -148,10 +148,12 @@ impl ReadStore {
 
     /// Takes in a batch, in one transaction, into every view there is: applies, ignores or holds each event, in the
     /// order in which they come, and then applies held events that have become next. Calls made at the same time are
-    /// one transaction; each gets the counts of its own batch.
+    /// one transaction; each gets the counts of its own batch. On a server, records whose key is not their order's come
+    /// last, in a second transaction.
     ///
     /// # Errors
-    /// When the store is not available; nothing of the batch was taken in then.
+    /// When the store is not available. Nothing of the batch was taken in then, save that on a server the first of two
+    /// transactions may have been; what was taken in is ignored when it comes again.
     pub async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
         match self {
             #[cfg(feature = "embedded")]

@@ -1,6 +1,7 @@
 //! What goes into the read store and what comes out.
 
 use std::fmt;
+use std::ops::AddAssign;
 
 use domain::wire::{RecordedEvent, Undecodable};
 use domain::{OrderId, OrderName, Snapshot, Status, Version};
@@ -26,6 +27,21 @@ pub struct Incoming {
 }
 
 impl Incoming {
+    /// The order that the value names, where it names one and a version.
+    pub(crate) fn order(&self) -> Option<&OrderId> {
+        match &self.event {
+            Ok(event) => Some(&event.order),
+            Err(Undecodable::Unknown { order, .. }) => Some(order),
+            Err(_) => None,
+        }
+    }
+
+    /// Whether the key is not the order's, so that the record lies where those of another order do.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn is_astray(&self) -> bool {
+        self.order().is_some_and(|order| self.key.as_deref() != Some(order.as_str().as_bytes()))
+    }
+
     /// An event that was read from the event store and not from a channel: should it be held, its origin says so.
     #[cfg(any(feature = "embedded", feature = "postgres"))]
     pub(crate) fn from_event_store(event: RecordedEvent, received_at: Timestamp) -> Self {
@@ -61,6 +77,15 @@ pub struct Projected {
     pub held: usize,
     /// Held before, and applied now that they were next.
     pub released: usize,
+}
+
+impl AddAssign for Projected {
+    fn add_assign(&mut self, other: Self) {
+        self.applied += other.applied;
+        self.ignored += other.ignored;
+        self.held += other.held;
+        self.released += other.released;
+    }
 }
 
 /// Why an event is held.

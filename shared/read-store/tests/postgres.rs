@@ -14,7 +14,7 @@ use database::Database;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use read_store::{HeldReason, Projected, ReadStore, ReadStoreError};
+use read_store::{HeldReason, Incoming, Projected, ReadStore, ReadStoreError};
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 use tokio::task::JoinSet;
 
@@ -38,13 +38,27 @@ async fn open_named(database: &Database, name: &str) -> ReadStore {
 
 /// Ends the sessions with this name for which the condition holds, once there is one.
 async fn cut(raw: &mut PgConnection, name: &str, condition: &str) {
-    let sql = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}' AND {condition}"
-    );
+    of_sessions(raw, "pg_terminate_backend(pid)::text", name, condition).await;
+}
+
+/// Something of each session with this name for which the condition holds, once there is one.
+async fn of_sessions(raw: &mut PgConnection, what: &str, name: &str, condition: &str) -> Vec<String> {
+    let sql =
+        format!("SELECT {what} FROM pg_stat_activity WHERE application_name = '{name}' AND {condition}");
     let started = Instant::now();
-    while raw_sql(AssertSqlSafe(sql.as_str())).fetch_all(&mut *raw).await.unwrap().is_empty() {
+    loop {
+        let found = texts(raw, &sql).await;
+        if !found.is_empty() {
+            return found;
+        }
         assert!(started.elapsed() < Duration::from_secs(60), "no such session");
     }
+}
+
+/// The first column of what is found.
+async fn texts(raw: &mut PgConnection, sql: &str) -> Vec<String> {
+    let found = raw_sql(AssertSqlSafe(sql)).fetch_all(raw).await.unwrap();
+    found.iter().map(|row| row.get(0)).collect()
 }
 
 fn unavailable(error: &ReadStoreError) -> &str {
@@ -94,6 +108,60 @@ async fn two_projectors_that_meet_the_same_new_orders_apply_each_event_once() {
         assert_rows(&tool, &[(order, EVENTS)]).await;
     }
     assert_eq!(tool.held_summary().await.unwrap(), []);
+}
+
+/// Not rolled back and done anew: everybody whose events name each other's new orders would be, all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_overtaken_at_one_new_order_goes_on_with_the_row_that_it_finds() {
+    let Some(database) = migrated().await else { return };
+    let name = format!("overtaken-{}", rand::random::<u32>());
+    let store = open_named(&database, &name).await;
+    let (mut raw, mut other) = (database.connect().await, database.connect().await);
+    let created = "INSERT INTO orders_1 (id, version, status, name, created_at, updated_at, nanos)
+                   VALUES ('b', 1, 'new', 'name of b', to_timestamp(1700000001), to_timestamp(1700000001), 0)";
+    raw_sql("BEGIN").execute(&mut other).await.unwrap();
+    raw_sql(created).execute(&mut other).await.unwrap();
+    let batch = ["a", "c"].into_iter().flat_map(|order| events(order, [1, 3])).chain(events("b", [2, 4]));
+    let projecting = tokio::spawn({
+        let (store, batch) = (store.clone(), batch.collect());
+        async move { store.project(batch).await }
+    });
+    // Nobody else has an `a` yet, so the transaction has an id by then.
+    let waits = "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO orders_1%'";
+    let waiting = of_sessions(&mut raw, "backend_xid::text", &name, waits).await;
+    raw_sql("COMMIT").execute(&mut other).await.unwrap();
+
+    let taken = projecting.await.unwrap().unwrap();
+    assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 3, released: 0 });
+    assert_rows(&store, &[("a", 1), ("b", 2), ("c", 1)]).await;
+    let made = texts(&mut raw, "SELECT DISTINCT xmin::text FROM orders_1").await;
+    assert_eq!(made, waiting, "the rows are of the transaction that waited");
+    let next = ["a", "b", "c"].into_iter().zip([2, 3, 2]).flat_map(|(order, next)| events(order, [next]));
+    assert_eq!(store.project(next.collect()).await.unwrap().released, 3);
+    assert_rows(&store, &[("a", 3), ("b", 4), ("c", 3)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_in_another_orders_partition_keeps_no_order_waiting_but_its_own() {
+    let Some(database) = migrated().await else { return };
+    let store = ReadStore::open(&database.url()).await.unwrap();
+    store.project(events("b", [1])).await.unwrap();
+    let mut other = database.connect().await;
+    raw_sql("BEGIN; SELECT id FROM orders_1 WHERE id = 'b' FOR UPDATE").execute(&mut other).await.unwrap();
+    let astray = Incoming { key: Some(b"a".to_vec()), ..incoming("b", 2) };
+    let keyless = Incoming { key: None, ..incoming("b", 4) };
+    let batch = [astray, keyless].into_iter().chain(events("a", [1, 2])).collect();
+    let projecting = tokio::spawn({
+        let store = store.clone();
+        async move { store.project(batch).await }
+    });
+    until(async || version_of(&store, "a").await == 2).await;
+    assert!(!projecting.is_finished());
+    assert_rows(&store, &[("b", 1)]).await;
+    raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    let taken = projecting.await.unwrap().unwrap();
+    assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 1, released: 0 });
+    assert_rows(&store, &[("a", 2), ("b", 2)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,7 @@ use self::line::{Line, Waiter};
 use crate::types::{HeldId, HeldReason, Incoming, Origin, Projected};
 
 /// What a view has of what a batch touches (see [`touched_orders`] and [`Stray::of`]).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Known {
     /// The rows. An order that is not here has none.
     pub rows: HashMap<OrderId, Snapshot>,
@@ -143,12 +143,7 @@ const fn unknown_reason(problem: &UnknownEvent) -> HeldReason {
 /// The orders whose rows and held events a plan for these records needs, by id, each once.
 #[must_use]
 pub fn touched_orders(incoming: &[Incoming]) -> Vec<OrderId> {
-    let named = incoming.iter().filter_map(|record| match &record.event {
-        Ok(event) => Some(&event.order),
-        Err(Undecodable::Unknown { order, .. }) => Some(order),
-        Err(_) => None,
-    });
-    let mut orders: Vec<&OrderId> = named.collect();
+    let mut orders: Vec<&OrderId> = incoming.iter().filter_map(Incoming::order).collect();
     orders.sort_unstable();
     orders.dedup();
     orders.into_iter().cloned().collect()

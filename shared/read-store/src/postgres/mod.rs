@@ -89,7 +89,20 @@ impl PostgresReadStore {
         schema::migrate(&self.shared.connections).await
     }
 
+    /// Records that lie in another order's partition go behind the others, in a transaction of their own: it waits for whoever
+    /// has the rows of those orders just now, and must not have the rows of all others meanwhile.
     pub(crate) async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
+        let (astray, at_home): (Vec<_>, Vec<_>) = batch.into_iter().partition(Incoming::is_astray);
+        let mut projected = Projected::default();
+        for records in [at_home, astray] {
+            if !records.is_empty() {
+                projected += self.project_together(records).await?;
+            }
+        }
+        Ok(projected)
+    }
+
+    async fn project_together(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
         self.calls.send(Call::new(batch, answer)).await?;
         answered.await.map_err(|_| Stopped)?

@@ -2,12 +2,12 @@
 //!
 //! Of two transactions that touch the same order,
 //! - when it has a row, the second waits for the row's lock, and then reads what is held for the order;
-//! - when it has none, the second waits for the first one's insert, sees that it was overtaken and begins anew. Who holds
-//!   an event for such an order therefore inserts a row too, at version 0.
+//! - when it has none, the second waits for the first one's insert, and then goes by the row that it finds. Who holds an
+//!   event for such an order therefore inserts a row too, at version 0.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use domain::{OrderId, Snapshot, Version};
+use domain::{OrderId, Snapshot};
 use sqlx::{AssertSqlSafe, PgConnection, Row, query};
 
 use super::failure::Failed;
@@ -27,9 +27,7 @@ pub(super) async fn take_in<'a>(
     // After the locks, and in a statement of its own: whoever had them may have held something.
     let held = held_of(connection, view, &orders).await?;
     let strays = strays(connection, view, incoming).await?;
-    let plan = plan::plan(Known { rows, held, strays }, incoming);
-    write(connection, view, &plan, &there).await?;
-    Ok(plan)
+    plan_and_write(connection, view, Known { rows, held, strays }, there, incoming).await
 }
 
 /// Lets the held events of these orders go on, after something else has changed a row or a held event. The rows are
@@ -41,9 +39,7 @@ pub(super) async fn settle(
 ) -> Result<Plan<'static>, Failed> {
     let (rows, there) = lock_rows(connection, view, orders).await?;
     let held = held_of(connection, view, orders).await?;
-    let plan = plan::plan(Known { rows, held, strays: BTreeSet::new() }, &[]);
-    write(connection, view, &plan, &there).await?;
-    Ok(plan)
+    plan_and_write(connection, view, Known { rows, held, strays: BTreeSet::new() }, there, &[]).await
 }
 
 /// Locks the rows of these orders, which are sorted, and makes one for each that has none. What a row says is not read: it
@@ -56,7 +52,8 @@ pub(super) async fn lock_orders(
     let there = lock_ids(connection, view, orders).await?;
     let absent: Vec<Snapshot> =
         orders.iter().filter(|order| !there.contains(*order)).cloned().map(Snapshot::absent).collect();
-    upsert::insert(connection, view, &absent.iter().collect::<Vec<_>>()).await
+    let overtaken = upsert::insert(connection, view, &absent.iter().collect::<Vec<_>>()).await?;
+    if overtaken == 0 { Ok(()) } else { Err(Failed::Overtaken) }
 }
 
 /// Locks the rows of these orders, which are sorted; which there are.
@@ -78,10 +75,11 @@ async fn lock_rows(
     view: ViewId,
     orders: &[OrderId],
 ) -> Result<(Rows, HashSet<OrderId>), Failed> {
+    let sql = format!("{} ORDER BY id FOR UPDATE", rows_sql(view));
     let (mut found, mut there) = (Rows::with_capacity(orders.len()), HashSet::with_capacity(orders.len()));
     for ids in orders.chunks(upsert::ROWS) {
-        let sql = format!("{} ORDER BY id FOR UPDATE", rows_sql(view));
-        let rows = query(AssertSqlSafe(sql)).bind(rows::texts(ids)).fetch_all(&mut *connection).await?;
+        let rows =
+            query(AssertSqlSafe(sql.as_str())).bind(rows::texts(ids)).fetch_all(&mut *connection).await?;
         for row in &rows {
             let row = rows::snapshot(row)?;
             there.insert(row.id.clone());
@@ -166,20 +164,70 @@ async fn strays(
     Ok(found)
 }
 
-async fn write(
+/// Writes what is planned by what is known; `there` are the orders that have a row.
+async fn plan_and_write<'a>(
+    connection: &mut PgConnection,
+    view: ViewId,
+    mut known: Known,
+    mut there: HashSet<OrderId>,
+    incoming: &'a [Incoming],
+) -> Result<Plan<'a>, Failed> {
+    let mut plan = plan::plan(known.clone(), incoming);
+    let placeholders = placeholders(&plan, &there);
+    let planned = plan.upserts.iter().map(|upsert| &upsert.row).filter(|row| !there.contains(&row.id));
+    let mut new: Vec<&Snapshot> = planned.chain(&placeholders).collect();
+    // New rows are locks too, and are taken by id.
+    new.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let overtaken = upsert::insert(connection, view, &new).await?;
+    if overtaken > 0 {
+        // What became of all other orders is planned as before.
+        let rows = lock_rows_of_others(connection, view, &new, overtaken).await?;
+        let orders: Vec<OrderId> = rows.keys().cloned().collect();
+        known.held.extend(held_of(connection, view, &orders).await?);
+        known.rows.extend(rows);
+        there.extend(orders);
+        plan = plan::plan(known, incoming);
+    }
+    write_known(connection, view, &plan, &there).await?;
+    Ok(plan)
+}
+
+/// Locks the rows that others have made instead of these: so many.
+///
+/// # Errors
+/// [`Failed::Overtaken`] when one of them is locked or gone already. To wait for it might be to wait in a circle.
+async fn lock_rows_of_others(
+    connection: &mut PgConnection,
+    view: ViewId,
+    new: &[&Snapshot],
+    count: usize,
+) -> Result<Rows, Failed> {
+    let sql = rows_of_others_sql(view);
+    let mut found = Rows::with_capacity(count);
+    for rows in new.chunks(upsert::ROWS) {
+        let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        for row in &query(AssertSqlSafe(sql.as_str())).bind(ids).fetch_all(&mut *connection).await? {
+            let row = rows::snapshot(row)?;
+            found.insert(row.id.clone(), row);
+        }
+    }
+    if found.len() == count { Ok(found) } else { Err(Failed::Overtaken) }
+}
+
+/// The statement that locks, of the rows with these ids, those that this transaction has not made.
+pub(super) fn rows_of_others_sql(view: ViewId) -> String {
+    format!("{} AND xmin <> pg_current_xact_id()::xid ORDER BY id FOR UPDATE SKIP LOCKED", rows_sql(view))
+}
+
+/// Writes the plan, but for the rows that it makes.
+async fn write_known(
     connection: &mut PgConnection,
     view: ViewId,
     plan: &Plan<'_>,
     there: &HashSet<OrderId>,
 ) -> Result<(), Failed> {
-    let is_new = |upsert: &&Upsert| upsert.from == Version::NONE && !there.contains(&upsert.row.id);
-    let (new, known): (Vec<&Upsert>, Vec<&Upsert>) = plan.upserts.iter().partition(is_new);
+    let known: Vec<&Upsert> = plan.upserts.iter().filter(|upsert| there.contains(&upsert.row.id)).collect();
     upsert::update(connection, view, &known).await?;
-    let placeholders = placeholders(plan, there);
-    let mut new: Vec<&Snapshot> = new.into_iter().map(|upsert| &upsert.row).chain(&placeholders).collect();
-    // New rows are locks too, and are taken by id.
-    new.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    upsert::insert(connection, view, &new).await?;
     upsert::hold(connection, view, &plan.holds).await?;
     let gone: Vec<i64> = plan.releases.iter().map(|release| release.id.0).chain(passed(plan)).collect();
     if !gone.is_empty() {

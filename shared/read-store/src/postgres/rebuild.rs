@@ -54,11 +54,7 @@ pub(super) async fn backfill(
     }
     let mut counts = Projected::default();
     while let Some(filled) = filling.join_next().await {
-        let filled = filled.map_err(|error| ReadStoreError::Unavailable(error.to_string()))??;
-        counts.applied += filled.applied;
-        counts.ignored += filled.ignored;
-        counts.held += filled.held;
-        counts.released += filled.released;
+        counts += filled.map_err(|error| ReadStoreError::Unavailable(error.to_string()))??;
     }
     Ok(counts)
 }

@@ -55,10 +55,14 @@ async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
         let plan = plan_of(&mut lease.connection, &sql, parameters).await;
         assert!(plan.contains(index) && plan.contains(condition) && !plan.contains("Sort"), "{sql}\n{plan}");
     }
-    let (lock, ids) =
-        (format!("{} ORDER BY id FOR UPDATE", project::rows_sql(ViewId(1))), "'{order-00001,order-00002}'");
-    let locked = plan_of(&mut lease.connection, &lock, ids).await;
-    assert!(locked.contains("orders_1_pkey"), "{locked}");
+    let locks = [
+        format!("{} ORDER BY id FOR UPDATE", project::rows_sql(ViewId(1))),
+        project::rows_of_others_sql(ViewId(1)),
+    ];
+    for sql in locks {
+        let plan = plan_of(&mut lease.connection, &sql, "'{order-00001,order-00002}'").await;
+        assert!(plan.contains("orders_1_pkey"), "{sql}\n{plan}");
+    }
 }
 
 /// A plan is kept from when little was held to when much is; so it must be the same.

@@ -17,7 +17,8 @@ use crate::{ReadStoreError, ViewId};
 /// 2. view by view, the older one first:
 ///    1. rows that are there, by id;
 ///    2. the view's records without an order or a version;
-///    3. new rows, by id.
+///    3. new rows, by id;
+///    4. rows that others have made instead: without waiting.
 pub(super) struct Transaction {
     lease: Lease,
     pub(super) views: Views,

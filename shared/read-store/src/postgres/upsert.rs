@@ -24,30 +24,31 @@ pub(super) async fn update(
     for chunk in upserts.chunks(ROWS) {
         let over = chunk.iter().map(|upsert| number(upsert.from)).collect::<Vec<_>>();
         let rows = chunk.iter().map(|upsert| &upsert.row);
-        expect(chunk.len(), bind(query(AssertSqlSafe(sql.as_str())), rows).bind(over), connection).await?;
+        let statement = bind(query(AssertSqlSafe(sql.as_str())), rows).bind(over);
+        if statement.execute(&mut *connection).await?.rows_affected() != chunk.len() as u64 {
+            return Err(Failed::Overtaken);
+        }
     }
     Ok(())
 }
 
-/// Writes rows, sorted by id, of orders that have none.
-///
-/// # Errors
-/// [`Failed::Overtaken`] when one has.
+/// Writes rows, sorted by id, of orders that have none. Of how many somebody else was first with one, whom this waits for.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     ViewId(view): ViewId,
     rows: &[&Snapshot],
-) -> Result<(), Failed> {
+) -> Result<usize, Failed> {
     // DO NOTHING, and no update: that would wait for the lock of a row that was none when locks were taken in order.
     let sql = format!(
         "INSERT INTO orders_{view} (id, version, status, name, reason, created_at, updated_at, nanos)
          SELECT * FROM {COLUMNS} ON CONFLICT (id) DO NOTHING"
     );
+    let mut overtaken = rows.len();
     for chunk in rows.chunks(ROWS) {
-        let rows = chunk.iter().copied();
-        expect(chunk.len(), bind(query(AssertSqlSafe(sql.as_str())), rows), connection).await?;
+        let statement = bind(query(AssertSqlSafe(sql.as_str())), chunk.iter().copied());
+        overtaken -= statement.execute(&mut *connection).await?.rows_affected() as usize;
     }
-    Ok(())
+    Ok(overtaken)
 }
 
 /// Writes rows that are there over whatever they are, save what is at a greater version. How many were written.
@@ -97,12 +98,6 @@ fn bind<'q, 'p>(statement: Statement<'q>, rows: impl Iterator<Item = &'p Snapsho
         .bind(rows.clone().map(|row| Micros::of(row.created_at)).collect::<Vec<_>>())
         .bind(rows.clone().map(|row| Micros::of(row.updated_at)).collect::<Vec<_>>())
         .bind(rows.map(|row| rows::nanos(row.created_at, row.updated_at)).collect::<Vec<_>>())
-}
-
-/// Executes a statement that writes so many rows, unless somebody was first.
-async fn expect(rows: usize, statement: Statement<'_>, connection: &mut PgConnection) -> Result<(), Failed> {
-    let written = statement.execute(connection).await?.rows_affected();
-    if written == rows as u64 { Ok(()) } else { Err(Failed::Overtaken) }
 }
 
 /// Takes records aside.

@@ -16,8 +16,8 @@ use crate::{Incoming, Projected, ReadStoreError};
 /// How many records are one transaction, where they are of more than one call.
 const RECORDS: usize = 1_000;
 
-/// How often a batch begins anew when another projector was first with some of its new orders. Each time there are fewer
-/// orders left for which that can happen.
+/// How often a batch begins anew when another projector was first with some of its new orders, and has one of them still, or
+/// when the server chose it to end a deadlock. Each time there are fewer orders left for which that can happen.
 const TRIES: usize = 20;
 
 /// Takes in the batches of all these calls.
