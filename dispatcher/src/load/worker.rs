@@ -65,8 +65,8 @@ pub(super) struct Worker {
 enum Lost {
     /// No replica could be reached.
     Gone(String),
-    /// The last answer was still one that says "later".
-    Overloaded(StatusCode),
+    /// The last answer was still one that says "later", and may have said when.
+    Overloaded { status: StatusCode, says_when: bool },
     /// The load was stopped.
     Stopped,
 }
@@ -134,11 +134,16 @@ impl Worker {
             Ok(answer) => {
                 self.tally.failed(call, answer.status.as_str(), &String::from_utf8_lossy(&answer.body));
             }
-            Err(Lost::Overloaded(status)) => self.tally.failed(call, status.as_str(), "given up"),
-            Err(Lost::Stopped) => self.tally.failed(call, "interrupted", ""),
-            Err(Lost::Gone(failure)) => {
-                self.tally.failed(call, "no answer", &failure);
-                self.load.stop.now(Ended::ServerGone);
+            Err(lost) => {
+                let problem = match &lost {
+                    Lost::Overloaded { .. } => "given up",
+                    Lost::Stopped => "",
+                    Lost::Gone(failure) => failure,
+                };
+                self.tally.failed(call, &lost.to_string(), problem);
+                if matches!(lost, Lost::Gone(_)) {
+                    self.load.stop.now(Ended::ServerGone);
+                }
             }
         }
         None
@@ -152,8 +157,10 @@ impl Worker {
             let (lost, delay) = match self.client.call(http).await {
                 Ok(answer) if !is_for_later(answer.status) => return Ok(answer),
                 Ok(answer) => {
-                    let asked = answer.retry_after.unwrap_or_default().min(LONGEST_ASKED_DELAY);
-                    (Lost::Overloaded(answer.status), self.delay(repeated + 1).max(asked))
+                    let (status, asked) = (answer.status, answer.retry_after);
+                    let delay =
+                        self.delay(repeated + 1).max(asked.unwrap_or_default().min(LONGEST_ASKED_DELAY));
+                    (Lost::Overloaded { status, says_when: asked.is_some() }, delay)
                 }
                 Err(failure) => (Lost::Gone(failure.to_string()), self.delay(repeated)),
             };
@@ -218,7 +225,10 @@ impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Gone(_) => f.write_str("no answer"),
-            Self::Overloaded(status) => f.write_str(status.as_str()),
+            Self::Overloaded { status, says_when: true } => f.write_str(status.as_str()),
+            Self::Overloaded { status, says_when: false } => {
+                write!(f, "{} without Retry-After", status.as_str())
+            }
             Self::Stopped => f.write_str("interrupted"),
         }
     }

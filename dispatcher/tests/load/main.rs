@@ -140,6 +140,16 @@ async fn a_server_that_stays_overloaded_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_say_when_to_come_again_is_reported() {
+    let system = System::new(|_| Trouble::LaterOrNever);
+    let url = system.start().await.url;
+    let report = drive(&["--url", &url, "--orders", "1", "--clients", "1", "--retries", "1"]).await;
+
+    assert_eq!(report.retries, [("503 without Retry-After".to_owned(), 1)].into());
+    assert_eq!(report.errors, [("create 503 without Retry-After".to_owned(), 1)].into());
+}
+
+#[tokio::test]
 async fn a_stalled_answer_counts_for_every_order_that_was_due_meanwhile() {
     let stall = Duration::from_millis(400);
     let system = System::new(move |number| if number == 0 { Trouble::Slow(stall) } else { Trouble::None });

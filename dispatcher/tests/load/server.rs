@@ -24,6 +24,8 @@ pub(crate) enum Trouble {
     None,
     /// 503 with `Retry-After: 0`; nothing is done.
     Later,
+    /// The same without the header.
+    LaterOrNever,
     /// It is done, and the connection breaks before the answer.
     Break,
     /// It is done, and the replica dies before the answer.
@@ -98,6 +100,11 @@ impl System {
         let trouble = (self.trouble)(self.requests.fetch_add(1, Ordering::Relaxed));
         match trouble {
             Trouble::Later => return Ok(answer(503, None, &json!({"title": "later"}))),
+            Trouble::LaterOrNever => {
+                let mut later = answer(503, None, &json!({"title": "later"}));
+                later.headers_mut().remove("retry-after");
+                return Ok(later);
+            }
             Trouble::Refuse => return Ok(answer(409, None, &json!({"title": "another order has this id"}))),
             Trouble::Slow(time) => tokio::time::sleep(time).await,
             Trouble::None | Trouble::Break | Trouble::Die => {}
