@@ -61,18 +61,22 @@ pub(super) fn qualified_names(evaluator: &Evaluator<'_>) -> HashMap<String, Stri
     known.collect()
 }
 
-/// The function that a mapping names: by name, ARN, or what a `Ref` gave; `name:alias` is one with a qualifier.
-pub(super) fn named(evaluator: &Evaluator<'_>, text: &str) -> Result<Function, TemplateError> {
+/// The function that a mapping names: by name, ARN, or what a `Ref` gave; `name:alias` is one with a qualifier. `None` where that
+/// names none.
+pub(super) fn named(evaluator: &Evaluator<'_>, text: &str) -> Result<Option<Function>, TemplateError> {
     let (name, qualifier) = parts(text);
+    if name.is_empty() || qualifier.is_some_and(str::is_empty) {
+        return Ok(None);
+    }
     let qualifier = qualifier.map(str::to_owned);
     let is_function = |id: &&str| evaluator.functions.contains_key(*id);
     let id = Some(name).filter(is_function).or(evaluator.function_ids.get(name).map(String::as_str));
     let resource = |id| evaluator.template.at(&["Resources", id]).filter(|resource| is_one(resource));
     if let Some((id, resource)) = id.and_then(|id| Some((id, resource(id)?))) {
         let function = read(evaluator, id, resource)?;
-        return Ok(Function { qualifier, ..function });
+        return Ok(Some(Function { qualifier, ..function }));
     }
-    Ok(Function {
+    Ok(Some(Function {
         logical_id: name.to_owned(),
         name: Some(name.to_owned()),
         qualifier,
@@ -81,7 +85,7 @@ pub(super) fn named(evaluator: &Evaluator<'_>, text: &str) -> Result<Function, T
         code_uri: None,
         handler: None,
         timeout: LONGEST_TIMEOUT,
-    })
+    }))
 }
 
 /// A name or an ARN, whole or partial, to the name and the qualifier.

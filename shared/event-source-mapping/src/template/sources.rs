@@ -154,7 +154,7 @@ fn named_function(evaluator: &Evaluator<'_>, id: &str, properties: &Map) -> Resu
     let function = Field::read(evaluator, id, "FunctionName", properties.get("FunctionName"))?;
     let allowed = "the name or ARN of a function, or a Ref to it";
     match function.text(allowed)?.filter(|name| !name.is_empty()) {
-        Some(name) => functions::named(evaluator, name),
+        Some(name) => functions::named(evaluator, name)?.ok_or_else(|| function.not_allowed(allowed)),
         None => Err(function.missing(allowed)),
     }
 }

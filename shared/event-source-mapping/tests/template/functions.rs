@@ -146,6 +146,14 @@ fn a_mapping_to_a_function_that_is_not_there_is_refused() {
         error(&with("", "FunctionName: ''")),
         "Orders: FunctionName is missing; it must be the name or ARN of a function, or a Ref to it"
     );
+    for nobody in [":", ":live", "consumer:", "arn:aws:lambda:eu-west-1:1:function::live"] {
+        assert_eq!(
+            error(&with("", &format!("FunctionName: '{nobody}'"))),
+            format!(
+                "Orders: FunctionName is {nobody}; it must be the name or ARN of a function, or a Ref to it"
+            )
+        );
+    }
 }
 
 #[test]

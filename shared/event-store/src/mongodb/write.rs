@@ -51,6 +51,11 @@ impl Write {
     pub(super) fn record(document: RawDocumentBuf, answer: Answer<(), AppendError>) -> Self {
         Self { document, span: None, answer }
     }
+
+    /// Its stream, and there its first version, where it has one.
+    fn place(&self) -> (Option<&str>, Option<Version>) {
+        (self.document.get_str("stream").ok(), self.span.as_ref().map(|span| span.first))
+    }
 }
 
 pub(super) struct Writer {
@@ -66,6 +71,9 @@ impl Writer {
     pub(super) async fn work(self: Arc<Self>, mut writes: Vec<Write>) {
         // Whoever no longer waits has taken it for failed already.
         writes.retain(|write| !write.answer.is_closed());
+        // A server on PostgreSQL inserts a batch in one transaction, in this order. So batches of several replicas that meet in
+        // several streams wait one for the other, and not in a circle, which the server would break after a second.
+        writes.sort_by(|a, b| a.place().cmp(&b.place()));
         let writes = self.refuse_misplaced(writes).await;
         if writes.is_empty() {
             return;
