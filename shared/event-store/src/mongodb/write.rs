@@ -71,9 +71,7 @@ impl Writer {
     pub(super) async fn work(self: Arc<Self>, mut writes: Vec<Write>) {
         // Whoever no longer waits has taken it for failed already.
         writes.retain(|write| !write.answer.is_closed());
-        // A server on PostgreSQL inserts a batch in one transaction, in this order. So batches of several replicas that meet in
-        // several streams wait one for the other, and not in a circle, which the server would break after a second.
-        writes.sort_by(|a, b| a.place().cmp(&b.place()));
+        sort(&mut writes);
         let writes = self.refuse_misplaced(writes).await;
         if writes.is_empty() {
             return;
@@ -168,6 +166,12 @@ async fn find_ends(
     Ok(found)
 }
 
+/// A server on PostgreSQL inserts a batch in one transaction, in this order. So batches of several replicas that meet in several
+/// streams wait one for the other, and not in a circle, which the server would break after a second.
+fn sort(writes: &mut [Write]) {
+    writes.sort_by(|a, b| a.place().cmp(&b.place()));
+}
+
 /// What became of each of a number of documents.
 fn outcomes(documents: usize, failed: Option<InsertManyError>) -> Vec<Result<(), AppendError>> {
     let Some(InsertManyError { write_errors, write_concern_error, .. }) = failed else {
@@ -203,4 +207,32 @@ fn lost_a_race(code: i32, message: &str) -> bool {
 /// `DuplicateKey`, and what some servers and former versions say instead.
 fn is_duplicate(code: i32) -> bool {
     [11000, 11001, 12582].contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::rawdoc;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn write(stream: &str, version: Option<u64>) -> Write {
+        let document = rawdoc! { "stream": stream };
+        let span = version.map(|version| {
+            let (first, stream) = (Version::new(version), OrderId::parse(stream).unwrap());
+            Span { stream, first, last: first }
+        });
+        Write { document, span, answer: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn a_batch_is_inserted_by_stream_and_version_whatever_order_it_came_in() {
+        let mut writes = [write("b", Some(10)), write("a", Some(2)), write("b", None), write("b", Some(9))];
+        sort(&mut writes);
+        let placed =
+            writes.iter().map(|write| (write.document.get_str("stream").unwrap(), write.span.as_ref()));
+        let placed: Vec<_> =
+            placed.map(|(stream, span)| (stream, span.map(|span| span.first.get()))).collect();
+        assert_eq!(placed, [("a", Some(2)), ("b", None), ("b", Some(9)), ("b", Some(10))]);
+    }
 }
