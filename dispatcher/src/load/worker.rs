@@ -134,16 +134,11 @@ impl Worker {
             Ok(answer) => {
                 self.tally.failed(call, answer.status.as_str(), &String::from_utf8_lossy(&answer.body));
             }
-            Err(lost) => {
-                let problem = match &lost {
-                    Lost::Overloaded { .. } => "given up",
-                    Lost::Stopped => "",
-                    Lost::Gone(failure) => failure,
-                };
-                self.tally.failed(call, &lost.to_string(), problem);
-                if matches!(lost, Lost::Gone(_)) {
-                    self.load.stop.now(Ended::ServerGone);
-                }
+            Err(lost @ Lost::Overloaded { .. }) => self.tally.failed(call, &lost.to_string(), "given up"),
+            Err(Lost::Stopped) => self.tally.failed(call, "interrupted", ""),
+            Err(Lost::Gone(failure)) => {
+                self.tally.failed(call, "no answer", &failure);
+                self.load.stop.now(Ended::ServerGone);
             }
         }
         None

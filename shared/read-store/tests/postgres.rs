@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use read_store::{HeldReason, Incoming, Projected, ReadStore, ReadStoreError};
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 contract!(fresh);
 
@@ -59,6 +59,11 @@ async fn of_sessions(raw: &mut PgConnection, what: &str, name: &str, condition: 
 async fn texts(raw: &mut PgConnection, sql: &str) -> Vec<String> {
     let found = raw_sql(AssertSqlSafe(sql)).fetch_all(raw).await.unwrap();
     found.iter().map(|row| row.get(0)).collect()
+}
+
+fn start_project(store: &ReadStore, batch: Vec<Incoming>) -> JoinHandle<Result<Projected, ReadStoreError>> {
+    let store = store.clone();
+    tokio::spawn(async move { store.project(batch).await })
 }
 
 fn unavailable(error: &ReadStoreError) -> &str {
@@ -122,10 +127,7 @@ async fn a_batch_that_is_overtaken_at_one_new_order_goes_on_with_the_row_that_it
     raw_sql("BEGIN").execute(&mut other).await.unwrap();
     raw_sql(created).execute(&mut other).await.unwrap();
     let batch = ["a", "c"].into_iter().flat_map(|order| events(order, [1, 3])).chain(events("b", [2, 4]));
-    let projecting = tokio::spawn({
-        let (store, batch) = (store.clone(), batch.collect());
-        async move { store.project(batch).await }
-    });
+    let projecting = start_project(&store, batch.collect());
     // Nobody else has an `a` yet, so the transaction has an id by then.
     let waits = "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO orders_1%'";
     let waiting = of_sessions(&mut raw, "backend_xid::text", &name, waits).await;
@@ -151,10 +153,7 @@ async fn a_record_in_another_orders_partition_keeps_no_order_waiting_but_its_own
     let astray = Incoming { key: Some(b"a".to_vec()), ..incoming("b", 2) };
     let keyless = Incoming { key: None, ..incoming("b", 4) };
     let batch = [astray, keyless].into_iter().chain(events("a", [1, 2])).collect();
-    let projecting = tokio::spawn({
-        let store = store.clone();
-        async move { store.project(batch).await }
-    });
+    let projecting = start_project(&store, batch);
     until(async || version_of(&store, "a").await == 2).await;
     assert!(!projecting.is_finished());
     assert_rows(&store, &[("b", 1)]).await;
@@ -172,10 +171,7 @@ async fn a_batch_that_is_cut_in_the_middle_leaves_nothing_and_can_come_again() {
     let (mut raw, mut blocker) = (database.connect().await, database.connect().await);
     raw_sql("BEGIN; LOCK TABLE orders_held IN SHARE MODE").execute(&mut blocker).await.unwrap();
     let batch = || ["a", "b", "c"].into_iter().flat_map(|order| events(order, [1, 3])).collect::<Vec<_>>();
-    let projecting = tokio::spawn({
-        let (store, batch) = (store.clone(), batch());
-        async move { store.project(batch).await }
-    });
+    let projecting = start_project(&store, batch());
     // Its rows are written by then, and what is to be held is not.
     cut(&mut raw, &name, "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO orders_held%'").await;
     let error = projecting.await.unwrap().unwrap_err();

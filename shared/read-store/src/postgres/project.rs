@@ -23,11 +23,11 @@ pub(super) async fn take_in<'a>(
     incoming: &'a [Incoming],
 ) -> Result<Plan<'a>, Failed> {
     let orders = plan::touched_orders(incoming);
-    let (rows, there) = lock_rows(connection, view, &orders).await?;
+    let rows = lock_rows(connection, view, &orders).await?;
     // After the locks, and in a statement of its own: whoever had them may have held something.
     let held = held_of(connection, view, &orders).await?;
     let strays = strays(connection, view, incoming).await?;
-    plan_and_write(connection, view, Known { rows, held, strays }, there, incoming).await
+    plan_and_write(connection, view, Known { rows, held, strays }, incoming).await
 }
 
 /// Lets the held events of these orders go on, after something else has changed a row or a held event. The rows are
@@ -37,9 +37,9 @@ pub(super) async fn settle(
     view: ViewId,
     orders: &[OrderId],
 ) -> Result<Plan<'static>, Failed> {
-    let (rows, there) = lock_rows(connection, view, orders).await?;
+    let rows = lock_rows(connection, view, orders).await?;
     let held = held_of(connection, view, orders).await?;
-    plan_and_write(connection, view, Known { rows, held, strays: BTreeSet::new() }, there, &[]).await
+    plan_and_write(connection, view, Known { rows, held, strays: BTreeSet::new() }, &[]).await
 }
 
 /// Locks the rows of these orders, which are sorted, and makes one for each that has none. What a row says is not read: it
@@ -69,24 +69,22 @@ pub(super) async fn lock_ids(
 
 type Rows = HashMap<OrderId, Snapshot>;
 
-/// The rows of these orders, locked by id; and which orders have one, be it at version 0.
-async fn lock_rows(
-    connection: &mut PgConnection,
-    view: ViewId,
-    orders: &[OrderId],
-) -> Result<(Rows, HashSet<OrderId>), Failed> {
+/// The rows of these orders, be they at version 0, locked by id.
+async fn lock_rows(connection: &mut PgConnection, view: ViewId, orders: &[OrderId]) -> Result<Rows, Failed> {
     let sql = format!("{} ORDER BY id FOR UPDATE", rows_sql(view));
-    let (mut found, mut there) = (Rows::with_capacity(orders.len()), HashSet::with_capacity(orders.len()));
-    for ids in orders.chunks(upsert::ROWS) {
-        let rows =
-            query(AssertSqlSafe(sql.as_str())).bind(rows::texts(ids)).fetch_all(&mut *connection).await?;
-        for row in &rows {
+    rows_by(connection, &sql, &rows::texts(orders)).await
+}
+
+/// What the statement finds of these ids.
+async fn rows_by(connection: &mut PgConnection, sql: &str, ids: &[&str]) -> Result<Rows, Failed> {
+    let mut found = Rows::with_capacity(ids.len());
+    for ids in ids.chunks(upsert::ROWS) {
+        for row in &query(AssertSqlSafe(sql)).bind(ids).fetch_all(&mut *connection).await? {
             let row = rows::snapshot(row)?;
-            there.insert(row.id.clone());
             found.insert(row.id.clone(), row);
         }
     }
-    Ok((found, there))
+    Ok(found)
 }
 
 /// The statement that reads rows by their ids, the first parameter.
@@ -164,18 +162,18 @@ async fn strays(
     Ok(found)
 }
 
-/// Writes what is planned by what is known; `there` are the orders that have a row.
+/// Writes what is planned by what is known.
 async fn plan_and_write<'a>(
     connection: &mut PgConnection,
     view: ViewId,
     mut known: Known,
-    mut there: HashSet<OrderId>,
     incoming: &'a [Incoming],
 ) -> Result<Plan<'a>, Failed> {
     let mut plan = plan::plan(known.clone(), incoming);
-    let placeholders = placeholders(&plan, &there);
-    let planned = plan.upserts.iter().map(|upsert| &upsert.row).filter(|row| !there.contains(&row.id));
-    let mut new: Vec<&Snapshot> = planned.chain(&placeholders).collect();
+    let placeholders = placeholders(&plan, &known.rows);
+    let planned = plan.upserts.iter().map(|upsert| &upsert.row);
+    let mut new: Vec<&Snapshot> =
+        planned.filter(|row| !known.rows.contains_key(&row.id)).chain(&placeholders).collect();
     // New rows are locks too, and are taken by id.
     new.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let overtaken = upsert::insert(connection, view, &new).await?;
@@ -185,10 +183,9 @@ async fn plan_and_write<'a>(
         let orders: Vec<OrderId> = rows.keys().cloned().collect();
         known.held.extend(held_of(connection, view, &orders).await?);
         known.rows.extend(rows);
-        there.extend(orders);
-        plan = plan::plan(known, incoming);
+        plan = plan::plan(known.clone(), incoming);
     }
-    write_known(connection, view, &plan, &there).await?;
+    write_known(connection, view, &plan, &known.rows).await?;
     Ok(plan)
 }
 
@@ -202,15 +199,8 @@ async fn lock_rows_of_others(
     new: &[&Snapshot],
     count: usize,
 ) -> Result<Rows, Failed> {
-    let sql = rows_of_others_sql(view);
-    let mut found = Rows::with_capacity(count);
-    for rows in new.chunks(upsert::ROWS) {
-        let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-        for row in &query(AssertSqlSafe(sql.as_str())).bind(ids).fetch_all(&mut *connection).await? {
-            let row = rows::snapshot(row)?;
-            found.insert(row.id.clone(), row);
-        }
-    }
+    let ids: Vec<&str> = new.iter().map(|row| row.id.as_str()).collect();
+    let found = rows_by(connection, &rows_of_others_sql(view), &ids).await?;
     if found.len() == count { Ok(found) } else { Err(Failed::Overtaken) }
 }
 
@@ -224,9 +214,10 @@ async fn write_known(
     connection: &mut PgConnection,
     view: ViewId,
     plan: &Plan<'_>,
-    there: &HashSet<OrderId>,
+    there: &Rows,
 ) -> Result<(), Failed> {
-    let known: Vec<&Upsert> = plan.upserts.iter().filter(|upsert| there.contains(&upsert.row.id)).collect();
+    let known: Vec<&Upsert> =
+        plan.upserts.iter().filter(|upsert| there.contains_key(&upsert.row.id)).collect();
     upsert::update(connection, view, &known).await?;
     upsert::hold(connection, view, &plan.holds).await?;
     let gone: Vec<i64> = plan.releases.iter().map(|release| release.id.0).chain(passed(plan)).collect();
@@ -241,10 +232,12 @@ fn passed(plan: &Plan<'_>) -> impl Iterator<Item = i64> {
 }
 
 /// Rows at version 0 for orders that have none and get none, and for which an event is held from now on.
-fn placeholders(plan: &Plan<'_>, there: &HashSet<OrderId>) -> Vec<Snapshot> {
+fn placeholders(plan: &Plan<'_>, there: &Rows) -> Vec<Snapshot> {
     let held = plan.holds.iter().filter(|hold| hold.verdict.version.is_some());
-    let mut absent: HashSet<&OrderId> =
-        held.filter_map(|hold| hold.verdict.order.as_ref()).filter(|order| !there.contains(*order)).collect();
+    let mut absent: HashSet<&OrderId> = held
+        .filter_map(|hold| hold.verdict.order.as_ref())
+        .filter(|order| !there.contains_key(*order))
+        .collect();
     for upsert in &plan.upserts {
         absent.remove(&upsert.row.id);
     }
