@@ -17,7 +17,8 @@ find_compose() {
 in_project() {
   [[ -v compose ]] || find_compose || fail 'Docker Compose version 2 is lacking (docker compose, or docker-compose)'
   MONGODB_PORT=$(port_of mongodb) KAFKA_PORT=$(port_of kafka) POSTGRES_PORT=$(port_of postgres) \
-    "${compose[@]}" --project-name "orders-services-$offset" --file "$deploy/docker-compose.yml" "$@"
+    REGISTRY_PORT=$(port_of registry) "${compose[@]}" --project-name "orders-services-$offset" \
+    --file "$deploy/docker-compose.yml" --profile registry "$@"
 }
 
 compose_up() {
@@ -41,6 +42,8 @@ compose_down() {
     docker volume rm --force "orders-services-${offset}_$name" >/dev/null && say "$name: data deleted"
   done
 }
+
+compose_has() { [[ -n $(container_of "$1") ]]; }
 
 compose_versions() {
   sed -n '/^ *profiles:/,$d; s/^ *image: *//p' "$deploy/docker-compose.yml" | paste -sd, | sed 's/,/, /g'

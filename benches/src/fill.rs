@@ -45,7 +45,7 @@ pub(crate) async fn fill(url: &str, orders: u64) -> anyhow::Result<()> {
 fn life(number: u64) -> anyhow::Result<[Commit; 3]> {
     let stream = OrderId::parse(&id(number))?;
     let created = Event::OrderCreated { name: OrderName::parse(&format!("order number {number}"))? };
-    let commands = [1, 2, 3].map(|version| CommandId::parse(&format!("{stream}:{version}")));
+    let commands = [1, 2, 3].map(|version| CommandId::system(&format!("{stream}:{version}")));
     let [first, second, third] = commands;
     let recorded_at = Timestamp::from_microsecond(Timestamp::now().as_microsecond())?;
     let commit = |version, command_id, event| Commit {

@@ -88,4 +88,14 @@ impl Orders {
         command.args(words).kill_on_drop(true);
         command.output().await.with_context(|| format!("{}", self.binary.display()))
     }
+
+    /// Runs it, and fails when it fails.
+    pub(crate) async fn run_well(&self, words: &[&str]) -> anyhow::Result<()> {
+        let said = self.run(words).await?;
+        if !said.status.success() {
+            let text = [said.stdout, said.stderr].concat();
+            bail!("orders {}: {}\n{}", words.join(" "), said.status, String::from_utf8_lossy(&text));
+        }
+        Ok(())
+    }
 }

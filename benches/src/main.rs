@@ -5,6 +5,7 @@
 //! - [`servers`] measures on MongoDB, Kafka and PostgreSQL, the parts against the raw clients and the whole over HTTP.
 //! - [`server`] starts what is measured and looks at it from outside; [`load`] runs `orders load`.
 //! - [`cold`] starts the functions as Lambda does.
+//! - [`compare`] measures two builds of `orders` against each other.
 //! - [`mapping`] measures an event source mapping from Kafka into this process.
 //! - [`table`] is how figures are shown: ratios first.
 //!
@@ -13,6 +14,7 @@
 
 mod bare;
 mod cold;
+mod compare;
 mod fill;
 mod http;
 mod load;
@@ -23,6 +25,7 @@ mod rebuild;
 mod server;
 mod servers;
 mod table;
+mod template;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,6 +51,8 @@ enum What {
     Servers(servers::ServersArgs),
     /// Cold starts of the functions as Lambdas, against hello-world's
     ColdStart(cold::ColdArgs),
+    /// Two builds of `orders` against each other, on the embedded default and on servers: rates and processor time
+    Compare(compare::CompareArgs),
     /// An event source mapping from Kafka into a function in this process
     Mapping(mapping::MappingArgs),
     /// The bare server
@@ -120,6 +125,7 @@ async fn measure(what: What) -> anyhow::Result<()> {
         What::Rebuild(args) => (rebuild::measure(&args).await?, args.common.json),
         What::Servers(args) => (servers::measure(&args).await?, args.common.json),
         What::ColdStart(args) => (cold::measure(&args).await?, args.common.json),
+        What::Compare(args) => (compare::measure(&args).await?, args.json),
         What::Mapping(args) => (mapping::measure(&args).await?, args.common.json),
         What::Bare { .. } => return Ok(()),
     };
@@ -128,6 +134,6 @@ async fn measure(what: What) -> anyhow::Result<()> {
         let json = serde_json::to_vec_pretty(&table)?;
         std::fs::write(&file, json).with_context(|| format!("--json {}", file.display()))?;
     }
-    anyhow::ensure!(table.is_whole(), "not everything could be measured");
+    anyhow::ensure!(table.is_whole(), "what failed is said below the table");
     Ok(())
 }

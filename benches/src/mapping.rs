@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::Common;
 use crate::table::{Table, median};
+use crate::template;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How many records are published at once.
@@ -24,6 +25,8 @@ const RUN: usize = 1_000;
 /// How many records a second a mapping must pass on, with batches of 1,000 or more.
 const LEAST: f64 = 20_000.0;
 const LEAST_BATCH: usize = 1_000;
+/// How long a template of 2 MB with 500 resources may take to be read, in milliseconds.
+const LONGEST_READING: f64 = 100.0;
 
 #[derive(Args)]
 pub(crate) struct MappingArgs {
@@ -64,7 +67,7 @@ pub(crate) async fn measure(args: &MappingArgs) -> anyhow::Result<Table> {
     let brokers = args.kafka.strip_prefix("kafka://").context("--kafka is kafka://HOST:PORT")?;
     let brokers = brokers.split(['/', '?']).next().unwrap_or_default();
     let topic = format!("benches.mapping.{}", jiff::Timestamp::now().as_millisecond());
-    let channel = EventChannel::open(&format!("kafka://{brokers}/{topic}?partitions=8&replication=1"))?;
+    let channel = EventChannel::open(format!("kafka://{brokers}/{topic}?partitions=8&replication=1"))?;
     let measured = measure_on(&channel, args).await;
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create()?;
@@ -87,6 +90,11 @@ async fn measure_on(channel: &EventChannel, args: &MappingArgs) -> anyhow::Resul
     table.alone("read, invoked and committed", plain, "records/s");
     table.alone("the same, and each event written and read as JSON", median(with_json), "records/s");
     table.alone("records in a batch", median(batches), "records");
+    let reading = template::measure()?;
+    table.alone("a template of 2 MB with 500 resources is read", reading, "ms");
+    if reading > LONGEST_READING {
+        table.failed(format!("a template took {reading:.0} ms to be read; {LONGEST_READING} is the most"));
+    }
     if args.batch_size >= LEAST_BATCH && plain < LEAST {
         table.failed(format!("{plain:.0} records/s were passed on; {LEAST} is the least"));
     }

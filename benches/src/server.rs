@@ -25,6 +25,7 @@ pub(crate) struct Server {
     /// Where its metrics are.
     admin: Option<String>,
     data: Option<TempDir>,
+    probe: Probe,
 }
 
 /// URLs of the three stores on real servers.
@@ -99,6 +100,8 @@ impl Server {
         command.args(["serve", "--log", "warn"]);
         command.args(["--listen", &listen.to_string(), "--admin-listen", &admin.to_string()]);
         command.args(stores);
+        // Due within a measurement, so that reminders are part of what is measured.
+        command.env("ORDERS_REMINDER_AFTER", "5");
         let mut server = Self::spawn(command, listen, data)?;
         let admin = format!("http://{admin}");
         server.wait_for(&format!("{admin}/readyz")).await?;
@@ -110,18 +113,17 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("{command:?}"))?;
         let pid = child.id().context("the server ended at once")?;
-        Ok(Self { child, pid, url: format!("http://{listen}"), admin: None, data })
+        Ok(Self { child, pid, url: format!("http://{listen}"), admin: None, data, probe: Probe::new() })
     }
 
     /// Waits until a GET is answered with 200.
     async fn wait_for(&mut self, url: &str) -> anyhow::Result<()> {
-        let probe = Probe::new();
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server at {} ended: {status}", self.url);
             }
-            if probe.get(url).await.is_ok_and(|status| status.is_success()) {
+            if self.probe.get(url).await.is_ok_and(|status| status.is_success()) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -135,8 +137,19 @@ impl Server {
     }
 
     /// Where its metrics are: `http://HOST:PORT`.
-    pub(crate) fn admin(&self) -> anyhow::Result<&str> {
+    fn admin(&self) -> anyhow::Result<&str> {
         self.admin.as_deref().context("this server has no metrics")
+    }
+
+    /// Its own count of events that its projector had this result for: `applied`, `held`.
+    pub(crate) async fn projected(&self, result: &str) -> anyhow::Result<u64> {
+        let metrics = self.probe.text(&format!("{}/metrics", self.admin()?)).await?;
+        let label = format!("result=\"{result}\"");
+        let counted =
+            |line: &&str| line.starts_with("orders_projected_events_total{") && line.contains(&label);
+        let Some(line) = metrics.lines().find(counted) else { return Ok(0) };
+        let value = line.rsplit(' ').next().context("a metric without a value")?;
+        value.parse().with_context(|| format!("{line}: not a count"))
     }
 
     /// How much of the machine's memory it has.

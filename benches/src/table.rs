@@ -12,11 +12,14 @@ pub(crate) struct Table {
     /// When it was measured, RFC 3339.
     at: String,
     processors: usize,
+    /// Whose figures are compared.
+    #[serde(skip)]
+    columns: [&'static str; 2],
     /// What it was measured with, where that is noted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     environment: BTreeMap<String, String>,
     rows: Vec<Row>,
-    /// What could not be measured, and why.
+    /// What could not be measured, or is not as it must be, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<String>,
 }
@@ -34,12 +37,19 @@ struct Row {
 }
 
 impl Table {
+    /// Ours against a raw limit.
     pub(crate) fn new(title: impl Into<String>) -> Self {
+        Self::of(title, ["orders", "raw"])
+    }
+
+    /// The first column against the second.
+    pub(crate) fn of(title: impl Into<String>, columns: [&'static str; 2]) -> Self {
         let processors = std::thread::available_parallelism().map_or(0, usize::from);
         Self {
             title: title.into(),
             at: jiff::Timestamp::now().to_string(),
             processors,
+            columns,
             environment: BTreeMap::new(),
             rows: Vec::new(),
             failed: Vec::new(),
@@ -51,12 +61,12 @@ impl Table {
         self.environment.clone_from(environment);
     }
 
-    /// Notes what could not be measured.
+    /// Notes what could not be measured, or is not as it must be.
     pub(crate) fn failed(&mut self, what: String) {
         self.failed.push(what);
     }
 
-    /// Whether everything could be measured.
+    /// Whether everything could be measured and is as it must be.
     pub(crate) fn is_whole(&self) -> bool {
         self.failed.is_empty()
     }
@@ -75,7 +85,8 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({}, {} processors)", self.title, self.at, self.processors)?;
         let width = self.rows.iter().map(|row| row.what.chars().count()).fold(44, usize::max);
-        write!(f, "\n| {:width$} | {:>6} | {:>10} | {:>10} | {:8} |", "", "ratio", "orders", "raw", "unit")?;
+        let [ours, raw] = self.columns;
+        write!(f, "\n| {:width$} | {:>6} | {ours:>10} | {raw:>10} | {:8} |", "", "ratio", "unit")?;
         write!(f, "\n|{0:-<1$}|{0:-<8}|{0:-<12}|{0:-<12}|{0:-<10}|", "", width + 2)?;
         for Row { what, ratio, ours, raw, unit } in &self.rows {
             let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));

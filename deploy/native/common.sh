@@ -42,6 +42,13 @@ need() {
   step "$1: installing $3" "$home/log/install-$3.log" apt_install "$3" || fail "$1 lacks $2 (Debian's package $3)"
 }
 
+# java_17 FOR: ends this script when the java on the PATH is older.
+java_17() {
+  local major
+  major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+  ((major >= 17)) || fail "$1 lacks Java 17 or newer: the java on the PATH is version $major"
+}
+
 # One at a time, for apt-get waits for the lock of dpkg and not for that of the package lists. Retries once with fresh lists: a
 # fresh machine has none, and old ones name files which are gone.
 apt_install() {

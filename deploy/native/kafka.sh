@@ -6,9 +6,7 @@ kafka_libs=$home/kafka-$kafka_version
 
 kafka_install() {
   need kafka java default-jre-headless
-  local major
-  major=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
-  ((major >= 17)) || fail "kafka lacks Java 17 or newer: the java on the PATH is version $major"
+  java_17 kafka
   if [[ -d $kafka_libs ]]; then return; fi
   need kafka mvn maven
   rm -rf "$kafka_libs.new"

@@ -4,11 +4,14 @@
 
 native_runs() {
   local name
-  for name in mongodb documentdb kafka postgres; do
+  for name in mongodb documentdb kafka postgres registry; do
     if alive "$name"; then return; fi
   done
   return 1
 }
+
+# native_has NAME: there is such a server, of those that come up only when they are named.
+native_has() { [[ -e $run/$1.pid ]]; }
 
 native_versions() {
   find_postgres

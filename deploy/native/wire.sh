@@ -28,3 +28,11 @@ mongodb_pong() {
   # The element "ok": type double, its name, 1.0 with the least significant byte first.
   [[ $answer == *016f6b00000000000000f03f* ]]
 }
+
+# http_pong PORT PATH: GET is answered with 200.
+http_pong() {
+  local answer
+  # The first bytes are "HTTP/1.1 200".
+  answer=$(ask "$1" "GET $2 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" 12) || return 1
+  [[ $answer == 485454502f312e3120323030 ]]
+}

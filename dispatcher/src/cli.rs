@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use runtime::settings;
 use runtime::telemetry::TelemetrySettings;
 
 use crate::held::HeldArgs;
@@ -13,6 +14,8 @@ use crate::load::LoadArgs;
 use crate::migrate::MigrateArgs;
 use crate::rebuild::RebuildArgs;
 use crate::relay::RelayArgs;
+use crate::reminders::RemindersArgs;
+use crate::republish::RepublishArgs;
 use crate::serve::ServeArgs;
 use crate::verify::VerifyArgs;
 
@@ -38,6 +41,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Publish what the event store holds unpublished, and end
     Relay(RelayArgs),
+    /// Publish again what the event store has, for when the channel has lost it; without an option, everything
+    Republish(RepublishArgs),
+    /// List orders that wait for their outcome, with what they wait for
+    Reminders(RemindersArgs),
     /// Build the orders view anew from the event store, beside the one in use, and swap them
     Rebuild(RebuildArgs),
     /// Compare the orders view with the event store; exit 1 if anything is lost, stale, different or extra
@@ -67,8 +74,13 @@ pub enum Command {
     },
 }
 
+/// Reads the command line and the variables; ends the process where they can't be used, or help is asked for.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Cli {
+    settings::parse_from(with_default_command(args))
+}
+
 /// The arguments with `serve` put in where they begin with a flag of its own, or where there are none.
-pub fn with_default_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+fn with_default_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.collect();
     let meant_for_the_top = ["-h", "--help", "-V", "--version", "help"];
     let names_a_command = args.iter().skip(1).any(|arg| {

@@ -109,7 +109,7 @@ pub async fn run(args: HeldArgs) -> anyhow::Result<ExitCode> {
         Action::Redrive { store, order, json } => redrive(&store.open().await?, order.as_ref(), json).await,
         Action::Drop { store, id } => {
             store.open().await?.drop_held(HeldId(id)).await?;
-            println!("dropped held event {id}");
+            line!("dropped held event {id}")?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -129,25 +129,19 @@ async fn list(store: &ReadStore, order: Option<&OrderId>, json: bool) -> anyhow:
         }
     }
     if !json {
-        println!("{events} held events");
+        line!("{events} held events")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn print_row(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string(&Shown::from(held))?);
+        line!("{}", serde_json::to_string(&Shown::from(held))?)?;
         return Ok(());
     }
     let order = held.order.as_ref().map_or("(no order)", OrderId::as_str);
     let version = held.version.map_or("?".to_owned(), |version| version.to_string());
-    println!(
-        "{:>6}  {order}@{version}  {}  {}  {}",
-        held.id,
-        held.reason.as_str(),
-        held.held_at,
-        held.problem
-    );
+    line!("{:>6}  {order}@{version}  {}  {}  {}", held.id, held.reason.as_str(), held.held_at, held.problem)?;
     Ok(())
 }
 
@@ -156,19 +150,21 @@ async fn show(store: &ReadStore, id: HeldId, json: bool) -> anyhow::Result<ExitC
         bail!("there is no held event {id}");
     };
     let shown = Shown::from(&held);
-    println!("{}", if json { serde_json::to_string(&shown)? } else { serde_json::to_string_pretty(&shown)? });
+    line!("{}", if json { serde_json::to_string(&shown)? } else { serde_json::to_string_pretty(&shown)? })?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn redrive(store: &ReadStore, order: Option<&OrderId>, json: bool) -> anyhow::Result<ExitCode> {
     let redriven = store.redrive(order).await?;
     if json {
-        println!("{}", serde_json::to_string(&redriven)?);
+        line!("{}", serde_json::to_string(&redriven)?)?;
     } else {
-        println!(
+        line!(
             "{} applied, {} removed as no longer needed, {} still held",
-            redriven.applied, redriven.removed, redriven.held
-        );
+            redriven.applied,
+            redriven.removed,
+            redriven.held
+        )?;
     }
     Ok(if redriven.held == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

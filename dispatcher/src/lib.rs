@@ -3,9 +3,17 @@
 //! - [`cli`]: the commands and their flags.
 //! - [`serve`]: the system in one process.
 //! - [`load`]: drives a running system and checks what it acknowledged.
-//! - [`verify`], [`rebuild`], [`held`], [`relay`], `import_seed`: the tools.
+//! - [`output`]: what a command prints.
+//! - [`tokens`]: who is let in, by the file that servers and loads read.
+//! - [`verify`], [`rebuild`], [`held`], [`relay`], [`republish`], [`reminders`], `import_seed`: the tools. [`receivers`]: what those
+//!   need that publish.
 //!
 //! The only crate that imports functions. It decides nothing about orders.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+pub mod output;
 
 pub mod cli;
 pub mod held;
@@ -14,15 +22,20 @@ pub mod import_seed;
 pub mod load;
 pub mod migrate;
 pub mod rebuild;
+pub mod receivers;
 pub mod relay;
+pub mod reminders;
+pub mod republish;
 pub mod serve;
 pub mod stores;
+pub mod tokens;
 pub mod verify;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use runtime::signals::Signals;
+use runtime::telemetry::LostLines;
 use thiserror::Error;
 
 use crate::cli::{Cli, Command};
@@ -41,7 +54,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("orders: {error:#}");
+            complain!("{error:#}");
             if error.is::<CannotStart>() { ExitCode::from(CANNOT_START) } else { ExitCode::FAILURE }
         }
     }
@@ -49,18 +62,38 @@ pub fn main(cli: Cli) -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "orders", &mut io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "orders", &mut script);
+        output::line(format_args!("{}", String::from_utf8_lossy(&script).trim_end()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    cli.telemetry.start().map_err(|error| CannotStart(error.to_string()))?;
+    let log = cli.telemetry.start_in_background().map_err(|error| CannotStart(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(dispatch(cli.command))
+    let code = runtime.block_on(until_stopped(cli.command, log.lost_lines()));
+    // What still blocks on a thread, such as a start that was given up, keeps nobody waiting.
+    runtime.shutdown_background();
+    code
 }
 
-async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+/// The first process of a container has no default action for signals, so a tool ends there by its own hand. It may be killed at any
+/// moment as well; servers and loads see to their end themselves.
+async fn until_stopped(command: Command, lost_lines: LostLines) -> anyhow::Result<ExitCode> {
+    if std::process::id() != 1 || matches!(command, Command::Serve(_) | Command::Load(_)) {
+        return dispatch(command, lost_lines).await;
+    }
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        code = dispatch(command, lost_lines) => code,
+        () = signals.next() => anyhow::bail!("stopped by a signal"),
+    }
+}
+
+async fn dispatch(command: Command, lost_lines: LostLines) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(args, lost_lines).await,
         Command::Relay(args) => relay::run(args).await,
+        Command::Republish(args) => republish::run(args).await,
+        Command::Reminders(args) => reminders::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Held(args) => held::run(args).await,

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use dispatcher::cli::Cli;
+use dispatcher::cli;
 
 /// A quarter of the time of a command went into the system's allocator, with its locks between threads; SQLite's memory comes from
 /// this one too.
@@ -11,6 +10,5 @@ use dispatcher::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(dispatcher::cli::with_default_command(std::env::args_os()));
-    dispatcher::main(cli)
+    dispatcher::main(cli::parse(std::env::args_os()))
 }

@@ -30,11 +30,11 @@ pub struct MigrateArgs {
 pub async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
     let (handler, view) = args.stores.open().await?;
     view.migrate().await?;
-    println!("read store   its tables are there");
+    line!("read store   its tables are there")?;
     handler.store().ping().await?;
-    println!("event store  its collection and indexes are there");
+    line!("event store  its collection and indexes are there")?;
     handler.publisher().channel().prepare().await?;
-    println!("channel      its topic is there");
+    line!("channel      its topic is there")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,12 +1,16 @@
 //! `orders rebuild`: the orders view anew from the event store, beside the one in use, and then the swap. Queries are served and
 //! commands taken throughout.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
 use domain::wire::RecordedEvent;
+use domain::{OrderId, Version};
 use event_store::{EventStore, Page, Scanned};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, SwapRefused, ViewId};
@@ -16,6 +20,9 @@ use crate::stores::BothStores;
 
 /// Commits a page of the scan.
 const PAGE: usize = 5_000;
+
+/// Orders that are taken over at a time.
+const TAKEN_OVER: usize = 500;
 
 /// How long the new view may take to catch up with commits that are under way.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -36,8 +43,29 @@ pub struct RebuildArgs {
 struct Rebuilt {
     commits: u64,
     events: u64,
+    /// Streams that can't be read.
+    unreadable: u64,
     seconds: f64,
     events_per_second: f64,
+}
+
+impl fmt::Display for Rebuilt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { commits, events, unreadable, seconds, events_per_second: rate } = self;
+        write!(
+            formatter,
+            "rebuilt the view from {commits} commits with {events} events in {seconds:.1} s ({rate:.0} events/s)"
+        )?;
+        match unreadable {
+            0 => Ok(()),
+            streams => {
+                write!(
+                    formatter,
+                    "; {streams} streams can't be read, and are in it as before or as far as they can be read"
+                )
+            }
+        }
+    }
 }
 
 /// Rebuilds. What an interrupted rebuild left is removed by the next.
@@ -46,39 +74,97 @@ struct Rebuilt {
 /// When a store can't be opened or is not available, or orders in the new view stay behind.
 pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     let (events, view) = args.stores.open().await?;
+    // Whatever of its tables is missing.
+    view.migrate().await?;
     let progress = progress(events.count().await?, args.json);
-    let started = Instant::now();
-    // The order matters: from here on every projector transaction writes the new view too, so what is appended behind the scan's
-    // back comes through the channel.
-    let building = view.begin_rebuild().await?;
-    let (commits, applied) = scan_into(&events, &view, building, &progress).await?;
-    progress.finish_and_clear();
-    swap(&view, building).await?;
-    let seconds = started.elapsed().as_secs_f64();
-    let rebuilt =
-        Rebuilt { commits, events: applied, seconds, events_per_second: applied as f64 / seconds.max(1e-9) };
+    let rebuilt = rebuild(&events, &view, &progress).await?;
     if args.json {
-        println!("{}", serde_json::to_string(&rebuilt)?);
+        line!("{}", serde_json::to_string(&rebuilt)?)?;
     } else {
-        let rate = rebuilt.events_per_second;
-        println!(
-            "rebuilt the view from {commits} commits with {applied} events in {seconds:.1} s ({rate:.0} events/s)"
-        );
+        line!("{rebuilt}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the next page while the last one is written.
+/// Rebuilds a view in a file that has nothing, where the event store has commits: the file was deleted or is new, and nobody publishes
+/// again what was published. Where that fails, it is said, and the server serves what there is.
+pub async fn at_start(events: &EventStore, view: &ReadStore) {
+    match at_start_if_empty(events, view).await {
+        Ok(()) => {}
+        Err(error) => tracing::error!("the empty view was not rebuilt, `orders rebuild` does it: {error:#}"),
+    }
+}
+
+async fn at_start_if_empty(events: &EventStore, view: &ReadStore) -> anyhow::Result<()> {
+    // Servers have several processes, and tables that nobody deletes in passing.
+    let is_file = !matches!(view, ReadStore::Postgres(_));
+    if !is_file || !view.versions(None, 1).await?.is_empty() || events.scan(None, 1).await?.commits.is_empty()
+    {
+        return Ok(());
+    }
+    tracing::warn!(
+        "the view is empty and the event store is not: the view is rebuilt before anything is served"
+    );
+    let rebuilt = rebuild(events, view, &ProgressBar::hidden()).await?;
+    tracing::info!("{rebuilt}");
+    Ok(())
+}
+
+async fn rebuild(events: &EventStore, view: &ReadStore, progress: &ProgressBar) -> anyhow::Result<Rebuilt> {
+    let started = Instant::now();
+    // The order matters: from here on every projector transaction writes the new view too, so what is appended behind the scan's
+    // back comes through the channel.
+    let building = view.begin_rebuild().await?;
+    let Scan { commits, events: applied, unreadable } = scan_into(events, view, building, progress).await?;
+    take_over(view, building, &unreadable).await?;
+    progress.finish_and_clear();
+    swap(view, building).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let events_per_second = applied as f64 / seconds.max(1e-9);
+    let unreadable = unreadable.len() as u64;
+    Ok(Rebuilt { commits, events: applied, unreadable, seconds, events_per_second })
+}
+
+/// The new view has orders that can't be read as the one in use has them, which may be further than they can be read today.
+async fn take_over(
+    view: &ReadStore,
+    building: ViewId,
+    unreadable: &BTreeSet<Arc<str>>,
+) -> anyhow::Result<()> {
+    let ids: Vec<OrderId> = unreadable.iter().filter_map(|stream| OrderId::parse(stream).ok()).collect();
+    for ids in ids.chunks(TAKEN_OVER) {
+        let mut orders = Vec::with_capacity(ids.len());
+        for id in ids {
+            orders.extend(view.see(id).await?.order.filter(|order| order.version != Version::NONE));
+        }
+        view.take_over(building, orders).await?;
+    }
+    Ok(())
+}
+
+/// What a scan came to.
+#[derive(Default)]
+struct Scan {
+    commits: u64,
+    events: u64,
+    unreadable: BTreeSet<Arc<str>>,
+}
+
+/// Reads the next page while the last one is written. A stream that can't be read is told, and stops no other.
 async fn scan_into(
     events: &EventStore,
     view: &ReadStore,
     building: ViewId,
     progress: &ProgressBar,
-) -> anyhow::Result<(u64, u64)> {
-    let (mut commits, mut seen) = (0, 0);
+) -> anyhow::Result<Scan> {
+    let mut scan = Scan::default();
     let mut page = events.scan(None, PAGE).await?;
     loop {
-        let Page { commits: scanned, next } = page;
+        let Page { commits: scanned, unreadable, next } = page;
+        for problem in unreadable {
+            progress.suspend(|| complain!("{problem}"));
+            scan.unreadable.insert(problem.stream);
+        }
         let scanned_commits = scanned.len() as u64;
         let batch: Vec<RecordedEvent> = scanned.into_iter().flat_map(recorded).collect();
         let batch_events = batch.len() as u64;
@@ -90,12 +176,12 @@ async fn scan_into(
         };
         let (written, next_page) = tokio::join!(view.backfill(building, batch), more);
         written?;
-        commits += scanned_commits;
-        seen += batch_events;
+        scan.commits += scanned_commits;
+        scan.events += batch_events;
         progress.inc(scanned_commits);
         match next_page? {
             Some(next_page) => page = next_page,
-            None => return Ok((commits, seen)),
+            None => return Ok(scan),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The settings of the three stores together, and their opening with one clear line where that fails.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use clap::Args;
 use command_handler::{AfterCommit, CommandHandler, CommandSettings};
 use event_store::EventStore;
 use read_store::ReadStore;
+use runtime::SecretUrl;
 use runtime::settings::{DataSettings, EventStoreSettings, ReadStoreSettings};
 
 use crate::CannotStart;
+use crate::serve::locks::Locks;
 
 /// The event store and the read store: what a tool compares or rebuilds.
 #[derive(Args, Clone, Debug)]
@@ -27,9 +30,27 @@ impl BothStores {
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
     pub async fn open(&self) -> Result<(EventStore, ReadStore), CannotStart> {
-        let url = self.event_store.url(&self.data);
-        let events = EventStore::open(&url).await.map_err(|error| cannot_open(&[&url], &error))?;
+        let events = open_event_store(&self.event_store, &self.data).await?;
         Ok((events, open_read_store(&self.read_store, &self.data).await?))
+    }
+}
+
+/// The event store alone.
+#[derive(Args, Clone, Debug)]
+pub struct EventStoreAlone {
+    #[command(flatten)]
+    data: DataSettings,
+    #[command(flatten)]
+    event_store: EventStoreSettings,
+}
+
+impl EventStoreAlone {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`CannotStart`] when it can't be opened.
+    pub async fn open(&self) -> Result<EventStore, CannotStart> {
+        open_event_store(&self.event_store, &self.data).await
     }
 }
 
@@ -69,9 +90,7 @@ impl AllStores {
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
     pub async fn open(&self) -> Result<(CommandHandler, ReadStore), CannotStart> {
-        let urls = [&self.commands.event_store.url(&self.commands.data), &self.commands.channel.channel];
-        let handler =
-            self.commands.open(AfterCommit::Answer).await.map_err(|error| cannot_open(&urls, &error))?;
+        let handler = self.commands.open(AfterCommit::Answer).await.map_err(cannot_open)?;
         Ok((handler, open_read_store(&self.read_store, &self.commands.data).await?))
     }
 
@@ -79,23 +98,47 @@ impl AllStores {
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         let data = &self.commands.data;
-        self.commands.channel.channel.starts_with("memory:")
+        self.commands.channel.channel.scheme() == "memory"
             || [self.commands.event_store.url(data), self.read_store.url(data)]
                 .iter()
-                .any(|url| url.starts_with("sqlite:"))
+                .any(|url| url.scheme() == "sqlite")
     }
 
-    /// The three URLs, without what may be secret in them.
-    #[must_use]
-    pub fn shown(&self) -> [String; 3] {
+    /// Locks what one process serves at a time.
+    ///
+    /// # Errors
+    /// [`CannotStart`] when it can't be written, or another process has it.
+    pub fn lock(&self) -> Result<Locks, CannotStart> {
         let data = &self.commands.data;
-        let urls = [
+        let stores = [
+            ("the event store", self.commands.event_store.url(data), "--event-store"),
+            ("the read store", self.read_store.url(data), "--read-store"),
+        ];
+        let file = |(what, url, flag): &(&'static str, SecretUrl, &'static str)| {
+            let path = url.after("sqlite").filter(|path| !["", ":memory:"].contains(path))?;
+            Some((*what, PathBuf::from(path), *flag))
+        };
+        let files: Vec<_> = stores.iter().filter_map(file).collect();
+        Locks::take(&data.data, &files)
+    }
+
+    /// The three URLs.
+    #[must_use]
+    pub fn urls(&self) -> [SecretUrl; 3] {
+        let data = &self.commands.data;
+        [
             self.commands.event_store.url(data),
             self.commands.channel.channel.clone(),
             self.read_store.url(data),
-        ];
-        urls.map(|url| hide(&url, &url))
+        ]
     }
+}
+
+async fn open_event_store(
+    settings: &EventStoreSettings,
+    data: &DataSettings,
+) -> Result<EventStore, CannotStart> {
+    EventStore::open(settings.url(data)).await.map_err(cannot_open)
 }
 
 async fn open_read_store(
@@ -103,47 +146,10 @@ async fn open_read_store(
     data: &DataSettings,
 ) -> Result<ReadStore, CannotStart> {
     let url = settings.url(data);
-    ReadStore::open(&url).await.map_err(|error| cannot_open(&[&url], &error))
+    ReadStore::open(url).await.map_err(cannot_open)
 }
 
-/// What stands behind these URLs can't be opened. Errors quote the URLs, whole or in part, and there may be passwords in them.
-pub fn cannot_open(urls: &[&String], error: &dyn Display) -> CannotStart {
-    CannotStart(urls.iter().fold(error.to_string(), |text, url| hide(&text, url)))
-}
-
-/// A text that may be shown: where the URL names a server, whoever stands before the `@` stays unnamed, and options after the
-/// `?` unsaid.
-fn hide(text: &str, url: &str) -> String {
-    let Some((_, rest)) = url.split_once("://") else {
-        return text.to_owned();
-    };
-    let (rest, options) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
-    let text = if options.is_empty() { text.to_owned() } else { text.replace(options, "") };
-    match rest.rsplit_once('@') {
-        Some((user, _)) => text.replace(&format!("{user}@"), "…@"),
-        None => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(url: &str) -> String {
-        hide(url, url)
-    }
-
-    #[test]
-    fn a_url_is_shown_without_user_password_and_options() {
-        assert_eq!(shown("postgres://u:p@host:1/db?password=x"), "postgres://…@host:1/db");
-        assert_eq!(shown("mongodb://u:p%40x@a,b/db"), "mongodb://…@a,b/db");
-        assert_eq!(shown("sqlite:data/events.db"), "sqlite:data/events.db");
-        assert_eq!(shown("memory:?partitions=4"), "memory:?partitions=4");
-    }
-
-    #[test]
-    fn an_error_that_quotes_a_part_of_the_url_tells_no_more() {
-        let said = hide("no such host: u:p@host (options ?key=x)", "nosql://u:p@host/db?key=x");
-        assert_eq!(said, "no such host: …@host (options )");
-    }
+/// A store can't be opened.
+pub fn cannot_open(error: impl Display) -> CannotStart {
+    CannotStart(error.to_string())
 }

@@ -1,12 +1,14 @@
 //! `orders verify`: whether the view is what the event store says, order by order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use clap::Args;
 use domain::{OrderId, Snapshot, Version};
-use event_store::{EventStore, Load, StoreError, fold};
+use event_store::{EventStore, Load, StoreError, Stream, UnreadableStream, fold};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, ReadStoreError};
 use runtime::settings::seconds;
@@ -19,6 +21,9 @@ const PAGE: usize = 1_000;
 
 /// How many findings are told one by one.
 const TOLD: usize = 100;
+
+/// How often orders that may only be on their way are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How often the repair of an order begins anew because the projector has moved it on.
 const TRIES: u32 = 20;
@@ -40,7 +45,7 @@ pub struct VerifyArgs {
 }
 
 /// What is wrong with an order in the view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Fault {
     /// The event store has it, the view does not.
@@ -53,6 +58,15 @@ enum Fault {
     Extra,
     /// The event store itself can't be read here.
     Unreadable,
+}
+
+impl Fault {
+    const ALL: [Self; 5] = [Self::Lost, Self::Stale, Self::Different, Self::Extra, Self::Unreadable];
+
+    /// Whether the view may only not have come so far yet.
+    const fn may_pass(self) -> bool {
+        matches!(self, Self::Lost | Self::Stale)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -69,6 +83,9 @@ struct Report {
     faults: u64,
     repaired: u64,
     findings: Vec<Finding>,
+    /// By fault, how many were found, and mended.
+    #[serde(skip)]
+    counts: BTreeMap<Fault, (u64, u64)>,
 }
 
 /// Verifies. Exit 1 when anything is wrong and was not mended.
@@ -80,7 +97,8 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let progress = if args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
     let style = ProgressStyle::with_template("{spinner} {pos} orders  {per_sec}");
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let mut verifier = Verifier { events, view, args, report: Report::default(), progress };
+    let (report, unreadable) = (Report::default(), BTreeSet::new());
+    let mut verifier = Verifier { events, view, args, report, unreadable, progress };
     verifier.every_stream().await?;
     verifier.every_row().await?;
     verifier.progress.finish_and_clear();
@@ -92,17 +110,23 @@ struct Verifier {
     view: ReadStore,
     args: VerifyArgs,
     report: Report,
+    /// Orders that were found to be unreadable.
+    unreadable: BTreeSet<OrderId>,
     progress: ProgressBar,
 }
 
 impl Verifier {
-    /// Lost, stale and different: every stream is looked at where the scan meets its first commit.
+    /// Lost, stale and different: every stream is looked at where the scan meets its first commit. Those that can't be read are named.
     async fn every_stream(&mut self) -> anyhow::Result<()> {
         let mut position = None;
         loop {
             let page = self.events.scan(position, PAGE).await?;
             let firsts = page.commits.into_iter().filter(|commit| commit.version == Version::new(1));
             self.compare(firsts.map(|commit| commit.stream).collect()).await?;
+            for UnreadableStream { stream, problem } in page.unreadable {
+                let order = OrderId::parse(&stream).map_err(|_| anyhow!("{problem}"))?;
+                self.found(Finding { order, fault: Fault::Unreadable, store: None, view: None }).await?;
+            }
             match page.next {
                 Some(next) => position = Some(next),
                 None => return Ok(()),
@@ -119,96 +143,117 @@ impl Verifier {
             after = Some(last.clone());
             let streams =
                 self.events.load_many(rows.iter().map(|(id, _)| whole(id.clone())).collect()).await?;
-            for ((id, version), stream) in rows.into_iter().zip(streams) {
-                if stream.commits.is_empty() {
-                    self.found(id, Fault::Extra, None, Some(version)).await?;
-                }
+            for ((order, version), stream) in rows.into_iter().zip(streams) {
+                let fault = match stream {
+                    Ok(stream) if stream.commits.is_empty() => Fault::Extra,
+                    Ok(_) => continue,
+                    Err(_) => Fault::Unreadable,
+                };
+                self.found(Finding { order, fault, store: None, view: Some(version) }).await?;
             }
         }
     }
 
+    /// Orders that differ may only be on their way: the page has one deadline, until which the view gets its time.
     async fn compare(&mut self, ids: Vec<OrderId>) -> anyhow::Result<()> {
         self.report.orders += ids.len() as u64;
         self.progress.inc(ids.len() as u64);
-        let rows = self.view.get_many(ids.clone()).await?;
-        let rows: HashMap<OrderId, Snapshot> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
-        let expected = match self.events.load_many(ids.iter().cloned().map(whole).collect()).await {
-            Ok(streams) => {
-                ids.iter().zip(streams).map(|(id, stream)| fold(id.clone(), &stream.commits).ok()).collect()
+        let deadline = Instant::now() + self.args.patience;
+        let mut wanted = HashMap::new();
+        let mut differing = self.differing(&ids, &mut wanted).await?;
+        loop {
+            let (on_their_way, wrong): (Vec<_>, Vec<_>) =
+                differing.into_iter().partition(|finding| finding.fault.may_pass());
+            for finding in wrong {
+                self.found(finding).await?;
             }
-            // One of them can't be read: which, the closer look tells.
-            Err(StoreError::Corrupt { .. }) => vec![None; ids.len()],
-            Err(error) => return Err(error.into()),
-        };
-        for (id, expected) in ids.into_iter().zip(expected) {
-            if expected.is_none() || rows.get(&id) != expected.as_ref() {
-                self.look_closer(id).await?;
+            if on_their_way.is_empty() || Instant::now() >= deadline {
+                for mut finding in on_their_way {
+                    if finding.fault == Fault::Lost && self.is_garbled(&finding.order).await? {
+                        finding.fault = Fault::Different;
+                    }
+                    self.found(finding).await?;
+                }
+                return Ok(());
             }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let ids: Vec<OrderId> = on_their_way.into_iter().map(|finding| finding.order).collect();
+            differing = self.differing(&ids, &mut wanted).await?;
         }
-        Ok(())
     }
 
-    /// An order that differs may only be on its way: the view gets its time.
-    async fn look_closer(&mut self, id: OrderId) -> anyhow::Result<()> {
-        let Some(expected) = self.stream_at(&id, None).await? else {
-            return self.found(id, Fault::Unreadable, None, None).await;
-        };
-        let row = match self.view.wait_for(&id, expected.version, self.args.patience).await {
-            Ok(seen) => seen.order,
-            Err(ReadStoreError::Corrupt(_)) => {
-                return self.found(id, Fault::Different, Some(expected.version), None).await;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let Some(row) = row else {
-            return self.found(id, Fault::Lost, Some(expected.version), None).await;
-        };
-        if row.version < expected.version {
-            return self.found(id, Fault::Stale, Some(expected.version), Some(row.version)).await;
+    /// What is wrong with these orders. The rows are read before the streams, so that those have all that rows can rightly have; and an
+    /// order that moves on need only come to where its stream was at the first look.
+    async fn differing(
+        &self,
+        ids: &[OrderId],
+        wanted: &mut HashMap<OrderId, Version>,
+    ) -> anyhow::Result<Vec<Finding>> {
+        let rows = self.view.get_many(ids.to_vec()).await?;
+        let rows: HashMap<OrderId, Snapshot> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+        let mut differing = Vec::new();
+        let streams = self.events.load_many(ids.iter().cloned().map(whole).collect()).await?;
+        for (id, stream) in ids.iter().zip(streams) {
+            let row = rows.get(id);
+            let finding =
+                |fault, store| Finding { order: id.clone(), fault, store, view: row.map(|row| row.version) };
+            let expected = stream.as_ref().ok().and_then(|stream| fold(id.clone(), &stream.commits).ok());
+            let Some(expected) = expected else {
+                differing.push(finding(Fault::Unreadable, None));
+                continue;
+            };
+            let head = expected.version;
+            let wanted = *wanted.entry(id.clone()).or_insert(head);
+            let fault = match row {
+                None => Some(Fault::Lost).filter(|_| head != Version::NONE),
+                Some(row) if row.version > head => Some(Fault::Extra),
+                Some(row)
+                    if stream
+                        .as_ref()
+                        .is_ok_and(|stream| order_at(id, stream, row.version).as_ref() != Some(row)) =>
+                {
+                    Some(Fault::Different)
+                }
+                Some(row) => Some(Fault::Stale).filter(|_| row.version < wanted),
+            };
+            differing.extend(fault.map(|fault| finding(fault, Some(head))));
         }
-        // Commands go on, and the view may have what was appended since. The stream is read after the row now, so that it has all
-        // that the row can rightly have.
-        let expected = self.stream_at(&id, Some(row.version)).await?.unwrap_or(expected);
-        if expected == row {
+        Ok(differing)
+    }
+
+    /// Whether there is a row, which can't be read.
+    async fn is_garbled(&self, id: &OrderId) -> anyhow::Result<bool> {
+        match self.view.get(id).await {
+            Ok(_) => Ok(false),
+            Err(ReadStoreError::Corrupt(_)) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The order as the event store has it; none where it can't be read.
+    async fn expected(&self, id: &OrderId) -> anyhow::Result<Option<Snapshot>> {
+        match self.events.load(whole(id.clone())).await {
+            Ok(stream) => Ok(fold(id.clone(), &stream.commits).ok()),
+            Err(StoreError::Unreadable(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An order that can't be read is met more than once, and told once.
+    async fn found(&mut self, finding: Finding) -> anyhow::Result<()> {
+        if finding.fault == Fault::Unreadable && !self.unreadable.insert(finding.order.clone()) {
             return Ok(());
         }
-        let fault = if expected.version < row.version { Fault::Extra } else { Fault::Different };
-        self.found(id, fault, Some(expected.version), Some(row.version)).await
-    }
-
-    /// The order as the event store has it, or had it at a version; none where it can't be read.
-    async fn stream_at(&self, id: &OrderId, version: Option<Version>) -> anyhow::Result<Option<Snapshot>> {
-        let stream = match self.events.load(whole(id.clone())).await {
-            Ok(stream) => stream,
-            Err(StoreError::Corrupt { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(last) = version else { return Ok(fold(id.clone(), &stream.commits).ok()) };
-        // Event by event, because the view may be between two of one commit.
-        let mut order = Snapshot::absent(id.clone());
-        for commit in &stream.commits {
-            for (version, event) in commit.versioned().take_while(|(version, _)| *version <= last) {
-                if order.apply(version, commit.recorded_at, event).is_err() {
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(Some(order))
-    }
-
-    async fn found(
-        &mut self,
-        order: OrderId,
-        fault: Fault,
-        store: Option<Version>,
-        view: Option<Version>,
-    ) -> anyhow::Result<()> {
+        let repaired = self.args.repair && self.repair(&finding.order, finding.fault).await?;
         self.report.faults += 1;
-        if self.args.repair && self.repair(&order, fault).await? {
-            self.report.repaired += 1;
-        }
+        self.report.repaired += u64::from(repaired);
+        let count = self.report.counts.entry(finding.fault).or_default();
+        *count = (count.0 + 1, count.1 + u64::from(repaired));
         if self.report.findings.len() < TOLD {
-            self.report.findings.push(Finding { order, fault, store, view });
+            if !self.args.json {
+                self.progress.suspend(|| line!("{finding}"))?;
+            }
+            self.report.findings.push(finding);
         }
         Ok(())
     }
@@ -223,7 +268,7 @@ impl Verifier {
             self.view.remove(vec![order.clone()]).await?;
         }
         for _ in 0..TRIES {
-            let Some(expected) = self.stream_at(order, None).await? else { return Ok(false) };
+            let Some(expected) = self.expected(order).await? else { return Ok(false) };
             // Nothing is written where the projector was faster, be it with what is wrong.
             if expected.version == Version::NONE || self.view.repair(vec![expected]).await? > 0 {
                 return Ok(true);
@@ -233,22 +278,44 @@ impl Verifier {
     }
 
     fn print(&self) -> anyhow::Result<ExitCode> {
-        let Report { orders, faults, repaired, findings } = &self.report;
+        let Report { orders, faults, repaired, findings, counts } = &self.report;
         if self.args.json {
-            println!("{}", serde_json::to_string(&self.report)?);
+            line!("{}", serde_json::to_string(&self.report)?)?;
         } else {
-            for Finding { order, fault, store, view } in findings {
-                let version =
-                    |version: &Option<Version>| version.map_or("none".to_owned(), |v| v.to_string());
-                println!("{order}: {fault:?}; event store at {}, view at {}", version(store), version(view));
-            }
             if *faults > findings.len() as u64 {
-                println!("… and {} more", faults - findings.len() as u64);
+                line!("… and {} more", faults - findings.len() as u64)?;
             }
-            println!("{orders} orders compared, {faults} faults, {repaired} repaired");
+            if *faults > 0 {
+                line!("\n{:<12} {:>8} {:>9}", "fault", "found", "repaired")?;
+            }
+            for fault in Fault::ALL {
+                let Some((found, repaired)) = counts.get(&fault) else { continue };
+                line!("{:<12} {found:>8} {repaired:>9}", format!("{fault:?}").to_lowercase())?;
+            }
+            line!("{orders} orders compared, {faults} faults, {repaired} repaired")?;
         }
         Ok(if faults == repaired { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown =
+            |version: &Option<Version>| version.map_or("none".to_owned(), |version| version.to_string());
+        let Self { order, fault, store, view } = self;
+        write!(f, "{order}: {fault:?}; event store at {}, view at {}", shown(store), shown(view))
+    }
+}
+
+/// The order as its stream had it at a version: event by event, because the view may be between two of one commit.
+fn order_at(id: &OrderId, stream: &Stream, last: Version) -> Option<Snapshot> {
+    let mut order = Snapshot::absent(id.clone());
+    for commit in &stream.commits {
+        for (version, event) in commit.versioned().take_while(|(version, _)| *version <= last) {
+            order.apply(version, commit.recorded_at, event).ok()?;
+        }
+    }
+    Some(order)
 }
 
 fn whole(stream: OrderId) -> Load {

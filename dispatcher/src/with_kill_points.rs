@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use dispatcher::cli::Cli;
+use dispatcher::cli;
 use runtime::KillPoint;
 
 #[global_allocator]
@@ -14,5 +13,5 @@ fn main() -> ExitCode {
         KillPoint::ALL.iter().for_each(|point| println!("{}", point.name()));
         return ExitCode::SUCCESS;
     }
-    dispatcher::main(Cli::parse_from(dispatcher::cli::with_default_command(std::env::args_os())))
+    dispatcher::main(cli::parse(std::env::args_os()))
 }

@@ -3,10 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -23,6 +26,8 @@ pub enum Reply {
     Refused(u16, String),
     /// Not now: this status.
     NotNow(u16),
+    /// Not now: 503, and how many seconds to leave it in peace.
+    Later(u64),
     /// Nothing at all, for as long as the caller waits.
     Silence,
 }
@@ -38,6 +43,8 @@ pub struct Asked {
     pub body: Value,
     /// How many calls there were under this key, this one included.
     pub times: usize,
+    /// When the call came.
+    pub at: Instant,
 }
 
 /// A rule: one order in five is refused at first, hot ones (see [`crate::clients`]) mostly, so that they can be asked for again.
@@ -152,15 +159,18 @@ impl Drop for Service {
     }
 }
 
-async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let reply = shared.take(&headers, &body);
     let (status, text) = match reply {
         Reply::Fulfilled => (200, "{}".to_owned()),
         Reply::Refused(status, text) => (status, text),
         Reply::NotNow(status) => (status, String::new()),
+        Reply::Later(seconds) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, seconds.to_string())]).into_response();
+        }
         Reply::Silence => std::future::pending().await,
     };
-    (StatusCode::from_u16(status).expect("a status"), text)
+    (StatusCode::from_u16(status).expect("a status"), text).into_response()
 }
 
 impl Shared {
@@ -174,7 +184,7 @@ impl Shared {
             *times += 1;
             *times
         };
-        let asked = Asked { key: key.clone(), traceparent, body: body.clone(), times };
+        let asked = Asked { key: key.clone(), traceparent, body: body.clone(), times, at: Instant::now() };
         self.asked.lock().expect("the rule did not panic").push(asked.clone());
         let mut decided = self.decided.lock().expect("the rule did not panic");
         if let Some(effect) = decided.get(&key) {

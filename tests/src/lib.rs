@@ -16,6 +16,7 @@
 // A harness fails loudly; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod broker;
 pub mod checker;
 pub mod clients;
 pub mod damage;

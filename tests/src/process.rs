@@ -53,6 +53,15 @@ pub struct Invocation {
     program: PathBuf,
     words: Vec<String>,
     variables: Vec<(String, String)>,
+    log: Log,
+}
+
+/// Where a program's log goes.
+#[derive(Clone, Copy, Debug)]
+enum Log {
+    ToAFile,
+    /// Which is full once 64 KiB are in it.
+    ToAPipeThatNobodyReads,
 }
 
 impl Invocation {
@@ -66,13 +75,30 @@ impl Invocation {
     #[must_use]
     pub fn of<W: AsRef<str>>(program: PathBuf, words: &[W]) -> Self {
         let words = words.iter().map(|word| word.as_ref().to_owned()).collect();
-        Self { program, words, variables: vec![] }
+        Self { program, words, variables: vec![], log: Log::ToAFile }
     }
 
     /// With an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With so many files and connections at the most.
+    #[must_use]
+    pub fn with_files(mut self, most: u32) -> Self {
+        let program = self.program.display().to_string();
+        let limited = ["-c".to_owned(), format!("ulimit -n {most} && exec \"$0\" \"$@\""), program];
+        self.words.splice(0..0, limited);
+        self.program = "/bin/sh".into();
+        self
+    }
+
+    /// With its log on a pipe that nobody reads.
+    #[must_use]
+    pub const fn with_unread_log(mut self) -> Self {
+        self.log = Log::ToAPipeThatNobodyReads;
         self
     }
 
@@ -85,7 +111,12 @@ impl Invocation {
         let output = tempfile::tempdir().expect("a folder for output");
         let file = |name| Stdio::from(File::create(output.path().join(name)).expect("a file for output"));
         let mut command = Command::new(&self.program);
-        command.args(&self.words).stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+        command.args(&self.words).stdin(Stdio::null()).stdout(file("out"));
+        // The end of the pipe that nobody reads is the child's, and as open as that.
+        command.stderr(match self.log {
+            Log::ToAFile => file("err"),
+            Log::ToAPipeThatNobodyReads => Stdio::piped(),
+        });
         for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);
         }

@@ -77,6 +77,52 @@ pub async fn said_to_slow(stream: TcpStream, at_once: &[u8], slowly: &[u8]) -> S
     exchange(stream, at_once, trickle).await
 }
 
+/// All that a server says to a client that sends this and closes its own side.
+///
+/// # Panics
+/// When it can't be reached, or does not close the connection.
+pub async fn said_to_half_closed(address: SocketAddr, bytes: &[u8]) -> String {
+    let stream = TcpStream::connect(address).await.expect("the server is there");
+    let close = async |writer: &mut OwnedWriteHalf| writer.shutdown().await.expect("it can be closed");
+    exchange(stream, bytes, close).await
+}
+
+/// How a client goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// It closes its connection in order, and reads nothing of what comes.
+    Closing,
+    /// It is reset.
+    Reset,
+}
+
+/// Sends this, and goes away.
+///
+/// # Panics
+/// When the server can't be reached.
+pub async fn send_and_leave(address: SocketAddr, bytes: &[u8], leaving: Leaving) {
+    let mut stream = TcpStream::connect(address).await.expect("the server is there");
+    stream.write_all(bytes).await.expect("the kernel takes it");
+    if leaving == Leaving::Reset {
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).expect("a socket");
+    }
+}
+
+/// A command with this head behind its first line, and this body.
+#[must_use]
+pub fn request(line: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!("{line} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+/// One line of an answer's head, by the header's name; empty where there is none.
+#[must_use]
+pub fn header<'a>(said: &'a str, name: &str) -> &'a str {
+    let head = said.split("\r\n\r\n").next().unwrap_or_default();
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(is, _)| is.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
+}
+
 async fn exchange(stream: TcpStream, bytes: &[u8], more: impl AsyncFnOnce(&mut OwnedWriteHalf)) -> String {
     let (mut reader, mut writer) = stream.into_split();
     let sending = async {

@@ -81,6 +81,12 @@ impl Function {
         self.process.stderr()
     }
 
+    /// What it has written to standard output until now.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.process.stdout()
+    }
+
     /// Invokes it, and gives what it answers.
     ///
     /// # Panics

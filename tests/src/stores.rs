@@ -53,7 +53,11 @@ impl Stores {
     /// The settings for a system in this folder.
     #[must_use]
     pub fn settings(&self, folder: &Path) -> Vec<(&'static str, String)> {
-        let mut settings = vec![("ORDERS_DATA", folder.display().to_string())];
+        let mut settings = vec![
+            ("ORDERS_DATA", folder.display().to_string()),
+            // What a test damages, it wants to find so.
+            ("ORDERS_RECONCILE_RATE", "0".to_owned()),
+        ];
         if let Self::Servers(servers) = self {
             settings.extend([
                 ("ORDERS_EVENT_STORE", servers.event_store()),

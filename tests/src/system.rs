@@ -25,8 +25,10 @@ pub struct Setup {
     program: String,
     stores: Stores,
     listen: SocketAddr,
+    admin_listen: SocketAddr,
     flags: Vec<String>,
     within: PathBuf,
+    server: fn(Invocation) -> Invocation,
 }
 
 impl Setup {
@@ -37,8 +39,10 @@ impl Setup {
             program: "orders".to_owned(),
             stores,
             listen: any_port(),
+            admin_listen: any_port(),
             flags: vec![],
             within: env::temp_dir(),
+            server: |server| server,
         }
     }
 
@@ -56,6 +60,13 @@ impl Setup {
         self
     }
 
+    /// With its server started in this way.
+    #[must_use]
+    pub fn with_server(mut self, server: fn(Invocation) -> Invocation) -> Self {
+        self.server = server;
+        self
+    }
+
     /// With its folder in this one.
     #[must_use]
     pub fn within(mut self, folder: &Path) -> Self {
@@ -67,6 +78,13 @@ impl Setup {
     #[must_use]
     pub fn listening_at(mut self, address: SocketAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// With the admin listener at this address.
+    #[must_use]
+    pub fn with_admin_at(mut self, address: SocketAddr) -> Self {
+        self.admin_listen = address;
         self
     }
 
@@ -154,9 +172,10 @@ impl System {
     pub async fn listen_again(&mut self) {
         assert!(self.server.is_none(), "a server runs already");
         let listen = self.setup.listen.to_string();
-        let mut words = vec!["serve", "--listen", &listen, "--admin-listen", "127.0.0.1:0"];
+        let admin_listen = self.setup.admin_listen.to_string();
+        let mut words = vec!["serve", "--listen", &listen, "--admin-listen", &admin_listen];
         words.extend(self.setup.flags.iter().map(String::as_str));
-        let mut server = self.invocation(&words).start();
+        let mut server = (self.setup.server)(self.invocation(&words)).start();
         let (api, admin) = until("the server's greeting", async || {
             assert_eq!(server.ended(), None, "the server has ended: {}", server.stderr());
             addresses(&server.stdout())

@@ -35,7 +35,7 @@ fn commit(number: u64, version: u64, event: Event, outbox: Outbox) -> anyhow::Re
     Ok(Commit {
         stream: order(number)?,
         version: Version::new(version),
-        command_id: CommandId::parse(&format!("019ab3c4-5d6e-7f80-9{version:03}-{number:012}"))?,
+        command_id: CommandId::system(&format!("019ab3c4-5d6e-7f80-9{version:03}-{number:012}"))?,
         command_hash: CommandHash([7; 32]),
         events: vec![event],
         recorded_at: Timestamp::from_microsecond(Timestamp::now().as_microsecond())?,

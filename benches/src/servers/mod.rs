@@ -16,7 +16,7 @@ mod process;
 mod projector;
 pub(crate) mod publish;
 pub(crate) mod report;
-mod rounds;
+pub(crate) mod rounds;
 mod system;
 mod web;
 
@@ -31,6 +31,7 @@ use tokio::sync::OnceCell;
 
 use self::given::{ServerArgs, Servers};
 use self::rounds::Pace;
+pub(crate) use self::system::System;
 use crate::Common;
 use crate::load::Orders;
 use crate::server;
@@ -123,6 +124,11 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// Without a binary, cargo builds it.
+    pub(crate) fn new(servers: Servers, pace: Pace, orders_bin: Option<PathBuf>) -> Self {
+        Self { servers, pace, orders_bin, orders: OnceCell::new(), memory: RefCell::default() }
+    }
+
     /// The `orders` binary, built when it is first needed.
     async fn orders(&self) -> anyhow::Result<&Orders> {
         let build = async || Ok(Orders { binary: server::orders_binary(self.orders_bin.as_deref()).await? });
@@ -162,13 +168,8 @@ pub(crate) async fn measure(args: &ServersArgs) -> anyhow::Result<Table> {
     if args.seconds.is_zero() {
         bail!("--seconds must be more than 0");
     }
-    let bench = Bench {
-        servers: Servers::new(&args.servers)?,
-        pace: Pace { time: args.seconds, rounds: args.rounds },
-        orders_bin: args.common.orders_bin.clone(),
-        orders: OnceCell::new(),
-        memory: RefCell::default(),
-    };
+    let pace = Pace { time: args.seconds, rounds: args.rounds };
+    let bench = Bench::new(Servers::new(&args.servers)?, pace, args.common.orders_bin.clone());
     let environment = report::environment(&bench.servers, bench.pace).await?;
     let mut table = Table::new("On real servers: ours against the raw limits");
     table.note(&environment);

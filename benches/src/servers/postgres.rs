@@ -27,12 +27,21 @@ const SESSION: &str = "
 SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
 impl Schema {
+    /// With the tables of this program's read store.
     pub(crate) async fn fresh(servers: &Servers) -> anyhow::Result<Self> {
+        Self::with_tables(servers, async |url| Ok(ReadStore::open(url).await?.migrate().await?)).await
+    }
+
+    /// With the tables that are made so in the schema of this URL.
+    pub(crate) async fn with_tables(
+        servers: &Servers,
+        make: impl AsyncFnOnce(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let name = fresh_name();
         let (url, server) = (servers.postgres_schema(&name), servers.postgres().to_owned());
         let mut connection = connect(&server).await?;
         raw_sql(AssertSqlSafe(format!("CREATE SCHEMA {name}"))).execute(&mut connection).await?;
-        ReadStore::open(&url).await?.migrate().await?;
+        make(&url).await?;
         let mut connection = connect(&url).await?;
         let active =
             query("SELECT id FROM orders_views WHERE state = 'active'").fetch_one(&mut connection).await?;

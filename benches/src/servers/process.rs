@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use command_handler::{AfterCommit, CommandHandler, CommandRequest, KeyOrigin};
-use domain::{Command, CommandId, OrderName};
+use domain::{Command, CommandId, OrderName, Version};
 use event_channel::EventChannel;
 use event_store::{CommandHash, Metadata};
 use mongodb::bson::doc;
@@ -66,7 +66,7 @@ async fn ours(
 ) -> anyhow::Result<f64> {
     let orders = orders(bench);
     let channel = match contender {
-        Contender::ColdPublished => EventChannel::open(&bench.servers.kafka(&fresh_name()))?,
+        Contender::ColdPublished => EventChannel::open(bench.servers.kafka(&fresh_name()))?,
         _ => EventChannel::open("memory:")?,
     };
     let kept = NonZeroUsize::new(usize::try_from(orders)?).context("no orders")?;
@@ -134,7 +134,7 @@ fn request(number: u64, command: Command) -> anyhow::Result<CommandRequest> {
     Ok(CommandRequest {
         stream: order(number)?,
         command,
-        command_id: CommandId::parse(&format!("019ab3c4-5d6e-7f80-{id}-{number:012}"))?,
+        command_id: CommandId::system(&format!("019ab3c4-5d6e-7f80-{id}-{number:012}"))?,
         key: KeyOrigin::Fresh,
         hash: CommandHash([7; 32]),
         if_match: None,
@@ -142,6 +142,7 @@ fn request(number: u64, command: Command) -> anyhow::Result<CommandRequest> {
             correlation_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
             ..Metadata::default()
         },
+        published: Version::NONE,
     })
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
+use runtime::SecretUrl;
 
 use super::given::Servers;
 use super::mongo;
@@ -53,16 +54,16 @@ fn command() -> String {
 
 fn command_of(words: impl Iterator<Item = String>) -> String {
     let profile = if cfg!(debug_assertions) { "" } else { "--release " };
-    let words: Vec<String> = words.map(|word| quoted(&without_login(&word))).collect();
+    // What is written goes into the repository.
+    let shown = |word: String| match word.split_once('=') {
+        Some((flag, url)) if flag.starts_with("--") && url.contains("://") => {
+            format!("{flag}={}", SecretUrl::from(url))
+        }
+        _ if word.contains("://") => SecretUrl::from(word).to_string(),
+        _ => word,
+    };
+    let words: Vec<String> = words.map(|word| quoted(&shown(word))).collect();
     format!("cargo run {profile}-p benches -- {}", words.join(" "))
-}
-
-/// A URL without its user and password: what is written goes into the repository.
-fn without_login(word: &str) -> String {
-    match (word.find("://"), word.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}…{}", &word[..scheme + 3], &word[at..]),
-        _ => word.to_owned(),
-    }
 }
 
 /// As a shell reads it.
@@ -182,9 +183,6 @@ mod tests {
         ];
         let command = command_of(words.into_iter().map(str::to_owned));
         let (_, given) = command.split_once(" -p benches -- ").unwrap_or_default();
-        assert_eq!(
-            given,
-            r"servers --seconds 2 '--postgres=postgres://…@host:5432/orders?a=b' --json 'it'\''s'"
-        );
+        assert_eq!(given, r"servers --seconds 2 --postgres=postgres://…@host:5432/orders --json 'it'\''s'");
     }
 }

@@ -13,7 +13,6 @@ use super::postgres::Schema;
 use super::publish::{RawProducer, Topic};
 use super::rounds::{Numbers, rate};
 use super::{Bench, PATIENCE};
-use crate::probe::Probe;
 use crate::server::{Server, Stores};
 use crate::table::Table;
 
@@ -41,12 +40,18 @@ impl System {
     /// On a topic that may hold records.
     async fn start_on(bench: &Bench, topic: Topic, purpose: &'static str) -> anyhow::Result<Self> {
         let events = Database::fresh(&bench.servers).await?;
-        let view = Schema::fresh(&bench.servers).await?;
+        let orders = bench.orders().await?;
+        // The binary may be another build, with other tables.
+        let view = Schema::with_tables(&bench.servers, async |read_store| {
+            let words = ["migrate", "--event-store", &events.url, "--read-store", read_store];
+            orders.run_well(&words).await
+        })
+        .await?;
         // Groups of its own: those of a system before it may still wait for its members.
         let sign = if topic.url.contains('?') { '&' } else { '?' };
         let channel = format!("{}{sign}group_prefix={}.", topic.url, topic.name);
         let stores = Stores { event_store: events.url.clone(), channel, read_store: view.url.clone() };
-        let server = Server::orders_on(&bench.orders().await?.binary, &stores).await?;
+        let server = Server::orders_on(&orders.binary, &stores).await?;
         Ok(Self { server, stores, view, events, topic, purpose })
     }
 
@@ -54,12 +59,7 @@ impl System {
     pub(crate) async fn verify(&self, bench: &Bench) -> anyhow::Result<()> {
         let flags = self.stores.event_and_read_store();
         let words: Vec<_> = std::iter::once("verify").chain(flags.iter().map(String::as_str)).collect();
-        let said = bench.orders().await?.run(&words).await?;
-        if !said.status.success() {
-            let text = [said.stdout, said.stderr].concat();
-            bail!("orders verify: {}\n{}", said.status, String::from_utf8_lossy(&text));
-        }
-        Ok(())
+        bench.orders().await?.run_well(&words).await
     }
 
     /// Stops it, notes how large it was, and deletes what it has stored.
@@ -112,11 +112,10 @@ pub(super) async fn catch_up(
     look: Duration,
 ) -> anyhow::Result<f64> {
     let system = System::start_on(bench, topic, "from Kafka").await?;
-    let (probe, metrics) = (Probe::new(), format!("{}/metrics", system.server.admin()?));
     let end = Instant::now() + PATIENCE;
     let mut first = None;
     let rate = loop {
-        let (applied, now) = (projected(&probe.text(&metrics).await?, "applied")?, Instant::now());
+        let (applied, now) = (system.server.projected("applied").await?, Instant::now());
         match first {
             None if applied > 0 => first = Some((applied, now)),
             Some((before, since)) if applied == events => {
@@ -126,7 +125,7 @@ pub(super) async fn catch_up(
             _ => tokio::time::sleep(look).await,
         }
     };
-    while projected(&probe.text(&metrics).await?, "held")? != held {
+    while system.server.projected("held").await? != held {
         if Instant::now() > end {
             bail!("not {held} records were held within {PATIENCE:?}");
         }
@@ -160,13 +159,4 @@ pub(super) async fn fill(
     };
     rate(1_000, PATIENCE, &Numbers::up_to(orders), call, super::rounds::nothing).await?;
     Ok(())
-}
-
-/// The dispatcher's own count of events with this result.
-fn projected(metrics: &str, result: &str) -> anyhow::Result<u64> {
-    let label = format!("result=\"{result}\"");
-    let counted = |line: &&str| line.starts_with("orders_projected_events_total{") && line.contains(&label);
-    let Some(line) = metrics.lines().find(counted) else { return Ok(0) };
-    let value = line.rsplit(' ').next().context("a metric without a value")?;
-    value.parse().with_context(|| format!("{line}: not a count"))
 }

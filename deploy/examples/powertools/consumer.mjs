@@ -1,7 +1,7 @@
 // A consumer with Powertools for AWS Lambda (TypeScript) behind a tiny Invoke endpoint: prints each record as its library has
 // decoded it.  node consumer.mjs [PORT]
-import { createServer } from 'node:http';
 import { SchemaType, kafkaConsumer } from '@aws-lambda-powertools/kafka';
+import { serve } from './endpoint.mjs';
 
 const decode = (event, record) => ({
   source: event.eventSource,
@@ -30,17 +30,4 @@ const handler = kafkaConsumer(
   { value: { type: SchemaType.JSON } }
 );
 
-const server = createServer(async (request, response) => {
-  const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
-  let answer;
-  try {
-    answer = await handler(JSON.parse(Buffer.concat(chunks)), {});
-  } catch (error) {
-    console.error(error);
-    response.setHeader('X-Amz-Function-Error', 'Unhandled');
-    answer = { errorType: error.name, errorMessage: error.message };
-  }
-  response.end(JSON.stringify(answer));
-});
-server.listen(Number(process.argv[2] ?? 0), '127.0.0.1', () => console.log(`listening on ${server.address().port}`));
+serve(handler, process.argv[2]);

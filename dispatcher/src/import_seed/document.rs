@@ -71,7 +71,7 @@ fn identity(document: &RawDocument) -> Result<(String, CommandId), String> {
         Some(other) => return Err(format!("_id is {}; {allowed}", kind(other))),
         None => return Err(format!("_id is missing; {allowed}")),
     };
-    let command_id = CommandId::parse(&format!("{PREFIX}{unique}")).map_err(|error| error.to_string())?;
+    let command_id = CommandId::system(&format!("{PREFIX}{unique}")).map_err(|error| error.to_string())?;
     Ok((shown, command_id))
 }
 

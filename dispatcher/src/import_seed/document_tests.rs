@@ -23,7 +23,7 @@ fn translated(document: &Document) -> Result<SeedCommand, Refusal> {
 #[track_caller]
 fn taken(name: &str, data: &str) -> (String, Command) {
     let taken = translated(&document(name, data)).unwrap();
-    assert_eq!((taken.id.as_str(), taken.command_id.as_str()), (HEX, &*format!("import-seed:{HEX}")));
+    assert_eq!((taken.id.as_str(), taken.command_id.as_str()), (HEX, &*format!("system import-seed:{HEX}")));
     (taken.order.to_string(), taken.command)
 }
 

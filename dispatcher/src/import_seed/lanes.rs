@@ -56,7 +56,7 @@ async fn distribute(
                     return Ok(());
                 }
             }
-            Err(refusal) => report.refuse(&refusal),
+            Err(refusal) => report.refuse(&refusal)?,
         }
     }
     Ok(())
@@ -70,7 +70,7 @@ async fn walk(
 ) -> anyhow::Result<()> {
     while let Some(command) = commands.recv().await {
         let taken = taker.take(&command).await?;
-        report.note(command.id, taken);
+        report.note(command.id, taken)?;
     }
     Ok(())
 }

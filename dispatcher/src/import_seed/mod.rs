@@ -25,6 +25,7 @@ use anyhow::Context;
 use clap::Args;
 use command_handler::{AfterCommit, CommandHandler, CommandSettings};
 use event_store::EventStore;
+use runtime::SecretUrl;
 use serde::Serialize;
 
 use crate::CannotStart;
@@ -42,7 +43,7 @@ pub struct ImportSeedArgs {
     /// Where the original program's commands are: mongodb://HOST:27017/DATABASE, in the collection `commands`. Without a DATABASE,
     /// go_event_sourcing_example. They are only read
     #[arg(value_name = "URL", env = "ORDERS_SEED", hide_env_values = true)]
-    seed: String,
+    seed: SecretUrl,
     #[command(flatten)]
     commands: CommandSettings,
     /// Append nothing: say what would be imported and what refused. The orders of the seed are kept in memory meanwhile
@@ -91,20 +92,18 @@ pub async fn run(args: ImportSeedArgs) -> anyhow::Result<ExitCode> {
 async fn open(args: &ImportSeedArgs) -> Result<Target, CannotStart> {
     let CommandSettings { data, event_store, channel, .. } = &args.commands;
     let url = event_store.url(data);
-    let urls = [&url, &channel.channel];
     let (target, store) = if args.dry_run {
-        let store = EventStore::open(&url).await.map_err(|error| cannot_open(&urls, &error))?;
+        let store = EventStore::open(url).await.map_err(cannot_open)?;
         (Target::DryRun(store.clone()), store)
     } else {
         // Whoever publishes to a channel in memory must receive from it too; this process does not.
-        let in_memory = channel.channel.starts_with("memory:");
+        let in_memory = channel.channel.scheme() == "memory";
         let after_commit = if in_memory { AfterCommit::LeaveToRelay } else { AfterCommit::Answer };
-        let handler: CommandHandler =
-            args.commands.open(after_commit).await.map_err(|error| cannot_open(&urls, &error))?;
+        let handler: CommandHandler = args.commands.open(after_commit).await.map_err(cannot_open)?;
         let store = handler.store().clone();
         (Target::EventStore(handler), store)
     };
-    store.ping().await.map_err(|error| cannot_open(&urls, &error))?;
+    store.ping().await.map_err(cannot_open)?;
     Ok(target)
 }
 
@@ -123,17 +122,15 @@ async fn unpublished(target: &Target) -> anyhow::Result<u64> {
 
 fn print(args: &ImportSeedArgs, imported: &Imported) -> anyhow::Result<()> {
     if args.json {
-        println!("{}", serde_json::to_string(imported)?);
+        line!("{}", serde_json::to_string(imported)?)?;
         return Ok(());
     }
     let Imported { summary, unpublished, dry_run, seconds } = imported;
     let Summary { imported, already_there, refused } = summary;
     let would = if *dry_run { "dry run: would be " } else { "" };
-    println!(
-        "{would}imported {imported}, already there {already_there}, refused {refused}, in {seconds:.1} s"
-    );
+    line!("{would}imported {imported}, already there {already_there}, refused {refused}, in {seconds:.1} s")?;
     if !dry_run && *unpublished > 0 {
-        println!("{unpublished} commits wait to be published: by `orders serve`, or now by `orders relay`");
+        line!("{unpublished} commits wait to be published: by `orders serve`, or now by `orders relay`")?;
     }
     Ok(())
 }

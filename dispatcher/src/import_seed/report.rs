@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::document::Refusal;
+use crate::output::OutputError;
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,22 +50,23 @@ impl Report {
     }
 
     /// Notes what became of the command of this document.
-    pub(super) fn note(&self, id: String, taken: Taken) {
+    pub(super) fn note(&self, id: String, taken: Taken) -> Result<(), OutputError> {
         match taken {
             Taken::Imported => self.count(&self.imported),
             Taken::AlreadyThere => self.count(&self.already_there),
-            Taken::Refused(reason) => self.refuse(&Refusal { id, reason }),
+            Taken::Refused(reason) => self.refuse(&Refusal { id, reason })?,
         }
+        Ok(())
     }
 
     /// Notes a document that could not be taken.
-    pub(super) fn refuse(&self, refusal: &Refusal) {
+    pub(super) fn refuse(&self, refusal: &Refusal) -> Result<(), OutputError> {
         let told = match serde_json::to_string(refusal) {
             Ok(json) if self.json => json,
             _ => format!("refused {}: {}", refusal.id, refusal.reason),
         };
-        self.bar.suspend(|| println!("{told}"));
         self.count(&self.refused);
+        self.bar.suspend(|| line!("{told}"))
     }
 
     /// Takes the bar away and gives the counts.

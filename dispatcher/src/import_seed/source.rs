@@ -6,6 +6,7 @@ use mongodb::bson::{RawDocument, RawDocumentBuf, doc};
 use mongodb::error::Error;
 use mongodb::options::{ClientOptions, ConnectionString};
 use mongodb::{Client, Collection, Cursor};
+use runtime::SecretUrl;
 use tokio::time::timeout;
 
 use crate::CannotStart;
@@ -35,10 +36,9 @@ impl Seed {
     ///
     /// # Errors
     /// [`CannotStart`], without a password, when the URL can't be used, no server answers, or the collection is not there.
-    pub(super) async fn open(url: &str) -> Result<Self, CannotStart> {
-        let cannot =
-            |problem: &str| cannot_open(&[&url.to_owned()], &format!("the seed can't be read: {problem}"));
-        if !matches!(url.split_once("://"), Some(("mongodb" | "mongodb+srv", _))) {
+    pub(super) async fn open(url: &SecretUrl) -> Result<Self, CannotStart> {
+        let cannot = |problem: &str| cannot_open(format!("the seed can't be read: {problem}"));
+        if !["mongodb", "mongodb+srv"].contains(&url.scheme()) {
             return Err(cannot(
                 "its URL has an unknown scheme; allowed: mongodb://HOST:27017/DATABASE, mongodb+srv://NAME/DATABASE",
             ));

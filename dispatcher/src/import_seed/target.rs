@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use command_handler::{CommandError, CommandHandler, CommandRequest, KeyOrigin};
-use domain::{Command, Event, Order, OrderId, decide, evolve};
+use domain::{Command, Event, Order, OrderId, Version, decide, evolve};
 use event_store::{EventStore, Load, Metadata, StoreError, Stream, fold};
 
 use super::document::SeedCommand;
@@ -114,11 +114,12 @@ fn request(seed: &SeedCommand) -> CommandRequest {
         hash: seed.hash,
         if_match: None,
         metadata: Metadata {
-            correlation_id: seed.command_id.to_string(),
+            correlation_id: seed.command_id.id().to_owned(),
             causation_id: None,
             traceparent: None,
             actor: Some(ACTOR.to_owned()),
         },
+        published: Version::NONE,
     }
 }
 

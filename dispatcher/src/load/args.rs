@@ -1,10 +1,9 @@
 //! The command line of a load, and the plan that it makes.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use domain::OrderId;
 use http::HeaderValue;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, Target};
 use super::report::Kind;
 use super::worker::Plan;
+use crate::tokens::Tokens;
 
 /// Drive a running system over HTTP and measure it.
 #[derive(Args, Clone, Debug)]
@@ -60,7 +60,7 @@ pub struct LoadArgs {
           value_parser = clap::value_parser!(u64).range(1..))]
     pub queryable: Option<u64>,
 
-    /// A file with the bearer token to send.
+    /// A file of tokens as `orders serve --auth-token-file` reads it, a name and a token a line; the first is sent.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
@@ -135,13 +135,9 @@ impl LoadArgs {
 
     fn authorization(&self) -> anyhow::Result<Option<HeaderValue>> {
         let Some(path) = &self.token_file else { return Ok(None) };
-        let text = fs::read_to_string(path).with_context(|| format!("--token-file {}", path.display()))?;
-        let token = text.trim();
-        if token.is_empty() {
-            bail!("--token-file {} is empty", path.display());
-        }
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .with_context(|| format!("--token-file {} does not hold one token", path.display()))?;
+        let file = || format!("--token-file {}", path.display());
+        let token = Tokens::read(path).with_context(file)?.first().with_context(file)?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).with_context(file)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

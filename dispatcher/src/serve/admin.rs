@@ -5,18 +5,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use command_handler::CommandHandler;
-use http::StatusCode;
+use event_store::{ReminderCounts, Reminders};
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use read_store::{HeldReason, HeldSummary, ReadStore};
+use read_store::{HeldSummary, ReadStore, Walk};
+use runtime::Problem;
+use runtime::http::{check_head, traced, with_fallbacks};
+use runtime::telemetry::LostLines;
 use serde::Serialize;
+use tokio::time::timeout;
 
+use super::auth::identify;
+use super::listener::call;
 use crate::CannotStart;
+use crate::tokens::Tokens;
 
 /// How long a store may take to answer `/readyz`.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,10 +41,16 @@ const BATCHES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 
 pub struct Admin {
     /// For the backlog and the channel's lag.
     pub handler: CommandHandler,
+    /// For what waits for an outcome.
+    pub reminders: Reminders,
     /// For what is held.
     pub view: ReadStore,
     /// What was counted.
     pub metrics: PrometheusHandle,
+    /// What was lost of the log.
+    pub lost_lines: LostLines,
+    /// Who is shown the metrics; everybody where there are none.
+    pub tokens: Option<Tokens>,
     /// The groups and partitions whose lag was told last.
     pub told_lag: Arc<Mutex<HashSet<(String, i32)>>>,
 }
@@ -62,7 +76,16 @@ pub fn router(admin: Admin) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .with_state(admin);
-    runtime::http::wrap(router)
+    with_fallbacks(router)
+}
+
+/// Answers a request to these routes.
+pub async fn answer(router: Router, request: Request) -> Response {
+    traced(request, async |request| match check_head(request.version(), request.headers()) {
+        Ok(()) => call(router, request).await,
+        Err(problem) => problem.into_response(),
+    })
+    .await
 }
 
 #[derive(Serialize)]
@@ -71,23 +94,53 @@ struct Readiness {
     read_store: String,
     /// None where the view does not tell.
     held: Option<Vec<HeldSummary>>,
+    /// None where the event store does not tell.
+    reminders: Option<ReminderCounts>,
+    /// The same.
+    comparison: Option<Comparison>,
+}
+
+/// What the comparison of the view with the event store has found.
+#[derive(Serialize)]
+struct Comparison {
+    /// Since when the view may lack something, and why.
+    in_doubt_since: Option<Timestamp>,
+    doubt: Option<String>,
+    /// When every stream had been compared last.
+    ended: Option<Timestamp>,
+    /// Orders of which the view lacked something, and events that were filled in.
+    found: u64,
+    filled: u64,
+}
+
+impl From<Walk> for Comparison {
+    fn from(walk: Walk) -> Self {
+        let Walk { doubt, ended, found, filled, .. } = walk;
+        let (in_doubt_since, doubt) = doubt.unzip();
+        Self { in_doubt_since, doubt, ended, found, filled }
+    }
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    let (events, view) = tokio::join!(
-        tokio::time::timeout(PATIENCE, admin.handler.store().ping()),
-        tokio::time::timeout(PATIENCE, admin.view.ping()),
-    );
+    let (events, view) =
+        tokio::join!(timeout(PATIENCE, admin.handler.store().ping()), timeout(PATIENCE, admin.view.ping()),);
     let event_store = told(events);
     let read_store = told(view);
     let ok = event_store == "ok" && read_store == "ok";
-    let held = if read_store == "ok" { held_in_time(&admin.view).await } else { None };
+    let view = (read_store == "ok").then_some(&admin.view);
+    let events = (event_store == "ok").then_some(&admin.reminders);
+    let (held, walk, reminders) = tokio::join!(
+        in_time(view.map(ReadStore::held_summary)),
+        in_time(view.map(ReadStore::walk)),
+        in_time(events.map(Reminders::count)),
+    );
+    let comparison = walk.map(Comparison::from);
     let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    runtime::http::json(status, &Readiness { event_store, read_store, held })
+    runtime::http::json(status, &Readiness { event_store, read_store, held, reminders, comparison })
 }
 
-async fn held_in_time(view: &ReadStore) -> Option<Vec<HeldSummary>> {
-    tokio::time::timeout(PATIENCE, view.held_summary()).await.ok()?.ok()
+async fn in_time<T, E>(question: Option<impl Future<Output = Result<T, E>>>) -> Option<T> {
+    timeout(PATIENCE, question?).await.ok()?.ok()
 }
 
 fn told<E: std::fmt::Display>(answer: Result<Result<(), E>, tokio::time::error::Elapsed>) -> String {
@@ -98,22 +151,27 @@ fn told<E: std::fmt::Display>(answer: Result<Result<(), E>, tokio::time::error::
     }
 }
 
-async fn metrics_text(State(admin): State<Admin>) -> Response {
+async fn metrics_text(State(admin): State<Admin>, headers: HeaderMap) -> Result<Response, Problem> {
+    if let Some(tokens) = &admin.tokens {
+        identify(tokens, &headers)?;
+    }
     measure_now(&admin).await;
     let text = admin.metrics.render();
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 /// In a partition that has gone to another process, nothing here is behind.
 fn measure_lag(admin: &Admin) {
-    let set = |group: &str, partition: i32, records: u64| {
+    // Not a number where nobody knows.
+    let set = |group: &str, partition: i32, records: Option<u64>| {
         let (group, partition) = (group.to_owned(), partition.to_string());
-        metrics::gauge!("orders_channel_lag", "group" => group, "partition" => partition).set(records as f64);
+        metrics::gauge!("orders_channel_lag", "group" => group, "partition" => partition)
+            .set(records.map_or(f64::NAN, |records| records as f64));
     };
     let now = admin.handler.publisher().channel().lag();
     let mut told = admin.told_lag.lock().unwrap_or_else(PoisonError::into_inner);
     for (group, partition) in told.drain() {
-        set(&group, partition, 0);
+        set(&group, partition, Some(0));
     }
     for lag in now {
         set(&lag.group, lag.partition, lag.records);
@@ -121,21 +179,28 @@ fn measure_lag(admin: &Admin) {
     }
 }
 
+fn measure_comparison(walk: &Walk) {
+    let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
+    let since = walk.doubt.as_ref().map_or(0.0, |(since, _)| seconds(*since));
+    metrics::gauge!("orders_view_in_doubt_since").set(since);
+    metrics::gauge!("orders_view_compared_at").set(walk.ended.map_or(0.0, seconds));
+    metrics::counter!("orders_view_missing_orders_total").absolute(walk.found);
+    metrics::counter!("orders_view_filled_events_total").absolute(walk.filled);
+}
+
 /// What is not counted as it happens, but looked at when somebody asks.
 async fn measure_now(admin: &Admin) {
-    if let Ok(backlog) = admin.handler.store().backlog().await {
-        let age = backlog.oldest.map_or(0.0, |oldest| Timestamp::now().duration_since(oldest).as_secs_f64());
-        metrics::gauge!("orders_unpublished_commits").set(backlog.commits as f64);
-        metrics::gauge!("orders_unpublished_oldest_age").set(age.max(0.0));
+    // While a store is away, or busy with lists, the last figures stand: that nothing waits or is held is not known.
+    let (walk, ..) = tokio::join!(
+        in_time(Some(admin.view.walk())),
+        timeout(PATIENCE, command_handler::measure_backlog(admin.handler.store())),
+        timeout(PATIENCE, command_handler::measure_reminders(&admin.reminders)),
+        timeout(PATIENCE, projector::measure_held(&admin.view)),
+    );
+    if let Some(walk) = walk {
+        measure_comparison(&walk);
     }
+    metrics::counter!("orders_log_lines_lost_total").absolute(admin.lost_lines.count());
     metrics::gauge!("orders_publishing_streams").set(admin.handler.publisher().in_flight() as f64);
     measure_lag(admin);
-    // While the view is away, the last figures stand: that nothing is held is not known.
-    let Ok(held) = admin.view.held_summary().await else { return };
-    for reason in HeldReason::ALL {
-        let of_reason = held.iter().find(|held| held.reason == reason);
-        let (events, orders) = of_reason.map_or((0, 0), |held| (held.events, held.orders));
-        metrics::gauge!("orders_held_events", "reason" => reason.as_str()).set(events as f64);
-        metrics::gauge!("orders_held_orders", "reason" => reason.as_str()).set(orders as f64);
-    }
 }

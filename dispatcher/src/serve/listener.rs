@@ -2,21 +2,26 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::response::Response;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use runtime::Problem;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tower::Service;
 
+use super::connections::{Arriving, Connections, Place, Watched};
 use crate::CannotStart;
 
 /// How long a client may take for the head of a request; also how long a connection may be idle.
@@ -28,6 +33,9 @@ const HEAD_LIMIT: usize = 16 * 1024;
 /// How many connections may wait to be accepted, as far as the system lets them (`net.core.somaxconn`). Beyond that it drops what comes,
 /// and a client tries again a second later; the default of 128 is less than a crowd of clients that come back at once.
 const BACKLOG: u32 = 4_096;
+
+/// How many bytes of an answer the kernel takes for a client that does not read; by itself it would take 4 MiB.
+const SEND_BUFFER: u32 = 256 * 1024;
 
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,35 +58,47 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     // The connections of a process that was killed are no reason to wait for its address.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
+    // What is accepted has it from the listener.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Answers requests until told to stop; then takes no more, lets running ones finish for up to `grace`, and returns.
-pub async fn serve<A, F>(listener: TcpListener, answer: A, mut stop: watch::Receiver<bool>, grace: Duration)
-where
+/// Answers requests on at most so many connections until told to stop; then takes no more, and returns when running ones have
+/// finished.
+pub async fn serve<A, F>(
+    listener: TcpListener,
+    most_connections: usize,
+    answer: A,
+    mut stop: watch::Receiver<bool>,
+) where
     A: Fn(Request) -> F + Clone + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let connections = GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        match accepted {
-            Ok((stream, _)) => serve_connection(stream, answer.clone(), &connections),
-            Err(error) => {
-                // The client is gone, or there are no file descriptors; neither is a reason to end.
-                tracing::debug!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    let (graceful, connections) = (GracefulShutdown::new(), Connections::new(most_connections));
+    let accepting = async {
+        loop {
+            match listener.accept().await {
+                // Where there is no place for it, it is closed.
+                Ok((stream, _)) => match connections.take_place().await {
+                    Some(place) => serve_connection(stream, place, answer.clone(), &graceful),
+                    None => tracing::debug!("a connection found no place"),
+                },
+                Err(error) => {
+                    // The client is gone, or there are no file descriptors; neither is a reason to end.
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = connections.look_after() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
     }
     drop(listener);
-    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
-        tracing::warn!("connections were cut off: their requests did not end in time");
-    }
+    graceful.shutdown().await;
 }
 
 /// A router's answer.
@@ -86,29 +106,52 @@ pub async fn call(mut router: Router, request: Request) -> Response {
     router.call(request).await.unwrap_or_else(|never| match never {})
 }
 
-fn serve_connection<A, F>(stream: TcpStream, answer: A, connections: &GracefulShutdown)
+fn serve_connection<A, F>(stream: TcpStream, place: Place, answer: A, graceful: &GracefulShutdown)
 where
     A: Fn(Request) -> F + Send + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     // Answers are small; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
+    let connection = Arc::clone(&place.connection);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let answer = answer(request.map(Body::new));
-        async { Ok::<_, Infallible>(answer.await) }
+        let connection = Arc::clone(&connection);
+        connection.begin();
+        let request = request.map(|body| Body::new(Arriving { body, connection: Arc::clone(&connection) }));
+        let answer = answer(request);
+        async move {
+            let answer = answer.await;
+            let is_sent = connection.answer(answer.body().size_hint().lower());
+            Ok::<_, Infallible>(if is_sent { answer } else { crowded_out() })
+        }
     });
-    let connection = http1::Builder::new()
+    let stream = Watched { stream, connection: Arc::clone(&place.connection) };
+    let exchange = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(HEAD_LIMIT)
+        // A client that has sent its request may close its own side (RFC 9112, 9.6).
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
-    let connection = connections.watch(connection);
+    let exchange = graceful.watch(exchange);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        let ended = tokio::select! {
+            ended = exchange => ended,
+            () = place.connection.cut() => return,
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
             metrics::counter!("orders_http_bad_connections_total", "reason" => reason(&error)).increment(1);
         }
     });
+}
+
+/// Instead of a large answer that finds no room.
+fn crowded_out() -> Response {
+    let problem = Problem::unavailable(1, "Too many answers wait for their clients to take them.");
+    let mut answer = problem.unlogged().into_response();
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Why a connection has ended that was not closed in order. Its client was answered 400, 414 or 431 where its request could not be read.

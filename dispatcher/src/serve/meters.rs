@@ -15,7 +15,7 @@ type Series = OnceLock<(Counter, Histogram)>;
 /// more than the rest of the gate.
 #[derive(Default)]
 pub struct Meters {
-    series: [[[Series; 5]; 5]; 5],
+    series: [[[Series; 6]; 5]; 5],
 }
 
 impl Meters {
@@ -63,8 +63,9 @@ pub fn status_of(status: StatusCode) -> Label {
         200..=299 => (0, "2xx"),
         300..=399 => (1, "3xx"),
         429 | 503 => (2, "shed"),
-        400..=499 => (3, "4xx"),
-        _ => (4, "5xx"),
+        401 => (3, "unauthorized"),
+        400..=499 => (4, "4xx"),
+        _ => (5, "5xx"),
     }
 }
 

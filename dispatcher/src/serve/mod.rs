@@ -1,18 +1,23 @@
 //! The system in one process: the API, the triggers, the relay and the admin listener.
 //!
-//! - [`api`], behind [`gate`] and [`auth`]: what is public, counted by [`meters`]. [`admin`]: what is not.
-//! - [`listener`]: connections; [`files`]: how many. [`triggers`]: the channel onto the projector and the processor.
-//! - [`folder`]: one process a data folder.
+//! - [`api`], behind [`auth`], [`origins`] and [`gate`]: what is public, counted by [`meters`]. [`admin`]: what is not.
+//! - [`listener`]: connections; [`connections`]: which of too many are closed; [`files`]: how many there may be.
+//! - [`uninterrupted`]: commands whose clients are gone. [`triggers`]: the channel onto the projector and the processor.
+//! - [`locks`]: one process a data folder and a file.
 
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod connections;
+pub mod doubts;
 pub mod files;
-pub mod folder;
 pub mod gate;
 pub mod listener;
+pub mod locks;
 pub mod meters;
+pub mod origins;
 pub mod triggers;
+pub mod uninterrupted;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,20 +27,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use command_handler::{CommandHandler, Relay};
-use http::HeaderValue;
-use processor::FulfilmentSettings;
+use clap::builder::BoolishValueParser;
+use command_handler::{CommandHandler, Relay, ReminderRelay, ReminderSettings};
+use event_store::Reminders;
+use http::{HeaderValue, Uri};
+use metrics_exporter_prometheus::PrometheusHandle;
+use processor::{Fulfilment, FulfilmentSettings};
 use read_store::ReadStore;
+use reconciler::{Reconciler, ReconcilerSettings};
 use runtime::settings::seconds;
 use runtime::signals::Signals;
+use runtime::telemetry::LostLines;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::CannotStart;
-use crate::migrate;
 use crate::stores::{AllStores, cannot_open};
-use folder::FolderLock;
+use crate::tokens::Tokens;
+use crate::{migrate, rebuild};
+use api::Api;
+use locks::Locks;
+use origins::Origins;
 
 /// How long requests, and then batches, may take to finish once the process is told to stop. Together below 10 s.
 const REQUESTS_GRACE: Duration = Duration::from_secs(4);
@@ -44,6 +57,10 @@ const BATCHES_GRACE: Duration = Duration::from_secs(4);
 /// How long a commit is left to whoever appended it before a relay takes it, where several processes publish: twice the
 /// channel's delivery timeout.
 const SHARED_MIN_AGE: Duration = Duration::from_secs(20);
+
+/// How many connections the admin listener has at most, and how many descriptors are kept for it, for files and for servers.
+const ADMIN_CONNECTIONS: usize = 32;
+const HEADROOM: usize = 128 + ADMIN_CONNECTIONS;
 
 /// How often what was counted is put into buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(1);
@@ -61,47 +78,111 @@ pub struct ServeArgs {
     stores: AllStores,
     #[command(flatten)]
     fulfilment: FulfilmentSettings,
-    /// Let in only requests with a bearer token from this file: a name and a token a line
+    #[command(flatten)]
+    reminders: ReminderSettings,
+    /// Let in only requests with a bearer token from this file: a name and a token a line. What the file says is taken over when
+    /// it changes, and at SIGHUP
     #[arg(long, env = "ORDERS_AUTH_TOKEN_FILE", value_name = "FILE")]
     auth_token_file: Option<PathBuf>,
-    /// Listen beyond this machine without tokens
-    #[arg(long, env = "ORDERS_ALLOW_UNAUTHENTICATED")]
+    /// Let the API listen beyond this machine without tokens
+    #[arg(long, env = "ORDERS_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
     allow_unauthenticated: bool,
-    /// Queries in hand at the same time, and other requests; more of either are answered 503
+    /// Show /metrics beyond this machine without tokens; /healthz and /readyz never need one
+    #[arg(long, env = "ORDERS_ADMIN_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
+    admin_allow_unauthenticated: bool,
+    /// Queries in hand at the same time, queries that wait for a version, and other requests; more are answered 503, or what
+    /// there is without waiting
     #[arg(long, env = "ORDERS_MAX_IN_FLIGHT", value_name = "REQUESTS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     max_in_flight: u32,
-    /// An origin that browsers let call the API; may be given several times [default: any]
-    #[arg(long, env = "ORDERS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    /// An origin that browsers let call the API, such as `https://example.com`, or `*` for any; may be given several times
+    /// [default: any]
+    #[arg(long, env = "ORDERS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     cors_origin: Vec<HeaderValue>,
     /// Seconds that the relay leaves a commit to whoever appended it [default: 20 on servers, where other processes publish
     /// too; 0 on the embedded default]
     #[arg(long, env = "ORDERS_RELAY_MIN_AGE", value_name = "S", value_parser = seconds)]
     relay_min_age: Option<Duration>,
+    #[command(flatten)]
+    reconciler: ReconcilerSettings,
 }
 
-/// Serves until SIGINT or SIGTERM, then drains and ends within 10 s. A second signal ends it at once.
+/// Serves until SIGINT or SIGTERM, then drains and ends within 10 s. A second signal ends it at once, and so does one while it starts.
 ///
 /// # Errors
 /// [`CannotStart`] when something can't be used as it was asked.
-pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let guards = args.guards()?;
-    files::take_all();
+pub async fn run(args: ServeArgs, lost_lines: LostLines) -> anyhow::Result<ExitCode> {
+    // First: until then signals are lost where this is the first process, as in a container, which has no default action for them.
+    let mut signals = Signals::new()?;
+    // A task of its own, so that nothing that blocks there keeps a signal waiting.
+    let starting = tokio::spawn(start(args.clone()));
+    let started = tokio::select! {
+        started = starting => started??,
+        () = signals.next() => {
+            tracing::info!("stopped before it had started");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    serve(args, started, signals, lost_lines).await
+}
+
+/// What a server has when it begins to serve.
+struct Started {
+    tokens: Option<Tokens>,
+    connections: usize,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    _locks: Option<Locks>,
+    metrics: PrometheusHandle,
+    handler: CommandHandler,
+    view: ReadStore,
+    fulfilment: Fulfilment,
+}
+
+async fn start(args: ServeArgs) -> anyhow::Result<Started> {
+    let tokens = args.tokens()?;
+    args.refuse_to_let_everybody_in(tokens.as_ref())?;
+    let connections = files::take_all().saturating_sub(HEADROOM).max(1);
     let listener = listener::bind(args.listen, "--listen")?;
     let admin_listener = listener::bind(args.admin_listen, "--admin-listen")?;
-    let _folder = args.lock_folder()?;
+    // Where anything is kept in a file, or in this process's memory.
+    let locks = args.stores.is_embedded().then(|| args.stores.lock()).transpose()?;
     // First, because a series that is looked up before is counted nowhere.
     let metrics = admin::start_metrics()?;
     let (handler, view) = args.stores.open().await?;
     migrate::at_start(&view).await;
-    let fulfilment =
-        args.fulfilment.open().map_err(|error| cannot_open(&[&args.fulfilment.fulfilment], &error))?;
-    let signals = Signals::new()?;
+    rebuild::at_start(handler.store(), &view).await;
+    let fulfilment = args.fulfilment.open().map_err(cannot_open)?;
+    Ok(Started {
+        tokens,
+        connections,
+        listener,
+        admin_listener,
+        _locks: locks,
+        metrics,
+        handler,
+        view,
+        fulfilment,
+    })
+}
 
+async fn serve(
+    args: ServeArgs,
+    started: Started,
+    signals: Signals,
+    lost_lines: LostLines,
+) -> anyhow::Result<ExitCode> {
+    let Started { tokens, connections, listener, admin_listener, _locks, metrics, handler, view, fulfilment } =
+        started;
     let (stop_requests, requests_stopped) = watch::channel(false);
     let (stop_work, work_stopped) = watch::channel(false);
     let mut work = JoinSet::new();
-    let processor =
-        processor::Processor::new(handler.clone(), fulfilment, args.fulfilment.fulfilment_concurrency.into());
+    let reminders = args.reminders.of(handler.store().clone());
+    let processor = processor::Processor::new(
+        handler.clone(),
+        reminders.clone(),
+        fulfilment,
+        args.fulfilment.fulfilment_concurrency.into(),
+    );
     triggers::start(
         &mut work,
         handler.publisher().channel(),
@@ -110,27 +191,53 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         &work_stopped,
         BATCHES_GRACE,
     )?;
-    let relay = Relay::new(handler.store().clone(), handler.publisher().clone(), args.relay_min_age());
-    work.spawn(relay.run(work_stopped.clone()));
+    args.start_relays(&mut work, &handler, &view, &reminders, &work_stopped);
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
 
     args.say_hello(&listener, &admin_listener)?;
-    let api = api::api(&handler, &view, guards);
-    let api = move |request| Arc::clone(&api).answer(request);
-    let admin =
-        admin::Admin { handler: handler.clone(), view: view.clone(), metrics, told_lag: Arc::default() };
+    let keep_up_tokens = tokens.as_ref().map(Tokens::keep_up).transpose()?.map(tokio::spawn);
+    let admin = admin::Admin {
+        handler: handler.clone(),
+        reminders,
+        view: view.clone(),
+        metrics,
+        lost_lines,
+        // Nobody else reads what is told on this machine.
+        tokens: tokens.clone().filter(|_| args.asks_for_tokens_at_metrics()),
+        told_lag: Arc::default(),
+    };
     let admin = admin::router(admin);
-    let admin = move |request| listener::call(admin.clone(), request);
+    let admin = move |request| admin::answer(admin.clone(), request);
+    let api = api::api(&handler, &view, args.guards(tokens, connections));
     let mut servers = JoinSet::new();
-    servers.spawn(listener::serve(listener, api, requests_stopped, REQUESTS_GRACE));
+    servers.spawn(serve_api(listener, connections, api, requests_stopped));
     // The admin listener answers to the end, so that a drain can be watched.
-    let admin_server = tokio::spawn(listener::serve(admin_listener, admin, work_stopped, Duration::ZERO));
+    let admin_server = tokio::spawn(listener::serve(admin_listener, ADMIN_CONNECTIONS, admin, work_stopped));
 
     let code = until_stopped(signals, &mut servers, &mut work, &stop_requests, &stop_work).await;
     admin_server.abort();
     upkeep.abort();
+    keep_up_tokens.inspect(tokio::task::JoinHandle::abort);
     close(handler, view).await;
     code
+}
+
+/// Answers until told to stop, and then what has begun: also for clients that are gone.
+async fn serve_api(listener: TcpListener, connections: usize, api: Arc<Api>, stop: watch::Receiver<bool>) {
+    let answering = Arc::clone(&api);
+    let answer = move |request| Arc::clone(&answering).answer(request);
+    let mut stopped = stop.clone();
+    let grace_over = async {
+        let _ = stopped.wait_for(|stop| *stop).await;
+        tokio::time::sleep(REQUESTS_GRACE).await;
+    };
+    tokio::select! {
+        () = async {
+            listener::serve(listener, connections, answer, stop).await;
+            api.idle().await;
+        } => {}
+        () = grace_over => tracing::warn!("connections were cut off: their requests did not end in time"),
+    }
 }
 
 async fn until_stopped(
@@ -144,7 +251,7 @@ async fn until_stopped(
         () = signals.next() => {}
         // None of these ends by itself.
         _ = servers.join_next() => anyhow::bail!("the API has stopped"),
-        _ = work.join_next() => anyhow::bail!("a trigger or the relay has stopped"),
+        _ = work.join_next() => anyhow::bail!("a trigger, the relay or the comparison has stopped"),
     }
     tracing::info!("stopping: running requests and batches finish; again to stop at once");
     let drained = async {
@@ -162,12 +269,28 @@ async fn until_stopped(
     }
 }
 
+/// An origin as browsers send it (RFC 6454), or `*`, for `value_parser`.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    const ALLOWED: &str = "allowed: http://HOST, https://HOST:PORT, or * for any";
+    let is_origin = || {
+        let uri: Uri = text.parse().ok()?;
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+        let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        (["http", "https"].contains(&scheme) && is_lower && text == format!("{scheme}://{authority}"))
+            .then_some(())
+    };
+    if text != "*" && (is_origin().is_none() || text.contains('@')) {
+        return Err(format!("it is not an origin, which has no path and no slash at its end; {ALLOWED}"));
+    }
+    HeaderValue::from_str(text).map_err(|error| format!("{error}; {ALLOWED}"))
+}
+
 /// Drops the stores where waiting is allowed: what they had accepted is written before they close.
 async fn close(handler: CommandHandler, view: ReadStore) {
     let _ = tokio::task::spawn_blocking(move || drop((handler, view))).await;
 }
 
-async fn keep_up(metrics: metrics_exporter_prometheus::PrometheusHandle) {
+async fn keep_up(metrics: PrometheusHandle) {
     let mut ticks = tokio::time::interval(METRICS_UPKEEP);
     loop {
         ticks.tick().await;
@@ -176,35 +299,64 @@ async fn keep_up(metrics: metrics_exporter_prometheus::PrometheusHandle) {
 }
 
 impl ServeArgs {
-    fn guards(&self) -> Result<api::Guards, CannotStart> {
-        let tokens = self.auth_token_file.as_deref().map(auth::Tokens::read).transpose()?;
-        let open_to_all = |flag: &str, address: SocketAddr, way_out: &str| {
-            CannotStart(format!(
-                "{flag} {address} is beyond this machine, and everybody would be let in; give {way_out}"
-            ))
+    fn tokens(&self) -> Result<Option<Tokens>, CannotStart> {
+        let read = |file: &PathBuf| {
+            Tokens::read(file)
+                .map_err(|problem| CannotStart(format!("--auth-token-file {}: {problem}", file.display())))
         };
-        let beyond = |address: SocketAddr| !address.ip().is_loopback() && !self.allow_unauthenticated;
-        if beyond(self.listen) && tokens.is_none() {
-            return Err(open_to_all(
-                "--listen",
-                self.listen,
-                "--auth-token-file FILE, or --allow-unauthenticated",
-            ));
-        }
-        // Tokens guard the API alone.
-        if beyond(self.admin_listen) {
-            return Err(open_to_all("--admin-listen", self.admin_listen, "--allow-unauthenticated"));
-        }
-        Ok(api::Guards {
-            tokens,
-            max_in_flight: self.max_in_flight as usize,
-            cors_origins: self.cors_origin.clone(),
-        })
+        self.auth_token_file.as_ref().map(read).transpose()
     }
 
-    /// The folder is locked where anything is kept in it, or in this process's memory.
-    fn lock_folder(&self) -> Result<Option<FolderLock>, CannotStart> {
-        self.stores.is_embedded().then(|| FolderLock::take(&self.stores.commands.data.data)).transpose()
+    /// Each listener beyond this machine has tokens, or a switch of its own.
+    fn refuse_to_let_everybody_in(&self, tokens: Option<&Tokens>) -> Result<(), CannotStart> {
+        for (flag, address, switch, is_meant) in [
+            ("--listen", self.listen, "--allow-unauthenticated", self.allow_unauthenticated),
+            (
+                "--admin-listen",
+                self.admin_listen,
+                "--admin-allow-unauthenticated",
+                self.admin_allow_unauthenticated,
+            ),
+        ] {
+            if !address.ip().is_loopback() && tokens.is_none() && !is_meant {
+                return Err(CannotStart(format!(
+                    "{flag} {address} is beyond this machine, and everybody would be let in; give --auth-token-file FILE, or {switch}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    const fn asks_for_tokens_at_metrics(&self) -> bool {
+        !self.admin_listen.ip().is_loopback() && !self.admin_allow_unauthenticated
+    }
+
+    fn guards(&self, tokens: Option<Tokens>, connections: usize) -> api::Guards {
+        let is_any = self.cors_origin.is_empty() || self.cors_origin.iter().any(|origin| origin == "*");
+        let origins = if is_any { Origins::Any } else { Origins::Listed(self.cors_origin.clone()) };
+        let max_in_flight = self.max_in_flight as usize;
+        // A client that waits keeps its connection: half of them are for others.
+        let max_waits = max_in_flight.min(connections.div_ceil(2));
+        api::Guards { tokens, max_in_flight, max_waits, origins }
+    }
+
+    /// Sees to what was not published, has no outcome, or is not in the view.
+    fn start_relays(
+        &self,
+        work: &mut JoinSet<()>,
+        handler: &CommandHandler,
+        view: &ReadStore,
+        reminders: &Reminders,
+        stopped: &watch::Receiver<bool>,
+    ) {
+        let (store, publisher) = (handler.store(), handler.publisher());
+        let relay = Relay::new(store.clone(), publisher.clone(), self.relay_min_age());
+        work.spawn(relay.run(stopped.clone()));
+        let reminder_relay = ReminderRelay::new(reminders.clone(), publisher.channel().clone());
+        work.spawn(reminder_relay.run(stopped.clone()));
+        let reconciler = Reconciler::new(store.clone(), view.clone(), self.reconciler.clone());
+        work.spawn(reconciler.run(stopped.clone()));
+        work.spawn(doubts::note(publisher.channel().clone(), view.clone(), stopped.clone()));
     }
 
     fn relay_min_age(&self) -> Duration {
@@ -214,8 +366,9 @@ impl ServeArgs {
 
     fn say_hello(&self, listener: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
         let (api, admin) = (listener.local_addr()?, admin.local_addr()?);
-        let [events, channel, view] = self.stores.shown();
+        let [events, channel, view] = self.stores.urls();
         let version = env!("CARGO_PKG_VERSION");
+        let reminded = self.reminders.reminder_after.as_secs_f64();
         let mut out = std::io::stdout().lock();
         let hello = write!(
             out,
@@ -224,7 +377,8 @@ impl ServeArgs {
              Admin    http://{admin}/metrics /healthz /readyz\n\
              Events   {events}\n\
              Channel  {channel}\n\
-             View     {view}\n\n\
+             View     {view}\n\
+             Reminder after {reminded} s without an outcome\n\n\
              Try:  curl -i http://{api}/ -H 'Content-Type: application/json' \
              -d '{{\"id\":\"someid\",\"name\":\"somename\",\"status\":\"new\"}}'\n\n"
         );

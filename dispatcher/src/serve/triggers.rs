@@ -54,8 +54,7 @@ pub fn start(
         async move { projector::project(&store, event).await }
     })?;
     let filter = FilterCriteria::parse([STARTED]).map_err(|error| CannotStart(error.to_string()))?;
-    let mapping =
-        Mapping { filter, report_batch_item_failures: true, concurrency: 4, ..mapping("processor", grace)? };
+    let mapping = Mapping { filter, concurrency: 4, ..mapping("processor", grace)? };
     let trigger = Trigger { mapping, group: "processor", gather: GATHER };
     trigger.start(work, channel, stopped, move |event, deadline| {
         let processor = processor.clone();

@@ -199,14 +199,14 @@ async fn only_reads_change_nothing() {
 }
 
 #[tokio::test]
-async fn the_token_of_the_file_is_sent() {
+async fn the_first_token_of_the_file_is_sent() {
     let system = System::sound();
     let (_folder, file) = check_file();
-    fs::write(&file, "secret\n").unwrap();
+    fs::write(&file, "# mine\nada 0123456789abcdef\nbob fedcba9876543210\n").unwrap();
     let url = system.start().await.url;
     drive(&["--url", &url, "--orders", "1", "--token-file", file.to_str().unwrap()]).await;
 
-    assert_eq!(system.state().authorization.as_deref(), Some("Bearer secret"));
+    assert_eq!(system.state().authorization.as_deref(), Some("Bearer 0123456789abcdef"));
 }
 
 #[tokio::test]

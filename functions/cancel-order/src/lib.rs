@@ -32,7 +32,7 @@ async fn cancel(
     let (parts, body) = request.into_parts();
     let id = order_id(&id)?;
     let call = Call::read(&parts)?;
-    let body = read_body(body).await?;
+    let body = read_body(&parts.headers, body).await?;
     let cancellation = if body.trim_ascii().is_empty() {
         Cancellation::default()
     } else {
@@ -40,7 +40,7 @@ async fn cancel(
         json::parse(&body)?
     };
     let reason = match &cancellation.reason {
-        Some(reason) => Reason::parse(reason).map_err(|error| invalid(&error))?,
+        Some(reason) => Reason::parse_new(reason).map_err(|error| invalid(&error))?,
         None => Reason::from_any(""),
     };
     let canonical_body = reason.as_str().as_bytes().to_vec();

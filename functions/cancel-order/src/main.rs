@@ -1,12 +1,11 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
-use clap::Parser;
 use command_handler::settings::LambdaSettings;
-use runtime::function;
+use runtime::{function, settings};
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = LambdaSettings::parse();
+    let settings = settings::parse::<LambdaSettings>();
     settings.telemetry.start()?;
     function::run_http(async || Ok(cancel_order::router(settings.open().await?))).await
 }

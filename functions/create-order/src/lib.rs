@@ -15,7 +15,7 @@ use runtime::{Problem, json};
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// The namespace of ids that are derived from an `Idempotency-Key` (UUIDv5, RFC 9562).
+/// The namespace of ids that are derived from a caller and its `Idempotency-Key` (UUIDv5, RFC 9562).
 const KEYED_IDS: Uuid = Uuid::from_u128(0x6f72_6465_7273_5000_8000_6b65_7965_6431);
 
 /// The function's routes.
@@ -35,26 +35,27 @@ async fn create(State(handler): State<CommandHandler>, request: Request) -> Resu
     let (parts, body) = request.into_parts();
     require_json(&parts.headers)?;
     let call = Call::read(&parts)?;
-    let new: NewOrder = json::parse(&read_body(body).await?)?;
+    let new: NewOrder = json::parse(&read_body(&parts.headers, body).await?)?;
     if new.status.as_deref().is_some_and(|status| status != "new") {
         let detail =
             format!("status is {:?}; allowed: \"new\", or no status", new.status.unwrap_or_default());
         return Err(Problem::invalid("status", detail));
     }
-    let name = OrderName::parse(&new.name).map_err(|error| invalid(&error))?;
+    let name = OrderName::parse_new(&new.name).map_err(|error| invalid(&error))?;
     let id = match new.id {
         Some(id) => OrderId::parse(&id),
-        None => OrderId::parse(&made_up_id(call.key.as_ref()).to_string()),
+        None => OrderId::parse(&made_up_id(call.repeatable()).to_string()),
     };
     let id = id.map_err(|error| invalid(&error))?;
     let canonical_body = name.as_str().as_bytes().to_vec();
     call.answer(&handler, id, Command::Create { name }, &canonical_body).await
 }
 
-/// The id of an order whose client gave none. It follows from the client's key, so that a retry finds the same order.
-fn made_up_id(key: Option<&CommandId>) -> Uuid {
-    match key {
-        Some(key) => Uuid::new_v5(&KEYED_IDS, key.as_str().as_bytes()),
+/// The id of an order whose client gave none. It follows from the caller and its key, so that a retry finds the same order, and the
+/// same key of another caller makes another.
+fn made_up_id(command: Option<&CommandId>) -> Uuid {
+    match command {
+        Some(command) => Uuid::new_v5(&KEYED_IDS, command.as_str().as_bytes()),
         None => Uuid::now_v7(),
     }
 }

@@ -42,6 +42,7 @@ struct Told<'a> {
     time: jiff::Timestamp,
     data: Data<'a>,
     command_id: &'a str,
+    command_kind: &'static str,
     correlation_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     causation_id: Option<&'a str>,
@@ -84,7 +85,8 @@ fn tell(commit: &Commit) -> impl Iterator<Item = Told<'_>> {
         kind: event.kind(),
         time: commit.recorded_at,
         data: event.data(),
-        command_id: commit.command_id.as_str(),
+        command_id: commit.command_id.id(),
+        command_kind: commit.command_id.kind().name(),
         correlation_id: &commit.metadata.correlation_id,
         causation_id: commit.metadata.causation_id.as_deref(),
         actor: commit.metadata.actor.as_deref(),
@@ -128,7 +130,7 @@ async fn load(store: &EventStore, id: &str) -> Result<(OrderId, Vec<Commit>), Pr
         StoreError::Unavailable(cause) => {
             Problem::unavailable(2, "The event store is not available.").because(cause.as_ref())
         }
-        StoreError::Corrupt { .. } => Problem::internal(error.to_string()),
+        StoreError::Unreadable(_) => Problem::internal(error.to_string()),
     })?;
     if stream.commits.is_empty() {
         return Err(Problem::not_found("order-not-found", "There is no such order", "No order has this id."));

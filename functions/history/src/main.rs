@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use event_store::EventStore;
-use runtime::settings::{DataSettings, EventStoreSettings};
+use runtime::settings::{self, DataSettings, EventStoreSettings};
 use runtime::telemetry::TelemetrySettings;
 use runtime::{function, secrets};
 
@@ -22,11 +22,11 @@ struct Settings {
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = Settings::parse();
+    let settings = settings::parse::<Settings>();
     settings.telemetry.start()?;
     function::run_http(async || {
         let url = secrets::resolve(&settings.event_store.url(&settings.data)).await?;
-        Ok(history::router(EventStore::open_with(&url, CONNECTIONS).await?))
+        Ok(history::router(EventStore::open_with(url, CONNECTIONS).await?))
     })
     .await
 }

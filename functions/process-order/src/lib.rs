@@ -25,7 +25,7 @@ async fn process(
     let (parts, body) = request.into_parts();
     let id = order_id(&id)?;
     let call = Call::read(&parts)?;
-    let body = read_body(body).await?;
+    let body = read_body(&parts.headers, body).await?;
     if !matches!(body.trim_ascii(), b"" | b"{}") {
         return Err(Problem::invalid("body", "processing an order takes no body; allowed: nothing, or {}"));
     }

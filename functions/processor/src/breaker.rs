@@ -1,7 +1,8 @@
 //! Stops calls while the service that they go to is down (the circuit breaker pattern).
 //!
 //! After a number of failures in a row the breaker is open: no call is made for a while. Then one call is let through; if it
-//! succeeds the breaker closes, else it stays open twice as long.
+//! succeeds the breaker closes, else it stays open twice as long. A failure that asks for a pause opens it at once, for so long at
+//! least.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,12 +24,17 @@ struct State {
     failures: u32,
     open_until: Option<Instant>,
     open_for: Duration,
+    /// The service asked for no call before then; calls that were under way do not shorten it.
+    paused_until: Option<Instant>,
 }
 
 impl Breaker {
     /// Whether a call may be made now. Once the time is over, the first who asks may, and decides for the others.
     pub fn allows(&self, now: Instant) -> bool {
         let mut state = self.state();
+        if state.paused_until.is_some_and(|until| now < until) {
+            return false;
+        }
         match state.open_until {
             None => true,
             Some(until) if now < until => false,
@@ -41,14 +47,16 @@ impl Breaker {
 
     /// A call was answered.
     pub fn succeeded(&self) {
-        *self.state() = State::default();
+        let mut state = self.state();
+        *state = State { paused_until: state.paused_until, ..State::default() };
     }
 
-    /// A call was not answered.
-    pub fn failed(&self, now: Instant) {
+    /// A call failed, and the service asked for this pause.
+    pub fn failed(&self, now: Instant, pause: Option<Duration>) {
         let mut state = self.state();
         state.failures += 1;
-        if state.failures >= FAILURES {
+        state.paused_until = state.paused_until.max(pause.map(|pause| now + pause));
+        if state.failures >= FAILURES || pause.is_some() {
             state.open_for =
                 if state.open_for.is_zero() { SHORTEST } else { (state.open_for * 2).min(LONGEST) };
             state.open_until = Some(now + state.open_for);
@@ -67,7 +75,7 @@ mod tests {
 
     fn open(now: Instant) -> Breaker {
         let breaker = Breaker::default();
-        (0..FAILURES).for_each(|_| breaker.failed(now));
+        (0..FAILURES).for_each(|_| breaker.failed(now, None));
         breaker
     }
 
@@ -75,12 +83,12 @@ mod tests {
     fn it_opens_after_failures_in_a_row_and_not_before() {
         let now = Instant::now();
         let breaker = Breaker::default();
-        (1..FAILURES).for_each(|_| breaker.failed(now));
+        (1..FAILURES).for_each(|_| breaker.failed(now, None));
         assert!(breaker.allows(now));
         breaker.succeeded();
-        (1..FAILURES).for_each(|_| breaker.failed(now));
+        (1..FAILURES).for_each(|_| breaker.failed(now, None));
         assert!(breaker.allows(now));
-        breaker.failed(now);
+        breaker.failed(now, None);
         assert!(!breaker.allows(now));
     }
 
@@ -104,9 +112,23 @@ mod tests {
             assert!(!breaker.allows(now + wait - Duration::from_millis(1)));
             now += wait;
             assert!(breaker.allows(now));
-            breaker.failed(now);
+            breaker.failed(now, None);
             wait = (wait * 2).min(LONGEST);
         }
         assert_eq!(wait, LONGEST);
+    }
+
+    #[test]
+    fn it_pauses_as_long_as_the_service_asks_whatever_calls_under_way_say() {
+        let now = Instant::now();
+        let breaker = Breaker::default();
+        let pause = Duration::from_secs(60);
+        breaker.failed(now, Some(pause));
+        breaker.failed(now, Some(Duration::ZERO));
+        breaker.succeeded();
+        assert!(!breaker.allows(now + pause - Duration::from_millis(1)));
+        assert!(breaker.allows(now + pause));
+        breaker.failed(now + pause, Some(Duration::ZERO));
+        assert!(!breaker.allows(now + pause), "it is open all the same");
     }
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use command_handler::command_hash;
 use domain::{OrderId, OrderName, Reason, Version};
-use http::{StatusCode, Uri};
+use http::Uri;
+use runtime::SecretUrl;
 use runtime::settings::seconds;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::answer::{self, Answer, Failure};
 use crate::breaker::Breaker;
 
 /// How orders are fulfilled.
@@ -18,7 +20,7 @@ use crate::breaker::Breaker;
 pub struct FulfilmentSettings {
     /// What fulfils an order: an HTTP service (`https://…`), or a mock: `mock:?latency=MS&failure_rate=0.1`
     #[arg(long, env = "ORDERS_FULFILMENT", value_name = "URL", default_value = "mock:")]
-    pub fulfilment: String,
+    pub fulfilment: SecretUrl,
     /// Seconds that a call to the fulfilment service may take
     #[arg(long, env = "ORDERS_FULFILMENT_TIMEOUT", value_name = "S", default_value = "10", value_parser = seconds)]
     pub fulfilment_timeout: Duration,
@@ -33,7 +35,7 @@ pub struct FulfilmentSettings {
     "the fulfilment {url:?} {problem}; allowed: http://…, https://…, mock:, mock:?latency=MS&failure_rate=0..1"
 )]
 pub struct BadFulfilment {
-    url: String,
+    url: SecretUrl,
     problem: String,
 }
 
@@ -50,17 +52,6 @@ pub struct Asked<'a> {
     pub traceparent: Option<&'a str>,
 }
 
-/// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The order is fulfilled.
-    Fulfilled,
-    /// It never will be, and why.
-    Refused(Reason),
-    /// Nobody knows; ask again under the same key.
-    Unknown(String),
-}
-
 /// Fulfils orders.
 #[derive(Clone, Debug)]
 pub enum Fulfilment {
@@ -71,8 +62,8 @@ pub enum Fulfilment {
         /// The share that is refused, 0 to 1.
         failure_rate: f64,
     },
-    /// Calls a service: POST with `{"order","name","version"}` and `Idempotency-Key: order@version`. 2xx is fulfilled; 4xx save
-    /// 408, 425 and 429 is refused; all else is unknown.
+    /// Calls a service: POST with `{"order","name","version"}` and `Idempotency-Key: order@version`. See [`crate::answer`] for what
+    /// its answers mean.
     Http(Arc<HttpService>),
 }
 
@@ -80,7 +71,7 @@ pub enum Fulfilment {
 #[derive(Debug)]
 pub struct HttpService {
     client: reqwest::Client,
-    url: String,
+    url: SecretUrl,
     timeout: Duration,
     breaker: Breaker,
 }
@@ -99,10 +90,12 @@ impl FulfilmentSettings {
     /// [`BadFulfilment`] when the URL is not one of ours.
     pub fn open(&self) -> Result<Fulfilment, BadFulfilment> {
         let url = &self.fulfilment;
-        let bad = |problem: &str| BadFulfilment { url: url.clone(), problem: problem.to_owned() };
-        match url.split_once(':') {
+        let bad = |problem: &str| BadFulfilment { url: url.clone(), problem: url.scrub(problem) };
+        match url.expose().split_once(':') {
             Some(("mock", options)) => mock(options).map_err(|problem| bad(&problem)),
-            Some(("http" | "https", _)) if url.parse::<Uri>().is_ok_and(|uri| uri.host().is_some()) => {
+            Some(("http" | "https", _))
+                if url.expose().parse::<Uri>().is_ok_and(|uri| uri.host().is_some()) =>
+            {
                 // Fails only where another part of the process has installed one, which serves as well.
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 let client = reqwest::Client::builder()
@@ -143,17 +136,17 @@ fn mock(options: &str) -> Result<Fulfilment, String> {
 
 impl Fulfilment {
     /// Fulfils an order, or says by `deadline` that it does not know.
-    pub async fn fulfil(&self, asked: Asked<'_>, deadline: Instant) -> Answer {
+    pub async fn fulfil(&self, asked: &Asked<'_>, deadline: Instant) -> Answer {
         match self {
-            Self::Mock { latency, failure_rate } => pretend(&asked, *latency, *failure_rate, deadline).await,
-            Self::Http(service) => service.call(&asked, deadline).await,
+            Self::Mock { latency, failure_rate } => pretend(asked, *latency, *failure_rate, deadline).await,
+            Self::Http(service) => service.call(asked, deadline).await,
         }
     }
 }
 
 async fn pretend(asked: &Asked<'_>, latency: Duration, failure_rate: f64, deadline: Instant) -> Answer {
     if Instant::now() + latency > deadline {
-        return Answer::Unknown("there is no time left".to_owned());
+        return Answer::NotAsked("there is no time left");
     }
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
@@ -175,14 +168,14 @@ impl HttpService {
     async fn call(&self, asked: &Asked<'_>, deadline: Instant) -> Answer {
         let left = deadline.saturating_duration_since(Instant::now()).min(self.timeout);
         if left.is_zero() {
-            return Answer::Unknown("there is no time left".to_owned());
+            return Answer::NotAsked("there is no time left");
         }
         if !self.breaker.allows(Instant::now()) {
-            return Answer::Unknown("the service is down; calls are held back".to_owned());
+            return Answer::NotAsked("the service is down; calls are held back");
         }
         let answer = self.send(asked, left).await;
-        match answer {
-            Answer::Unknown(_) => self.breaker.failed(Instant::now()),
+        match &answer {
+            Answer::Failed(failure) => self.breaker.failed(Instant::now(), failure.pause),
             _ => self.breaker.succeeded(),
         }
         answer
@@ -192,7 +185,7 @@ impl HttpService {
         let body = RequestBody { order: asked.order, name: asked.name, version: asked.version };
         let mut request = self
             .client
-            .post(&self.url)
+            .post(self.url.expose())
             .timeout(timeout)
             .header("content-type", "application/json")
             .header("idempotency-key", format!("{}@{}", asked.order, asked.version))
@@ -201,40 +194,8 @@ impl HttpService {
             request = request.header("traceparent", traceparent);
         }
         match request.send().await {
-            Ok(response) => read(response).await,
-            Err(error) => Answer::Unknown(error.without_url().to_string()),
+            Ok(response) => answer::read(response).await,
+            Err(error) => Failure { problem: error.without_url().to_string(), pause: None }.into(),
         }
-    }
-}
-
-async fn read(response: reqwest::Response) -> Answer {
-    let status = response.status();
-    if status.is_success() {
-        return Answer::Fulfilled;
-    }
-    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-    if !status.is_client_error() || passing.contains(&status) {
-        return Answer::Unknown(format!("the service answered {status}"));
-    }
-    Answer::Refused(Reason::from_any(&format!("{status}: {}", said(response).await)))
-}
-
-/// What the service said about it: the detail or the title of a problem, else the beginning of its text.
-async fn said(mut response: reqwest::Response) -> String {
-    #[derive(Deserialize)]
-    struct Said {
-        detail: Option<String>,
-        title: Option<String>,
-    }
-    let mut body = Vec::new();
-    while body.len() < 4096 {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            _ => break,
-        }
-    }
-    match serde_json::from_slice(&body) {
-        Ok(Said { detail: Some(text), .. } | Said { title: Some(text), .. }) => text,
-        _ => String::from_utf8_lossy(&body).into_owned(),
     }
 }

@@ -1,9 +1,10 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
 use clap::Parser;
+use command_handler::ReminderSettings;
 use command_handler::settings::LambdaSettings;
 use processor::{FulfilmentSettings, Processor};
-use runtime::{function, secrets};
+use runtime::{function, secrets, settings};
 
 /// The function `processor`. Its settings come from its environment.
 #[derive(Parser)]
@@ -11,12 +12,14 @@ struct Settings {
     #[command(flatten)]
     lambda: LambdaSettings,
     #[command(flatten)]
+    reminders: ReminderSettings,
+    #[command(flatten)]
     fulfilment: FulfilmentSettings,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = Settings::parse();
+    let settings = settings::parse::<Settings>();
     settings.lambda.telemetry.start()?;
     let concurrency = settings.fulfilment.fulfilment_concurrency.into();
     function::run_event(
@@ -24,7 +27,8 @@ async fn main() -> Result<(), function::Error> {
             let handler = settings.lambda.open().await?;
             let mut fulfilment = settings.fulfilment.clone();
             fulfilment.fulfilment = secrets::resolve(&fulfilment.fulfilment).await?;
-            Ok(Processor::new(handler, fulfilment.open()?, concurrency))
+            let reminders = settings.reminders.of(handler.store().clone());
+            Ok(Processor::new(handler, reminders, fulfilment.open()?, concurrency))
         },
         async |processor, event, deadline| Ok(processor.process(event, deadline).await?),
     )

@@ -1,17 +1,21 @@
 //! Which events still need an outcome, their calls, and what comes again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use command_handler::{CommandError, CommandHandler, CommandRequest, KeyOrigin, command_hash};
 use domain::wire::{self, RecordedEvent};
-use domain::{Command, CommandId, Event, Order, OrderId, OrderName, Version};
-use event_source_mapping::event::{BatchItemFailure, BatchResponse, KafkaEvent, KafkaRecord};
-use event_store::{Commit, Load, Metadata, StoreError, fold};
+use domain::{Command, CommandId, Event, Order, OrderId, OrderName, Reason, Version};
+use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
+use event_store::{Commit, CommitId, Load, Metadata, Reminders, StoreError, Stream, UnreadableStream, fold};
 use futures_util::{StreamExt, stream};
 use runtime::{KillPoint, kill_point};
+use thiserror::Error;
 
-use crate::fulfilment::{Answer, Asked, Fulfilment};
+use crate::answer::{Answer, Failure};
+use crate::fulfilment::{Asked, Fulfilment};
+use crate::tries::{Next, Tries};
 
 /// Kept free at the end of an invocation, so that an outcome that is known can still be appended.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -20,65 +24,125 @@ const MARGIN: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Processor {
     handler: CommandHandler,
+    reminders: Reminders,
     fulfilment: Fulfilment,
     concurrency: usize,
+    tries: Arc<Tries>,
 }
 
-/// A ProcessingStarted and where it came from.
+/// A ProcessingStarted that a record brought.
 struct Started {
-    partition: String,
-    offset: i64,
     version: Version,
+    /// The number of the reminder that brought it, or 0.
+    reminder: u32,
+}
+
+/// Why a batch comes again.
+#[derive(Debug, Error)]
+pub enum BatchError {
+    /// No order could be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The service is down, the time was too short, or an outcome could not be kept.
+    #[error("{orders} of the batch's orders are not fulfilled yet, one because {problem}")]
+    NotFulfilled {
+        /// How many.
+        orders: usize,
+        /// What stopped one of them.
+        problem: String,
+    },
+}
+
+/// What came of asking the service for an order.
+enum Asking {
+    /// It is fulfilled, or refused for good.
+    Answered(Result<(), Reason>),
+    /// The service fails with this order, and not with others.
+    GivenUp(Failure),
+    /// The service is down, or there is no time left.
+    Down(String),
+}
+
+/// The end of an outcome. Either way it is not recorded again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recorded {
+    /// It is in the stream, or came too late for it.
+    Decided,
+    /// Its command id was used for something else.
+    KeyReused,
 }
 
 impl Processor {
-    /// A processor that appends through this handler and fulfils `concurrency` orders at the same time.
+    /// A processor that appends through this handler, sets aside with these reminders, and fulfils `concurrency` orders at the same
+    /// time.
     #[must_use]
-    pub fn new(handler: CommandHandler, fulfilment: Fulfilment, concurrency: usize) -> Self {
-        Self { handler, fulfilment, concurrency }
+    pub fn new(
+        handler: CommandHandler,
+        reminders: Reminders,
+        fulfilment: Fulfilment,
+        concurrency: usize,
+    ) -> Self {
+        Self { handler, reminders, fulfilment, concurrency, tries: Arc::default() }
     }
 
-    /// Fulfils what a batch asks for. Orders side by side, events of one order in sequence. What could not be finished comes
-    /// again, with all that stands behind it in its partition.
+    /// Fulfils what a batch asks for. Orders side by side, events of one order in sequence. An order that is at fault itself is set
+    /// aside, and its reminder brings it back.
     ///
     /// # Errors
-    /// When the event store is not available; the whole batch comes again then.
-    pub async fn process(&self, event: KafkaEvent, deadline: Instant) -> Result<BatchResponse, StoreError> {
+    /// When an order could not be finished and it is not the order's fault. The whole batch comes again then; what is done in it is
+    /// passed over.
+    pub async fn process(&self, event: KafkaEvent, deadline: Instant) -> Result<BatchResponse, BatchError> {
         let by_order = started(event);
         let orders: Vec<OrderId> = by_order.keys().cloned().collect();
         let loads =
             orders.iter().map(|order| Load { stream: order.clone(), after: Version::NONE, command: None });
         let streams = self.handler.store().load_many(loads.collect()).await?;
         let deadline = deadline - MARGIN.min(deadline.saturating_duration_since(Instant::now()) / 2);
-        let work = by_order
-            .into_values()
-            .zip(streams)
-            .map(|(events, stream)| async move { self.one_order(events, &stream.commits, deadline).await });
-        let failed: Vec<Option<BatchItemFailure>> =
+        let work = by_order.into_iter().zip(streams).map(|((order, events), stream)| async move {
+            match stream {
+                Ok(Stream { commits, .. }) => self.one_order(&events, &commits, deadline).await,
+                Err(problem) => self.unreadable(&order, &events, &problem).await,
+            }
+        });
+        let ends: Vec<Result<(), String>> =
             stream::iter(work).buffer_unordered(self.concurrency).collect().await;
-        Ok(BatchResponse { batch_item_failures: first_of_each_partition(failed.into_iter().flatten()) })
+        let mut problems = ends.into_iter().filter_map(Result::err);
+        match problems.next() {
+            None => Ok(BatchResponse::default()),
+            Some(problem) => Err(BatchError::NotFulfilled { orders: 1 + problems.count(), problem }),
+        }
     }
 
-    /// The events of one order, in sequence; the first that could not be finished.
+    /// Guarantee: an order that can't be read stops no other. It is set aside; a newer program may read it.
+    async fn unreadable(
+        &self,
+        order: &OrderId,
+        events: &[Started],
+        problem: &UnreadableStream,
+    ) -> Result<(), String> {
+        tracing::error!(%problem, "an order can't be fulfilled");
+        metrics::counter!("orders_unreadable_streams_total", "by" => "processor").increment(1);
+        let Some(started) = events.last() else { return Ok(()) };
+        // A start is a commit of its own.
+        let at = CommitId { stream: order.clone(), version: started.version };
+        self.set_aside(&at, started, &problem.to_string(), Duration::ZERO).await
+    }
+
+    /// The events of one order, in sequence, up to the first that could not be finished.
     async fn one_order(
         &self,
-        events: Vec<Started>,
+        events: &[Started],
         commits: &[Commit],
         deadline: Instant,
-    ) -> Option<BatchItemFailure> {
+    ) -> Result<(), String> {
         for started in events {
-            if let Err(problem) = self.outcome(&started, commits, deadline).await {
-                tracing::debug!(
-                    partition = started.partition,
-                    offset = started.offset,
-                    problem,
-                    "not fulfilled yet"
-                );
+            if let Err(problem) = self.outcome(started, commits, deadline).await {
+                tracing::debug!(version = %started.version, problem, "not fulfilled yet");
                 metrics::counter!("orders_fulfilments_total", "result" => "unknown").increment(1);
-                return Some(BatchItemFailure { partition: started.partition, offset: started.offset });
+                return Err(problem);
             }
         }
-        None
+        Ok(())
     }
 
     /// Sees to it that the event has its outcome.
@@ -88,25 +152,65 @@ impl Processor {
         };
         let traceparent = commit.metadata.traceparent.as_deref();
         let asked = Asked { order: &commit.stream, name: &name, version: started.version, traceparent };
-        kill_point(KillPoint::BeforeFulfilment);
-        let answer = self.fulfilment.fulfil(asked, deadline).await;
-        kill_point(KillPoint::AfterFulfilment);
-        let (command, result) = match answer {
-            Answer::Fulfilled => (Command::Complete, "fulfilled"),
-            Answer::Refused(reason) => (Command::Fail { reason }, "refused"),
-            Answer::Unknown(problem) => return Err(problem),
+        let (command, result) = match self.ask(asked, started, deadline).await {
+            Asking::Answered(Ok(())) => (Command::Complete, "fulfilled"),
+            Asking::Answered(Err(reason)) => (Command::Fail { reason }, "refused"),
+            Asking::GivenUp(Failure { problem, pause }) => {
+                let at = CommitId { stream: commit.stream.clone(), version: commit.version };
+                return self.set_aside(&at, started, &problem, pause.unwrap_or_default()).await;
+            }
+            Asking::Down(problem) => return Err(problem),
         };
-        self.record(commit, started.version, command).await?;
+        self.tries.succeeded(&commit.stream, started.version);
+        let recorded = self.record(commit, started.version, command).await?;
+        let result = if recorded == Recorded::KeyReused { "key-reused" } else { result };
         metrics::counter!("orders_fulfilments_total", "result" => result).increment(1);
+        Ok(())
+    }
+
+    /// Asks the service until it answers, is down, or fails with this order alone.
+    async fn ask(&self, asked: Asked<'_>, started: &Started, deadline: Instant) -> Asking {
+        loop {
+            kill_point(KillPoint::BeforeFulfilment);
+            let answer = self.fulfilment.fulfil(&asked, deadline).await;
+            kill_point(KillPoint::AfterFulfilment);
+            let failure = match answer {
+                Answer::Fulfilled => return Asking::Answered(Ok(())),
+                Answer::Refused(reason) => return Asking::Answered(Err(reason)),
+                Answer::Failed(failure) => failure,
+                Answer::NotAsked(why) => return Asking::Down(why.to_owned()),
+            };
+            match self.tries.failed(asked.order, asked.version, started.reminder) {
+                Next::TryAgain(pause) if Instant::now() + pause < deadline => tokio::time::sleep(pause).await,
+                Next::TryAgain(_) | Next::ComeAgain => return Asking::Down(failure.problem),
+                Next::SetAside => return Asking::GivenUp(failure),
+            }
+        }
+    }
+
+    /// Guarantee: an order that is at fault stops no other. Its record is done with, and its reminder brings it back.
+    async fn set_aside(
+        &self,
+        at: &CommitId,
+        started: &Started,
+        problem: &str,
+        pause: Duration,
+    ) -> Result<(), String> {
+        kill_point(KillPoint::BeforeSetAside);
+        let set_aside = self.reminders.set_aside(at, started.reminder, problem, pause).await;
+        set_aside.map_err(|error| error.to_string())?;
+        kill_point(KillPoint::AfterSetAside);
+        tracing::warn!(order = %at.stream, version = %started.version, problem, "an order is set aside");
+        metrics::counter!("orders_fulfilments_total", "result" => "set-aside").increment(1);
         Ok(())
     }
 
     /// Appends the outcome. Its command id follows from the event and its hash covers the event alone, so that whichever of two
     /// processors is first decides, and the other finds its own command done.
-    async fn record(&self, commit: &Commit, version: Version, command: Command) -> Result<(), String> {
+    async fn record(&self, commit: &Commit, version: Version, command: Command) -> Result<Recorded, String> {
         let event = format!("{}@{version}", commit.stream);
         let command_id =
-            CommandId::parse(&format!("fulfilment:{event}")).map_err(|error| error.to_string())?;
+            CommandId::system(&format!("fulfilment:{event}")).map_err(|error| error.to_string())?;
         let request = CommandRequest {
             stream: commit.stream.clone(),
             command,
@@ -120,12 +224,18 @@ impl Processor {
                 traceparent: commit.metadata.traceparent.clone(),
                 actor: Some("processor".to_owned()),
             },
+            published: version,
         };
         match self.handler.handle(request).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Recorded::Decided),
             Err(CommandError::Rejected(rejection)) => {
                 tracing::warn!(order = %commit.stream, %rejection, "an outcome came too late and changes nothing");
-                Ok(())
+                Ok(Recorded::Decided)
+            }
+            // No client can take the id of an outcome, so another program did. To try again would hold up the partition for ever.
+            Err(error @ CommandError::KeyReused) => {
+                tracing::error!(order = %commit.stream, %version, %error, "an outcome can't be recorded");
+                Ok(Recorded::KeyReused)
             }
             Err(error) => Err(error.to_string()),
         }
@@ -135,20 +245,23 @@ impl Processor {
 /// The ProcessingStarted events of a batch, by order, in order. What can't be decoded is the projector's to hold.
 fn started(event: KafkaEvent) -> HashMap<OrderId, Vec<Started>> {
     let mut by_order: HashMap<OrderId, Vec<Started>> = HashMap::new();
-    for (partition, records) in event.records {
-        for record in records {
-            if let Some(RecordedEvent { order, version, event: Event::ProcessingStarted, .. }) =
-                decode(&record)
-            {
-                let events = by_order.entry(order).or_default();
-                // Published twice, it stands twice in the partition; if the first fails, the second comes again with it.
-                if events.iter().all(|other| other.version != version) {
-                    events.push(Started { partition: partition.clone(), offset: record.offset, version });
-                }
+    for record in event.records.into_values().flatten() {
+        if let Some(RecordedEvent { order, version, event: Event::ProcessingStarted, .. }) = decode(&record) {
+            let events = by_order.entry(order).or_default();
+            // Published twice, it stands twice in the partition.
+            if events.iter().all(|other| other.version != version) {
+                events.push(Started { version, reminder: reminder(&record) });
             }
         }
     }
     by_order
+}
+
+/// The number of the reminder that a record is, or 0.
+fn reminder(record: &KafkaRecord) -> u32 {
+    let header = record.headers.iter().find(|(name, _)| name == wire::REMINDER);
+    let number = header.and_then(|(_, value)| std::str::from_utf8(value.as_ref()?).ok()?.parse().ok());
+    number.unwrap_or(0)
 }
 
 fn decode(record: &KafkaRecord) -> Option<RecordedEvent> {
@@ -164,13 +277,4 @@ fn waiting_for_outcome(commits: &[Commit], version: Version) -> Option<(&Commit,
         (Some(Event::ProcessingStarted), Order::Present(details)) => Some((commit, details.name)),
         _ => None,
     }
-}
-
-fn first_of_each_partition(failed: impl Iterator<Item = BatchItemFailure>) -> Vec<BatchItemFailure> {
-    let mut first: BTreeMap<String, i64> = BTreeMap::new();
-    for failure in failed {
-        let offset = first.entry(failure.partition).or_insert(failure.offset);
-        *offset = (*offset).min(failure.offset);
-    }
-    first.into_iter().map(|(partition, offset)| BatchItemFailure { partition, offset }).collect()
 }

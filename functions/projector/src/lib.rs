@@ -6,7 +6,7 @@
 use domain::wire::{self, RecordedEvent, Undecodable};
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use jiff::Timestamp;
-use read_store::{Incoming, Origin, ReadStore, ReadStoreError};
+use read_store::{HeldReason, Incoming, Origin, ReadStore, ReadStoreError};
 
 /// Takes a batch into the view.
 ///
@@ -24,6 +24,21 @@ pub async fn project(store: &ReadStore, event: KafkaEvent) -> Result<BatchRespon
     count("ignored", projected.ignored);
     count("held", projected.held);
     Ok(BatchResponse::default())
+}
+
+/// Measures what is held, by reason: events, and orders that lack them.
+///
+/// # Errors
+/// When the read store is not available; the last figures stand then.
+pub async fn measure_held(store: &ReadStore) -> Result<(), ReadStoreError> {
+    let held = store.held_summary().await?;
+    for reason in HeldReason::ALL {
+        let of_reason = held.iter().find(|held| held.reason == reason);
+        let (events, orders) = of_reason.map_or((0, 0), |held| (held.events, held.orders));
+        metrics::gauge!("orders_held_events", "reason" => reason.as_str()).set(events as f64);
+        metrics::gauge!("orders_held_orders", "reason" => reason.as_str()).set(orders as f64);
+    }
+    Ok(())
 }
 
 fn incoming(record: KafkaRecord, received_at: Timestamp) -> Incoming {

@@ -1,20 +1,26 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
-use clap::Parser;
+use event_source_mapping::event::KafkaEvent;
 use read_store::ReadStore;
 use runtime::function;
-use runtime::settings::ViewFunctionSettings;
+use runtime::settings::{self, ViewFunctionSettings};
 
 /// A Lambda works on one event at a time.
 const CONNECTIONS: usize = 1;
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = ViewFunctionSettings::parse();
+    let settings = settings::parse::<ViewFunctionSettings>();
     settings.telemetry.start()?;
     function::run_event(
-        async || Ok(ReadStore::open_with(&settings.url().await?, CONNECTIONS).await?),
-        async |store, event, _deadline| Ok(projector::project(store, event).await?),
+        async || Ok(ReadStore::open_with(settings.url().await?, CONNECTIONS).await?),
+        async |store, event: KafkaEvent, _deadline| {
+            // The template's schedule sends no record; the mapping always does.
+            if event.records.is_empty() {
+                projector::measure_held(store).await?;
+            }
+            Ok(projector::project(store, event).await?)
+        },
     )
     .await
 }

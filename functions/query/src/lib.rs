@@ -16,23 +16,51 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use read_store::{Filter, ReadStore, ReadStoreError, Seen};
 use runtime::Problem;
-use runtime::http::{PathText, json, query, single_header};
+use runtime::http::{AtOnce, PathText, json, preference, query};
 use serde::Deserialize;
 
 /// The most orders that a page has, and how many it has when the client says nothing.
 const PAGE: usize = 500;
 
-/// How long `min_version` waits when the client does not say, and at the most.
-const WAIT: Duration = Duration::from_secs(2);
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// How long `min_version` waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// When the client does not say.
+    pub usual: Duration,
+    /// At the most.
+    pub longest: Duration,
+}
+
+impl Waits {
+    /// No longer than this.
+    #[must_use]
+    pub fn up_to(longest: Duration) -> Self {
+        Self { usual: Self::default().usual.min(longest), longest }
+    }
+}
+
+/// Where a request that waits takes nobody's place.
+impl Default for Waits {
+    fn default() -> Self {
+        Self { usual: Duration::from_secs(2), longest: Duration::from_secs(20) }
+    }
+}
 
 /// Sent where an event is held for the order, or for one of the page: what is shown may be behind for longer than usual.
 const ORDER_VIEW: HeaderName = HeaderName::from_static("order-view");
 const HELD: HeaderValue = HeaderValue::from_static("held");
+/// RFC 7240, section 3.
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The function's routes.
-pub fn router(store: ReadStore) -> Router {
-    Router::new().route("/", get(list)).route("/{id}", get(one)).with_state(store)
+pub fn router(store: ReadStore, waits: Waits) -> Router {
+    Router::new().route("/", get(list)).route("/{id}", get(one)).with_state(Orders { store, waits })
+}
+
+#[derive(Clone)]
+struct Orders {
+    store: ReadStore,
+    waits: Waits,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +72,7 @@ struct ListQuery {
     limit: Option<usize>,
 }
 
-async fn list(State(store): State<ReadStore>, uri: Uri) -> Result<Response, Problem> {
+async fn list(State(Orders { store, .. }): State<Orders>, uri: Uri) -> Result<Response, Problem> {
     let asked: ListQuery = query(&uri)?;
     let filter = filter(&asked)?;
     let page = store.list(filter).await.map_err(unavailable)?;
@@ -94,7 +122,7 @@ struct OneQuery {
 }
 
 async fn one(
-    State(store): State<ReadStore>,
+    State(Orders { store, waits }): State<Orders>,
     PathText(id): PathText<String>,
     parts: Parts,
 ) -> Result<Response, Problem> {
@@ -102,22 +130,27 @@ async fn one(
     let asked: OneQuery = query(&parts.uri)?;
     let version = asked.min_version.as_deref().map(Version::parse).transpose();
     let version = version.map_err(|error| Problem::invalid("min_version", error.to_string()))?;
+    let mut says = HeaderMap::new();
     let seen = match version {
         None => store.see(&id).await,
-        Some(version) => store.wait_for(&id, version, patience(&parts.headers)?).await,
+        Some(version) => {
+            let patience = patience(&parts, waits)?;
+            if preference(&parts.headers, "wait").is_some() {
+                says.insert(PREFERENCE_APPLIED, applied(patience));
+            }
+            store.wait_for(&id, version, patience).await
+        }
     };
     let Seen { order, held } = seen.map_err(unavailable)?;
-    match order_at(version.unwrap_or(Version::NONE), order) {
-        Ok(order) => {
-            let mut response = answer(&order, &parts.headers);
-            if held {
-                response.headers_mut().insert(ORDER_VIEW, HELD);
-            }
-            Ok(response)
-        }
-        Err(problem) if held => Err(problem.with(ORDER_VIEW, HELD)),
-        Err(problem) => Err(problem),
+    if held {
+        says.insert(ORDER_VIEW, HELD);
     }
+    let mut response = match order_at(version.unwrap_or(Version::NONE), order) {
+        Ok(order) => answer(&order, &parts.headers),
+        Err(problem) => problem.into_response(),
+    };
+    response.headers_mut().extend(says);
+    Ok(response)
 }
 
 /// The order, if the view has it at this version or a later one.
@@ -127,7 +160,8 @@ fn order_at(version: Version, order: Option<Snapshot>) -> Result<Snapshot, Probl
         let (kind, title) = ("view-behind", "The view has not come so far");
         let detail = format!("the view has the order at version {have}, not yet at {version}");
         let behind = Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, detail);
-        return Err(behind.at("min_version").retry_after(1));
+        // The view follows within milliseconds, and whoever asks so soon finds it behind: nothing is wrong.
+        return Err(behind.at("min_version").retry_after(1).unlogged());
     }
     // Events that make nothing of an order leave a row without one.
     order.filter(|order| order.order != Order::Absent).ok_or_else(|| {
@@ -136,19 +170,23 @@ fn order_at(version: Version, order: Option<Snapshot>) -> Result<Snapshot, Probl
 }
 
 /// How long the client is ready to wait: `Prefer: wait=S` (RFC 7240), in whole seconds.
-fn patience(headers: &HeaderMap) -> Result<Duration, Problem> {
-    let Some(prefer) = single_header(headers, "prefer")? else {
-        return Ok(WAIT);
-    };
-    let wait = prefer.split([',', ';']).find_map(|preference| preference.trim().strip_prefix("wait="));
-    match wait.map(str::parse) {
-        None => Ok(WAIT),
-        Some(Ok(seconds)) => Ok(Duration::from_secs(seconds).min(LONGEST_WAIT)),
-        Some(Err(_)) => {
-            Err(Problem::malformed(format!("Prefer is {prefer:?}; allowed: wait=S with S in whole seconds"))
-                .at("Prefer"))
-        }
+fn patience(parts: &Parts, waits: Waits) -> Result<Duration, Problem> {
+    if parts.extensions.get::<AtOnce>().is_some() {
+        return Ok(Duration::ZERO);
     }
+    let Some(wait) = preference(&parts.headers, "wait") else {
+        return Ok(waits.usual);
+    };
+    let seconds = wait.parse().map_err(|_| {
+        Problem::malformed(format!("Prefer has wait={wait:?}; allowed: wait=S with S in whole seconds"))
+            .at("Prefer")
+    })?;
+    Ok(Duration::from_secs(seconds).min(waits.longest))
+}
+
+/// How long a client that said so was waited for at the most: not longer than is allowed here.
+fn applied(wait: Duration) -> HeaderValue {
+    HeaderValue::try_from(format!("wait={}", wait.as_secs())).unwrap_or(HeaderValue::from_static("wait"))
 }
 
 fn answer(order: &Snapshot, headers: &HeaderMap) -> Response {

@@ -1,8 +1,8 @@
-//! The relay on a schedule: publishes what the event store holds unpublished, and ends.
+//! The relay on a schedule: publishes what the event store holds unpublished and what waits for an outcome for too long, and ends.
 
 use std::time::{Duration, Instant};
 
-use command_handler::{Publisher, Relay, Swept};
+use command_handler::{Publisher, Relay, ReminderRelay, Swept};
 
 /// Kept free at the end of an invocation, so that the last marks are written and the answer is sent.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -30,4 +30,17 @@ pub async fn relay(
     // What is not marked in time is sent again by the next sweep.
     let _ = tokio::time::timeout(rest, publisher.idle()).await;
     Ok(total)
+}
+
+/// Sends the reminders that are due, until the deadline is near.
+///
+/// # Errors
+/// When the event store is not available.
+pub async fn remind(relay: &ReminderRelay, deadline: Instant) -> Result<(), event_store::StoreError> {
+    while deadline.saturating_duration_since(Instant::now()) > MARGIN {
+        if !relay.send_due().await?.may_go_on() {
+            break;
+        }
+    }
+    Ok(())
 }

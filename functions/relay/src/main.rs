@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use clap::Parser;
-use command_handler::Relay;
 use command_handler::settings::LambdaSettings;
+use command_handler::{Relay, ReminderRelay, ReminderSettings};
 use runtime::function;
-use runtime::settings::seconds;
-use tracing::info;
+use runtime::settings::{self, seconds};
 
 /// The function `relay`. Its settings come from its environment.
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
     lambda: LambdaSettings,
+    #[command(flatten)]
+    reminders: ReminderSettings,
     /// Seconds that a commit is left to whoever appended it
     #[arg(long, env = "ORDERS_RELAY_MIN_AGE", value_name = "S", default_value = "20", value_parser = seconds)]
     relay_min_age: Duration,
@@ -21,19 +22,22 @@ struct Settings {
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = Settings::parse();
+    let settings = settings::parse::<Settings>();
     settings.lambda.telemetry.start()?;
     function::run_event(
         async || {
             let handler = settings.lambda.open().await?;
             let relay =
                 Relay::new(handler.store().clone(), handler.publisher().clone(), settings.relay_min_age);
-            Ok((relay, handler))
+            let reminders = settings.reminders.of(handler.store().clone());
+            let reminders = ReminderRelay::new(reminders, handler.publisher().channel().clone());
+            Ok((relay, reminders, handler))
         },
-        async |(relay, handler), _schedule: serde_json::Value, deadline| {
+        async |(relay, reminders, handler), _schedule: serde_json::Value, deadline| {
             let swept = relay::relay(relay, handler.publisher(), deadline).await?;
-            // The template makes a metric and an alarm of this.
-            info!(commits = handler.store().backlog().await?.commits, "commits wait to be published");
+            relay::remind(reminders, deadline).await?;
+            command_handler::measure_backlog(handler.store()).await?;
+            command_handler::measure_reminders(reminders.reminders()).await?;
             Ok(swept)
         },
     )

@@ -1,9 +1,12 @@
 //! A request as it would stand on the wire: a line with method and target, headers, an empty line, a body.
 
 use axum::body::Body;
-use domain::CommandId;
-use http::header::{ETAG, LOCATION};
+use domain::IdempotencyKey;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, IF_MATCH, LOCATION, TRANSFER_ENCODING,
+};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use runtime::http::preference;
 use serde_json::Value;
 
 use crate::system::{self, Answer, System};
@@ -16,6 +19,7 @@ pub fn check(bytes: &[u8]) {
     system::with(async |system| {
         let answer = system.answer(asked.request()).await;
         check_answer(&asked.method, &answer);
+        check_taken(&asked, &answer);
         if matches!(asked.method, Method::POST | Method::DELETE) && answer.status.is_success() {
             check_command(system, &asked, &answer).await;
         }
@@ -67,25 +71,40 @@ impl Asked {
     }
 
     fn prefers_not_to_wait(&self) -> bool {
-        self.headers.iter().any(|(name, value)| name == "prefer" && value == "wait=0")
+        preference(&self.headers.iter().cloned().collect(), "wait").is_some_and(|wait| wait == "0")
     }
 
     fn request(&self) -> Request<Body> {
         let mut request = Request::builder().method(self.method.clone()).uri(&self.target);
+        // Few inputs have one, and would not be answered otherwise.
+        if !self.has(HOST) {
+            request = request.header(HOST, "x");
+        }
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         request.body(Body::from(self.body.clone())).expect("a request")
     }
+
+    fn has(&self, name: HeaderName) -> bool {
+        self.all(name).next().is_some()
+    }
+
+    fn all(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.headers.iter().filter(move |(is, _)| *is == name).map(|(_, value)| value.as_bytes())
+    }
 }
 
-const DOCUMENTED: [u16; 12] = [200, 201, 304, 400, 404, 405, 409, 412, 413, 415, 422, 503];
+const DOCUMENTED: [u16; 13] = [200, 201, 304, 400, 404, 405, 409, 412, 413, 415, 422, 501, 503];
 
 pub(crate) fn check_answer(method: &Method, answer: &Answer) {
     let Answer { status, headers, body } = answer;
     assert!(DOCUMENTED.contains(&status.as_u16()), "{answer:?}");
     if *method == Method::HEAD || *status == StatusCode::NOT_MODIFIED {
         assert_eq!(body, b"", "{answer:?}");
+        let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+        let is_wrong = length == Some(b"0") || (length.is_some() && *status == StatusCode::NOT_MODIFIED);
+        assert!(!is_wrong, "{answer:?}");
         return;
     }
     let json: Value = serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
@@ -100,6 +119,24 @@ pub(crate) fn check_answer(method: &Method, answer: &Answer) {
     assert_is_said_shortly(std::str::from_utf8(body).expect("JSON is text"));
 }
 
+/// What is taken says one thing in one way: it has one host, a body that is no array and is coded in no way, and a tag as an answer has it.
+fn check_taken(asked: &Asked, answer: &Answer) {
+    assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+    if !answer.status.is_success() {
+        return;
+    }
+    assert!(asked.all(HOST).count() < 2, "{answer:?}");
+    assert!(asked.all(TRANSFER_ENCODING).all(|coding| coding.eq_ignore_ascii_case(b"chunked")), "{answer:?}");
+    if !matches!(asked.method, Method::POST | Method::DELETE) {
+        return;
+    }
+    assert!(asked.all(CONTENT_ENCODING).all(|coding| coding.eq_ignore_ascii_case(b"identity")), "{answer:?}");
+    assert!(asked.all(CONTENT_TYPE).count() < 2, "{answer:?}");
+    assert_ne!(asked.body.trim_ascii_start().first(), Some(&b'['), "{answer:?}");
+    let is_canonical = |tag: &[u8]| tag == b"*" || tag.len() == 3 || !tag.starts_with(b"\"0");
+    assert!(asked.all(IF_MATCH).all(is_canonical), "{answer:?}");
+}
+
 async fn check_command(system: &System, asked: &Asked, answer: &Answer) {
     let order: Value = serde_json::from_slice(&answer.body).expect("an order");
     let text = |name: &str| order[name].as_str().unwrap_or_default().to_owned();
@@ -109,13 +146,14 @@ async fn check_command(system: &System, asked: &Asked, answer: &Answer) {
     assert_eq!(answer.headers[LOCATION], format!("/{id}"));
     assert_eq!(answer.headers[ETAG], format!("\"{version}\""));
 
-    let then = Request::get(format!("/{id}/versions/{version}")).body(Body::empty()).expect("a request");
+    let then = Request::get(format!("/{id}/versions/{version}")).header(HOST, "x");
+    let then = then.body(Body::empty()).expect("a request");
     let then = system.answer(then).await;
     assert_eq!((then.status, &then.body), (StatusCode::OK, &answer.body), "{then:?}");
 
     if let Some((_, key)) = asked.headers.iter().find(|(name, _)| name == "idempotency-key") {
         let key =
-            CommandId::parse(key.to_str().expect("a key that was taken")).expect("a key that was taken");
+            key.to_str().ok().and_then(|key| IdempotencyKey::parse(key).ok()).expect("a key that was taken");
         let again = system.answer(asked.request()).await;
         assert_eq!((again.status, &again.body), (answer.status, &answer.body), "under {key}: {again:?}");
     }

@@ -27,7 +27,7 @@ fn check_document(document: &RawDocument) {
     match translated {
         Ok(taken) => {
             assert_is_id(taken.order.as_str());
-            let id = taken.command_id.as_str();
+            let id = taken.command_id.id();
             assert!(id.starts_with("import-seed:") && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id}");
             match &taken.command {
                 Command::Create { name } => assert_is_line(name.as_str()),

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use command_handler::{AfterCommit, CommandHandler};
 use domain::{Event, OrderId, OrderName, Version, wire};
 use event_channel::EventChannel;
@@ -13,6 +14,7 @@ use event_store::EventStore;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use read_store::ReadStore;
+use runtime::http::{check_head, traced, wrap};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -61,25 +63,30 @@ impl System {
         let folder = tempfile::tempdir().expect("a folder");
         let url = |name| format!("sqlite:{}", folder.path().join(name).display());
         let (router, view) = runtime.block_on(async {
-            let store = EventStore::open(&url("events.db")).await.expect("an event store");
+            let store = EventStore::open(url("events.db")).await.expect("an event store");
             let channel = EventChannel::open("memory:").expect("a channel");
             let kept = NonZeroUsize::new(100).expect("more than none");
             let handler = CommandHandler::new(store.clone(), channel, kept, AfterCommit::LeaveToRelay);
-            let view = ReadStore::open(&url("orders.db")).await.expect("a read store");
+            let view = ReadStore::open(url("orders.db")).await.expect("a read store");
             fill(&view).await;
             let router = create_order::router(handler.clone())
                 .merge(process_order::router(handler.clone()))
                 .merge(cancel_order::router(handler))
-                .merge(query::router(view.clone()))
+                .merge(query::router(view.clone(), query::Waits::default()))
                 .merge(history::router(store));
-            (runtime::http::wrap(router), view)
+            (wrap(router), view)
         });
         Self { runtime, router, view, inputs: 0, _folder: folder }
     }
 
-    /// Answers a request.
+    /// Answers a request, as a listener does.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
-        let (parts, body) = self.router.clone().oneshot(request).await.expect("an answer").into_parts();
+        let answered =
+            traced(request, async |request| match check_head(request.version(), request.headers()) {
+                Ok(()) => self.router.clone().oneshot(request).await.expect("an answer"),
+                Err(problem) => problem.into_response(),
+            });
+        let (parts, body) = answered.await.into_parts();
         let body = body.collect().await.expect("a body").to_bytes().to_vec();
         Answer { status: parts.status, headers: parts.headers, body }
     }

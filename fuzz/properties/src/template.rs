@@ -15,13 +15,15 @@ pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let parameters = text.lines().map_while(|line| line.strip_prefix("#=")?.split_once('='));
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let options = Options { parameters: parameters.collect::<BTreeMap<_, _>>() };
+    let options = Options { parameters: parameters.collect::<BTreeMap<_, _>>(), ..Options::default() };
     let found = read(text, &options);
     match &found {
         Err(error) => assert_is_said_shortly(&error.to_string()),
         Ok(found) => {
             found.warnings.iter().for_each(|warning| assert_is_said_shortly(warning));
             found.mappings.iter().for_each(assert_is_mapping);
+            let disabled = found.disabled.iter().filter_map(|disabled| disabled.mapping.as_ref().ok());
+            disabled.for_each(assert_is_mapping);
         }
     }
     assert_layout_means_nothing(text, &options);
@@ -29,6 +31,7 @@ pub fn check(bytes: &[u8]) {
 
 fn assert_is_mapping(found: &KafkaMapping) {
     let mapping = &found.mapping;
+    found.notes.iter().for_each(|note| assert_is_said_shortly(note));
     assert!((1..=10_000).contains(&mapping.batch_size), "{found:?}");
     assert!(mapping.window <= Duration::from_secs(300), "{found:?}");
     assert!(mapping.maximum_retry_attempts.is_none_or(|attempts| attempts <= 10_000), "{found:?}");

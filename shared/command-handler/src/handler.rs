@@ -21,6 +21,9 @@ use crate::publisher::{Moment, Publisher};
 /// How often a command is decided anew because others were faster, before the caller is told to come again.
 const ATTEMPTS: u32 = 16;
 
+/// And for how long: where each attempt takes seconds, as on a store that is busy, the caller is not kept for all of them.
+const LONGEST: Duration = Duration::from_secs(5);
+
 /// A command and all that is known about who sent it.
 #[derive(Clone, Debug)]
 pub struct CommandRequest {
@@ -38,6 +41,9 @@ pub struct CommandRequest {
     pub if_match: Option<IfMatch>,
     /// For the commit.
     pub metadata: Metadata,
+    /// Up to here the sender has read the stream's events from the channel, so they need not be published again, whether or not they
+    /// are marked yet.
+    pub published: Version,
 }
 
 /// Where a command's id is from.
@@ -176,7 +182,7 @@ impl CommandHandler {
     }
 
     async fn attempt(&self, request: CommandRequest) -> Result<Outcome, CommandError> {
-        let mut conflicts = 0;
+        let (began, mut conflicts) = (Instant::now(), 0);
         let mut basis = self.first_basis(&request);
         loop {
             let current = match basis.take() {
@@ -185,7 +191,7 @@ impl CommandHandler {
                     let stream = self.load(&request).await?;
                     // The command id is looked for before anything else: a repeated command is answered as it was.
                     if let Some(answered) = stream.answered {
-                        return replay(&request, stream, answered);
+                        return self.replay(&request, stream, answered).await;
                     }
                     Basis::Loaded(state(request.stream.clone(), stream)?)
                 }
@@ -195,7 +201,7 @@ impl CommandHandler {
                 Step::LoadFirst => {}
                 Step::Conflict => {
                     conflicts += 1;
-                    if conflicts == ATTEMPTS {
+                    if conflicts == ATTEMPTS || began.elapsed() > LONGEST {
                         return Err(CommandError::Contended);
                     }
                     pause(conflicts).await;
@@ -219,24 +225,34 @@ impl CommandHandler {
     }
 
     async fn decide_and_append(&self, request: &CommandRequest, basis: Basis) -> Result<Step, CommandError> {
-        let (state, fresh) = match basis {
+        let (mut state, fresh) = match basis {
             Basis::Kept(state) => (state, false),
             Basis::Loaded(state) => (state, true),
         };
+        state.mark_published(request.published);
         let version = state.snapshot.version;
         if request.if_match.is_some_and(|wanted| !wanted.holds(version)) {
-            return if fresh { Err(CommandError::PreconditionFailed(version)) } else { Ok(Step::LoadFirst) };
+            return match fresh {
+                false => Ok(Step::LoadFirst),
+                true if self.is_current(&state).await? => Err(CommandError::PreconditionFailed(version)),
+                true => Ok(Step::Conflict),
+            };
         }
         match decide(&state.snapshot.order, request.command.clone()) {
             Ok(events) if !events.is_empty() => self.append(request, state, events).await,
-            // No append will check these two, so they are only believed on a fresh load.
+            // No append will check these two, so they are only believed on a fresh load, and of a store that is up to date.
             _ if !fresh => Ok(Step::LoadFirst),
+            _ if !self.is_current(&state).await? => Ok(Step::Conflict),
             Ok(_) => self.already_true(request, state).await,
             Err(rejection) => {
                 self.kept.put(state);
                 Err(rejection.into())
             }
         }
+    }
+
+    async fn is_current(&self, state: &State) -> Result<bool, StoreError> {
+        self.store.is_current(&state.snapshot.id, state.snapshot.version).await
     }
 
     async fn append(
@@ -271,11 +287,35 @@ impl CommandHandler {
             }
         }
         commit.apply_to(&mut state.snapshot)?;
+        state.note(&commit);
         state.unpublished.push(commit);
         let outcome = Outcome { snapshot: state.snapshot.clone(), with_events: true };
         let run = self.kept.put(state);
         self.publish(&request.stream, run).await;
         Ok(Step::Done(outcome))
+    }
+
+    /// Answers a command that was answered before, with the order as it was then. Where its commit is still unpublished, nobody may be
+    /// publishing it: its process may have died. The client that asks again need not wait for the relay.
+    async fn replay(
+        &self,
+        request: &CommandRequest,
+        stream: Stream,
+        answered: Answered,
+    ) -> Result<Outcome, CommandError> {
+        if answered.command_hash != request.hash {
+            return Err(CommandError::KeyReused);
+        }
+        let until_then = stream.commits.iter().take_while(|commit| commit.last_version() <= answered.version);
+        let snapshot = event_store::fold(request.stream.clone(), until_then)?;
+        let is_unpublished = |commit: &Commit| commit.unpublished && commit.version <= answered.version;
+        if stream.commits.iter().any(is_unpublished)
+            && let Ok(state) = state(request.stream.clone(), stream)
+        {
+            let run = self.kept.put(state);
+            self.publish(&request.stream, run).await;
+        }
+        Ok(Outcome { snapshot, with_events: answered.with_events })
     }
 
     async fn publish(&self, stream: &OrderId, run: Vec<Arc<Commit>>) {
@@ -291,10 +331,11 @@ impl CommandHandler {
     }
 
     /// A command that changes nothing. Under a sender's key it leaves a record, so that a late retry is answered the same even
-    /// after the order has moved on.
+    /// after the order has moved on. What made it true may be unpublished, as with a command that is repeated ([`Self::replay`]).
     async fn already_true(&self, request: &CommandRequest, state: State) -> Result<Step, CommandError> {
         let snapshot = state.snapshot.clone();
-        self.kept.put(state);
+        let is_unpublished = !state.unpublished.is_empty();
+        let run = self.kept.put(state);
         if request.key == KeyOrigin::Sender {
             let record = NoEvent {
                 stream: request.stream.clone(),
@@ -310,22 +351,16 @@ impl CommandHandler {
                 Err(AppendError::Store(error)) => return Err(error.into()),
             }
         }
+        if is_unpublished {
+            self.publish(&request.stream, run).await;
+        }
         Ok(Step::Done(Outcome { snapshot, with_events: false }))
     }
 }
 
-/// Answers a command that was answered before, with the order as it was then.
-fn replay(request: &CommandRequest, stream: Stream, answered: Answered) -> Result<Outcome, CommandError> {
-    if answered.command_hash != request.hash {
-        return Err(CommandError::KeyReused);
-    }
-    let until_then = stream.commits.iter().take_while(|commit| commit.last_version() <= answered.version);
-    let snapshot = event_store::fold(request.stream.clone(), until_then)?;
-    Ok(Outcome { snapshot, with_events: answered.with_events })
-}
-
 fn state(id: OrderId, stream: Stream) -> Result<State, StoreError> {
     let mut state = State::of(event_store::fold(id, &stream.commits)?);
+    stream.commits.iter().for_each(|commit| state.note(commit));
     let oldest_unpublished = stream.commits.iter().position(|commit| commit.unpublished);
     if let Some(oldest) = oldest_unpublished {
         state.unpublished = stream.commits.into_iter().skip(oldest).map(Arc::new).collect();

@@ -1,9 +1,9 @@
 //! A request as a command, an outcome or an error as an answer: what the command functions share of HTTP.
 
 use axum::response::Response;
-use domain::{Command, CommandId, Invalid, OrderId, Rejection, Version};
+use domain::{Command, CommandId, IdempotencyKey, Invalid, OrderId, Rejection, Version};
 use event_store::{Metadata, StoreError};
-use http::header::{ETAG, HeaderValue, LOCATION};
+use http::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use runtime::http::{Actor, json, single_header};
@@ -17,8 +17,8 @@ use crate::hash::command_hash;
 #[derive(Clone, Debug)]
 pub struct Call {
     method: Method,
-    /// The client's `Idempotency-Key`.
-    pub key: Option<CommandId>,
+    command_id: CommandId,
+    key: KeyOrigin,
     if_match: Option<IfMatch>,
     metadata: Metadata,
 }
@@ -29,18 +29,20 @@ impl Call {
     /// # Errors
     /// A [`Problem`] when `Idempotency-Key` or `If-Match` is not valid.
     pub fn read(parts: &Parts) -> Result<Self, Problem> {
-        let key = single_header(&parts.headers, "idempotency-key")?
-            .map(CommandId::parse)
-            .transpose()
-            .map_err(|error| invalid(&error))?;
+        let actor = parts.extensions.get::<Actor>().map(|actor| actor.0.clone());
+        let (key, origin) = key(&parts.headers)?;
+        let command_id = CommandId::client(&key, actor.as_deref());
         let trace = parts.extensions.get::<Trace>().cloned().unwrap_or_else(|| Trace::of(&parts.headers));
-        let metadata = Metadata {
-            correlation_id: trace.id,
-            causation_id: None,
-            traceparent: trace.traceparent,
-            actor: parts.extensions.get::<Actor>().map(|actor| actor.0.clone()),
-        };
-        Ok(Self { method: parts.method.clone(), key, if_match: if_match(&parts.headers)?, metadata })
+        let metadata =
+            Metadata { correlation_id: trace.id, causation_id: None, traceparent: trace.traceparent, actor };
+        let (method, if_match) = (parts.method.clone(), if_match(&parts.headers)?);
+        Ok(Self { method, command_id, key: origin, if_match, metadata })
+    }
+
+    /// The command's identity, if its sender may send it again.
+    #[must_use]
+    pub fn repeatable(&self) -> Option<&CommandId> {
+        (self.key == KeyOrigin::Sender).then_some(&self.command_id)
     }
 
     /// Handles the command and answers: 201 when the command created the order, else 200, with the order, its `ETag` and its
@@ -57,12 +59,10 @@ impl Call {
     ) -> Result<Response, Problem> {
         let creates = matches!(command, Command::Create { .. });
         let hash = command_hash(self.method.as_str(), &stream, canonical_body);
-        let (command_id, key) = match self.key {
-            Some(key) => (key, KeyOrigin::Sender),
-            None => (fresh_command_id()?, KeyOrigin::Fresh),
-        };
-        let (if_match, metadata) = (self.if_match, self.metadata);
-        let request = CommandRequest { stream, command, command_id, key, hash, if_match, metadata };
+        let Self { command_id, key, if_match, metadata, .. } = self;
+        let published = Version::NONE;
+        let request =
+            CommandRequest { stream, command, command_id, key, hash, if_match, metadata, published };
         kill_point(KillPoint::AfterParse);
         let outcome = handler.handle(request).await?;
         let status = if creates && outcome.with_events { StatusCode::CREATED } else { StatusCode::OK };
@@ -70,9 +70,13 @@ impl Call {
     }
 }
 
-fn fresh_command_id() -> Result<CommandId, Problem> {
-    CommandId::parse(Uuid::now_v7().as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-        .map_err(|error| Problem::internal(error.to_string()))
+/// The client's key, or one made for this request.
+fn key(headers: &HeaderMap) -> Result<(IdempotencyKey, KeyOrigin), Problem> {
+    let (key, origin) = match single_header(headers, &HeaderName::from_static("idempotency-key"))? {
+        Some(key) => (IdempotencyKey::parse(key), KeyOrigin::Sender),
+        None => (IdempotencyKey::parse(&Uuid::now_v7().to_string()), KeyOrigin::Fresh),
+    };
+    Ok((key.map_err(|error| invalid(&error))?, origin))
 }
 
 fn order(status: StatusCode, outcome: &Outcome) -> Response {
@@ -91,7 +95,7 @@ fn order(status: StatusCode, outcome: &Outcome) -> Response {
 
 /// Reads `If-Match`: `*`, or one version as answers give it in `ETag`.
 fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
-    let Some(text) = single_header(headers, "if-match")? else {
+    let Some(text) = single_header(headers, &IF_MATCH)? else {
         return Ok(None);
     };
     if text == "*" {
@@ -155,12 +159,13 @@ impl From<CommandError> for Problem {
                 "The event would be too large",
                 detail,
             ),
-            CommandError::Contended => Self::unavailable(1, detail),
+            // Counted, and ordinary where many want the same.
+            CommandError::Contended => Self::unavailable(1, detail).unlogged(),
             CommandError::Store(StoreError::Unavailable(cause)) => {
                 Self::unavailable(2, "The event store is not available; repeat the command under the same Idempotency-Key.")
                     .because(cause.as_ref())
             }
-            CommandError::Store(StoreError::Corrupt { .. }) => Self::internal(detail),
+            CommandError::Store(StoreError::Unreadable(_)) => Self::internal(detail),
         }
     }
 }

@@ -10,6 +10,8 @@ use domain::{OrderId, Snapshot, Version};
 use event_store::Commit;
 use lru::LruCache;
 
+use crate::reminders::{Awaiting, Known};
+
 /// An order as this process last saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
@@ -19,6 +21,8 @@ pub(crate) struct State {
     pub(crate) unpublished: Vec<Arc<Commit>>,
     /// Everything up to this version is known to be published.
     published: Version,
+    /// The last of its commits that awaits an outcome, or did.
+    awaiting: Option<Awaiting>,
 }
 
 impl State {
@@ -29,10 +33,15 @@ impl State {
 
     /// An order of which nothing is known to be unpublished.
     pub(crate) fn of(snapshot: Snapshot) -> Self {
-        Self { snapshot, unpublished: vec![], published: Version::NONE }
+        Self { snapshot, unpublished: vec![], published: Version::NONE, awaiting: None }
     }
 
-    fn mark_published(&mut self, up_to: Version) {
+    /// A commit of the order, later than those before.
+    pub(crate) fn note(&mut self, commit: &Commit) {
+        self.awaiting = Awaiting::of(commit).or(self.awaiting);
+    }
+
+    pub(crate) fn mark_published(&mut self, up_to: Version) {
         self.published = self.published.max(up_to);
         self.unpublished.retain(|commit| commit.version > up_to);
     }
@@ -64,6 +73,12 @@ impl Kept {
             states.put(state.snapshot.id.clone(), state);
         }
         unpublished
+    }
+
+    /// What is known of a stream, whether or not somebody uses it again.
+    pub(crate) fn known(&self, stream: &OrderId) -> Known {
+        let known = |state: &State| Known { version: state.snapshot.version, awaiting: state.awaiting };
+        self.lock().peek(stream).map(known).unwrap_or_default()
     }
 
     pub(crate) fn forget(&self, stream: &OrderId) {

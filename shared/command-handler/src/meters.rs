@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use domain::Command;
+use event_store::{EventStore, ReminderCounts, Reminders, StoreError};
+use jiff::Timestamp;
 use metrics::{Counter, Histogram};
 
 use crate::handler::{CommandError, Outcome};
@@ -51,6 +53,29 @@ impl Meters {
             || metrics::histogram!("orders_command_duration_seconds", "command" => command.name());
         self.durations[command as usize].get_or_init(histogram).record(took);
     }
+}
+
+/// Measures what waits to be published: how many commits, and for how many seconds the oldest.
+///
+/// # Errors
+/// When the event store is not available; the last figures stand then.
+pub async fn measure_backlog(store: &EventStore) -> Result<(), StoreError> {
+    let backlog = store.backlog().await?;
+    metrics::gauge!("orders_unpublished_commits").set(backlog.commits as f64);
+    metrics::gauge!("orders_unpublished_oldest_age").set(backlog.age(Timestamp::now()).as_secs_f64());
+    Ok(())
+}
+
+/// Measures which orders wait for their outcomes, and which for too long.
+///
+/// # Errors
+/// When the event store is not available; the last figures stand then.
+pub async fn measure_reminders(reminders: &Reminders) -> Result<(), StoreError> {
+    let ReminderCounts { waiting, set_aside, overdue } = reminders.count().await?;
+    metrics::gauge!("orders_reminders_waiting").set(waiting as f64);
+    metrics::gauge!("orders_reminders_set_aside").set(set_aside as f64);
+    metrics::gauge!("orders_reminders_overdue").set(overdue as f64);
+    Ok(())
 }
 
 const fn result_of(result: &Result<Outcome, CommandError>) -> (usize, &'static str) {

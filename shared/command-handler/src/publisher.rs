@@ -12,17 +12,19 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use domain::{OrderId, Version, wire};
 use event_channel::{EventChannel, Header, PublishError, Receipt, Record};
-use event_store::{Commit, CommitId, EventStore};
+use event_store::{Commit, EventStore};
+use metrics::Counter;
 use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 
 use crate::kept::Kept;
 use crate::left::Left;
+use crate::reminders;
 
 /// The most commits that are sent as one run.
 const RUN_LIMIT: usize = 100;
@@ -45,6 +47,7 @@ struct Inner {
     idle: Notify,
     failed: Notify,
     left: Left,
+    published: OnceLock<Counter>,
 }
 
 /// What is in flight of a stream.
@@ -81,7 +84,8 @@ pub enum Moment {
 impl Publisher {
     pub(crate) fn new(store: EventStore, channel: EventChannel, kept: Arc<Kept>) -> Self {
         let (streams, idle, failed, left) = (Mutex::default(), Notify::new(), Notify::new(), Left::default());
-        Self { inner: Arc::new(Inner { store, channel, kept, streams, idle, failed, left }) }
+        let published = OnceLock::new();
+        Self { inner: Arc::new(Inner { store, channel, kept, streams, idle, failed, left, published }) }
     }
 
     /// The channel.
@@ -187,6 +191,7 @@ impl Publisher {
             match self.inner.channel.publish(records(&run)).await {
                 Ok(receipt) => {
                     kill_point(KillPoint::AfterPublish);
+                    self.count(&run);
                     if !self.accepted(&stream, last) {
                         return self.settle(stream, run, receipt).await;
                     }
@@ -201,6 +206,13 @@ impl Publisher {
                 Err(error) => return self.gave_up(&stream, first_of(&run), &error),
             }
         }
+    }
+
+    /// Events that the channel has taken, also those that it had before.
+    fn count(&self, run: &[Arc<Commit>]) {
+        let events: usize = run.iter().map(|commit| commit.events.len()).sum();
+        let counter = || metrics::counter!("orders_published_events_total");
+        self.inner.published.get_or_init(counter).increment(events as u64);
     }
 
     fn put_back(&self, stream: &OrderId, run: Vec<Arc<Commit>>) {
@@ -235,7 +247,7 @@ impl Publisher {
     async fn settle(self, stream: OrderId, run: Vec<Arc<Commit>>, receipt: Receipt) {
         let last = last_of(&run);
         // Rule 3: only what the channel will not forget is marked. If the mark is lost, the relay sends it again.
-        let marked = receipt.settled().await && self.mark(&run).await;
+        let marked = receipt.settled().await && self.mark(&stream, &run).await;
         if marked {
             self.inner.kept.published(&stream, last);
         }
@@ -252,11 +264,10 @@ impl Publisher {
         }
     }
 
-    async fn mark(&self, run: &[Arc<Commit>]) -> bool {
-        let ids =
-            run.iter().map(|commit| CommitId { stream: commit.stream.clone(), version: commit.version });
+    async fn mark(&self, stream: &OrderId, run: &[Arc<Commit>]) -> bool {
+        let marks = reminders::marks(run, self.inner.kept.known(stream));
         kill_point(KillPoint::BeforeMark);
-        match self.inner.store.mark_published(ids.collect()).await {
+        match self.inner.store.mark_published(marks).await {
             Ok(()) => {
                 kill_point(KillPoint::AfterMark);
                 true

@@ -1,7 +1,7 @@
 //! Publishes what was left: after a crash, an outage of the channel, or a Lambda that was frozen too early.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::Version;
 use event_store::{ANSWERED_KEPT, Commit, CommitId, EventStore, Load, StoreError};
@@ -19,6 +19,9 @@ const STREAMS_A_SWEEP: usize = 500;
 
 /// How often the relay looks when nothing wakes it.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the store is asked whether it has all that it needs.
+const CHECK: Duration = Duration::from_secs(30);
 
 /// How long it waits after an error of the store.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -80,8 +83,11 @@ impl Relay {
     /// When the event store is not available.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
         let age = SignedDuration::try_from(self.min_age).unwrap_or(SignedDuration::MAX);
-        let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH);
-        let left = self.store.outstanding(before, STREAMS_A_SWEEP).await?;
+        let now = Timestamp::now();
+        let young = now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)..=now;
+        // Not waited for: the topic may be another than it was.
+        self.publisher.channel().look_again();
+        let left = self.store.outstanding(young, STREAMS_A_SWEEP).await?;
         kill_point(KillPoint::RelayAfterLook);
         Ok(self.send_all(left).await)
     }
@@ -107,8 +113,14 @@ impl Relay {
             Ok(stream) => {
                 stream.commits.into_iter().skip_while(|commit| !commit.unpublished).map(Arc::new).collect()
             }
+            // It waits for a program that can read it, and keeps no other from being sent.
+            Err(StoreError::Unreadable(problem)) => {
+                tracing::error!(%problem, "a stream can't be relayed");
+                metrics::counter!("orders_unreadable_streams_total", "by" => "relay").increment(1);
+                return None;
+            }
             Err(error) => {
-                tracing::error!(stream = %oldest.stream, %error, "a stream can't be relayed");
+                tracing::warn!(stream = %oldest.stream, %error, "a stream can't be relayed now");
                 self.publisher.left().note(&oldest.stream, oldest.version);
                 return None;
             }
@@ -126,8 +138,12 @@ impl Relay {
     /// Sweeps until told to stop: at once, then whenever a publish has failed and the channel takes records again, and
     /// otherwise every few seconds. Deletes records of answered commands that are past their time.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let mut refused = 0;
+        let (mut refused, mut checked) = (0, Instant::now());
         loop {
+            if checked.elapsed() >= CHECK {
+                self.check_store().await;
+                checked = Instant::now();
+            }
             tokio::select! {
                 swept = self.sweep_until_clean() => refused = if swept.is_refused() { refused + 1 } else { 0 },
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -137,6 +153,13 @@ impl Relay {
                 () = tokio::time::sleep(INTERVAL) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
+        }
+    }
+
+    /// Whether the store still has what it was made with: somebody may have dropped it.
+    async fn check_store(&self) {
+        if let Err(error) = self.store.ping().await {
+            tracing::warn!(%error, "the event store is not as it should be");
         }
     }
 

@@ -53,7 +53,7 @@ impl CommandSettings {
     /// # Errors
     /// When a URL is not one of ours, or a file can't be used.
     pub async fn open(&self, after_commit: AfterCommit) -> Result<CommandHandler, OpenError> {
-        let store = EventStore::open(&self.event_store.url(&self.data)).await?;
+        let store = EventStore::open(self.event_store.url(&self.data)).await?;
         let channel = EventChannel::open(&self.channel.channel)?;
         Ok(CommandHandler::new(store, channel, self.kept_orders, after_commit))
     }
@@ -84,8 +84,8 @@ impl LambdaSettings {
         let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
         let event_store = secrets::resolve(&event_store.url(data)).await?;
         let channel = secrets::resolve(&channel.channel).await?;
-        let store = EventStore::open_with(&event_store, CONNECTIONS).await?;
-        let channel = EventChannel::open(&channel)?;
+        let store = EventStore::open_with(event_store, CONNECTIONS).await?;
+        let channel = EventChannel::open(channel)?;
         let after_commit = AfterCommit::AwaitPublish(self.publish_patience);
         Ok(CommandHandler::new(store, channel, *kept_orders, after_commit))
     }

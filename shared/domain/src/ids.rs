@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::visible::refuse_unseen;
+
 /// Why a value was refused: what it is, what was wrong and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{what} {problem}; allowed: {allowed}")]
@@ -112,6 +114,16 @@ impl OrderName {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         line(text, "name").map(|text| Self(text.into()))
     }
+
+    /// A name for a new order, which people can see. What an event has may be from before that was asked.
+    ///
+    /// # Errors
+    /// As [`OrderName::parse`], and when it shows nothing.
+    pub fn parse_new(text: &str) -> Result<Self, Invalid> {
+        let name = Self::parse(text)?;
+        refuse_unseen(text, "name")?;
+        Ok(name)
+    }
 }
 
 text_value! {
@@ -124,6 +136,16 @@ impl Reason {
     /// When the text is empty, too long or has a control character.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         line(text, "reason").map(|text| Self(text.into()))
+    }
+
+    /// A reason that somebody gives, which people can see. What an event has may be from before that was asked.
+    ///
+    /// # Errors
+    /// As [`Reason::parse`], and when it shows nothing.
+    pub fn parse_new(text: &str) -> Result<Self, Invalid> {
+        let reason = Self::parse(text)?;
+        refuse_unseen(text, "reason")?;
+        Ok(reason)
     }
 
     /// The nearest allowed reason to any text: control characters become spaces, and what is too long is cut.
@@ -156,31 +178,31 @@ fn line<'a>(text: &'a str, what: &'static str) -> Result<&'a str, Invalid> {
 }
 
 text_value! {
-    /// What makes a command the same command when it is sent again: the client's `Idempotency-Key`, else a fresh
-    /// UUID. 1–255 visible ASCII characters. Unique within a stream.
-    CommandId, Arc<str>
+    /// A client's `Idempotency-Key`: 1–255 visible ASCII characters.
+    IdempotencyKey, Box<str>
 }
 
-impl CommandId {
+impl IdempotencyKey {
     /// # Errors
     /// When the text is empty, too long or has a character that is not visible ASCII.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let refuse = |problem: String| Invalid {
-            what: "Idempotency-Key",
-            problem,
-            allowed: "1 to 255 visible ASCII characters",
-        };
-        if text.is_empty() {
-            return Err(refuse("is empty".into()));
-        }
-        if text.len() > 255 {
-            return Err(refuse(format!("has {} bytes", text.len())));
-        }
-        if let Some(other) = text.chars().find(|c| !c.is_ascii_graphic()) {
-            return Err(refuse(format!("has the character {other:?}")));
-        }
-        Ok(Self(text.into()))
+        visible(text, "Idempotency-Key").map(|text| Self(text.into()))
     }
+}
+
+/// The text, if it has 1 to 255 characters, all of them visible ASCII: so it has no space.
+pub(crate) fn visible<'a>(text: &'a str, what: &'static str) -> Result<&'a str, Invalid> {
+    let refuse = |problem: String| Invalid { what, problem, allowed: "1 to 255 visible ASCII characters" };
+    if text.is_empty() {
+        return Err(refuse("is empty".into()));
+    }
+    if text.len() > 255 {
+        return Err(refuse(format!("has {} bytes", text.len())));
+    }
+    if let Some(other) = text.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err(refuse(format!("has the character {other:?}")));
+    }
+    Ok(text)
 }
 
 /// How many events a stream has: 0 before the first, 1 after it. The version of an event is the stream's
@@ -224,7 +246,8 @@ impl Version {
     /// When the text is not a whole number from 0 to 2^63 - 1.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text.parse::<u64>() {
-            Ok(number) if number <= Self::MAX && text.bytes().all(|b| b.is_ascii_digit()) => Ok(Self(number)),
+            // In one way only: `01` is not the tag of version 1.
+            Ok(number) if number <= Self::MAX && number.to_string() == text => Ok(Self(number)),
             _ => Err(Invalid {
                 what: "version",
                 problem: format!("is {text:?}"),

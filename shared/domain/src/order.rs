@@ -65,6 +65,14 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether another event must follow, which somebody else brings about: until then it is published again from time to time.
+    #[must_use]
+    pub const fn awaits_outcome(&self) -> bool {
+        matches!(self, Self::ProcessingStarted)
+    }
+}
+
 // ── Fold ─────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Where an order stands.

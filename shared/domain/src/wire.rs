@@ -114,6 +114,9 @@ pub fn decode(value: &[u8]) -> Result<RecordedEvent, Undecodable> {
     }
 }
 
+/// The header of a record that is published again, with the number of the reminder. Whoever knows the version passes it over.
+pub const REMINDER: &str = "reminder";
+
 /// The `ce_source` of every record.
 pub const SOURCE: &str = "/orders";
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use runtime::SecretUrl;
 use thiserror::Error;
 
 /// A record to publish.
@@ -104,8 +105,26 @@ pub struct Lag {
     pub group: String,
     /// The partition.
     pub partition: i32,
-    /// Records published and not yet committed by the group.
-    pub records: u64,
+    /// Records published and not yet committed by the group; none where that is not known, because nobody of the group reads the
+    /// partition.
+    pub records: Option<u64>,
+}
+
+/// Why records may have been missed: published, acknowledged, and never delivered to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Doubt {
+    /// A group's position was of no use any more: what came after it is gone, or never was.
+    #[error("a position of the group is out of range")]
+    OffsetReset,
+    /// A group has no position in a partition: it is new, or its topic is, or brokers have forgotten.
+    #[error("the group has no position")]
+    NoPosition,
+    /// The topic is gone, or is another of the same name.
+    #[error("the topic is gone or was made anew")]
+    TopicMadeAnew,
+    /// Nobody of a group read a partition for longer than a rebalance takes.
+    #[error("nobody of the group read a partition")]
+    PartitionUnowned,
 }
 
 /// A channel can't be opened as its URL says.
@@ -115,7 +134,7 @@ pub enum OpenError {
     #[error("the channel {url:?} has an unknown scheme; allowed: {allowed}")]
     UnknownScheme {
         /// The URL.
-        url: String,
+        url: SecretUrl,
         /// What would have been right.
         allowed: String,
     },
@@ -161,7 +180,7 @@ pub enum EventChannel {
     /// Security: `&security=plaintext|tls|sasl_plaintext|sasl_tls`, `&ca=FILE` (default: the system's certificates),
     /// `user:password@` before the hosts in percent-encoding with `&mechanism=PLAIN|SCRAM-SHA-256|SCRAM-SHA-512` (default
     /// SCRAM-SHA-512, and then TLS); or `&mechanism=AWS_MSK_IAM&region=REGION`, which signs with the environment's
-    /// credentials, and for which the topic must be there.
+    /// credentials, and for which the topic must be there; with the feature `msk-admin` with those of the process's role, and creates it.
     #[cfg(feature = "kafka")]
     Kafka(kafka::KafkaChannel),
 }
@@ -202,14 +221,23 @@ impl EventChannel {
     ///
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
-    pub fn open(url: &str) -> Result<Self, OpenError> {
-        match url.split_once(':') {
+    pub fn open(url: impl Into<SecretUrl>) -> Result<Self, OpenError> {
+        let url = url.into();
+        let opened = match url.expose().split_once(':') {
             #[cfg(feature = "embedded")]
-            Some(("memory", options)) => Ok(Self::InMemory(in_memory::InMemoryChannel::open(options)?)),
+            Some(("memory", options)) => in_memory::InMemoryChannel::open(options).map(Self::InMemory),
             #[cfg(feature = "kafka")]
-            Some(("kafka", rest)) => Ok(Self::Kafka(kafka::KafkaChannel::open(rest)?)),
-            _ => Err(OpenError::UnknownScheme { url: without_login(url), allowed: SCHEMES.join(", ") }),
-        }
+            Some(("kafka", rest)) => {
+                url.check().map_err(|problem| OpenError::Refused(format!("kafka: {problem}")))?;
+                kafka::KafkaChannel::open(rest).map(Self::Kafka)
+            }
+            _ => return Err(OpenError::UnknownScheme { url, allowed: SCHEMES.join(", ") }),
+        };
+        // What is said of a part of the URL may quote it.
+        opened.map_err(|error| match error {
+            OpenError::Refused(problem) => OpenError::Refused(url.scrub(&problem)),
+            error => error,
+        })
     }
 
     /// Whether the channel takes a record of this size at all, so that a command is refused before its events are kept. As far as
@@ -318,6 +346,29 @@ impl EventChannel {
         }
     }
 
+    /// Has it asked again what the topic is like, where that may change: whether it is there, its partitions, its limit. Not waited for,
+    /// and within bounds however often it is called; for whoever comes by now and then. A topic that is gone is created again where that
+    /// is allowed.
+    pub fn look_again(&self) {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(_) => {}
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => channel.look_again(),
+        }
+    }
+
+    /// Waits until records may have been missed, and says why; doubts that come together are told as one. In memory none are. Cancel
+    /// safe. Each doubt is told once, to one.
+    pub async fn doubted(&self) -> Doubt {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::InMemory(_) => std::future::pending().await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(channel) => channel.doubted().await,
+        }
+    }
+
     /// How far each group is behind, where this process can tell.
     #[must_use]
     pub fn lag(&self) -> Vec<Lag> {
@@ -412,11 +463,3 @@ const SCHEMES: &[&str] = &[
     #[cfg(feature = "kafka")]
     "kafka://host:port/topic",
 ];
-
-/// The URL, fit to be shown.
-fn without_login(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
-        _ => url.to_owned(),
-    }
-}

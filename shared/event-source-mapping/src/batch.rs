@@ -152,7 +152,7 @@ fn fit(partition: &Partition, records: usize, bytes: usize) -> (usize, usize) {
     // A list and each of its records are followed by a comma, save the last: so this is 2 bytes on the safe side.
     let mut size = size_of_list(&partition.name) + 1;
     let mut count = 0;
-    for waiting in partition.young().take(records) {
+    for waiting in partition.eligible().take(records) {
         let with = size + waiting.bytes + 1;
         if with > bytes {
             break;

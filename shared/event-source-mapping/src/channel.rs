@@ -68,6 +68,8 @@ fn record(delivery: Delivery) -> KafkaRecord {
         key: record.key.clone(),
         value: record.value.clone(),
         headers,
+        key_schema_metadata: None,
+        value_schema_metadata: None,
     }
 }
 

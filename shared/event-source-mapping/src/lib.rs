@@ -7,10 +7,15 @@
 //! Where it differs from Lambda, it loses less: partitions of a batch that failed as a whole are retried apart, so that one
 //! does not give up the others' records; and of a partial failure only the record that the function named is given up.
 
+#[cfg(feature = "kafka-trigger")]
+mod aws;
 mod batch;
 #[cfg(feature = "channel")]
 mod channel;
+mod decode;
 pub mod event;
+#[cfg(feature = "kafka-trigger")]
+pub mod failure_destination;
 #[cfg(feature = "kafka-trigger")]
 pub mod failure_record;
 pub mod filter;
@@ -23,6 +28,8 @@ mod message;
 mod meters;
 mod partition;
 mod run;
+#[cfg(feature = "kafka-trigger")]
+pub mod schema_registry;
 #[cfg(feature = "template")]
 pub mod template;
 
@@ -35,6 +42,7 @@ use thiserror::Error;
 
 #[cfg(feature = "channel")]
 pub use crate::channel::ChannelSource;
+pub use crate::decode::{Decoded, Decoder, RecordFormat, Undecodable};
 pub use crate::filter::{FilterCriteria, FilterError};
 pub use crate::in_process::InProcess;
 pub use crate::invocation::{Ending, Invocation, Observer, Range};

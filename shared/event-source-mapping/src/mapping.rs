@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tracing::warn;
 
+use crate::decode::Decoder;
 use crate::event::KafkaRecord;
 use crate::filter::FilterCriteria;
 use crate::invocation::Observer;
@@ -24,6 +25,8 @@ pub struct Mapping {
     /// How long a batch may gather from its first record on: `MaximumBatchingWindowInSeconds`. With zero a function is
     /// invoked with what is there, and batches grow with the load alone.
     pub window: Duration,
+    /// How keys and values are decoded before filters and the function see them: `SchemaRegistryConfig`.
+    pub decoder: Decoder,
     /// Which records are passed to the function: `FilterCriteria`.
     pub filter: FilterCriteria,
     /// The most bytes in one invocation, as JSON. A single record that is larger goes alone.
@@ -79,6 +82,7 @@ impl Mapping {
             event_source: EventSource::default(),
             batch_size: 100,
             window: Duration::from_millis(500),
+            decoder: Decoder::default(),
             filter: FilterCriteria::default(),
             payload_limit: PAYLOAD_LIMIT,
             report_batch_item_failures: false,
@@ -231,6 +235,10 @@ pub enum Reason {
     RetriesExhausted,
     /// They are older than the mapping allows.
     TooOld,
+    /// The schema registry does not have their schema.
+    SchemaNotFound,
+    /// They are not what their schema says.
+    Undecodable,
 }
 
 impl Reason {
@@ -240,6 +248,8 @@ impl Reason {
         match self {
             Self::RetriesExhausted => "retries_exhausted",
             Self::TooOld => "too_old",
+            Self::SchemaNotFound => "schema_not_found",
+            Self::Undecodable => "deserialization_error",
         }
     }
 }

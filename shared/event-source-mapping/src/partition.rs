@@ -3,12 +3,14 @@
 //!
 //! Every record that was polled and is not done with is either in `waiting` or in the part that is in flight, which is
 //! always what stood at the front. So what is done with is everything before the front, and nothing else is committed.
+//! A record whose schema is not known yet has not come in: it and all behind it are in `undecoded` until it is.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::TopicPartition;
+use crate::decode::Undecodable;
 use crate::event::KafkaRecord;
 use crate::mapping::Reason;
 
@@ -20,6 +22,23 @@ pub(crate) struct Waiting {
     pub(crate) bytes: usize,
     /// When it was polled: its batch's window begins here.
     pub(crate) since: Instant,
+    /// As it is in Kafka, where that is not how the function gets it.
+    pub(crate) original: Option<Box<KafkaRecord>>,
+    /// Why the function does not get it, where it could not be decoded.
+    pub(crate) undecodable: Option<Box<Undecodable>>,
+}
+
+impl Waiting {
+    pub(crate) fn as_in_kafka(&self) -> &KafkaRecord {
+        self.original.as_deref().unwrap_or(&self.record)
+    }
+}
+
+/// A record whose schema is being looked up, or that stands behind one.
+#[derive(Debug)]
+pub(crate) struct Undecoded {
+    pub(crate) record: KafkaRecord,
+    pub(crate) since: Instant,
 }
 
 #[derive(Debug)]
@@ -29,6 +48,8 @@ pub(crate) struct Partition {
     pub(crate) name: String,
     waiting: VecDeque<Waiting>,
     bytes: usize,
+    undecoded: VecDeque<Undecoded>,
+    undecoded_bytes: usize,
     /// Lengths of runs at the front that are invoked alone, one after the other: what failed as a whole.
     alone: VecDeque<usize>,
     /// Where what is in flight begins.
@@ -42,8 +63,8 @@ pub(crate) struct Partition {
     not_before: Option<Instant>,
     /// The records at the front that are given up.
     doomed: Option<Doom>,
-    /// How many records at the front stand before the first that is too old; `None` where no age is.
-    young: Option<usize>,
+    /// How many records at the front stand before the first that the function does not get; `None` where it gets them all.
+    eligible: Option<usize>,
     /// After the last record that was polled; `None` before the first.
     end: Option<i64>,
     committed: Option<i64>,
@@ -95,6 +116,8 @@ impl Partition {
             at,
             waiting: VecDeque::new(),
             bytes: 0,
+            undecoded: VecDeque::new(),
+            undecoded_bytes: 0,
             alone: VecDeque::new(),
             in_flight: None,
             orphaned: false,
@@ -102,7 +125,7 @@ impl Partition {
             streak: 0,
             not_before: None,
             doomed: None,
-            young: None,
+            eligible: None,
             end: None,
             committed: None,
             paused: false,
@@ -122,6 +145,28 @@ impl Partition {
         self.end = Some(offset + 1);
     }
 
+    /// A record that can't be decoded yet, behind all others.
+    pub(crate) fn push_undecoded(&mut self, undecoded: Undecoded) {
+        self.undecoded_bytes += undecoded.record.json_size();
+        self.undecoded.push_back(undecoded);
+    }
+
+    /// A record that still can't be decoded, to where it stood.
+    pub(crate) fn put_back_undecoded(&mut self, undecoded: Undecoded) {
+        self.undecoded_bytes += undecoded.record.json_size();
+        self.undecoded.push_front(undecoded);
+    }
+
+    pub(crate) fn pop_undecoded(&mut self) -> Option<Undecoded> {
+        let undecoded = self.undecoded.pop_front()?;
+        self.undecoded_bytes -= undecoded.record.json_size();
+        Some(undecoded)
+    }
+
+    pub(crate) fn has_undecoded(&self) -> bool {
+        !self.undecoded.is_empty()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -131,14 +176,24 @@ impl Partition {
         self.bytes
     }
 
+    /// How many records are in memory, decoded or not.
+    pub(crate) fn held_records(&self) -> usize {
+        self.waiting.len() + self.undecoded.len()
+    }
+
+    /// Of all that is in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes + self.undecoded_bytes
+    }
+
     /// From the front.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.iter()
     }
 
-    /// From the front, up to the first that is too old: that one is not invoked, and given up when it is at the front.
-    pub(crate) fn young(&self) -> impl Iterator<Item = &Waiting> {
-        self.waiting.iter().take(self.young.unwrap_or(usize::MAX))
+    /// From the front, up to the first that the function does not get: that one is given up when it is at the front.
+    pub(crate) fn eligible(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter().take(self.eligible.unwrap_or(usize::MAX))
     }
 
     fn front(&self) -> Option<i64> {
@@ -156,24 +211,34 @@ impl Partition {
             return Next::Discard(doom.clone());
         }
         match self.alone.front() {
-            Some(&records) => Next::Alone(records.min(self.young.unwrap_or(usize::MAX))),
+            Some(&records) => Next::Alone(records.min(self.eligible.unwrap_or(usize::MAX))),
             None => Next::Together,
         }
     }
 
-    /// Gives up the records at the front that the function shall not get any more, and keeps those that stand further behind,
-    /// where producers set times out of order, from being invoked. Before anything is taken: age comes with time.
-    pub(crate) fn expire(&mut self, is_too_old: impl Fn(&KafkaRecord) -> bool) {
+    /// Gives up the records at the front that the function shall not get, or not any more, and keeps those that stand further
+    /// behind from being invoked: what could not be decoded, and, where producers set times out of order, what is too old.
+    /// Before anything is taken: age comes with time.
+    pub(crate) fn sort_out(&mut self, is_too_old: impl Fn(&KafkaRecord) -> bool) {
         if self.in_flight.is_some() || self.doomed.is_some() {
             return;
         }
-        let records = self.waiting.iter().take_while(|waiting| is_too_old(&waiting.record)).count();
-        if records > 0 {
-            let attempts = self.attempts;
-            self.doomed = Some(Doom { records, reason: Reason::TooOld, attempts, error: String::new() });
-        } else {
-            self.young = self.waiting.iter().position(|waiting| is_too_old(&waiting.record));
-        }
+        let fault = |waiting: &Waiting| match &waiting.undecodable {
+            Some(undecodable) => Some((**undecodable).clone()),
+            None if is_too_old(&waiting.record) => {
+                Some(Undecodable { reason: Reason::TooOld, error: String::new() })
+            }
+            None => None,
+        };
+        let Some(first) = self.waiting.front().and_then(fault) else {
+            let is_at_fault =
+                |waiting: &Waiting| waiting.undecodable.is_some() || is_too_old(&waiting.record);
+            self.eligible = self.waiting.iter().position(is_at_fault);
+            return;
+        };
+        let records = self.waiting.iter().take_while(|waiting| fault(waiting).as_ref() == Some(&first));
+        let (records, attempts) = (records.count(), self.attempts);
+        self.doomed = Some(Doom { records, reason: first.reason, attempts, error: first.error });
     }
 
     /// Takes records from the front; from here on nothing else of the partition is invoked until they come back.
@@ -283,8 +348,8 @@ impl Partition {
 
     /// Should the source stop or go on, when this much may wait?
     pub(crate) fn flow(&mut self, records: usize, bytes: usize) -> Option<Flow> {
-        let is_full = self.waiting.len() >= records || self.bytes >= bytes;
-        let is_low = self.waiting.len() <= records / 2 && self.bytes <= bytes / 2;
+        let is_full = self.held_records() >= records || self.held_bytes() >= bytes;
+        let is_low = self.held_records() <= records / 2 && self.held_bytes() <= bytes / 2;
         let flow = match self.paused {
             false if is_full => Flow::Pause,
             true if is_low => Flow::Resume,

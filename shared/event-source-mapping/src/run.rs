@@ -9,14 +9,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::batch::{self, Batch, Bounds, Formed, Part};
+use crate::decode::Decoded;
 use crate::event::{BatchResponse, KafkaRecord};
 use crate::invocation::{Ending, Invocation, Range};
 use crate::mapping::{Discarded, InvalidMapping, Mapping};
 use crate::meters::Meters;
-use crate::partition::{Company, Doom, Flow, Limits, Next, Partition, Waiting};
+use crate::partition::{Company, Doom, Flow, Limits, Next, Partition, Undecoded, Waiting};
 use crate::{InvokeError, Polled, Source, SourceError, Target, TopicPartition};
 
 /// Runs a mapping until `shutdown` turns true (or its sender is gone): passes what `source` has to `target` and commits what is
@@ -38,6 +39,7 @@ pub async fn run<S: Source, T: Target>(
         match driver.wait(look_again, &mut shutdown).await {
             Happened::Polled(polled) => driver.take_in(polled),
             Happened::Ended(ended) => driver.end(ended),
+            Happened::LookedUp(place) => driver.decode_rest(place),
             Happened::Due => {}
             Happened::Shutdown => break,
         }
@@ -57,9 +59,13 @@ struct Driver<S, T> {
     running: JoinSet<Outcome>,
     jobs: HashMap<Id, Job>,
     invocations: usize,
+    /// Schemas that are being looked up, each for a partition's place.
+    lookups: JoinSet<usize>,
     /// How many records the source is asked for.
     poll_limit: usize,
     source_failures: u32,
+    /// What the failure destination said last, by the places of partitions whose records it has not taken.
+    refusals: HashMap<usize, String>,
     /// The source failed: it is let alone until then.
     source_not_before: Option<Instant>,
     meters: Meters,
@@ -83,9 +89,22 @@ enum Outcome {
     Taken(Result<(), String>),
 }
 
+/// The place that a polled record was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intake {
+    /// It waits to be invoked, or to be given up.
+    Waits,
+    /// The filter does not let it through.
+    PassedOver,
+    /// Its schema is being looked up.
+    Undecoded,
+}
+
 enum Happened {
     Polled(Result<Polled, SourceError>),
     Ended(Result<(Id, Outcome), JoinError>),
+    /// A schema that the partition at this place has waited for may be known now.
+    LookedUp(Result<usize, JoinError>),
     Due,
     Shutdown,
 }
@@ -112,7 +131,9 @@ impl<S: Source, T: Target> Driver<S, T> {
             running: JoinSet::new(),
             jobs: HashMap::new(),
             invocations: 0,
+            lookups: JoinSet::new(),
             source_failures: 0,
+            refusals: HashMap::new(),
             source_not_before: None,
         }
     }
@@ -139,6 +160,7 @@ impl<S: Source, T: Target> Driver<S, T> {
             // An error says that the sender is gone.
             _ = shutdown.wait_for(|stop| *stop) => Happened::Shutdown,
             Some(ended) = self.running.join_next_with_id() => Happened::Ended(ended),
+            Some(place) = self.lookups.join_next() => Happened::LookedUp(place),
             polled = self.source.poll(self.poll_limit), if polls => Happened::Polled(polled),
             () = time::sleep_until(until), if look_again.is_some() => Happened::Due,
         }
@@ -151,8 +173,9 @@ impl<S: Source, T: Target> Driver<S, T> {
         };
         self.source_failures = 0;
         for revoked in &polled.revoked {
-            if let Some(partition) = self.partitions.iter_mut().find(|partition| partition.at == *revoked) {
-                partition.revoke();
+            if let Some(place) = self.partitions.iter().position(|partition| partition.at == *revoked) {
+                self.partitions[place].revoke();
+                self.refusals.remove(&place);
             }
         }
         let since = now();
@@ -160,16 +183,63 @@ impl<S: Source, T: Target> Driver<S, T> {
         let mut passed_over = 0;
         for record in polled.records {
             place = self.place(&record, place);
-            let partition = &mut self.partitions[place];
-            if self.mapping.filter.matches(record.value.as_deref()) {
-                partition.push(Waiting { bytes: record.json_size(), record, since });
-            } else {
-                partition.pass_over(record.offset);
-                passed_over += 1;
+            if self.partitions[place].has_undecoded() {
+                self.partitions[place].push_undecoded(Undecoded { record, since });
+                continue;
             }
+            let intake = self.take_in_record(place, Undecoded { record, since });
+            passed_over += usize::from(intake == Intake::PassedOver);
         }
         if passed_over > 0 {
             self.meters.passed_over(passed_over);
+        }
+    }
+
+    /// Decodes a record before which none of its partition is undecoded, and lets it in where the filter does.
+    fn take_in_record(&mut self, place: usize, undecoded: Undecoded) -> Intake {
+        let Undecoded { record, since } = undecoded;
+        let partition = &mut self.partitions[place];
+        let original = self.mapping.decoder.decodes().then(|| Box::new(record.clone()));
+        match self.mapping.decoder.decode(record) {
+            Decoded::Record { record, json } => {
+                let value = json.as_deref().or(record.value.as_deref());
+                if !self.mapping.filter.matches(value) {
+                    partition.pass_over(record.offset);
+                    return Intake::PassedOver;
+                }
+                let bytes = record.json_size();
+                partition.push(Waiting { record, bytes, since, original, undecodable: None });
+                Intake::Waits
+            }
+            Decoded::Undecodable { record, undecodable } => {
+                let undecodable = Some(Box::new(undecodable));
+                let bytes = record.json_size();
+                partition.push(Waiting { record, bytes, since, original: None, undecodable });
+                Intake::Waits
+            }
+            Decoded::Later { record, lookup } => {
+                partition.put_back_undecoded(Undecoded { record, since });
+                self.lookups.spawn(async move {
+                    lookup.await;
+                    place
+                });
+                Intake::Undecoded
+            }
+        }
+    }
+
+    /// Takes in the records that waited for a schema, and those behind them, as far as schemas are known. A lookup that panicked does
+    /// not say its partition, so that all are tried.
+    fn decode_rest(&mut self, place: Result<usize, JoinError>) {
+        let places = place.map_or(0..self.partitions.len(), |place| place..place + 1);
+        for place in places {
+            while let Some(undecoded) = self.partitions[place].pop_undecoded() {
+                match self.take_in_record(place, undecoded) {
+                    Intake::Undecoded => break,
+                    Intake::PassedOver => self.meters.passed_over(1),
+                    Intake::Waits => {}
+                }
+            }
         }
     }
 
@@ -221,16 +291,17 @@ impl<S: Source, T: Target> Driver<S, T> {
         self.jobs.insert(task.id(), Job::Invocation { batch, started: now });
     }
 
-    /// Starts to give up what has expired or failed too often.
+    /// Starts to give up what has expired, could not be decoded or failed too often.
     fn discard(&mut self, now: Instant) {
         let oldest = self
             .mapping
             .maximum_record_age
             .map(|age| milliseconds_since_1970().saturating_sub(as_milliseconds(age)));
+        let sorts_out = oldest.is_some() || self.mapping.decoder.decodes();
         for place in 0..self.partitions.len() {
             let partition = &mut self.partitions[place];
-            if let Some(oldest) = oldest {
-                partition.expire(|record| record.timestamp < oldest);
+            if sorts_out {
+                partition.sort_out(|record| oldest.is_some_and(|oldest| record.timestamp < oldest));
             }
             if let Next::Discard(doom) = partition.next(now) {
                 let part = Part { partition: place, records: partition.take(doom.records) };
@@ -243,7 +314,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         let mapping = Arc::clone(&self.mapping);
         let discarded = Discarded {
             function: mapping.function.clone(),
-            records: part.records.iter().map(|waiting| waiting.record.clone()).collect(),
+            records: part.records.iter().map(|waiting| waiting.as_in_kafka().clone()).collect(),
             reason: doom.reason,
             attempts: doom.attempts,
             error: doom.error.clone(),
@@ -336,21 +407,32 @@ impl<S: Source, T: Target> Driver<S, T> {
     }
 
     fn end_discard(&mut self, part: Part, doom: &Doom, taken: Result<(), String>) {
-        let partition = &mut self.partitions[part.partition];
         match taken {
             Ok(()) => {
-                partition.succeed();
+                self.refusals.remove(&part.partition);
+                self.partitions[part.partition].succeed();
                 self.meters.discarded(doom.records, doom.reason);
             }
             Err(error) => {
-                warn!(
-                    function = self.mapping.function,
-                    error, "the failure destination did not take the records"
-                );
-                partition.keep_doomed(part.records);
+                self.tell_refusal(part.partition, error);
+                self.partitions[part.partition].keep_doomed(part.records);
                 self.back_off(part.partition, now());
             }
         }
+    }
+
+    /// Says why the failure destination has not taken records: once, for as long as it says the same of whichever partition.
+    fn tell_refusal(&mut self, place: usize, error: String) {
+        let function = &self.mapping.function;
+        if self.refusals.values().any(|said| *said == error) {
+            debug!(function, error, "the failure destination has still not taken records");
+        } else {
+            warn!(
+                function,
+                error, "the failure destination has not taken records: they are kept, and tried again"
+            );
+        }
+        self.refusals.insert(place, error);
     }
 
     fn back_off(&mut self, place: usize, now: Instant) {
@@ -380,8 +462,8 @@ impl<S: Source, T: Target> Driver<S, T> {
         let most =
             Load { records: batches * self.mapping.batch_size, bytes: batches * self.mapping.payload_limit };
         let waits = Load {
-            records: self.partitions.iter().map(Partition::len).sum(),
-            bytes: self.partitions.iter().map(Partition::bytes).sum(),
+            records: self.partitions.iter().map(Partition::held_records).sum(),
+            bytes: self.partitions.iter().map(Partition::held_bytes).sum(),
         };
         let is_crowded = waits.records >= most.records || waits.bytes >= most.bytes;
         let sharers = if is_crowded { self.partitions.len().max(batches) } else { batches };

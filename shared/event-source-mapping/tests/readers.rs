@@ -20,6 +20,8 @@ fn record(offset: i64) -> KafkaRecord {
         key: Some("a key".into()),
         value: Some(vec![0, 127, 128, 255].into()),
         headers: vec![("trace".into(), Some(vec![0, 127, 128, 255].into()))],
+        key_schema_metadata: None,
+        value_schema_metadata: None,
     }
 }
 

@@ -1,10 +1,13 @@
 //! A commit: what one command did to one stream, as one document, so that it is atomic without a transaction.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use domain::{CommandId, Event, OrderId, Snapshot, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::StoreError;
 
@@ -45,13 +48,12 @@ impl Commit {
     /// Takes the events into the order that the commits before it made.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the commit does not follow right behind them.
+    /// [`StoreError::Unreadable`] when the commit does not follow right behind them.
     pub fn apply_to(&self, order: &mut Snapshot) -> Result<(), StoreError> {
         for (version, event) in self.versioned() {
-            order.apply(version, self.recorded_at, event).map_err(|gap| StoreError::Corrupt {
-                stream: self.stream.clone(),
-                problem: gap.to_string().into(),
-            })?;
+            order
+                .apply(version, self.recorded_at, event)
+                .map_err(|gap| UnreadableStream::new(self.stream.as_str(), &gap.to_string()))?;
         }
         Ok(())
     }
@@ -60,7 +62,7 @@ impl Commit {
 /// The order that a stream's commits make, from the first on.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when one does not follow the one before it.
+/// [`StoreError::Unreadable`] when one does not follow the one before it.
 pub fn fold<'a>(
     stream: OrderId,
     commits: impl IntoIterator<Item = &'a Commit>,
@@ -102,7 +104,7 @@ impl fmt::Debug for CommandHash {
 pub struct NoEvent {
     /// The stream that it was for.
     pub stream: OrderId,
-    /// The client's key; (stream, command id) is unique among commits and these records together.
+    /// The command; (stream, command id) is unique among commits and these records together.
     pub command_id: CommandId,
     /// What it asked.
     pub command_hash: CommandHash,
@@ -130,6 +132,22 @@ pub struct Stream {
     pub commits: Vec<Commit>,
     /// How the command was answered, if it is known.
     pub answered: Option<Answered>,
+}
+
+/// A stream can't be read by this program: it has a gap, an event that a newer program wrote, or data that none of ours wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the stream {stream} in the event store can't be read: {problem}")]
+pub struct UnreadableStream {
+    /// Its name, which may be that of no order.
+    pub stream: Arc<str>,
+    /// The problem, with the version where it is.
+    pub problem: Arc<str>,
+}
+
+impl UnreadableStream {
+    pub(crate) fn new(stream: &str, problem: &str) -> Self {
+        Self { stream: stream.into(), problem: problem.into() }
+    }
 }
 
 /// How a command was answered.
@@ -170,6 +188,8 @@ pub struct Scanned {
 pub struct Page {
     /// The commits; those of one stream come in order and without a gap, also across pages.
     pub commits: Vec<Scanned>,
+    /// Streams that can't be read, each once in a scan. Only commits before the problem are in the pages.
+    pub unreadable: Vec<UnreadableStream>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<ScanPosition>,
 }
@@ -184,6 +204,17 @@ pub struct ScanPosition(pub(crate) String);
 pub struct Backlog {
     /// How many commits.
     pub commits: u64,
-    /// When the oldest of them was recorded.
+    /// The earliest time at which one of them was recorded.
     pub oldest: Option<Timestamp>,
+    /// The latest.
+    pub newest: Option<Timestamp>,
+}
+
+impl Backlog {
+    /// The age of the oldest, now. A commit that is dated in the future counts as old as it is ahead: its clock was wrong.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        let apart = |time: Timestamp| now.duration_since(time).unsigned_abs();
+        self.oldest.into_iter().chain(self.newest).map(apart).max().unwrap_or_default()
+    }
 }

@@ -7,26 +7,32 @@
 //! Knows nothing of channels, read stores, HTTP or decisions. There is no order across streams.
 
 mod commit;
+mod heads;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 #[cfg(any(feature = "embedded", feature = "mongodb"))]
 mod place;
+mod reminders;
 #[cfg(feature = "embedded")]
 mod sqlite;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::OrderId;
+use domain::{OrderId, Version};
 use jiff::Timestamp;
+use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use commit::{
     Answered, Backlog, CommandHash, Commit, CommitId, Load, Metadata, NoEvent, Page, ScanPosition, Scanned,
-    Stream, fold,
+    Stream, UnreadableStream, fold,
 };
+pub use heads::Heads;
 #[cfg(feature = "mongodb")]
 pub use mongodb::connection::parse_url as parse_mongodb_url;
+pub use reminders::{Mark, REMINDERS, Remind, Reminder, ReminderCounts, Reminders};
 
 /// How long the small record of a command without events is kept.
 pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -48,8 +54,8 @@ pub enum OpenError {
     /// The URL's scheme is none that this program has.
     #[error("the event store {url:?} has an unknown scheme; allowed: {allowed}")]
     UnknownScheme {
-        /// The URL, without a password.
-        url: String,
+        /// The URL.
+        url: SecretUrl,
         /// What would have been right, with an example each.
         allowed: String,
     },
@@ -65,14 +71,9 @@ pub enum StoreError {
     /// known, so it is repeated under the same command id.
     #[error("the event store is not available: {0}")]
     Unavailable(Arc<str>),
-    /// What it holds of a stream can't be right: a gap, or data that no program of ours wrote.
-    #[error("the stream {stream} in the event store can't be read: {problem}")]
-    Corrupt {
-        /// The stream.
-        stream: OrderId,
-        /// What was found.
-        problem: Arc<str>,
-    },
+    /// One stream can't be read. All others can.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableStream),
 }
 
 /// A write did not happen.
@@ -91,8 +92,8 @@ impl EventStore {
     ///
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
-    pub async fn open(url: &str) -> Result<Self, OpenError> {
-        Self::open_url(url, None).await
+    pub async fn open(url: impl Into<SecretUrl>) -> Result<Self, OpenError> {
+        Self::open_url(url.into(), None).await
     }
 
     /// As [`EventStore::open`], for a Lambda: with at most so many connections to a server, from 1, unless the URL says how many
@@ -101,21 +102,21 @@ impl EventStore {
     ///
     /// # Errors
     /// As [`EventStore::open`].
-    pub async fn open_with(url: &str, connections: u32) -> Result<Self, OpenError> {
-        Self::open_url(url, Some(connections)).await
+    pub async fn open_with(url: impl Into<SecretUrl>, connections: u32) -> Result<Self, OpenError> {
+        Self::open_url(url.into(), Some(connections)).await
     }
 
-    async fn open_url(url: &str, connections: Option<u32>) -> Result<Self, OpenError> {
+    async fn open_url(url: SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
         // Who has no server needs no connections.
         let _ = connections;
-        match url.split_once(':') {
+        match url.expose().split_once(':') {
             #[cfg(feature = "mongodb")]
             Some(("mongodb" | "mongodb+srv", _)) => {
-                Ok(Self::MongoDb(mongodb::MongoDbEventStore::open(url, connections).await?))
+                Ok(Self::MongoDb(mongodb::MongoDbEventStore::open(&url, connections).await?))
             }
             #[cfg(feature = "embedded")]
             Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteEventStore::open(path.as_ref())?)),
-            _ => Err(OpenError::UnknownScheme { url: without_password(url), allowed: SCHEMES.join(", ") }),
+            _ => Err(OpenError::UnknownScheme { url, allowed: SCHEMES.join(", ") }),
         }
     }
 
@@ -150,11 +151,14 @@ impl EventStore {
         }
     }
 
-    /// Reads streams, each as it was asked, in the same order.
+    /// Reads streams, each as it was asked, in the same order. Each has its own result: a stream that can't be read fails no other.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when any of them can't be read.
-    pub async fn load_many(&self, loads: Vec<Load>) -> Result<Vec<Stream>, StoreError> {
+    /// When the store is not available.
+    pub async fn load_many(
+        &self,
+        loads: Vec<Load>,
+    ) -> Result<Vec<Result<Stream, UnreadableStream>>, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.load_many(loads).await,
@@ -166,17 +170,18 @@ impl EventStore {
     /// Reads one stream. Calls made at the same time are answered by one read.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when it can't be read.
+    /// [`StoreError::Unreadable`] when it can't be read.
     pub async fn load(&self, load: Load) -> Result<Stream, StoreError> {
         let streams = self.load_many(vec![load]).await?;
-        streams.into_iter().next().ok_or_else(|| StoreError::Unavailable("no answer".into()))
+        let stream = streams.into_iter().next().ok_or_else(|| StoreError::Unavailable("no answer".into()))?;
+        Ok(stream?)
     }
 
     /// A page of all commits, in any order across streams. A commit that is appended during a scan may be in it or not.
-    /// `limit` is the number of commits, from 1.
+    /// `limit` is the number of commits, from 1. A stream that can't be read is named, and the scan goes on with the next one.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when a commit can't be read.
+    /// When the store is not available.
     pub async fn scan(&self, after: Option<ScanPosition>, limit: usize) -> Result<Page, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
@@ -186,31 +191,72 @@ impl EventStore {
         }
     }
 
-    /// The oldest unpublished commit of each of up to `limit` streams that have one recorded before a time, in random
-    /// order, so that several relays mostly take different ones.
+    /// A page of streams and how far each is, in an order of their own, after the stream that the page before named. `limit` is the
+    /// number of commits that are looked at, from 2. A stream that is appended to meanwhile may be told as it was before.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn outstanding(&self, before: Timestamp, limit: usize) -> Result<Vec<CommitId>, StoreError> {
+    pub async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.outstanding(before, limit).await,
+            Self::MongoDb(store) => store.heads(after, limit).await,
             #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.outstanding(before, limit).await,
+            Self::Sqlite(store) => store.heads(after, limit).await,
         }
     }
 
-    /// Marks commits as published. Marking one again, or one that is not there, changes nothing. Calls made at the same
-    /// time are one write.
+    /// The oldest unpublished commit of each of up to `limit` streams that have one which is not `young`, in random order, so that
+    /// several relays mostly take different ones.
+    ///
+    /// Guarantee: a clock that is wrong keeps no commit from being published. A commit whose time is in `young` is left to whoever
+    /// appended it; one that is dated later is as old as one that is dated before.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn mark_published(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
+    pub async fn outstanding(
+        &self,
+        young: RangeInclusive<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<CommitId>, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.mark_published(commits).await,
+            Self::MongoDb(store) => store.outstanding(young, limit).await,
             #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.mark_published(commits).await,
+            Self::Sqlite(store) => store.outstanding(young, limit).await,
+        }
+    }
+
+    /// Whether the stream still ends at this version: for answers that no append checks.
+    ///
+    /// Guarantee: a load may come from a primary that was deposed and does not know it yet. Such a primary can't answer this, which is
+    /// read with linearizable read concern where MongoDB is a replica set. Any other store has one place to read from, and is not
+    /// asked.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn is_current(&self, stream: &OrderId, version: Version) -> Result<bool, StoreError> {
+        // One place to read from needs no answer.
+        let _ = (stream, version);
+        match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.is_current(stream, version).await,
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(_) => Ok(true),
+        }
+    }
+
+    /// Marks commits as published, and sets and ends reminders with it. Marking one again, or one that is not there, changes
+    /// nothing. Calls made at the same time are one write.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn mark_published<M: Into<Mark>>(&self, commits: Vec<M>) -> Result<(), StoreError> {
+        let marks = commits.into_iter().map(Into::into).collect();
+        match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.mark_published(marks).await,
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.mark_published(marks).await,
         }
     }
 
@@ -276,11 +322,3 @@ const SCHEMES: &[&str] = &[
     #[cfg(feature = "embedded")]
     "sqlite:PATH",
 ];
-
-/// A URL as it may be shown and logged.
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, hosts))) => format!("{scheme}://…@{hosts}"),
-        _ => url.to_owned(),
-    }
-}

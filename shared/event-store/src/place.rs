@@ -2,61 +2,120 @@
 
 use domain::{OrderId, Version};
 
-use crate::{ScanPosition, Scanned, StoreError};
+use crate::{CommitId, Page, ScanPosition, Scanned, StoreError, UnreadableStream};
 
 /// The version of a commit, if it is the one after `last`.
-pub(crate) fn follows(stream: &OrderId, last: Version, found: i64) -> Result<Version, StoreError> {
+pub(crate) fn follows(stream: &OrderId, last: Version, found: i64) -> Result<Version, UnreadableStream> {
     let next = last.next();
     if i64::try_from(next.get()) == Ok(found) {
         return Ok(next);
     }
-    Err(corrupt(stream, format!("version {found} comes after version {last}")))
+    Err(unreadable(stream, &format!("version {found} comes after version {last}")))
 }
 
-pub(crate) fn corrupt_at(stream: &OrderId, version: Version, problem: &str) -> StoreError {
-    corrupt(stream, format!("version {version}: {problem}"))
+pub(crate) fn unreadable_at(stream: &OrderId, version: Version, problem: &str) -> UnreadableStream {
+    unreadable(stream, &format!("version {version}: {problem}"))
 }
 
-pub(crate) fn corrupt(stream: &OrderId, problem: String) -> StoreError {
-    StoreError::Corrupt { stream: stream.clone(), problem: problem.into() }
+pub(crate) fn unreadable(stream: &OrderId, problem: &str) -> UnreadableStream {
+    UnreadableStream::new(stream.as_str(), problem)
 }
 
-/// A stream's name that is none can't be named as [`StoreError::Corrupt`] wants it.
-pub(crate) fn known_stream(text: &str) -> Result<OrderId, StoreError> {
-    OrderId::parse(text).map_err(|error| StoreError::Unavailable(format!("a stream's {error}").into()))
+/// An outstanding commit. One that no program of ours wrote is left out, since it must not keep a relay from all others.
+pub(crate) fn outstanding(stream: &str, version: Result<i64, String>) -> Option<CommitId> {
+    let named = OrderId::parse(stream).map_err(|error| error.to_string());
+    match named.and_then(|named| Ok((named, version?))) {
+        Ok((stream, version)) => Some(CommitId { stream, version: Version::new(version.unsigned_abs()) }),
+        Err(problem) => {
+            tracing::error!(stream, problem, "an unpublished or waiting commit can't be read");
+            None
+        }
+    }
 }
 
 /// Where a scan is: after this version, the last of a commit, of this stream.
 pub(crate) struct Place {
-    pub(crate) stream: OrderId,
+    pub(crate) stream: String,
     pub(crate) version: Version,
 }
 
-impl Place {
-    pub(crate) fn end_of(commit: &Scanned) -> Self {
-        Self { stream: commit.stream.clone(), version: commit.version.plus(commit.events.len() - 1) }
-    }
+/// Behind every commit of a stream: so a scan leaves the rest of a stream out.
+const END: Version = Version::new(Version::MAX);
 
-    pub(crate) fn position(self) -> ScanPosition {
+impl Place {
+    fn position(&self) -> ScanPosition {
         ScanPosition(format!("{}@{}", self.stream, self.version))
     }
 
     pub(crate) fn parse(position: &ScanPosition) -> Result<Self, StoreError> {
         let parse = |text: &str| {
-            let (stream, version) = text.split_once('@')?;
-            Some(Self { stream: OrderId::parse(stream).ok()?, version: Version::parse(version).ok()? })
+            let (stream, version) = text.rsplit_once('@').filter(|(stream, _)| !stream.is_empty())?;
+            Some(Self { stream: stream.to_owned(), version: Version::parse(version).ok()? })
         };
         parse(&position.0).ok_or_else(|| {
             StoreError::Unavailable(format!("{:?} is no position of a scan of this store", position.0).into())
         })
     }
+}
 
-    /// The stream by its name, and the version that a commit of it must come after; a stream that the scan has not come to
-    /// begins at its first.
-    pub(crate) fn before(place: Option<&Self>, stream: &str) -> Result<(OrderId, Version), StoreError> {
-        match place {
-            Some(place) if place.stream.as_str() == stream => Ok((place.stream.clone(), place.version)),
-            _ => Ok((known_stream(stream)?, Version::NONE)),
+/// A page of a scan in the making.
+pub(crate) struct PageOfRows {
+    place: Option<Place>,
+    rows: usize,
+    page: Page,
+}
+
+impl PageOfRows {
+    pub(crate) fn after(place: Option<Place>) -> Self {
+        Self { place, rows: 0, page: Page::default() }
+    }
+
+    /// Takes the next row, which is of this stream. `read` reads the commit that comes after a version.
+    pub(crate) fn take(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&OrderId, Version) -> Result<Scanned, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.rows += 1;
+        let version = match &self.place {
+            Some(place) if place.stream == name => place.version,
+            _ => Version::NONE,
+        };
+        // The rest of a stream that can't be read.
+        if version == END {
+            return Ok(());
+        }
+        match self.stream(name).map_err(StoreError::from).and_then(|stream| read(&stream, version)) {
+            Ok(commit) => {
+                self.come_to(name, commit.version.plus(commit.events.len() - 1));
+                self.page.commits.push(commit);
+            }
+            Err(StoreError::Unreadable(problem)) => {
+                self.come_to(name, END);
+                self.page.unreadable.push(problem);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The page, if it was to have so many rows.
+    pub(crate) fn finish(self, limit: usize) -> Page {
+        let next = self.place.filter(|_| self.rows == limit).map(|place| place.position());
+        Page { next, ..self.page }
+    }
+
+    fn stream(&self, name: &str) -> Result<OrderId, UnreadableStream> {
+        match self.page.commits.last() {
+            Some(commit) if commit.stream.as_str() == name => Ok(commit.stream.clone()),
+            _ => OrderId::parse(name).map_err(|error| UnreadableStream::new(name, &error.to_string())),
+        }
+    }
+
+    fn come_to(&mut self, name: &str, version: Version) {
+        match &mut self.place {
+            Some(place) if place.stream == name => place.version = version,
+            place => *place = Some(Place { stream: name.to_owned(), version }),
         }
     }
 }

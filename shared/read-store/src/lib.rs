@@ -18,17 +18,20 @@ mod sqlite;
 mod types;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 mod waiters;
+mod walk;
 
 use std::time::Duration;
 
 use domain::wire::RecordedEvent;
 use domain::{OrderId, Snapshot, Version};
+use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use types::{
     BehindOrder, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Origin, Page, Projected,
     Redriven, Seen, SwapRefused, ViewId,
 };
+pub use walk::{Step, Walk, Walker};
 
 /// A read store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
 #[derive(Clone)]
@@ -49,7 +52,7 @@ pub enum OpenError {
     #[error("the read store {url:?} has an unknown scheme; allowed: {allowed}")]
     UnknownScheme {
         /// The URL.
-        url: String,
+        url: SecretUrl,
         /// What would have been right.
         allowed: String,
     },
@@ -107,7 +110,7 @@ impl ReadStore {
     ///
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
-    pub async fn open(url: &str) -> Result<Self, OpenError> {
+    pub async fn open(url: impl Into<SecretUrl>) -> Result<Self, OpenError> {
         Self::open_with(url, CONNECTIONS).await
     }
 
@@ -116,17 +119,18 @@ impl ReadStore {
     ///
     /// # Errors
     /// As [`ReadStore::open`].
-    pub async fn open_with(url: &str, connections: usize) -> Result<Self, OpenError> {
+    pub async fn open_with(url: impl Into<SecretUrl>, connections: usize) -> Result<Self, OpenError> {
+        let url = url.into();
         // Who has no server needs no connections.
         let _ = connections;
-        match url.split_once(':') {
+        match url.expose().split_once(':') {
             #[cfg(feature = "embedded")]
             Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteReadStore::open(path.as_ref())?)),
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
-                Ok(Self::Postgres(postgres::PostgresReadStore::open(url, connections)?))
+                Ok(Self::Postgres(postgres::PostgresReadStore::open(&url, connections)?))
             }
-            _ => Err(OpenError::UnknownScheme { url: without_user(url), allowed: SCHEMES.join(", ") }),
+            _ => Err(OpenError::UnknownScheme { url, allowed: SCHEMES.join(", ") }),
         }
     }
 
@@ -250,6 +254,73 @@ impl ReadStore {
         }
     }
 
+    // ── The comparison with the event store ──────────────────────────────────────────────────────────
+
+    /// How the comparison stands.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn walk(&self) -> Result<Walk, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.walk().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.walk().await,
+        }
+    }
+
+    /// Takes the comparison over, or goes on with it; none while another process has it.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn take_walk(&self, walker: Walker) -> Result<Option<Walk>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.take_walk(walker).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.take_walk(walker).await,
+        }
+    }
+
+    /// Keeps what a step came to, and says how the comparison stands then; none where another process has taken it over.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn step_walk(&self, walker: Walker, step: Step) -> Result<Option<Walk>, ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.step_walk(walker, step).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.step_walk(walker, step).await,
+        }
+    }
+
+    /// Leaves the comparison to whoever takes it next.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn leave_walk(&self, name: &str) -> Result<(), ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.leave_walk(name).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.leave_walk(name).await,
+        }
+    }
+
+    /// Notes that the view may lack something: the comparison begins anew, and goes through everything.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn doubt(&self, why: &str) -> Result<(), ReadStoreError> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.doubt(why).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.doubt(why).await,
+        }
+    }
+
     // ── Held events ──────────────────────────────────────────────────────────────────────────────────
 
     /// How many events the active view holds, by reason.
@@ -357,6 +428,20 @@ impl ReadStore {
         }
     }
 
+    /// Writes orders into a view that is being built, as the active one has them: those whose streams can't be read. A row of it that
+    /// is at a greater version is left alone.
+    ///
+    /// # Errors
+    /// When the view is not being built or the store is not available.
+    pub async fn take_over(&self, view: ViewId, orders: Vec<Snapshot>) -> Result<(), SwapRefused> {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.take_over(view, orders).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.take_over(view, orders).await,
+        }
+    }
+
     /// Makes the view that was built the active one and deletes the former. Running projector batches finish first. Refused
     /// while an order in the new view is behind the old one, or held by a gap.
     ///
@@ -423,12 +508,3 @@ const SCHEMES: &[&str] = &[
     #[cfg(feature = "postgres")]
     "postgres://USER:PASSWORD@HOST:PORT/DATABASE",
 ];
-
-/// The URL as it may be shown: without who stands before the `@`, and options.
-fn without_user(url: &str) -> String {
-    let url = url.split('?').next().unwrap_or_default();
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.to_owned(),
-    }
-}

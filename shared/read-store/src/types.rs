@@ -43,11 +43,11 @@ impl Incoming {
     }
 
     /// An event that was read from the event store and not from a channel: should it be held, its origin says so.
-    #[cfg(any(feature = "embedded", feature = "postgres"))]
-    pub(crate) fn from_event_store(event: RecordedEvent, received_at: Timestamp) -> Self {
+    #[must_use]
+    pub fn from_event_store(event: RecordedEvent, received_at: Timestamp) -> Self {
         Self {
             origin: Origin { topic: String::new(), partition: -1, offset: -1 },
-            key: None,
+            key: Some(event.order.as_str().into()),
             value: None,
             event: Ok(event),
             received_at,

@@ -27,13 +27,13 @@ async fn fresh() -> Option<Shared> {
 
 async fn migrated() -> Option<Database> {
     let database = Database::fresh().await?;
-    ReadStore::open(&database.url()).await.unwrap().migrate().await.unwrap();
+    ReadStore::open(database.url()).await.unwrap().migrate().await.unwrap();
     Some(database)
 }
 
 /// Whoever opens it so can be told from others in the server's list of sessions.
 async fn open_named(database: &Database, name: &str) -> ReadStore {
-    ReadStore::open(&format!("{}&application_name={name}", database.url())).await.unwrap()
+    ReadStore::open(format!("{}&application_name={name}", database.url())).await.unwrap()
 }
 
 /// Ends the sessions with this name for which the condition holds, once there is one.
@@ -76,13 +76,13 @@ async fn two_projectors_that_meet_the_same_new_orders_apply_each_event_once() {
     const ORDERS: usize = 400;
     const EVENTS: u64 = 4;
     let Some(database) = migrated().await else { return };
-    let tool = ReadStore::open(&database.url()).await.unwrap();
+    let tool = ReadStore::open(database.url()).await.unwrap();
     // Both views, so that rows of two tables are locked.
     let building = tool.begin_rebuild().await.unwrap();
     let names: Vec<String> = (0..ORDERS).map(|number| format!("order-{number}")).collect();
     let mut projecting = Vec::new();
     for seed in 0..2 {
-        let store = ReadStore::open(&database.url()).await.unwrap();
+        let store = ReadStore::open(database.url()).await.unwrap();
         for lane in 0..2_usize {
             let (store, names) = (store.clone(), names.clone());
             projecting.push(tokio::spawn(async move {
@@ -146,7 +146,7 @@ async fn a_batch_that_is_overtaken_at_one_new_order_goes_on_with_the_row_that_it
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_in_another_orders_partition_keeps_no_order_waiting_but_its_own() {
     let Some(database) = migrated().await else { return };
-    let store = ReadStore::open(&database.url()).await.unwrap();
+    let store = ReadStore::open(database.url()).await.unwrap();
     store.project(events("b", [1])).await.unwrap();
     let mut other = database.connect().await;
     raw_sql("BEGIN; SELECT id FROM orders_1 WHERE id = 'b' FOR UPDATE").execute(&mut other).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_runtime_that_is_busy_with_other_tasks_still_connects() {
         others.spawn(keep_busy());
     }
     // Were a turn of all of these waited for at each step of the password's 800, it would take 40 s, and be given up after 3.
-    let store = ReadStore::open_with(&database.url(), 1).await.unwrap();
+    let store = ReadStore::open_with(database.url(), 1).await.unwrap();
     store.ping().await.unwrap();
     let ended = others.try_join_next();
     assert!(ended.is_none(), "{ended:?}");
@@ -230,7 +230,7 @@ async fn keep_busy() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_connection_is_enough_for_everything() {
     let Some(database) = migrated().await else { return };
-    let store = ReadStore::open_with(&database.url(), 1).await.unwrap();
+    let store = ReadStore::open_with(database.url(), 1).await.unwrap();
     let calls: Vec<_> = (0..8)
         .map(|number| {
             let (store, order) = (store.clone(), format!("order-{number}"));
@@ -261,7 +261,7 @@ async fn one_connection_is_enough_for_everything() {
 #[tokio::test]
 async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
     let Some(database) = migrated().await else { return };
-    let store = ReadStore::open(&database.url()).await.unwrap();
+    let store = ReadStore::open(database.url()).await.unwrap();
     for order in ["a", "b"] {
         store.project(events(order, [1])).await.unwrap();
     }
@@ -283,7 +283,7 @@ async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
 #[tokio::test]
 async fn a_record_with_the_one_character_that_the_server_refuses_is_held_all_the_same() {
     let Some(database) = migrated().await else { return };
-    let store = ReadStore::open(&database.url()).await.unwrap();
+    let store = ReadStore::open(database.url()).await.unwrap();
     let record = raw(
         br#"{"type":"Or\u0000der","schema":1,"order":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{}}"#,
         "a\0",
@@ -298,7 +298,7 @@ async fn a_record_with_the_one_character_that_the_server_refuses_is_held_all_the
 #[tokio::test]
 async fn a_placeholder_is_no_order() {
     let Some(database) = migrated().await else { return };
-    let store = ReadStore::open(&database.url()).await.unwrap();
+    let store = ReadStore::open(database.url()).await.unwrap();
     assert_eq!(store.project(events("a", [2])).await.unwrap().held, 1);
     let mut raw = database.connect().await;
     let rows = raw_sql("SELECT version FROM orders_1").fetch_all(&mut raw).await.unwrap();
@@ -312,21 +312,67 @@ async fn a_placeholder_is_no_order() {
 }
 
 #[tokio::test]
-async fn a_database_without_tables_or_with_newer_ones_says_what_to_do() {
+async fn a_database_without_tables_is_given_them_by_the_first_that_needs_them() {
     let Some(database) = Database::fresh().await else { return };
-    let store = ReadStore::open(&database.url()).await.unwrap();
-    let error = store.project(events("a", [1])).await.unwrap_err();
-    assert_eq!(unavailable(&error), "its tables are not there; run `orders migrate`");
-    assert_eq!(unavailable(&store.get(&id("a")).await.unwrap_err()), unavailable(&error));
-    store.migrate().await.unwrap();
+    let first: Vec<_> = (0..6)
+        .map(|_| {
+            let url = database.url();
+            tokio::spawn(async move { ReadStore::open(url).await.unwrap().get(&id("a")).await.unwrap() })
+        })
+        .collect();
+    for order in first {
+        assert_eq!(order.await.unwrap(), None);
+    }
+    let store = ReadStore::open(database.url()).await.unwrap();
     assert_eq!(store.project(events("a", [1])).await.unwrap().applied, 1);
+}
 
+#[tokio::test]
+async fn a_user_who_may_not_create_tables_is_told_what_to_do() {
+    let Some(database) = Database::fresh().await else { return };
+    let forbidden = format!("{}&options[default_transaction_read_only]=on", database.url());
+    let error = ReadStore::open(forbidden).await.unwrap().ping().await.unwrap_err();
+    let problem = unavailable(&error);
+    assert!(
+        problem.starts_with("its tables are not there and can't be created; run `orders migrate`: "),
+        "{problem}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_with_newer_tables_is_refused() {
+    let Some(database) = migrated().await else { return };
     let mut raw = database.connect().await;
     raw_sql("UPDATE orders_schema SET version = 7").execute(&mut raw).await.unwrap();
-    let store = ReadStore::open(&database.url()).await.unwrap();
-    let newer = "its tables were made by a newer program (schema 7); this one knows 1";
+    let store = ReadStore::open(database.url()).await.unwrap();
+    let newer = "its tables were made by a newer program (schema 7); this one knows 2";
     assert_eq!(unavailable(&store.ping().await.unwrap_err()), newer);
     assert_eq!(unavailable(&store.migrate().await.unwrap_err()), newer);
+}
+
+#[tokio::test]
+async fn whatever_tables_are_missing_are_told_of_and_made_again() {
+    for dropped in
+        ["orders_1", "orders_views", "orders_held", "orders_walk", "orders_schema", "orders_1, orders_views"]
+    {
+        let Some(database) = migrated().await else { return };
+        let store = ReadStore::open(&database.url()).await.unwrap();
+        assert_eq!(store.project(events("a", [1, 3])).await.unwrap().applied, 1);
+        let mut raw = database.connect().await;
+        raw_sql(AssertSqlSafe(format!("DROP TABLE {dropped}"))).execute(&mut raw).await.unwrap();
+        if dropped.contains("orders_1") {
+            store.ping().await.unwrap_err();
+        }
+        let store = ReadStore::open(&database.url()).await.unwrap();
+        store.migrate().await.unwrap();
+        store.ping().await.unwrap();
+        // What was there goes on; a view that was lost is empty, in doubt, and takes events in again.
+        let is_new = dropped.contains("orders_1") || dropped.contains("orders_views");
+        assert_eq!(store.get(&id("a")).await.unwrap().is_none(), is_new, "{dropped}");
+        assert!(!is_new || store.walk().await.unwrap().doubt.is_some(), "{dropped}");
+        store.project(events("a", [1, 2])).await.unwrap();
+        assert!(version_of(&store, "a").await >= 2, "{dropped}");
+    }
 }
 
 #[tokio::test]
@@ -336,7 +382,7 @@ async fn many_processes_may_migrate_at_once_and_again() {
         .map(|_| {
             let url = database.url();
             tokio::spawn(async move {
-                let store = ReadStore::open(&url).await.unwrap();
+                let store = ReadStore::open(url).await.unwrap();
                 store.migrate().await.unwrap();
                 store.project(events("a", [1])).await.unwrap().applied
             })
@@ -355,7 +401,7 @@ async fn a_refused_password_is_said_so_and_never_shown() {
     let url = database.url();
     let (head, host) = url.rsplit_once('@').unwrap();
     let (user, _) = head.rsplit_once(':').unwrap();
-    let store = ReadStore::open(&format!("{user}:wrong-secret@{host}")).await.unwrap();
+    let store = ReadStore::open(format!("{user}:wrong-secret@{host}")).await.unwrap();
     let error = store.ping().await.expect_err("the server must ask for a password, for this to be tested");
     assert_eq!(unavailable(&error), "the server refuses this user or password");
 }
@@ -370,7 +416,7 @@ async fn a_server_that_is_down_or_silent_is_said_so_within_seconds() {
     };
     for port in [port, closed] {
         let url = format!("postgres://somebody:s3cret@127.0.0.1:{port}/orders");
-        let store = ReadStore::open(&url).await.unwrap();
+        let store = ReadStore::open(url).await.unwrap();
         let started = Instant::now();
         let errors =
             [store.project(events("a", [1])).await.unwrap_err(), store.get(&id("a")).await.unwrap_err()];
@@ -391,7 +437,7 @@ async fn a_url_that_is_none_is_refused_without_its_password() {
     let Err(error) = ReadStore::open("mysql://somebody:s3cret@host/orders").await else {
         panic!("it was opened")
     };
-    assert!(error.to_string().starts_with("the read store \"mysql://…@host/orders\" has an unknown scheme"));
+    assert!(error.to_string().starts_with("the read store \"mysql://…@host/…\" has an unknown scheme"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

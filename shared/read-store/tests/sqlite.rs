@@ -38,9 +38,29 @@ async fn refusal(url: &str) -> String {
 }
 
 #[tokio::test]
+async fn whatever_tables_are_missing_are_told_of_and_made_again() {
+    for dropped in ["orders_1", "views", "held_events", "orders_walk"] {
+        let (_folder, path) = place();
+        let store = ReadStore::open(&url(&path)).await.unwrap();
+        store.project(events("a", [1, 3])).await.unwrap();
+        Connection::open(&path).unwrap().execute_batch(&format!("DROP TABLE {dropped}")).unwrap();
+        if dropped == "orders_1" {
+            store.ping().await.unwrap_err();
+        }
+        drop(store);
+        let store = ReadStore::open(&url(&path)).await.unwrap();
+        store.ping().await.unwrap();
+        store.project(events("a", [1, 2])).await.unwrap();
+        assert!(version_of(&store, "a").await >= 2, "{dropped}");
+        let is_lost = dropped == "orders_1";
+        assert!(!is_lost || store.walk().await.unwrap().doubt.is_some(), "{dropped}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_that_fails_leaves_nothing_and_can_come_again() {
     let (_folder, path) = place();
-    let store = ReadStore::open(&url(&path)).await.unwrap();
+    let store = ReadStore::open(url(&path)).await.unwrap();
     let raw = Connection::open(&path).unwrap();
     raw.execute_batch(
         "CREATE TRIGGER full BEFORE INSERT ON orders_1 WHEN NEW.id = 'b'
@@ -61,7 +81,7 @@ async fn a_batch_that_fails_leaves_nothing_and_can_come_again() {
 #[tokio::test]
 async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
     let (_folder, path) = place();
-    let store = ReadStore::open(&url(&path)).await.unwrap();
+    let store = ReadStore::open(url(&path)).await.unwrap();
     for order in ["a", "b"] {
         store.project(events(order, [1])).await.unwrap();
     }
@@ -85,7 +105,7 @@ const EVENTS_A_BATCH: u64 = 5;
 
 /// The process that is killed: batches without end, the same order's next events each.
 async fn write_without_end(path: &str) {
-    let store = ReadStore::open(&url(path.as_ref())).await.unwrap();
+    let store = ReadStore::open(url(path.as_ref())).await.unwrap();
     for first in (1..).step_by(usize::try_from(EVENTS_A_BATCH).unwrap()) {
         store.project(events("a", first..first + EVENTS_A_BATCH)).await.unwrap();
     }
@@ -107,7 +127,7 @@ async fn a_killed_process_leaves_whole_batches_only() {
         return write_without_end(&path).await;
     }
     let (_folder, path) = place();
-    let store = ReadStore::open(&url(&path)).await.unwrap();
+    let store = ReadStore::open(url(&path)).await.unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_killed_process_leaves_whole_batches_only"])
         .env(CHILD, &path)
@@ -147,7 +167,7 @@ async fn a_place_where_no_file_can_be_is_refused_in_one_line() {
 #[tokio::test]
 async fn a_newer_schema_is_refused_in_one_line() {
     let (_folder, path) = place();
-    drop(ReadStore::open(&url(&path)).await.unwrap());
+    drop(ReadStore::open(url(&path)).await.unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let refused = refusal(&url(&path)).await;
     assert!(refused.ends_with("was made by a newer program (schema 7); this one knows 1"), "{refused}");
@@ -159,7 +179,7 @@ async fn many_handles_may_open_a_new_file_at_once() {
     let opening: Vec<_> = (0..8)
         .map(|_| {
             let url = url(&path);
-            tokio::spawn(async move { ReadStore::open(&url).await.unwrap().ping().await.unwrap() })
+            tokio::spawn(async move { ReadStore::open(url).await.unwrap().ping().await.unwrap() })
         })
         .collect();
     for opened in opening {

@@ -4,6 +4,8 @@
 //! a secret, at the first invocation, because nobody can look it up before ([`crate::secrets`]). In both cases stores connect
 //! when they are first used.
 
+mod metrics;
+
 use std::convert::Infallible;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
+use self::metrics::Metrics;
 use crate::{Problem, http, http_event, secrets};
 
 /// What went wrong so badly that the function can't run: Lambda reports it and starts another.
@@ -34,10 +37,13 @@ pub async fn run_http<F>(open: impl Fn() -> F) -> Result<(), Error>
 where
     F: Future<Output = Result<Router, Error>>,
 {
+    let metrics = Metrics::start();
     let opened = Opened::start(async || Ok(http::wrap(open().await?)), secrets::in_environment()).await?;
     lambda_runtime::run(service_fn(async |event| {
         let router = opened.get().await.cloned().unwrap_or_else(|error| not_open(&error));
-        answer(router, event).await
+        let answer = answer(router, event).await;
+        metrics.iter().for_each(Metrics::flush);
+        answer
     }))
     .await
 }
@@ -56,10 +62,13 @@ where
     I: DeserializeOwned,
     O: Serialize,
 {
+    let metrics = Metrics::start();
     let opened = Opened::start(open, secrets::in_environment()).await?;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<I>| {
         let deadline = Instant::now() + remaining(event.context.deadline(), SystemTime::now());
-        handle(opened.get().await?, event.payload, deadline).await
+        let answer = handle(opened.get().await?, event.payload, deadline).await;
+        metrics.iter().for_each(Metrics::flush);
+        answer
     }))
     .await
 }

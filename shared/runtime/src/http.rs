@@ -1,17 +1,22 @@
 //! What every router is wrapped in, in the dispatcher and as a Lambda alike.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequestParts, Path, Query, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName,
+    TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use serde::Serialize;
@@ -19,6 +24,10 @@ use serde::de::DeserializeOwned;
 
 use crate::json::field_named;
 use crate::{Problem, Trace};
+
+mod prefer;
+
+pub use prefer::preference;
 
 /// The largest body that is read: 64 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -30,8 +39,12 @@ const DRAIN_LIMIT: usize = 1024 * 1024;
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who sent a request, where that is known; whatever authenticates puts it in the request's extensions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Actor(pub String);
+
+/// In a request's extensions: that it is to be answered with what there is, however long its client is ready to wait.
+#[derive(Clone, Copy, Debug)]
+pub struct AtOnce;
 
 /// Wraps a router: [`with_fallbacks`], and every request is [`traced`].
 pub fn wrap(router: Router) -> Router {
@@ -73,17 +86,80 @@ pub async fn traced<F: Future<Output = Response>>(
         Ok(response) => response,
         Err(panic) => Problem::internal(panic_text(&*panic)).into_response(),
     };
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
-        return response;
-    };
-    let mut answer = problem.answer(&trace.id);
-    if let Some(allow) = response.headers_mut().remove(ALLOW) {
-        answer.headers_mut().insert(ALLOW, allow);
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = explained(problem, response, &trace.id);
+        if head {
+            *response.body_mut() = Body::empty();
+        }
     }
-    if head {
-        *answer.body_mut() = Body::empty();
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = nothing();
+    }
+    // What a browser is told is JSON is not to be taken for a page.
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A problem's answer, with the headers of the response that it came in. It says how long its text is, for `HEAD` too.
+fn explained(problem: Problem, response: Response, trace_id: &str) -> Response {
+    let mut answer = problem.answer(trace_id);
+    let length = answer.body().size_hint().lower();
+    answer.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    let headers = answer.headers_mut();
+    for name in
+        response.headers().keys().filter(|name| !headers.contains_key(*name)).cloned().collect::<Vec<_>>()
+    {
+        response.headers().get_all(&name).iter().for_each(|value| _ = headers.append(&name, value.clone()));
     }
     answer
+}
+
+/// Checks what a request's head says of the request itself (RFC 9112, 3.2 and 6.1). What a gateway hands to a Lambda was read before.
+///
+/// # Errors
+/// 400 without one `Host`, 501 where the body is coded in a way that nobody here knows.
+pub fn check_head(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let refuse_host =
+        |what| Err(Problem::malformed(format!("{what}; allowed: one host, and its port")).at("Host"));
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return refuse_host("Host was sent more than once"),
+        (None, _) if version >= Version::HTTP_11 => return refuse_host("there is no Host"),
+        (Some(host), _) if !is_host(host) => return refuse_host("Host is not one"),
+        _ => {}
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Ok(());
+    }
+    let (kind, title) = ("unknown-coding", "The body is coded in an unknown way");
+    Err(Problem::new(StatusCode::NOT_IMPLEMENTED, kind, title, "allowed Transfer-Encoding: chunked")
+        .at("Transfer-Encoding")
+        .unlogged())
+}
+
+/// It may be empty, where the target has none.
+fn is_host(host: &HeaderValue) -> bool {
+    let host = host.as_bytes();
+    host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok())
+}
+
+/// Of nothing whose length is not known: axum would say that it is 0 what an answer without a body stands for.
+fn nothing() -> Body {
+    Body::from_stream(futures_util::stream::empty::<Result<Bytes, Infallible>>())
+}
+
+/// Reads on what nobody needs of a request that is answered already: where a connection is closed while its client still sends, the client
+/// may never see the answer. A client that waits to be told to send its body is not told.
+pub fn discard_body(request: Request) {
+    if request.headers().contains_key(EXPECT) || request.body().is_end_stream() {
+        return;
+    }
+    let mut body = request.into_body();
+    tokio::spawn(async move {
+        let _ = tokio::time::timeout(BODY_PATIENCE, drain(&mut body)).await;
+    });
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -107,8 +183,8 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// Reads a body whole.
 ///
 /// # Errors
-/// 413 over [`BODY_LIMIT`], 408 when it does not arrive in time, 400 when it breaks off.
-pub async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
+/// 400 when it is said to be two things, 415 when it is compressed, 413 over [`BODY_LIMIT`], 408 when it does not arrive in time, 400 when it breaks off.
+pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
     let whole = async {
         let read = Limited::new(&mut body, BODY_LIMIT).collect().await;
         if read.as_ref().is_err_and(|error| error.is::<LengthLimitError>()) {
@@ -117,7 +193,12 @@ pub async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
         read
     };
     match tokio::time::timeout(BODY_PATIENCE, whole).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => {
+            // Now that it is here: a connection on which something is left unread is reset, and its answer may be lost.
+            single_value(headers, &CONTENT_TYPE)?;
+            check_coding(headers)?;
+            Ok(body.to_bytes())
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body-too-large",
@@ -132,6 +213,18 @@ pub async fn read_body(mut body: Body) -> Result<Bytes, Problem> {
             format!("a body has {} s to arrive", BODY_PATIENCE.as_secs()),
         )),
     }
+}
+
+fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let Some(coding) = headers.get_all(CONTENT_ENCODING).iter().find(|coding| !is_plain(coding)) else {
+        return Ok(());
+    };
+    let (kind, title) = ("compressed-body", "The body is compressed");
+    let detail = format!("the Content-Encoding is {coding:?}; allowed: none");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, kind, title, detail)
+        .at("Content-Encoding")
+        .with(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
 /// Reads on and forgets it. A connection that is closed while its client still sends is reset, and the client never sees the
@@ -149,9 +242,9 @@ async fn drain(body: &mut Body) {
 /// Refuses a body that says it is not JSON. One that does not say is taken for JSON.
 ///
 /// # Errors
-/// 415 with what was sent and what is allowed.
+/// 415 with what was sent and what is allowed; 400 when two were sent.
 pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(sent) = headers.get(CONTENT_TYPE) else {
+    let Some(sent) = single_value(headers, &CONTENT_TYPE)? else {
         return Ok(());
     };
     let essence = sent.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -205,22 +298,29 @@ pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
 ///
 /// # Errors
 /// 400 when it was sent more than once or is not visible ASCII.
-pub fn single_header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Problem> {
-    let mut values = headers.get_all(name).iter();
-    let (first, second) = (values.next(), values.next());
-    match (first, second) {
-        (None, _) => Ok(None),
-        (Some(_), Some(_)) => Err(Problem::malformed(format!("{name} was sent more than once")).at(name)),
-        (Some(value), None) => value
+pub fn single_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let text = |value: &'a HeaderValue| {
+        value
             .to_str()
-            .map(Some)
-            .map_err(|_| Problem::malformed(format!("{name} is not visible ASCII")).at(name)),
+            .map_err(|_| Problem::malformed(format!("{name} is not visible ASCII")).at(name.as_str()))
+    };
+    single_value(headers, name)?.map(text).transpose()
+}
+
+fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(_), Some(_)) => {
+            Err(Problem::malformed(format!("{name} was sent more than once")).at(name.as_str()))
+        }
+        (value, _) => Ok(value),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use axum::routing::{get, post};
+    use http::header::ALLOW;
     use tower::ServiceExt;
 
     use super::*;
@@ -282,7 +382,8 @@ mod tests {
             let router = Router::new().route(
                 "/",
                 post(async |request: Request| {
-                    read_body(request.into_body()).await.map(|b| b.len().to_string())
+                    let (parts, body) = request.into_parts();
+                    read_body(&parts.headers, body).await.map(|b| b.len().to_string())
                 }),
             );
             let request = Request::post("/").body(Body::from(vec![b'x'; size])).unwrap();
@@ -293,6 +394,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
         let endless = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(read_body(endless).await.unwrap_err().status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(
+            read_body(&HeaderMap::new(), endless).await.unwrap_err().status(),
+            StatusCode::REQUEST_TIMEOUT
+        );
     }
 }

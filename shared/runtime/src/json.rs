@@ -11,6 +11,10 @@ use crate::Problem;
 /// # Errors
 /// A [`Problem`] that says what was wrong.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // Serde would take an array for an object whose fields come without their names.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::invalid("body", "the body is an array; allowed: a JSON object"));
+    }
     // Keeping track of the path costs as much as the reading: that is for those that are refused.
     if let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
@@ -92,6 +96,13 @@ mod tests {
             let (status, text) = problem(body);
             assert_eq!(status, 422, "{body}");
             assert!(text.contains(&format!("field: Some({field:?})")), "{body}: {text}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_object_whose_fields_have_no_names() {
+        for body in [r#"["a lamp",1]"#, " [\"a lamp\", 1]", "[]"] {
+            assert_eq!(problem(body).0, 422, "{body}");
         }
     }
 

@@ -62,6 +62,12 @@ kill_points! {
     RelayBeforeSend = "relay-before-send",
     /// The channel has accepted that.
     RelayAfterSend = "relay-after-send",
+    /// A relay has claimed a reminder.
+    ReminderAfterClaim = "reminder-after-claim",
+    /// Its event is published again.
+    ReminderAfterPublish = "reminder-after-publish",
+    /// Its next time is set.
+    ReminderAfterNext = "reminder-after-next",
     /// A consumer has taken records.
     ConsumerAfterPoll = "consumer-after-poll",
     /// A batch is written to the views, and its transaction is open.
@@ -72,6 +78,10 @@ kill_points! {
     BeforeFulfilment = "before-fulfilment",
     /// It has answered, and that is not recorded.
     AfterFulfilment = "after-fulfilment",
+    /// The processor has given an order up for now.
+    BeforeSetAside = "before-set-aside",
+    /// The processor has set an order aside, and its record is not yet done with.
+    AfterSetAside = "after-set-aside",
     /// A batch is done with, and the channel does not know.
     BeforeOffsetCommit = "before-offset-commit",
     /// The channel was told. Kafka's brokers hear of it within a tenth of a second.

@@ -7,10 +7,13 @@
 //! - [`json`]: JSON that refuses what it does not know, by name.
 //! - [`signals`]: what asks a process to stop.
 //! - [`waiting`]: workers that batch what is waiting.
+//! - [`files`]: files for their owner alone, and whether they are still there.
+//! - [`secret_url`]: URLs that may hold secrets, which nothing prints whole.
 //! - [`secrets`]: settings that stand for a secret, looked up where they are kept.
 //! - [`kill_points`] (feature `kill-points`): where a process can be made to kill itself.
 //! - [`function`] (feature `lambda`): the start-up of a function as a Lambda.
 
+pub mod files;
 #[cfg(feature = "lambda")]
 pub mod function;
 pub mod http;
@@ -19,6 +22,7 @@ mod http_event;
 pub mod json;
 pub mod kill_points;
 pub mod problem;
+pub mod secret_url;
 pub mod secrets;
 pub mod settings;
 pub mod signals;
@@ -28,4 +32,5 @@ pub mod waiting;
 
 pub use kill_points::{KillPoint, kill_point};
 pub use problem::Problem;
+pub use secret_url::SecretUrl;
 pub use trace::Trace;

@@ -53,9 +53,7 @@ impl Problem {
     ) -> Self {
         let detail = detail.into();
         let (field, headers, cause) = (None, vec![], None);
-        // What the caller did wrong is between us.
-        let logged = status.is_server_error();
-        Self(Box::new(Said { status, kind, title, detail, field, headers, cause, logged }))
+        Self(Box::new(Said { status, kind, title, detail, field, headers, cause, logged: true }))
     }
 
     /// 400: the request can't be read at all.
@@ -118,7 +116,7 @@ impl Problem {
     /// Adds the cause: for the log alone.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
-        (self.0.cause, self.0.logged) = (Some(cause.into()), true);
+        self.0.cause = Some(cause.into());
         self
     }
 
@@ -147,13 +145,21 @@ impl Problem {
         self.0.kind
     }
 
+    /// What a caller did wrong is between us: a caller must not set the pace of the log.
+    fn log(&self, trace_id: &str) {
+        let Said { status, kind, detail, cause, .. } = &*self.0;
+        let (status, cause) = (status.as_u16(), cause.as_deref().unwrap_or_default());
+        if self.0.logged && self.0.status.is_server_error() {
+            tracing::warn!(trace_id, status, problem = kind, %detail, cause);
+        } else {
+            tracing::debug!(trace_id, status, problem = kind, %detail, cause);
+        }
+    }
+
     /// The answer, under this trace id; what is to be logged is logged.
     #[must_use]
     pub fn answer(self, trace_id: &str) -> Response {
-        if self.0.logged {
-            let cause = self.0.cause.as_deref().unwrap_or_default();
-            tracing::warn!(trace_id, status = self.0.status.as_u16(), problem = self.0.kind, detail = %self.0.detail, cause);
-        }
+        self.log(trace_id);
         let body = Body {
             kind: format!("urn:problem:{}", self.0.kind),
             title: self.0.title,

@@ -1,5 +1,6 @@
-//! Settings that stand for a secret: `secret:ID`, `secret:ID#KEY`, `parameter:NAME`. They are looked up by the local HTTP server of
-//! the "AWS Parameters and Secrets Lambda Extension", so that no function links an SDK and no variable holds a password.
+//! Settings that stand for a secret: `secret:ID`, `secret:ID#KEY`, `parameter:NAME`, and URLs whose login is one,
+//! `kafka://{secret:ID}@host/…`. They are looked up by the local HTTP server of the "AWS Parameters and Secrets Lambda Extension", so that
+//! no function links an SDK and no variable holds a password.
 //!
 //! The extension answers only while an invocation is in hand, so a secret is looked up at the first one ([`crate::function`]).
 //! What is looked up is never logged, and no error repeats it.
@@ -12,9 +13,12 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::secret_url::SecretUrl;
 
 /// Its port where `PARAMETERS_SECRETS_EXTENSION_HTTP_PORT` says nothing.
 const PORT: u16 = 2773;
@@ -37,11 +41,11 @@ const LARGEST: usize = 256 * 1024;
 /// How much of a refusal is repeated. AWS says there what is missing, such as a permission.
 const REFUSAL: usize = 300;
 
-/// A secret can't be had. The setting is shown as it was written, which is no secret.
+/// A secret can't be had.
 #[derive(Debug, Error)]
 #[error("the setting {setting:?} can't be looked up: {problem}")]
 pub struct SecretError {
-    setting: String,
+    setting: SecretUrl,
     problem: String,
 }
 
@@ -52,10 +56,17 @@ enum Place<'a> {
     Secret { id: &'a str, member: Option<&'a str> },
     /// AWS Systems Manager Parameter Store: the parameter's name or ARN.
     Parameter(&'a str),
+    /// A URL without its user and password, and the secret that has both, as Amazon RDS and Kafka's event source mappings want it:
+    /// `{"username": "…", "password": "…"}`.
+    Login { scheme: &'a str, id: &'a str, rest: &'a str },
 }
 
 impl<'a> Place<'a> {
     fn of(setting: &'a str) -> Option<Self> {
+        if let Some((scheme, rest)) = setting.split_once("://{secret:") {
+            let (id, rest) = rest.split_once("}@").unwrap_or_default();
+            return Some(Self::Login { scheme, id, rest });
+        }
         match setting.split_once(':')? {
             ("secret", rest) => Some(match rest.split_once('#') {
                 Some((id, member)) => Self::Secret { id, member: Some(member) },
@@ -68,8 +79,13 @@ impl<'a> Place<'a> {
 
     fn check(&self) -> Result<(), String> {
         match self {
-            Self::Secret { id: "", .. } | Self::Secret { member: Some(""), .. } | Self::Parameter("") => {
-                Err("a part of it is empty; allowed: secret:ID, secret:ID#KEY, parameter:NAME".to_owned())
+            Self::Secret { id: "", .. }
+            | Self::Secret { member: Some(""), .. }
+            | Self::Parameter("")
+            | Self::Login { id: "", .. } => {
+                Err("a part of it is empty; allowed: secret:ID, secret:ID#KEY, parameter:NAME, \
+                                                 SCHEME://{secret:ID}@HOST"
+                    .to_owned())
             }
             _ => Ok(()),
         }
@@ -79,7 +95,9 @@ impl<'a> Place<'a> {
     fn path(&self) -> String {
         let encode = |text| form_urlencoded::byte_serialize(str::as_bytes(text)).collect::<String>();
         match self {
-            Self::Secret { id, .. } => format!("/secretsmanager/get?secretId={}", encode(id)),
+            Self::Secret { id, .. } | Self::Login { id, .. } => {
+                format!("/secretsmanager/get?secretId={}", encode(id))
+            }
             Self::Parameter(name) => {
                 format!("/systemsmanager/parameters/get?name={}&withDecryption=true", encode(name))
             }
@@ -97,12 +115,25 @@ impl<'a> Place<'a> {
                 let Some(member) = member else {
                     return Ok(secret);
                 };
-                let object: Value = serde_json::from_str(&secret)
-                    .map_err(|_| "the secret is not a JSON object".to_owned())?;
-                text(&object[*member]).ok_or_else(|| format!("the secret has no text under {member:?}"))
+                member_of(&parse(&secret)?, member)
+            }
+            Self::Login { scheme, rest, .. } => {
+                let secret = parse(&text(&answer["SecretString"]).ok_or("the secret is not text")?)?;
+                let member = |name| member_of(&secret, name);
+                let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+                let (user, password) = (encode(&member("username")?), encode(&member("password")?));
+                Ok(format!("{scheme}://{user}:{password}@{rest}"))
             }
         }
     }
+}
+
+fn parse(secret: &str) -> Result<Value, String> {
+    serde_json::from_str(secret).map_err(|_| "the secret is not a JSON object".to_owned())
+}
+
+fn member_of(secret: &Value, name: &str) -> Result<String, String> {
+    text(&secret[name]).ok_or_else(|| format!("the secret has no text under {name:?}"))
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -127,9 +158,9 @@ pub fn in_environment() -> bool {
 ///
 /// # Errors
 /// [`SecretError`] when the extension is not there in time or refuses, or the secret has another form.
-pub async fn resolve(setting: &str) -> Result<String, SecretError> {
-    let Some(place) = Place::of(setting) else {
-        return Ok(setting.to_owned());
+pub async fn resolve(setting: &SecretUrl) -> Result<SecretUrl, SecretError> {
+    let Some(place) = Place::of(setting.expose()) else {
+        return Ok(setting.clone());
     };
     let port = env::var("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT");
     let port = port.ok().and_then(|port| port.parse().ok()).unwrap_or(PORT);
@@ -137,7 +168,8 @@ pub async fn resolve(setting: &str) -> Result<String, SecretError> {
     Extension { port, token, patience: PATIENCE }
         .look_up(&place)
         .await
-        .map_err(|problem| SecretError { setting: setting.to_owned(), problem })
+        .map(SecretUrl::from)
+        .map_err(|problem| SecretError { setting: setting.clone(), problem })
 }
 
 struct Extension {

@@ -1,19 +1,68 @@
 //! Settings that more than one binary has, declared once: each is a flag and an `ORDERS_…` variable of the same name. The
-//! dispatcher reads both; a function as a Lambda has only the variables.
+//! dispatcher reads both; a function as a Lambda has only the variables. An empty variable is as none.
 
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process;
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{Args, Command, Parser};
 
+use crate::secret_url::SecretUrl;
 use crate::secrets::{self, SecretError};
 use crate::telemetry::TelemetrySettings;
+
+/// The settings of this process; ends it with 2 where they can't be used, and with 0 where help was asked for and printed.
+#[must_use]
+pub fn parse<P: Parser>() -> P {
+    parse_from(env::args_os())
+}
+
+/// [`parse`], from these arguments.
+#[must_use]
+pub fn parse_from<P: Parser>(args: impl IntoIterator<Item = OsString>) -> P {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = as_we_mean_it(P::command()).try_get_matches_from(&args);
+    parsed.and_then(|matches| P::from_arg_matches(&matches)).unwrap_or_else(|error| {
+        let printed = print(&error, &args).and_then(|()| io::stdout().flush());
+        process::exit(if printed.is_ok() { error.exit_code() } else { error.exit_code().max(1) })
+    })
+}
+
+/// Clap repeats a word that it does not expect, and such a word may be a URL whose flag was mistyped; one that is the value of another
+/// flag may be so too.
+fn print(error: &clap::Error, args: &[OsString]) -> io::Result<()> {
+    let is_value = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation);
+    let may_be_url = |word: &&str| word.contains('@') || !is_value && word.contains([':', '?']);
+    let said = error.render().to_string();
+    let words = args.iter().filter_map(|arg| arg.to_str()).filter(may_be_url);
+    let told = words.fold(said.clone(), |said, word| {
+        let url = word.split_once('=').filter(|_| word.starts_with('-')).map_or(word, |(_, value)| value);
+        said.replace(url, &SecretUrl::from(url).to_string())
+    });
+    if told == said { error.print() } else { write!(io::stderr(), "{told}") }
+}
+
+/// An empty variable (`${X:-}`) is none, and help shows no variable's value: it may be a secret.
+fn as_we_mean_it(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let variable = arg.get_env().and_then(env::var_os);
+        let arg =
+            if variable.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg };
+        arg.hide_env_values(true)
+    });
+    command.mut_subcommands(as_we_mean_it)
+}
 
 /// Where state is kept when no URL says otherwise.
 #[derive(Args, Clone, Debug)]
 pub struct DataSettings {
     /// Folder of the embedded default's files
-    #[arg(long, env = "ORDERS_DATA", value_name = "FOLDER", default_value = "data")]
+    #[arg(long, env = "ORDERS_DATA", value_name = "FOLDER", default_value = "data", value_parser = folder)]
     pub data: PathBuf,
 }
 
@@ -22,7 +71,7 @@ pub struct DataSettings {
 pub struct EventStoreSettings {
     /// The event store [default: sqlite:FOLDER/events.db, in the --data folder]
     #[arg(long, env = "ORDERS_EVENT_STORE", value_name = "URL")]
-    pub event_store: Option<String>,
+    pub event_store: Option<SecretUrl>,
 }
 
 /// Which channel.
@@ -30,7 +79,7 @@ pub struct EventStoreSettings {
 pub struct ChannelSettings {
     /// The event channel
     #[arg(long, env = "ORDERS_CHANNEL", value_name = "URL", default_value = "memory:?topic=orders.events")]
-    pub channel: String,
+    pub channel: SecretUrl,
 }
 
 /// Which read store.
@@ -38,13 +87,13 @@ pub struct ChannelSettings {
 pub struct ReadStoreSettings {
     /// The read store [default: sqlite:FOLDER/orders.db, in the --data folder]
     #[arg(long, env = "ORDERS_READ_STORE", value_name = "URL")]
-    pub read_store: Option<String>,
+    pub read_store: Option<SecretUrl>,
 }
 
 impl EventStoreSettings {
     /// The event store's URL.
     #[must_use]
-    pub fn url(&self, data: &DataSettings) -> String {
+    pub fn url(&self, data: &DataSettings) -> SecretUrl {
         self.event_store.clone().unwrap_or_else(|| data.sqlite("events.db"))
     }
 }
@@ -52,15 +101,23 @@ impl EventStoreSettings {
 impl ReadStoreSettings {
     /// The read store's URL.
     #[must_use]
-    pub fn url(&self, data: &DataSettings) -> String {
+    pub fn url(&self, data: &DataSettings) -> SecretUrl {
         self.read_store.clone().unwrap_or_else(|| data.sqlite("orders.db"))
     }
 }
 
 impl DataSettings {
-    fn sqlite(&self, file: &str) -> String {
-        format!("sqlite:{}", self.data.join(file).display())
+    fn sqlite(&self, file: &str) -> SecretUrl {
+        format!("sqlite:{}", self.data.join(file).display()).into()
     }
+}
+
+/// A folder, for `value_parser`. URLs of files are text, so a path that is no UTF-8 is refused by clap before it comes here.
+///
+/// # Errors
+/// When the text names none.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("it names no folder".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
 /// A whole number of milliseconds, for `value_parser`.
@@ -97,11 +154,17 @@ pub struct ViewFunctionSettings {
 }
 
 impl ViewFunctionSettings {
+    /// Where the embedded default keeps its files.
+    #[must_use]
+    pub const fn data(&self) -> &DataSettings {
+        &self.data
+    }
+
     /// The read store's URL, looked up where the setting stands for a secret.
     ///
     /// # Errors
     /// As [`secrets::resolve`].
-    pub async fn url(&self) -> Result<String, SecretError> {
+    pub async fn url(&self) -> Result<SecretUrl, SecretError> {
         secrets::resolve(&self.read_store.url(&self.data)).await
     }
 }

@@ -1,10 +1,11 @@
 //! The log: one line an event on standard error, as text or as JSON.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 
 /// How the log is written.
@@ -46,19 +47,36 @@ impl TelemetrySettings {
     pub fn start(&self) -> Result<(), BadFilter> {
         start(&self.log, self.log_format)
     }
+
+    /// As [`start_in_background`].
+    ///
+    /// # Errors
+    /// [`BadFilter`] when `log` is not a filter.
+    #[cfg(feature = "background-log")]
+    pub fn start_in_background(&self) -> Result<Log, BadFilter> {
+        start_in_background(&self.log, self.log_format)
+    }
 }
 
-/// Starts the log. A second start in the same process changes nothing.
+/// Starts the log, each line of which is written before its writer goes on: a Lambda is frozen between two invocations, and would keep what
+/// waits. A second start in the same process changes nothing.
 ///
 /// # Errors
 /// [`BadFilter`] when `filter` is not one.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), BadFilter> {
+    start_on(io::stderr, filter, format)
+}
+
+fn start_on<W>(writer: W, filter: &str, format: LogFormat) -> Result<(), BadFilter>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
     // Not EnvFilter: it brings the whole of a regular expressions' library into every function.
     let targets: Targets = filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
         BadFilter { filter: filter.to_owned(), problem: error.to_string() }
     })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = lines.with_ansi(std::io::stderr().is_terminal());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = lines.with_ansi(io::stderr().is_terminal());
     let log = tracing_subscriber::registry().with(targets);
     let _ = match format {
         LogFormat::Text => log.with(lines.with_target(false)).try_init(),
@@ -66,3 +84,58 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), BadFilter> {
     };
     Ok(())
 }
+
+#[cfg(feature = "background-log")]
+mod background {
+    use std::{io, panic};
+
+    use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+
+    use super::{BadFilter, LogFormat, start_on};
+
+    /// How many lines may wait for whoever reads the log.
+    const LINES: usize = 10_000;
+
+    /// A log in the background. Dropped at the end of the process, it writes what waits, as far as somebody reads it.
+    pub struct Log {
+        lost: ErrorCounter,
+        _worker: WorkerGuard,
+    }
+
+    /// How many lines of the log are lost. Cheap to clone.
+    #[derive(Clone)]
+    pub struct LostLines(ErrorCounter);
+
+    impl Log {
+        /// What was lost of it.
+        #[must_use]
+        pub fn lost_lines(&self) -> LostLines {
+            LostLines(self.lost.clone())
+        }
+    }
+
+    impl LostLines {
+        /// Their number since the start.
+        #[must_use]
+        pub fn count(&self) -> u64 {
+            self.0.dropped_lines() as u64
+        }
+    }
+
+    /// Starts the log, whose lines are written by a thread of its own: where standard error is a pipe that nobody reads, a service goes
+    /// on, and lines that find no room are lost. Panics go to the log too.
+    ///
+    /// # Errors
+    /// [`BadFilter`] when `filter` is not one.
+    pub fn start_in_background(filter: &str, format: LogFormat) -> Result<Log, BadFilter> {
+        let (writer, worker) =
+            NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).finish(io::stderr());
+        let lost = writer.error_counter();
+        start_on(writer, filter, format)?;
+        panic::set_hook(Box::new(|panic| tracing::error!(%panic)));
+        Ok(Log { lost, _worker: worker })
+    }
+}
+
+#[cfg(feature = "background-log")]
+pub use background::{Log, LostLines, start_in_background};

@@ -26,7 +26,11 @@ pub fn check(id: &str, events: &[Value], said: &[Said], effects: &Effects) -> (V
 }
 
 fn of_command<'e>(events: &'e [Value], key: &'e str) -> impl Iterator<Item = &'e Value> {
-    events.iter().filter(move |event| event["command_id"] == key)
+    events.iter().filter(move |event| is_by_client(event, key))
+}
+
+fn is_by_client(event: &Value, key: &str) -> bool {
+    event["command_id"] == key && event["command_kind"] == "client"
 }
 
 /// A command that was acknowledged took effect once, or was true already; one that was refused took none.
@@ -67,7 +71,7 @@ fn taken_once(id: &str, events: &[Value], shown: &[Value], said: &Said) -> Optio
 
 /// Every event was asked for by somebody.
 fn asked_for(id: &str, events: &[Value], said: &[Said], event: &Value) -> Option<Wrong> {
-    if said.iter().any(|said| event["command_id"] == said.key) {
+    if said.iter().any(|said| is_by_client(event, &said.key)) {
         return None;
     }
     let version = event["version"].as_u64().unwrap_or_default();
@@ -75,7 +79,8 @@ fn asked_for(id: &str, events: &[Value], said: &[Said], event: &Value) -> Option
     let cause = format!("{id}@{}", version.saturating_sub(1));
     let is_outcome = started.is_some_and(|started| started["type"] == "ProcessingStarted")
         && event["causation_id"] == cause
-        && event["command_id"] == format!("fulfilment:{cause}");
+        && event["command_id"] == format!("fulfilment:{cause}")
+        && event["command_kind"] == "system";
     if is_outcome { None } else { Some(format!("{id}@{version}: nobody asked for it: {event}")) }
 }
 
@@ -115,6 +120,7 @@ mod tests {
         let cause = key.strip_prefix("fulfilment:");
         json!({
             "version": version, "type": kind, "time": "2026-01-02T03:04:05Z", "command_id": key, "causation_id": cause,
+            "command_kind": if cause.is_some() { "system" } else { "client" },
             "data": if version == 1 { json!({"name": "a lamp"}) } else { json!({}) },
         })
     }
@@ -170,6 +176,7 @@ mod tests {
         expect_wrong(&gap, &all, &done, "a gap or a double");
         let mut twice = events.clone();
         twice[2]["command_id"] = "k2".into();
+        twice[2]["command_kind"] = "client".into();
         expect_wrong(&twice, &all, &done, "more than once");
         let mut refused = all.clone();
         refused[1].status = 409;

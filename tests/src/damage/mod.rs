@@ -51,6 +51,12 @@ impl View {
         either!(self, tables())
     }
 
+    /// Drops the table of the view in use.
+    pub async fn lose_table(&mut self) {
+        let sql = format!("DROP TABLE orders_{}", self.active().await);
+        either!(self, execute(&sql));
+    }
+
     /// Changes one order of the view in use, which is called `orders` in the statement.
     async fn change(&mut self, sql: &str) {
         let table = format!("orders_{}", self.active().await);
@@ -115,5 +121,21 @@ pub async fn lose_commit(system: &System, id: &str, version: i64) {
     match system.stores() {
         Stores::Embedded => sqlite::lose_commit(system, id, version),
         Stores::Servers(servers) => servers::lose_commit(servers, id, version).await,
+    }
+}
+
+/// Gives the events of a commit a schema version: 1 is that of today, any greater one that of a newer program.
+pub async fn set_schema(system: &System, id: &str, version: i64, schema: u32) {
+    match system.stores() {
+        Stores::Embedded => sqlite::set_schema(system, id, version, schema),
+        Stores::Servers(servers) => servers::set_schema(servers, id, version, schema).await,
+    }
+}
+
+/// Makes the event store believe that a commit was not published, and that its machine's clock was far ahead.
+pub async fn leave_unpublished_in_the_future(system: &System, id: &str, version: i64) {
+    match system.stores() {
+        Stores::Embedded => sqlite::leave_unpublished_in_the_future(system, id, version),
+        Stores::Servers(servers) => servers::leave_unpublished_in_the_future(servers, id, version).await,
     }
 }

@@ -81,8 +81,20 @@ pub(super) async fn lose_commit(servers: &Servers, id: &str, version: i64) {
 }
 
 pub(super) async fn mark_unpublished(servers: &Servers, id: &str, version: i64) {
+    change(servers, id, version, doc! { "unpublished": true }).await;
+}
+
+pub(super) async fn leave_unpublished_in_the_future(servers: &Servers, id: &str, version: i64) {
+    let fields = doc! { "unpublished": true, "recorded_at": "2100-01-01T00:00:00.000000Z" };
+    change(servers, id, version, fields).await;
+}
+
+async fn change(servers: &Servers, id: &str, version: i64, fields: Document) {
     let commit = doc! { "stream": id, "version": version };
-    let marked =
-        commits(servers).await.update_one(commit, doc! { "$set": { "unpublished": true } }).await.unwrap();
-    assert_eq!(marked.modified_count, 1);
+    let changed = commits(servers).await.update_one(commit, doc! { "$set": fields }).await.unwrap();
+    assert_eq!(changed.modified_count, 1);
+}
+
+pub(super) async fn set_schema(servers: &Servers, id: &str, version: i64, schema: u32) {
+    change(servers, id, version, doc! { "events.0.schema": i64::from(schema) }).await;
 }

@@ -79,13 +79,28 @@ impl SqliteView {
 }
 
 pub(super) fn mark_unpublished(system: &System, id: &str, version: i64) {
+    add_to_outbox(system, id, version, 0);
+}
+
+pub(super) fn leave_unpublished_in_the_future(system: &System, id: &str, version: i64) {
+    // 2100, in microseconds.
+    add_to_outbox(system, id, version, 4_102_444_800_000_000);
+}
+
+fn add_to_outbox(system: &System, id: &str, version: i64, recorded_at: i64) {
     let file = open(system, "events.db");
-    let sql = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, 0)";
-    assert_eq!(file.execute(sql, (id, version)).unwrap(), 1);
+    let sql = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
+    assert_eq!(file.execute(sql, (id, version, recorded_at)).unwrap(), 1);
 }
 
 pub(super) fn lose_commit(system: &System, id: &str, version: i64) {
     let file = open(system, "events.db");
     let sql = "DELETE FROM streams WHERE stream = ?1 AND key = ?2";
     assert_eq!(file.execute(sql, (id, version)).unwrap(), 1);
+}
+
+pub(super) fn set_schema(system: &System, id: &str, version: i64, schema: u32) {
+    let sql =
+        "UPDATE streams SET events = json_set(events, '$[0].schema', ?3) WHERE stream = ?1 AND key = ?2";
+    assert_eq!(open(system, "events.db").execute(sql, (id, version, schema)).unwrap(), 1);
 }

@@ -1,15 +1,19 @@
-//! What the system survives: processes killed at every step, servers that are gone, frozen or cut off, poison, more load than it can bear.
+//! What the system survives: processes killed at every step, files deleted, servers that are gone, frozen or cut off, poison, more load than it can bear.
 //! Run by `deploy/test --faults`.
 
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod apart;
+mod clients;
+mod files;
 mod kills;
 mod linearizability;
 mod overload;
 mod poison;
 mod rebuild;
 mod servers;
+mod starts;
 
 use std::path::Path;
 

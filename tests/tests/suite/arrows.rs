@@ -6,8 +6,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::template::FUNCTIONS;
+
 /// Every crate and those of ours that it may import. `runtime` may be imported by all but `domain`, and is left out here.
-const MAY_IMPORT: [(&str, &[&str]); 20] = [
+const MAY_IMPORT: [(&str, &[&str]); 21] = [
     ("domain", &[]),
     ("runtime", &[]),
     ("event-channel", &[]),
@@ -24,6 +26,7 @@ const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("projector", &["domain", "event-source-mapping", "read-store"]),
     ("processor", &["domain", "command-handler", "event-source-mapping", "event-store", "event-channel"]),
     ("relay", &["command-handler", "event-store", "event-channel"]),
+    ("reconciler", &["domain", "event-store", "read-store"]),
     ("dispatcher", &[ANY]),
     // Black box: not even the domain, save as a model of its decisions in the tests themselves.
     ("tests", &[]),
@@ -38,9 +41,6 @@ const MAY_IMPORT: [(&str, &[&str]); 20] = [
 
 /// Every crate of ours that is not a program.
 const ANY: &str = "any";
-
-const FUNCTIONS: [&str; 8] =
-    ["create-order", "process-order", "cancel-order", "query", "history", "projector", "processor", "relay"];
 
 fn cargo(words: &[&str]) -> String {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -164,5 +164,36 @@ fn nothing_that_ships_has_kill_points() {
 fn a_function_built_alone_links_nothing_of_the_embedded_default() {
     for function in FUNCTIONS {
         assert_links_none(function, &["rusqlite", "libsqlite3-sys"]);
+    }
+}
+
+/// TLS for Kafka takes minutes to compile: it is in what is deployed, and in nothing that is built where nobody asks for it.
+#[test]
+fn plain_cargo_run_and_plain_cargo_lambda_watch_compile_no_openssl() {
+    // What plain `cargo run` builds is unified over the default members, and so is what `cargo lambda watch` starts.
+    let built = cargo(&["tree", "-e", "normal,build", "--prefix", "none", "--format", "{p}"]);
+    for package in FUNCTIONS.into_iter().chain(["dispatcher", "lambda_runtime", "rdkafka-sys"]) {
+        assert!(built.lines().any(|line| line.starts_with(&format!("{package} v"))), "{package}: {built}");
+    }
+    for package in ["openssl-src", "openssl-sys"] {
+        assert!(!built.contains(package), "{built}");
+    }
+}
+
+#[test]
+fn what_is_deployed_names_the_features_that_its_functions_need_beyond_their_defaults() {
+    let metadata: Value =
+        serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        if !FUNCTIONS.contains(&name) {
+            continue;
+        }
+        // By cargo-lambda, which `sam build` calls in the function's folder.
+        let deployed = package["metadata"]["lambda"]["build"]["features"].as_array().cloned();
+        let has = package["features"].get("kafka-tls").map(|_| vec!["kafka-tls".into()]);
+        assert_eq!(deployed, has, "{name}");
+        let with = cargo(&["tree", "-p", name, "-e", "normal,build", "--all-features", "--prefix", "none"]);
+        assert_eq!(with.contains("openssl-sys"), deployed.is_some(), "{name}");
     }
 }

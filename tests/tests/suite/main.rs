@@ -2,16 +2,20 @@
 //!
 //! - [`both`]: whatever the system stands on. [`embedded`]: files and the data folder. [`servers`]: several processes.
 //! - [`lambda`]: the functions as Lambdas.
-//! - [`arrows`], [`readme`], [`startup`], [`template`]: the project, the command line, the deployment.
+//! - [`command_line`], [`startup`], [`signals`], [`secrets`]: the command line and the start. [`arrows`], [`readme`], [`template`]: the project and the
+//!   deployment.
 
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod arrows;
 mod both;
+mod command_line;
 mod embedded;
 mod lambda;
 mod readme;
+mod secrets;
 mod servers;
+mod signals;
 mod startup;
 mod template;

@@ -77,7 +77,9 @@ async fn a_url_of_an_unknown_scheme() {
         ("--fulfilment", "mock:?failure_rate=2", "failure_rate"),
         ("--fulfilment", "mock:?speed=2", "speed"),
     ] {
-        expect_one_line(&refused(&[flag, url]).await, &[url, allowed]);
+        // The path may be a key.
+        let shown = url.replace("/orders", "/…");
+        expect_one_line(&refused(&[flag, url]).await, &[&shown, allowed]);
     }
 }
 
@@ -85,7 +87,7 @@ async fn a_url_of_an_unknown_scheme() {
 async fn the_password_in_a_url_is_not_told() {
     for flag in ["--event-store", "--channel", "--read-store", "--fulfilment"] {
         let finished = refused(&[flag, "nosql://me:hunter2@localhost/orders?key=hunter3"]).await;
-        expect_one_line(&finished, &["nosql://…@localhost/orders"]);
+        expect_one_line(&finished, &["nosql://…@localhost/…"]);
         assert!(!finished.stderr.contains("hunter"), "{flag}: {}", finished.stderr);
     }
 }
@@ -96,7 +98,14 @@ async fn a_token_file_that_lets_nobody_in() {
     let file = folder.path().join("tokens");
     let path = file.to_str().unwrap();
     expect_one_line(&refused(&["--auth-token-file", path]).await, &["--auth-token-file", path]);
-    for (text, problem) in [("", "no token"), ("# nobody\n", "no token"), ("\nada short\n", "line 2")] {
+    for (text, problem) in [
+        ("", "no token"),
+        ("# nobody\n", "no token"),
+        ("\nada short\n", "line 2"),
+        ("ada 0123456789abcdef\nbob 0123456789abcdef\n", "line 2 has the token of line 1"),
+        ("ada 0123456789abcdéf\n", "line 1"),
+        ("\u{feff}# ada 0123456789abcdef\n", "no token"),
+    ] {
         fs::write(&file, text).unwrap();
         let finished = refused(&["--auth-token-file", path]).await;
         expect_one_line(&finished, &["--auth-token-file", path, problem]);
@@ -106,17 +115,24 @@ async fn a_token_file_that_lets_nobody_in() {
 
 #[tokio::test]
 async fn listening_beyond_this_machine_without_tokens_is_refused_unless_it_is_meant() {
-    let way_out = ["beyond this machine", "--allow-unauthenticated"];
     for address in ["0.0.0.0:0", "[::]:0"] {
-        expect_one_line(&refused(&["--listen", address]).await, &way_out);
-        expect_one_line(&refused(&["--admin-listen", address]).await, &way_out);
+        let api = ["--listen", "beyond this machine", "--auth-token-file", "or --allow-unauthenticated"];
+        expect_one_line(&refused(&["--listen", address]).await, &api);
+        let admin = [
+            "--admin-listen",
+            "beyond this machine",
+            "--auth-token-file",
+            "or --admin-allow-unauthenticated",
+        ];
+        expect_one_line(&refused(&["--admin-listen", address]).await, &admin);
+        // One switch a listener.
+        let other = ["--admin-listen", address, "--allow-unauthenticated"];
+        expect_one_line(&refused(&other).await, &admin);
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");
     fs::write(&file, "ada 0123456789abcdef\n").unwrap();
     let tokens = ["--auth-token-file", file.to_str().unwrap()];
-    // Tokens guard the API alone.
-    expect_one_line(&refused(&[&["--admin-listen", "0.0.0.0:0"][..], &tokens].concat()).await, &way_out);
     let everywhere = || Setup::on(Stores::fresh()).listening_at("0.0.0.0:0".parse().unwrap());
     everywhere().with(&tokens).start().await.get("/").await.with_status(401);
     everywhere().with(&["--allow-unauthenticated"]).start().await.get("/").await.with_status(200);

@@ -4,4 +4,5 @@
 
 mod answers;
 mod publishing;
+mod reminders;
 mod system;

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use command_handler::publisher::Moment;
-use domain::Command;
+use command_handler::{CommandHandler, CommandRequest};
+use domain::{Command, Version};
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use tokio::sync::watch;
 
 use crate::system::{
-    System, cancel, create, failed, handle, id, leave_unpublished, relay, request, stream, unpublished,
-    within,
+    System, cancel, create, failed, handle, id, keyed, leave_unpublished, relay, request, stream,
+    unpublished, within,
 };
 
 #[tokio::test]
@@ -50,12 +51,64 @@ async fn a_failed_publish_between_two_commits_is_made_up_for_before_anything_lat
 }
 
 #[tokio::test]
+async fn a_repeat_of_a_command_whose_process_died_before_it_was_published_publishes_it() {
+    let system = System::new();
+    let process = system.process().await;
+    let mut reader = system.reader();
+    let elsewhere = System::new();
+    let lonely = elsewhere.process().await;
+    let command = || keyed("a", create("a lamp"), "key");
+    let first = handle(&lonely, command()).await.unwrap();
+    leave_unpublished(&process, &lonely, "a").await;
+    assert_eq!(handle(&process, command()).await.unwrap(), first);
+    reader.read(1).await;
+    within(process.publisher().idle()).await;
+    assert_eq!((reader.versions("a"), unpublished(&process).await), (vec![1], 0));
+}
+
+/// An order in processing, both of whose commits another process has left unpublished.
+async fn leave_start_unpublished(process: &CommandHandler, order: &str) {
+    let elsewhere = System::new();
+    let lonely = elsewhere.process().await;
+    handle(&lonely, request(order, create("a lamp"))).await.unwrap();
+    handle(&lonely, request(order, Command::Process)).await.unwrap();
+    leave_unpublished(process, &lonely, order).await;
+}
+
+#[tokio::test]
+async fn what_the_sender_has_read_from_the_channel_is_not_published_again() {
+    let system = System::new();
+    let process = system.process().await;
+    let mut reader = system.reader();
+    leave_start_unpublished(&process, "a").await;
+    let complete = CommandRequest { published: Version::new(2), ..request("a", Command::Complete) };
+    handle(&process, complete).await.unwrap();
+    reader.read(1).await;
+    within(process.publisher().idle()).await;
+    // Whoever has published them marks them, or a relay.
+    assert_eq!((reader.versions("a"), unpublished(&process).await), (vec![3], 2));
+}
+
+#[tokio::test]
+async fn a_command_that_finds_itself_already_true_publishes_what_made_it_so() {
+    let system = System::new();
+    let process = system.process().await;
+    let mut reader = system.reader();
+    leave_start_unpublished(&process, "a").await;
+    assert!(!handle(&process, request("a", Command::Process)).await.unwrap().with_events);
+    reader.read(2).await;
+    within(process.publisher().idle()).await;
+    assert_eq!((reader.versions("a"), unpublished(&process).await), (vec![1, 2], 0));
+}
+
+#[tokio::test]
 async fn two_processes_that_publish_one_stream_keep_its_order() {
     let system = System::new();
     let (one, other) = (system.process().await, system.process().await);
     let mut reader = system.reader();
     // One has appended and dies before it publishes: here, its commit is put into the store alone.
-    let lonely = System::new().process().await;
+    let elsewhere = System::new();
+    let lonely = elsewhere.process().await;
     handle(&lonely, request("a", create("a lamp"))).await.unwrap();
     leave_unpublished(&one, &lonely, "a").await;
     // The other finds version 1 unpublished, and may send version 2 only behind it.
@@ -68,11 +121,8 @@ async fn two_processes_that_publish_one_stream_keep_its_order() {
 async fn the_relay_publishes_what_was_left_and_nothing_twice_once_it_is_marked() {
     let system = System::new();
     let process = system.process().await;
-    let lonely = System::new().process().await;
     for order in ["a", "b", "c"] {
-        handle(&lonely, request(order, create("a lamp"))).await.unwrap();
-        handle(&lonely, request(order, Command::Process)).await.unwrap();
-        leave_unpublished(&process, &lonely, order).await;
+        leave_start_unpublished(&process, order).await;
     }
     let mut reader = system.reader();
     let swept = within(relay(&process).sweep()).await.unwrap();
@@ -126,7 +176,8 @@ async fn the_relay_sends_what_failed_here_however_young_it_is() {
 async fn a_long_run_gets_through_a_small_channel() {
     let system = System::with_channel("memory:?partitions=1&capacity=2");
     let process = system.process().await;
-    let lonely = System::new().process().await;
+    let elsewhere = System::new();
+    let lonely = elsewhere.process().await;
     handle(&lonely, request("a", create("a lamp"))).await.unwrap();
     for _ in 0..20 {
         handle(&lonely, request("a", Command::Process)).await.unwrap();
@@ -153,7 +204,8 @@ async fn whoever_waits_for_a_publish_is_told_when_it_fails() {
     let process = system.process().await;
     let _reader = system.reader();
     handle(&process, request("a", create("a lamp"))).await.unwrap();
-    let lonely = System::new().process().await;
+    let elsewhere = System::new();
+    let lonely = elsewhere.process().await;
     handle(&lonely, request("b", create("a lamp"))).await.unwrap();
     let run = stream(&lonely, "b").await.commits.into_iter().map(Into::into).collect();
     assert!(!within(process.publisher().submit_and_tell(&id("b"), run, Moment::Marked)).await);

@@ -8,7 +8,7 @@ use command_handler::{
     AfterCommit, CommandError, CommandHandler, CommandRequest, KeyOrigin, Outcome, Relay, command_hash,
 };
 use domain::wire::{self, RecordedEvent};
-use domain::{Command, CommandId, OrderId, OrderName, Reason, Version};
+use domain::{Command, CommandId, IdempotencyKey, OrderId, OrderName, Reason, Version};
 use event_channel::{Consumer, EventChannel};
 use event_store::{Commit, EventStore, Load, Metadata, Stream};
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ impl System {
     /// Another process on the same store and channel.
     pub(crate) async fn process(&self) -> CommandHandler {
         let url = format!("sqlite:{}", self.folder.path().join("events.db").display());
-        let store = EventStore::open(&url).await.unwrap();
+        let store = EventStore::open(url).await.unwrap();
         CommandHandler::new(store, self.channel.clone(), NonZeroUsize::new(100).unwrap(), AfterCommit::Answer)
     }
 
@@ -117,11 +117,12 @@ pub(crate) fn keyed(order: &str, command: Command, key: &str) -> CommandRequest 
     CommandRequest {
         stream: id(order),
         command,
-        command_id: CommandId::parse(key).unwrap(),
+        command_id: CommandId::client(&IdempotencyKey::parse(key).unwrap(), None),
         key: KeyOrigin::Sender,
         hash,
         if_match: None,
         metadata: Metadata::default(),
+        published: Version::NONE,
     }
 }
 

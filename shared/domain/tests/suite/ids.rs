@@ -1,6 +1,6 @@
 //! The values that are parsed once at the edge.
 
-use domain::{CommandId, OrderId, OrderName, Reason, Version};
+use domain::{CommandId, CommandKind, IdempotencyKey, OrderId, OrderName, Reason, Version};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ fn line_is_allowed(text: &str) -> bool {
     (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-fn command_id_is_allowed(text: &str) -> bool {
+fn key_is_allowed(text: &str) -> bool {
     (1..=255).contains(&text.len()) && text.bytes().all(|b| (0x21..=0x7e).contains(&b))
 }
 
@@ -47,8 +47,29 @@ proptest! {
     }
 
     #[test]
-    fn a_command_id_is_exactly_what_is_allowed(text in any_text()) {
-        prop_assert_eq!(CommandId::parse(&text).is_ok(), command_id_is_allowed(&text));
+    fn a_key_and_a_systems_id_are_exactly_what_is_allowed(text in any_text()) {
+        prop_assert_eq!(IdempotencyKey::parse(&text).is_ok(), key_is_allowed(&text));
+        prop_assert_eq!(CommandId::system(&text).is_ok(), key_is_allowed(&text));
+    }
+
+    #[test]
+    fn ids_of_commands_are_the_same_only_if_kind_key_and_caller_are(
+        key in "[!-~]{1,20}", other in "[!-~]{1,20}", caller in "\\PC{0,20}", another in "\\PC{0,20}",
+    ) {
+        let (first, second) = (IdempotencyKey::parse(&key).unwrap(), IdempotencyKey::parse(&other).unwrap());
+        let id = CommandId::client(&first, Some(&caller));
+        let same = (&key, &caller) == (&other, &another);
+        prop_assert_eq!(id == CommandId::client(&second, Some(&another)), same);
+        prop_assert_eq!(CommandId::client(&first, None) == CommandId::client(&second, None), key == other);
+        prop_assert_ne!(&id, &CommandId::client(&second, None));
+        let system = CommandId::system(&key).unwrap();
+        for taken in [&id, &CommandId::client(&second, None)] {
+            prop_assert_ne!(taken, &system);
+        }
+        for (id, kind) in [(id, CommandKind::Client), (system, CommandKind::System)] {
+            prop_assert_eq!((id.kind(), id.id()), (kind, &*key));
+            prop_assert_eq!(CommandId::parse(id.as_str()), Ok(id));
+        }
     }
 
     #[test]
@@ -75,7 +96,7 @@ proptest! {
         let json = serde_json::to_string(&text).unwrap();
         prop_assert_eq!(serde_json::from_str::<OrderId>(&json).is_ok(), id_is_allowed(&text));
         prop_assert_eq!(serde_json::from_str::<OrderName>(&json).is_ok(), line_is_allowed(&text));
-        prop_assert_eq!(serde_json::from_str::<CommandId>(&json).is_ok(), command_id_is_allowed(&text));
+        prop_assert_eq!(serde_json::from_str::<IdempotencyKey>(&json).is_ok(), key_is_allowed(&text));
         if let Ok(name) = serde_json::from_str::<OrderName>(&json) {
             prop_assert_eq!(serde_json::to_string(&name).unwrap(), json);
         }
@@ -110,9 +131,16 @@ fn a_refusal_says_what_was_wrong_and_what_is_allowed() {
         "name is empty; allowed: 1 to 255 characters without control characters"
     );
     assert_eq!(
-        text(CommandId::parse("a b").unwrap_err()),
+        text(IdempotencyKey::parse("a b").unwrap_err()),
         "Idempotency-Key has the character ' '; allowed: 1 to 255 visible ASCII characters"
     );
+}
+
+#[test]
+fn what_names_no_kind_or_no_id_is_no_command_id() {
+    for text in ["", "key", "client", "client ", "system a b", "other key", " key", "client  ada"] {
+        assert!(CommandId::parse(text).is_err(), "{text:?}");
+    }
 }
 
 #[test]

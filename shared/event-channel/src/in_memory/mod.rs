@@ -304,7 +304,7 @@ impl Group {
         self.queues.iter().enumerate().map(|(partition, queue)| Lag {
             group: self.name.to_string(),
             partition: number(partition),
-            records: queue.len() as u64,
+            records: Some(queue.len() as u64),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What every client of librdkafka has: settings, where its log goes, how it shows who it is.
 
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 #[cfg(feature = "kafka-tls")]
 use std::time::SystemTime;
 
@@ -11,9 +11,16 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use tracing::{debug, info, warn};
 
+use super::doubts::Doubts;
+use super::identity::{self, Identity};
+#[cfg(feature = "msk-admin")]
+use super::msk_admin::credentials;
 #[cfg(feature = "kafka-tls")]
 use super::msk_iam;
+#[cfg(all(feature = "kafka-tls", not(feature = "msk-admin")))]
+use super::msk_iam::credentials;
 use super::options::Options;
+use crate::Doubt;
 
 /// The part of a client's context that producers and consumers share.
 pub(super) struct Client {
@@ -21,14 +28,36 @@ pub(super) struct Client {
     aws_region: Option<String>,
     /// What went wrong last, in librdkafka's words: its error codes alone seldom say what to do.
     trouble: Mutex<Option<String>>,
+    topic: String,
+    identity: Identity,
+    doubts: Arc<Doubts>,
 }
 
 impl Client {
-    pub(super) fn new(options: &Options) -> Self {
-        Self { aws_region: options.security.aws_region().map(str::to_owned), trouble: Mutex::default() }
+    pub(super) fn new(options: &Options, doubts: &Arc<Doubts>) -> Self {
+        Self {
+            aws_region: options.security.aws_region().map(str::to_owned),
+            trouble: Mutex::default(),
+            topic: options.topic.clone(),
+            identity: Identity::default(),
+            doubts: Arc::clone(doubts),
+        }
+    }
+
+    /// Which topic of the name it is.
+    pub(super) const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) fn doubt(&self, doubt: Doubt) {
+        self.doubts.note(&self.topic, doubt);
     }
 
     pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.identity.hear(&self.topic, message);
+        if identity::is_reset(message) {
+            self.doubt(Doubt::OffsetReset);
+        }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -65,12 +94,20 @@ impl Client {
 
 #[cfg(feature = "kafka-tls")]
 fn sign(region: &str) -> Result<OAuthToken, Box<dyn Error>> {
-    msk_iam::token(region, msk_iam::credentials()?, SystemTime::now())
+    let signed = credentials().and_then(|found| msk_iam::token(region, found, SystemTime::now()));
+    signed.map_err(|failure| -> Box<dyn Error> { failure })
 }
 
 #[cfg(not(feature = "kafka-tls"))]
 fn sign(region: &str) -> Result<OAuthToken, Box<dyn Error>> {
     Err(format!("no token for {region} is signed by a build without the feature kafka-tls").into())
+}
+
+/// What clients are told that go by which topic of the name it is.
+pub(super) fn settings_with_identity(options: &Options) -> ClientConfig {
+    let mut config = settings(options);
+    config.set("debug", identity::DEBUG).set_log_level(RDKafkaLogLevel::Debug);
+    config
 }
 
 /// What clients of every kind are told.

@@ -4,26 +4,28 @@
 //! what it has fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
-use rdkafka::Message as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message as _, Offset};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::{task, time};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::group::Group;
 use super::options::Options;
+use super::ownership::{self, Unowned};
 use super::pulse::{Pulse, SILENCE, STATISTICS};
 use super::{Filter, Shared, beginning, client, record, unavailable};
-use crate::{ConsumerSettings, Polled, PublishError};
+use crate::{ConsumerSettings, Doubt, Polled, PublishError};
 
 /// What one partition may hold ready. Partitions that are paused keep it, so it is what bounds memory.
 const READY_KILOBYTES: &str = "256";
@@ -40,13 +42,17 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a member may go without a poll, which it does every second: one that hangs loses its partitions. It is also how long brokers
 /// wait for a member while partitions are shared out anew. One that was started again may wait for a member that is long gone, whose
 /// partitions nobody has meanwhile; librdkafka's own five minutes are for programs that poll when they are done with what they had.
-const HANGS: Duration = Duration::from_secs(15);
+pub(super) const HANGS: Duration = Duration::from_secs(15);
 
 /// How long what is done with waits to be committed, so that commits go together. A member that is killed had that much more done.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long whoever drops a member waits for it to leave.
 const LEAVE: Duration = Duration::from_secs(5);
+
+/// How long whoever leaves waits until it has joined; statistics tell, and are older than that.
+const JOINING: Duration = Duration::from_millis(2_500);
+const POLL: Duration = Duration::from_millis(50);
 
 /// How long a missed wake-up can cost a poll.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -65,7 +71,23 @@ pub struct KafkaConsumer {
     first: usize,
     /// What a poll that had records to return could not say.
     trouble: Option<PublishError>,
+    watch: Box<Watch>,
 }
+
+/// What is known of the group beside this member.
+#[derive(Default)]
+struct Watch {
+    asked: Option<Instant>,
+    answer: Option<oneshot::Receiver<Option<BTreeSet<i32>>>>,
+    unowned: Unowned,
+    /// How often the topic had been lost when the group was joined.
+    losses: usize,
+    /// The brokers did not know the topic, and librdkafka may take minutes to look again.
+    is_lost: bool,
+}
+
+/// How long a partition that begins anew may take to do so.
+const SEEK: Duration = Duration::from_secs(1);
 
 /// What there is once the group was joined. When it is dropped, the member commits what is done and leaves, so that another
 /// takes over at once.
@@ -89,6 +111,7 @@ impl KafkaConsumer {
             paused: BTreeSet::new(),
             first: 0,
             trouble: None,
+            watch: Box::default(),
         }
     }
 
@@ -108,6 +131,13 @@ impl KafkaConsumer {
             }
             let mut polled = self.take(limit.max(1));
             if self.member.as_mut().is_some_and(Member::hangs) {
+                warn!(
+                    group = self.group,
+                    "librdkafka has not been heard of for {SILENCE:?}: joining the group anew"
+                );
+                self.abandon(&mut polled);
+            }
+            if self.is_unread() {
                 self.abandon(&mut polled);
             }
             if !polled.revoked.is_empty() || !polled.deliveries.is_empty() {
@@ -123,10 +153,13 @@ impl KafkaConsumer {
     /// In a task of its own, so that a poll that is given up does not undo what was done.
     async fn join(&mut self) -> Result<(), PublishError> {
         let joining = self.joining.get_or_insert_with(|| {
+            // While the group is joined, partitions are nobody's for a moment.
+            let (asked, losses) = (Some(Instant::now()), self.shared.losses.load(Ordering::Relaxed));
+            *self.watch = Watch { asked, losses, ..Watch::default() };
             let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.wake));
             let (name, settings) = (self.group.clone(), self.settings);
             task::spawn_blocking(move || {
-                let group = Group::new(&name, &shared.topic, &shared.options);
+                let group = Group::new(&name, &shared.topic, &shared.options, &shared.doubts);
                 let consumer = start(&shared.options, &name, group, settings.gather, &wake)?;
                 beginning::settle(&consumer, &shared.topic, settings.beginning)?;
                 consumer.subscribe(&[&shared.topic])?;
@@ -143,10 +176,58 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    /// Gives up a member whose librdkafka hangs, so that the group is joined anew. Its partitions are another's when its session is over.
+    /// Whether the group is to be joined anew because partitions are nobody's: the topic was away, or has been nobody's for too long.
+    fn is_unread(&mut self) -> bool {
+        let Some(member) = &self.member else { return false };
+        let owned = member.queues.len();
+        if self.watch.is_lost || self.watch.losses != self.shared.losses.load(Ordering::Relaxed) {
+            info!(group = self.group, "the topic was lost: joining the group anew");
+            return true;
+        }
+        let unread = self.take_answer();
+        self.ask_who_owns(owned);
+        let is_unread = unread > ownership::longest_rebalance(self.shared.options.session_timeout);
+        if is_unread {
+            warn!(group = self.group, "nobody has had a partition for {unread:?}: joining the group anew");
+            self.shared.doubts.note(&self.shared.topic, Doubt::PartitionUnowned);
+        }
+        is_unread
+    }
+
+    /// How long some partition has been nobody's, by the last answer.
+    fn take_answer(&mut self) -> Duration {
+        let Some(answer) = &mut self.watch.answer else { return Duration::ZERO };
+        let found = match answer.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => return Duration::ZERO,
+            found => found.unwrap_or_default(),
+        };
+        self.watch.answer = None;
+        if let Some((group, _)) = self.member.as_ref().and_then(Member::parts) {
+            group.state().set_unowned(found.clone().unwrap_or_default());
+        }
+        self.watch.unowned.take(found, Instant::now())
+    }
+
+    /// Has somebody ask the brokers who has which partitions. Often only where this member has none.
+    fn ask_who_owns(&mut self, owned: usize) {
+        let every = if owned == 0 { ownership::LOOK } else { ownership::LOOK_OF_OWNERS };
+        let is_due = self.watch.asked.is_none_or(|at| at.elapsed() >= every);
+        if !is_due || self.watch.answer.is_some() || self.shared.has_as_many(owned) {
+            return;
+        }
+        let (answer, answered) = oneshot::channel();
+        let (shared, group) = (Arc::clone(&self.shared), self.group.clone());
+        self.watch.asked = Some(Instant::now());
+        self.watch.answer = Some(answered);
+        tokio::spawn(async move {
+            // Whoever left meanwhile does not want to know.
+            let _ = answer.send(shared.unowned(group).await);
+        });
+    }
+
+    /// Gives a member up, so that the group is joined anew. The partitions of one that hangs are another's when its session is over.
     fn abandon(&mut self, polled: &mut Polled) {
         let Some(mut member) = self.member.take() else { return };
-        warn!(group = self.group, "librdkafka has not been heard of for {SILENCE:?}: joining the group anew");
         polled.deliveries.clear();
         polled.revoked.extend(member.queues.keys());
         self.paused.clear();
@@ -161,11 +242,32 @@ impl KafkaConsumer {
     fn take(&mut self, limit: usize) -> Polled {
         let mut polled = Polled::default();
         self.listen(&mut polled, limit);
+        self.refuse_strange_positions(&mut polled);
         self.draw(&mut polled, limit);
         if let Some((group, consumer)) = self.member.as_ref().and_then(Member::parts) {
             group.note_what_is_done(consumer);
         }
         polled
+    }
+
+    /// What was read and committed of another topic of the name says nothing of this one.
+    fn refuse_strange_positions(&mut self, polled: &mut Polled) {
+        let Some(consumer) = self.member.as_ref().and_then(|member| member.consumer.clone()) else { return };
+        let group = consumer.context();
+        for partition in group.strange() {
+            // One that is not read yet is tried again with the next poll.
+            if consumer.seek(&self.shared.topic, partition, Offset::Beginning, SEEK).is_ok() {
+                group.begin_anew(partition);
+                self.void(partition, polled);
+            }
+        }
+    }
+
+    /// What was delivered of a partition so far is nobody's to finish.
+    fn void(&mut self, partition: i32, polled: &mut Polled) {
+        self.paused.remove(&partition);
+        polled.deliveries.retain(|delivery| delivery.partition != partition);
+        polled.revoked.push(partition);
     }
 
     /// Hears what there is to hear. Records come this way only in the moment before their partition has its queue.
@@ -187,17 +289,17 @@ impl KafkaConsumer {
 
     /// Partitions that went are told of, and what was just taken from them with them; those that came get a queue.
     fn change_hands(&mut self, consumer: &Arc<BaseConsumer<Group>>, polled: &mut Polled) {
-        let Some(member) = &mut self.member else { return };
         let (assigned, revoked) = {
             let mut state = consumer.context().state();
             (std::mem::take(&mut state.assigned), std::mem::take(&mut state.revoked))
         };
         for partition in revoked {
-            member.queues.remove(&partition);
-            self.paused.remove(&partition);
-            polled.deliveries.retain(|delivery| delivery.partition != partition);
-            polled.revoked.push(partition);
+            if let Some(member) = &mut self.member {
+                member.queues.remove(&partition);
+            }
+            self.void(partition, polled);
         }
+        let Some(member) = &mut self.member else { return };
         for partition in assigned {
             let Some(mut queue) = consumer.split_partition_queue(&self.shared.topic, partition) else {
                 continue;
@@ -253,11 +355,20 @@ impl KafkaConsumer {
     fn take_in(&mut self, message: &BorrowedMessage<'_>, group: &Group, polled: &mut Polled) {
         let (partition, offset) = (message.partition(), message.offset());
         // Asked first, so that what is passed over is not copied.
-        if (self.filter)(message.payload()) {
-            group.state().progress.deliver(partition, offset);
+        let is_wanted = (self.filter)(message.payload());
+        let goes_on = {
+            let progress = &mut group.state().progress;
+            if is_wanted {
+                progress.deliver(partition, offset)
+            } else {
+                progress.pass_over(partition, offset)
+            }
+        };
+        if !goes_on {
+            self.void(partition, polled);
+        }
+        if is_wanted {
             polled.deliveries.push(record::delivery(message, &self.shared.topic));
-        } else {
-            group.state().progress.pass_over(partition, offset);
         }
     }
 
@@ -275,6 +386,10 @@ impl KafkaConsumer {
                 | RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
         );
+        if super::speaks_of_topic(*code) {
+            self.watch.is_lost = true;
+            self.shared.look_soon(super::LOOK_AFTER_ERROR);
+        }
         if is_lasting || matches!(error, KafkaError::MessageConsumptionFatal(_)) {
             self.trouble = Some(unavailable(group.explain(error)));
         }
@@ -314,6 +429,7 @@ impl Member {
         let (left, leaving) = mpsc::channel();
         let leave = move || {
             drop(queues);
+            finish_joining(&consumer);
             drop(consumer);
             // Whoever waited may have gone on.
             let _ = left.send(());
@@ -325,6 +441,15 @@ impl Member {
                 None
             }
         }
+    }
+}
+
+/// Waits until the member has joined. Whoever leaves before is a member all the same: brokers do not read that it leaves while they owe it
+/// an answer, and all others would wait for its session to end.
+fn finish_joining(consumer: &BaseConsumer<Group>) {
+    let until = Instant::now() + JOINING;
+    while !consumer.context().has_joined() && Instant::now() < until {
+        drop(consumer.poll(POLL));
     }
 }
 
@@ -355,7 +480,7 @@ fn start(
     wake: &Arc<Notify>,
 ) -> KafkaResult<BaseConsumer<Group>> {
     let session = options.session_timeout;
-    let mut config = client::settings(options);
+    let mut config = client::settings_with_identity(options);
     config
         .set("group.id", name)
         // Only what is done with is committed, and this crate says what that is.

@@ -1,22 +1,33 @@
 //! What a member of a group is told while it polls: partitions that come and go, commits that were taken or not, how far it
 //! is behind. All of it is told on the polling thread.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use runtime::{KillPoint, kill_point};
 use tracing::{debug, info, warn};
 
+use super::TELL_AGAIN;
 use super::client::Client;
+use super::doubts::Doubts;
 use super::options::Options;
-use super::progress::Progress;
-use crate::Lag;
+use super::progress::{Position, Progress};
+use crate::{Doubt, Lag};
+
+/// How long brokers have to say what they know of a group's positions, while partitions are handed over.
+const KNOWN: Duration = Duration::from_secs(2);
+
+/// How often a lower position is committed until the brokers are known to have it: of that commit nothing else is told.
+const COMMIT_AGAIN: Duration = Duration::from_millis(500);
 
 /// The context of a member's client.
 pub(super) struct Group {
@@ -39,17 +50,27 @@ pub(super) struct State {
     pub(super) assigned: Vec<i32>,
     /// Partitions that went and that nobody was told of.
     pub(super) revoked: Vec<i32>,
+    /// Of which topic of the name the partitions' positions are; where it is known.
+    topics: BTreeMap<i32, Arc<str>>,
+    /// When lower positions were last committed.
+    lowered: Option<Instant>,
     /// The last commit was refused, and nobody was told.
     refused: Option<RDKafkaErrorCode>,
+    /// When that was last logged.
+    logged: Option<Instant>,
     lag: Vec<Lag>,
+    /// The partitions that nobody of the group has.
+    unowned: BTreeSet<i32>,
+    /// The member waits for no answer to its joining, by the last statistics.
+    has_joined: bool,
 }
 
 impl Group {
-    pub(super) fn new(name: &str, topic: &Arc<str>, options: &Options) -> Self {
+    pub(super) fn new(name: &str, topic: &Arc<str>, options: &Options, doubts: &Arc<Doubts>) -> Self {
         Self {
             name: name.to_owned(),
             topic: Arc::clone(topic),
-            client: Client::new(options),
+            client: Client::new(options, doubts),
             told: AtomicUsize::new(0),
             heard: AtomicUsize::new(0),
             state: Mutex::default(),
@@ -75,7 +96,18 @@ impl Group {
     }
 
     pub(super) fn lag(&self) -> Vec<Lag> {
-        self.state().lag.clone()
+        let state = self.state();
+        let others = state.unowned.iter().filter(|partition| !state.progress.has(**partition));
+        let unknown = others.map(|&partition| Lag { group: self.name.clone(), partition, records: None });
+        state.lag.iter().cloned().chain(unknown).collect()
+    }
+
+    pub(super) fn has_joined(&self) -> bool {
+        self.state().has_joined
+    }
+
+    pub(super) fn doubt(&self, doubt: Doubt) {
+        self.client.doubt(doubt);
     }
 
     /// What a failure comes to, with what was heard of the brokers since the last.
@@ -88,30 +120,112 @@ impl Group {
     /// that is done until then, and again when it is refused. To commit here could not be waited for: of an asynchronous commit
     /// of ours librdkafka tells nothing to programs that take events, as rdkafka does.
     pub(super) fn note_what_is_done(&self, consumer: &BaseConsumer<Self>) {
-        let offsets = self.state().progress.to_commit();
-        if offsets.is_empty() {
+        let positions = self.state().progress.to_commit();
+        if positions.is_empty() {
             return;
         }
-        if let Err(error) = self.list(offsets).and_then(|list| consumer.store_offsets(&list)) {
+        if let Err(error) = self.list(&positions).and_then(|list| consumer.store_offsets(&list)) {
             debug!(group = self.name, %error, "what was done last may be done again");
         }
+        self.commit_lower(consumer, positions);
     }
 
-    fn list(&self, offsets: impl IntoIterator<Item = (i32, i64)>) -> KafkaResult<TopicPartitionList> {
+    /// librdkafka commits no position that is lower than the last, unless it is told to.
+    fn commit_lower(&self, consumer: &BaseConsumer<Self>, mut positions: Vec<Position>) {
+        positions.retain(|position| position.is_lower);
+        if positions.is_empty() || self.state().lowered.is_some_and(|at| at.elapsed() < COMMIT_AGAIN) {
+            return;
+        }
+        self.state().lowered = Some(Instant::now());
+        let committed = self.list(&positions).and_then(|list| consumer.commit(&list, CommitMode::Async));
+        info!(group = self.name, topic = &*self.topic, ?positions, ?committed, "positions went down");
+    }
+
+    /// Each with the topic's id, so that no later topic of the name takes it for its own.
+    fn list(&self, positions: &[Position]) -> KafkaResult<TopicPartitionList> {
+        let id = self.client.identity().id();
+        let mut state = self.state();
         let mut list = TopicPartitionList::new();
-        for (partition, offset) in offsets {
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+        for &Position { partition, offset, .. } in positions {
+            if let Some(id) = &id {
+                state.topics.entry(partition).or_insert_with(|| Arc::clone(id));
+            }
+            let mut element = list.add_partition(&self.topic, partition);
+            element.set_offset(Offset::Offset(offset))?;
+            if let Some(topic) = state.topics.get(&partition) {
+                element.set_metadata(topic);
+            }
         }
         Ok(list)
     }
 
-    fn assign(&self, partitions: &[i32]) {
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
         info!(group = self.name, topic = &*self.topic, ?partitions, "took over partitions");
+        let known = self.ask_positions(consumer, partitions);
         let mut state = self.state();
         for &partition in partitions {
-            state.progress.assign(partition);
+            let (offset, topic) = known.get(&partition).cloned().unwrap_or_default();
+            state.progress.assign(partition, offset);
+            match topic {
+                Some(topic) => drop(state.topics.insert(partition, topic)),
+                None => drop(state.topics.remove(&partition)),
+            }
             state.assigned.push(partition);
         }
+    }
+
+    /// What the brokers know of the group in these partitions, and of which topic of the name that is. It takes one question whenever
+    /// partitions change hands.
+    fn ask_positions(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[i32],
+    ) -> BTreeMap<i32, (i64, Option<Arc<str>>)> {
+        let mut asked = TopicPartitionList::new();
+        for &partition in partitions {
+            asked.add_partition(&self.topic, partition);
+        }
+        let known = match consumer.committed_offsets(asked, KNOWN) {
+            Ok(known) => known,
+            Err(error) => {
+                debug!(group = self.name, %error, "the brokers did not say how far the group is");
+                return BTreeMap::new();
+            }
+        };
+        let (mut positions, mut is_new) = (BTreeMap::new(), false);
+        for element in known.elements() {
+            match element.offset() {
+                Offset::Offset(offset) => {
+                    // rdkafka panics where others have noted what is no text.
+                    let noted = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).ok();
+                    let topic = noted.filter(|topic| !topic.is_empty()).map(Into::into);
+                    positions.insert(element.partition(), (offset, topic));
+                }
+                _ => is_new |= element.error().is_ok(),
+            }
+        }
+        if is_new {
+            self.doubt(Doubt::NoPosition);
+        }
+        positions
+    }
+
+    /// Partitions whose position is of another topic of the name.
+    pub(super) fn strange(&self) -> Vec<i32> {
+        let Some(id) = self.client.identity().id() else { return Vec::new() };
+        let state = self.state();
+        let strange =
+            state.topics.iter().filter(|(partition, topic)| **topic != id && state.progress.has(**partition));
+        strange.map(|(&partition, _)| partition).collect()
+    }
+
+    /// The partition is read from its beginning on, of the topic that there is now.
+    pub(super) fn begin_anew(&self, partition: i32) {
+        self.doubt(Doubt::TopicMadeAnew);
+        let id = self.client.identity().id();
+        let mut state = self.state();
+        state.progress.begin_anew(partition);
+        state.topics.extend(id.map(|id| (partition, id)));
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
@@ -124,6 +238,7 @@ impl Group {
         }
         let mut state = self.state();
         for &partition in partitions {
+            state.topics.remove(&partition);
             if state.progress.revoke(partition) {
                 state.assigned.retain(|assigned| *assigned != partition);
                 state.revoked.push(partition);
@@ -134,6 +249,11 @@ impl Group {
 }
 
 impl State {
+    /// Partitions that nobody of the group has, as of now.
+    pub(super) fn set_unowned(&mut self, partitions: BTreeSet<i32>) {
+        self.unowned = partitions;
+    }
+
     /// Takes in that everything of a partition before an offset is done with. `Err` when a commit was refused since this was
     /// last asked; it is sent again all the same.
     pub(super) fn finish(&mut self, partition: i32, next_offset: i64) -> Result<(), RDKafkaErrorCode> {
@@ -177,16 +297,24 @@ impl ClientContext for Group {
     fn stats(&self, statistics: Statistics) {
         self.told.fetch_add(1, Ordering::Relaxed);
         self.heard.fetch_add(1, Ordering::Relaxed);
-        let Some(topic) = statistics.topics.get(&*self.topic) else { return };
         let mut state = self.state();
+        state.has_joined = statistics
+            .cgrp
+            .is_some_and(|group| !["wait-join", "wait-sync"].contains(&group.join_state.as_str()));
+        let Some(topic) = statistics.topics.get(&*self.topic) else { return };
+        for (&partition, known) in &topic.partitions {
+            if known.committed_offset >= 0 {
+                state.progress.committed(partition, known.committed_offset);
+            }
+        }
         let lag = state.progress.partitions().filter_map(|partition| {
             let known = topic.partitions.get(&partition).filter(|known| known.hi_offset >= 0)?;
-            let committed = known.committed_offset.max(state.progress.known(partition));
+            let committed = state.progress.known(partition);
             let behind = known.hi_offset - committed.max(known.lo_offset);
             Some(Lag {
                 group: self.name.clone(),
                 partition,
-                records: u64::try_from(behind).unwrap_or_default(),
+                records: Some(u64::try_from(behind).unwrap_or_default()),
             })
         });
         state.lag = lag.collect();
@@ -197,7 +325,7 @@ impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         self.told.fetch_add(1, Ordering::Relaxed);
         match rebalance {
-            Rebalance::Assign(list) => self.assign(&partitions(list)),
+            Rebalance::Assign(list) => self.assign(consumer, &partitions(list)),
             Rebalance::Revoke(list) => self.revoke(consumer, &partitions(list)),
             Rebalance::Error(error) => warn!(group = self.name, %error, "partitions could not be shared out"),
         }
@@ -223,7 +351,11 @@ impl ConsumerContext for Group {
         // Of what is another member's by now nobody here has to hear.
         let is_mine = offsets.elements().iter().any(|element| state.progress.has(element.partition()));
         if let Some(code) = refused.filter(|_| is_mine) {
-            warn!(group = self.name, error = %code, "a commit was refused; it is sent again");
+            // Ten times a second while it lasts.
+            if state.logged.is_none_or(|at| at.elapsed() >= TELL_AGAIN) {
+                warn!(group = self.name, error = %code, "a commit was refused; it is sent again");
+                state.logged = Some(Instant::now());
+            }
             state.refuse(code);
         }
     }

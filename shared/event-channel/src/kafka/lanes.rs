@@ -57,6 +57,10 @@ impl Lanes {
         }
     }
 
+    pub(super) fn partitions(&self) -> usize {
+        self.by_partition.len()
+    }
+
     /// The partition of each record. Their number is that of the beginning: to let a key change its partition when some are
     /// added would be to lose its order.
     pub(super) fn of(&self, records: &[Record]) -> Vec<usize> {

@@ -6,11 +6,16 @@
 mod beginning;
 mod client;
 mod consumer;
+mod doubts;
 mod group;
+mod identity;
 mod lanes;
+#[cfg(feature = "msk-admin")]
+mod msk_admin;
 #[cfg(feature = "kafka-tls")]
 mod msk_iam;
 mod options;
+mod ownership;
 mod producer;
 mod progress;
 mod pulse;
@@ -18,21 +23,25 @@ mod record;
 mod security;
 mod topic;
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex as Turn, Notify};
 use tokio::time::{self, Instant};
 use tracing::{info, warn};
 
 pub(crate) use self::consumer::KafkaConsumer;
+use self::doubts::Doubts;
 use self::group::Group;
 use self::options::Options;
 use self::producer::{Failure, Producer};
-use crate::{ConsumerSettings, Lag, OpenError, PublishError, Receipt, Record};
+use crate::{ConsumerSettings, Doubt, Lag, OpenError, PublishError, Receipt, Record};
 
 /// A handle to the channel.
 #[derive(Clone)]
@@ -60,6 +69,13 @@ struct Shared {
     room: Arc<Notify>,
     /// The members of groups in this process.
     members: Mutex<Vec<Weak<Group>>>,
+    doubts: Arc<Doubts>,
+    /// When it was last asked what the topic is like, and when how large a record may be.
+    looked: Mutex<(Option<Instant>, Option<Instant>)>,
+    /// A record was refused for its size.
+    limit_is_in_doubt: AtomicBool,
+    /// How often the topic was found gone, or made anew.
+    losses: AtomicUsize,
 }
 
 /// What became of the last run, as a number: [`AtomicU8`] holds no enum.
@@ -75,6 +91,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How soon it is asked again what the topic is like, after a look that found nothing wrong and after an error that speaks of it; and how
+/// soon how large a record may be, which takes a client of its own.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOK_AFTER_ERROR: Duration = Duration::from_secs(1);
+const LOOK_AT_LIMIT: Duration = Duration::from_secs(30);
 /// How often a problem that lasts is logged.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
@@ -97,13 +118,31 @@ impl KafkaChannel {
             told: Mutex::default(),
             room: Arc::new(Notify::new()),
             members: Mutex::default(),
+            doubts: Arc::default(),
+            looked: Mutex::default(),
+            limit_is_in_doubt: AtomicBool::new(false),
+            losses: AtomicUsize::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     pub(crate) fn check(&self, record: &Record) -> Result<(), PublishError> {
         let (bytes, limit) = (record::size(record), self.largest());
-        if bytes > limit { Err(PublishError::TooLarge { bytes, limit }) } else { Ok(()) }
+        if bytes <= limit {
+            return Ok(());
+        }
+        // The topic may allow more by now.
+        self.shared.limit_is_in_doubt.store(true, Ordering::Relaxed);
+        self.shared.look_soon(LOOK_AFTER_ERROR);
+        Err(PublishError::TooLarge { bytes, limit })
+    }
+
+    pub(crate) fn look_again(&self) {
+        self.shared.look_soon(LOOK);
+    }
+
+    pub(crate) async fn doubted(&self) -> Doubt {
+        self.shared.doubts.next().await
     }
 
     pub(crate) fn largest(&self) -> usize {
@@ -145,6 +184,9 @@ impl KafkaChannel {
                 if producer.is_broken() {
                     shared.unlink();
                 }
+                if speaks_of_topic(code) {
+                    shared.look_soon(LOOK_AFTER_ERROR);
+                }
                 shared.mood.store(mood::IS_DOWN, Ordering::Relaxed);
                 let problem = producer.explain(&code);
                 shared.tell(&problem);
@@ -185,6 +227,12 @@ impl KafkaChannel {
         let members: Vec<_> = locked(&self.shared.members).iter().filter_map(Weak::upgrade).collect();
         members.iter().flat_map(|member| member.lag()).collect()
     }
+}
+
+/// Whether an error says that the topic is not what it was.
+fn speaks_of_topic(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(code, UnknownPartition | UnknownTopic | UnknownTopicOrPartition)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -241,20 +289,14 @@ impl Shared {
 
     async fn try_to_connect(&self) -> Result<Producer, String> {
         let start = |limit| {
-            let producer = Producer::start(&self.options, limit, Arc::clone(&self.room));
+            let producer = Producer::start(&self.options, limit, Arc::clone(&self.room), &self.doubts);
             producer.map_err(|error| error.to_string())
         };
         let producer = start(self.options.largest)?;
-        let topic = topic::ensure(&self.options, &producer).await?;
-        let limit = topic.limit.map_or(self.options.largest, |limit| limit.min(self.options.largest));
+        let partitions = topic::ensure(&self.options, &producer).await?;
+        let limit = topic::limit(&self.options).await.unwrap_or(usize::MAX).min(self.options.largest);
         self.limit.store(limit, Ordering::Relaxed);
-        info!(
-            topic = &*self.topic,
-            brokers = self.options.brokers,
-            partitions = topic.partitions,
-            largest = limit,
-            "connected"
-        );
+        info!(topic = &*self.topic, brokers = self.options.brokers, partitions, largest = limit, "connected");
         // What goes into one batch is decided by the producer, and a batch must be under the topic's limit as well.
         let producer = if limit < self.options.largest {
             let producer = start(limit.max(1_000))?;
@@ -264,7 +306,7 @@ impl Shared {
             producer
         };
         producer.get_ready().await?;
-        Ok(producer.over(topic.partitions))
+        Ok(producer.over(partitions))
     }
 
     /// Logs what records are refused with: once a while, however many that are.
@@ -280,6 +322,71 @@ impl Shared {
     /// The next to need the producer connects anew. Whoever has it still may finish with it.
     fn unlink(&self) {
         *locked(&self.producer) = None;
+    }
+
+    /// Has somebody ask what the topic is like, unless that was done so shortly before; nobody waits for it.
+    fn look_soon(self: &Arc<Self>, at_least: Duration) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        {
+            let looked = &mut locked(&self.looked).0;
+            if looked.is_some_and(|at| at.elapsed() < at_least) {
+                return;
+            }
+            *looked = Some(Instant::now());
+        }
+        let shared = Arc::clone(self);
+        runtime.spawn(async move { shared.look().await });
+    }
+
+    /// Asks whether the topic is there, with what partitions and limit, and connects anew where that has changed: a topic that is gone is
+    /// created again then, if that is allowed.
+    async fn look(self: Arc<Self>) {
+        // Who can't be connected to has said so.
+        let Ok(producer) = self.link().await else { return };
+        let Ok(metadata) = producer.metadata(topic::QUESTION.into()).await else { return };
+        let is_as_known = !self.is_lost(&producer, &metadata) && !self.is_limit_another().await;
+        if !is_as_known {
+            self.unlink();
+            let _ = self.link().await;
+        }
+    }
+
+    /// Whether the topic is gone or made anew, which is told. Partitions that were added leave the others what they are.
+    fn is_lost(&self, producer: &Producer, metadata: &Metadata) -> bool {
+        let Ok(partitions) = topic::partitions(&self.options, metadata) else { return false };
+        let is_lost = partitions.is_none_or(|partitions| partitions < producer.partitions());
+        if !is_lost && !producer.finds_another_topic() {
+            return false;
+        }
+        self.losses.fetch_add(1, Ordering::Relaxed);
+        self.doubts.note(&self.topic, Doubt::TopicMadeAnew);
+        true
+    }
+
+    async fn is_limit_another(&self) -> bool {
+        let is_in_doubt = self.limit_is_in_doubt.swap(false, Ordering::Relaxed);
+        {
+            let looked = &mut locked(&self.looked).1;
+            if !is_in_doubt && looked.is_some_and(|at| at.elapsed() < LOOK_AT_LIMIT) {
+                return false;
+            }
+            *looked = Some(Instant::now());
+        }
+        let limit = topic::limit(&self.options).await;
+        limit.is_some_and(|limit| limit.min(self.options.largest) != self.limit.load(Ordering::Relaxed))
+    }
+
+    /// Whether the topic has as many partitions, as far as is known.
+    fn has_as_many(&self, partitions: usize) -> bool {
+        locked(&self.producer).as_ref().is_some_and(|producer| producer.partitions() <= partitions)
+    }
+
+    /// The topic's partitions that nobody of the group has; none where the brokers do not say.
+    async fn unowned(self: Arc<Self>, group: String) -> Option<BTreeSet<i32>> {
+        let producer = self.link().await.ok()?;
+        let metadata = producer.metadata(topic::QUESTION.into()).await.ok()?;
+        let partitions = topic::partitions(&self.options, &metadata).ok()??;
+        producer.unowned(group, partitions).await
     }
 
     async fn until_brokers_answer(self: &Arc<Self>) {
@@ -299,7 +406,12 @@ impl Shared {
     async fn brokers_answer(self: &Arc<Self>) -> bool {
         let Ok(producer) = self.link().await else { return false };
         let metadata = producer.metadata(topic::QUESTION.into()).await;
-        metadata.is_ok_and(|metadata| topic::is_led(&self.options, &metadata))
+        let Ok(metadata) = metadata else { return false };
+        if self.is_lost(&producer, &metadata) {
+            self.unlink();
+            return false;
+        }
+        topic::is_led(&self.options, &metadata)
     }
 
     /// Keeps an eye on a member for [`KafkaChannel::lag`].

@@ -19,9 +19,10 @@ const LIFETIME: Duration = Duration::from_secs(900);
 /// Brokers log it.
 const USER_AGENT: &str = concat!("event-channel/", env!("CARGO_PKG_VERSION"));
 
-type Failure = Box<dyn Error>;
+pub(super) type Failure = Box<dyn Error + Send + Sync>;
 
-/// The credentials of this process's environment, which Lambda and ECS may renew.
+/// The credentials of this process's environment, as Lambda gives them. Where roles are elsewhere, `msk_admin` looks them up.
+#[cfg(not(feature = "msk-admin"))]
 pub(super) fn credentials() -> Result<Credentials, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let needed =

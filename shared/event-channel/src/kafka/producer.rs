@@ -1,5 +1,6 @@
 //! Records to the brokers: a run goes over in order and at once, and is over when every record of it was acknowledged.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use rdkafka::ClientContext;
@@ -14,8 +15,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task;
 
 use super::client::{self, Client};
+use super::doubts::Doubts;
 use super::lanes::Lanes;
 use super::options::Options;
+use super::ownership;
 use super::record;
 use super::topic;
 use crate::Record;
@@ -43,9 +46,14 @@ pub(super) enum Failure {
 
 impl Producer {
     /// Starts its threads; brokers are connected to when there is something to ask or to send.
-    pub(super) fn start(options: &Options, limit: usize, room: Arc<Notify>) -> KafkaResult<Self> {
-        let context = Deliveries { client: Client::new(options), room };
-        let mut config = client::settings(options);
+    pub(super) fn start(
+        options: &Options,
+        limit: usize,
+        room: Arc<Notify>,
+        doubts: &Arc<Doubts>,
+    ) -> KafkaResult<Self> {
+        let context = Deliveries { client: Client::new(options, doubts), room };
+        let mut config = client::settings_with_identity(options);
         config
             // A record that was acknowledged is on every replica in sync, once, and after all that was sent before it.
             .set("acks", "all")
@@ -66,12 +74,46 @@ impl Producer {
         Self { lanes: Arc::new(Lanes::new(partitions)), ..self }
     }
 
+    /// How many partitions the topic had.
+    pub(super) fn partitions(&self) -> usize {
+        self.lanes.partitions()
+    }
+
+    /// Whether the topic has become another since this was last asked.
+    pub(super) fn finds_another_topic(&self) -> bool {
+        self.client().identity().take_change()
+    }
+
+    fn client(&self) -> &Client {
+        &self.inner.client().context().client
+    }
+
+    /// Which partitions nobody of a group has; none where the brokers do not say.
+    pub(super) async fn unowned(&self, group: String, partitions: usize) -> Option<BTreeSet<i32>> {
+        let producer = self.clone();
+        let asked = task::spawn_blocking(move || {
+            let groups = producer.inner.client().fetch_group_list(Some(&group), topic::QUESTION).ok()?;
+            let members = groups.groups().iter().find(|known| known.name() == group)?.members();
+            let mut unowned: BTreeSet<i32> = (0..i32::try_from(partitions).ok()?).collect();
+            for assignment in members.iter().filter_map(|member| member.assignment()) {
+                unowned.retain(|partition| {
+                    !ownership::assigned(assignment, &producer.topic).contains(partition)
+                });
+            }
+            Some(unowned)
+        });
+        asked.await.ok()?
+    }
+
     /// Sends a run and waits until every record of it was acknowledged or failed, so that nothing of it comes later.
+    ///
+    /// Guarantee: of the records with one key, the next is handed over when the one before it was acknowledged. librdkafka gives up a
+    /// batch that is refused or too late and goes on with the next, so of two on their way the second could be taken alone.
     pub(super) async fn send(&self, records: &[Record]) -> Result<(), Failure> {
         let lanes = self.lanes.of(records);
         let (mut records, mut lanes) = (records, &*lanes);
         while !records.is_empty() {
-            let mut together = self.lanes.together(lanes).await?;
+            let mut together = self.lanes.together(&lanes[..with_different_keys(records)]).await?;
             let now = together.records;
             self.send_at_once(&records[..now], &lanes[..now])
                 .await
@@ -135,7 +177,7 @@ impl Producer {
 
     /// What a failure comes to, with what was heard of the brokers since the last.
     pub(super) fn explain(&self, error: &impl ToString) -> String {
-        let trouble = self.inner.client().context().client.take_trouble();
+        let trouble = self.client().take_trouble();
         let error = error.to_string();
         trouble.map_or_else(|| error.clone(), |trouble| format!("{error}: {trouble}"))
     }
@@ -144,6 +186,13 @@ impl Producer {
     pub(super) fn is_broken(&self) -> bool {
         self.inner.client().fatal_error().is_some()
     }
+}
+
+/// How many of the records, from the first on, have different keys.
+fn with_different_keys(records: &[Record]) -> usize {
+    let mut keys = HashSet::new();
+    let again = records.iter().position(|record| record.key.as_ref().is_some_and(|key| !keys.insert(key)));
+    again.unwrap_or(records.len())
 }
 
 /// A run that is on its way. Every record of it holds a clone, so the last one to be over settles it.

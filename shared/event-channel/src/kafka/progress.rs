@@ -1,4 +1,7 @@
 //! How far a member of a group is in its partitions: what it took, what is done with, what the brokers know. Pure.
+//!
+//! A position may go down: the topic was made anew, or lost its end. Then the partition begins again at the lower offset, and that one is
+//! to be committed, although the brokers know a higher one.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +19,29 @@ struct Place {
 }
 
 impl Place {
-    /// Up to where to commit, when that is further than the brokers know.
-    fn to_commit(self) -> Option<i64> {
-        // When all that was delivered is done with, so is what was filtered out after it.
-        let done = if self.done >= self.delivered { self.read } else { self.done };
-        Some(done).filter(|done| *done > self.committed)
+    fn at(offset: i64) -> Self {
+        Self { read: offset, delivered: offset, done: offset, committed: offset }
     }
+
+    /// Up to where to commit.
+    fn position(self) -> i64 {
+        // When all that was delivered is done with, so is what was filtered out after it.
+        if self.done >= self.delivered { self.read } else { self.done }
+    }
+
+    /// Begins again at a lower offset.
+    fn go_back(&mut self, offset: i64) {
+        *self = Self { committed: self.committed, ..Self::at(offset) };
+    }
+}
+
+/// A position to commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// It is lower than what the brokers know.
+    pub(super) is_lower: bool,
 }
 
 /// The partitions that are this member's.
@@ -31,8 +51,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn assign(&mut self, partition: i32) {
-        self.places.insert(partition, Place::default());
+    /// The partition is this member's from now on; the brokers know this offset of the group.
+    pub(super) fn assign(&mut self, partition: i32, committed: i64) {
+        self.places.insert(partition, Place::at(committed));
     }
 
     /// `false` when it was not this member's.
@@ -49,16 +70,33 @@ impl Progress {
         self.places.keys().copied()
     }
 
-    pub(super) fn deliver(&mut self, partition: i32, offset: i64) {
+    /// All that is known of the partition is of another topic of the name.
+    pub(super) fn begin_anew(&mut self, partition: i32) {
         if let Some(place) = self.places.get_mut(&partition) {
-            (place.read, place.delivered) = (offset + 1, offset + 1);
+            place.go_back(0);
         }
     }
 
-    pub(super) fn pass_over(&mut self, partition: i32, offset: i64) {
+    /// `false` when the partition went back: what was delivered of it before is void.
+    pub(super) fn deliver(&mut self, partition: i32, offset: i64) -> bool {
+        let goes_on = self.pass_over(partition, offset);
         if let Some(place) = self.places.get_mut(&partition) {
-            place.read = offset + 1;
+            place.delivered = offset + 1;
         }
+        goes_on
+    }
+
+    /// The same, of a record that was filtered out.
+    pub(super) fn pass_over(&mut self, partition: i32, offset: i64) -> bool {
+        let Some(place) = self.places.get_mut(&partition) else { return true };
+        let goes_on = offset >= place.read;
+        if !goes_on {
+            place.go_back(offset);
+        }
+        // What was filtered out before this record stays done with when the record is delivered.
+        place.done = place.position();
+        place.read = offset + 1;
+        goes_on
     }
 
     /// `false` when that is not this member's to say: the partition is another's, or has come back and the record was not
@@ -73,13 +111,19 @@ impl Progress {
         }
     }
 
-    pub(super) fn to_commit(&self) -> Vec<(i32, i64)> {
-        self.places.iter().filter_map(|(&partition, place)| Some((partition, place.to_commit()?))).collect()
+    pub(super) fn to_commit(&self) -> Vec<Position> {
+        let position = |(&partition, place): (&i32, &Place)| {
+            let offset = place.position();
+            let is_lower = offset < place.committed;
+            (offset != place.committed).then_some(Position { partition, offset, is_lower })
+        };
+        self.places.iter().filter_map(position).collect()
     }
 
+    /// The brokers know this position now, be it lower than before.
     pub(super) fn committed(&mut self, partition: i32, next_offset: i64) {
         if let Some(place) = self.places.get_mut(&partition) {
-            place.committed = place.committed.max(next_offset);
+            place.committed = next_offset;
         }
     }
 
@@ -95,8 +139,28 @@ mod tests {
 
     fn assigned() -> Progress {
         let mut progress = Progress::default();
-        progress.assign(3);
+        progress.assign(3, 0);
         progress
+    }
+
+    fn upward(offset: i64) -> Position {
+        Position { partition: 3, offset, is_lower: false }
+    }
+
+    #[test]
+    fn a_record_that_is_delivered_after_others_were_filtered_out_takes_no_position_down() {
+        let mut progress = assigned();
+        for offset in 0..5 {
+            progress.pass_over(3, offset);
+        }
+        assert_eq!(progress.to_commit(), [upward(5)]);
+        progress.committed(3, 5);
+        progress.deliver(3, 5);
+        assert_eq!(progress.to_commit(), []);
+        progress.pass_over(3, 6);
+        assert_eq!(progress.to_commit(), []);
+        progress.finish(3, 6);
+        assert_eq!(progress.to_commit(), [upward(7)]);
     }
 
     #[test]
@@ -106,7 +170,7 @@ mod tests {
         progress.deliver(3, 11);
         assert!(progress.to_commit().is_empty());
         assert!(progress.finish(3, 11));
-        assert_eq!(progress.to_commit(), [(3, 11)]);
+        assert_eq!(progress.to_commit(), [upward(11)]);
     }
 
     #[test]
@@ -117,9 +181,9 @@ mod tests {
         progress.pass_over(3, 12);
         assert!(progress.to_commit().is_empty());
         progress.finish(3, 11);
-        assert_eq!(progress.to_commit(), [(3, 13)]);
+        assert_eq!(progress.to_commit(), [upward(13)]);
         progress.pass_over(3, 13);
-        assert_eq!(progress.to_commit(), [(3, 14)]);
+        assert_eq!(progress.to_commit(), [upward(14)]);
     }
 
     #[test]
@@ -138,7 +202,7 @@ mod tests {
         progress.deliver(3, 20);
         progress.finish(3, 21);
         assert!(progress.finish(3, 15));
-        assert_eq!(progress.to_commit(), [(3, 21)]);
+        assert_eq!(progress.to_commit(), [upward(21)]);
     }
 
     #[test]
@@ -156,9 +220,36 @@ mod tests {
         let mut progress = assigned();
         progress.deliver(3, 10);
         progress.revoke(3);
-        progress.assign(3);
+        progress.assign(3, 0);
         assert!(!progress.finish(3, 11));
         progress.deliver(3, 10);
         assert!(progress.finish(3, 11));
+    }
+
+    #[test]
+    fn a_partition_that_goes_back_is_committed_at_the_lower_position() {
+        let mut progress = Progress::default();
+        progress.assign(3, 20);
+        assert!(progress.deliver(3, 20));
+        assert!(!progress.deliver(3, 4), "what was delivered before is void");
+        let lower = |offset| Position { partition: 3, offset, is_lower: true };
+        assert_eq!(progress.to_commit(), [lower(4)]);
+        assert!(!progress.finish(3, 21), "it was delivered before the partition went back");
+        assert!(progress.finish(3, 5));
+        assert_eq!(progress.to_commit(), [lower(5)]);
+        progress.committed(3, 5);
+        assert!(progress.to_commit().is_empty());
+        progress.deliver(3, 5);
+        progress.finish(3, 6);
+        assert_eq!(progress.to_commit(), [upward(6)]);
+    }
+
+    #[test]
+    fn a_partition_that_was_just_assigned_and_goes_back_is_committed_at_the_lower_position() {
+        let mut progress = Progress::default();
+        progress.assign(3, 20);
+        assert!(progress.to_commit().is_empty());
+        assert!(!progress.pass_over(3, 0));
+        assert_eq!(progress.to_commit(), [Position { partition: 3, offset: 1, is_lower: true }]);
     }
 }

@@ -195,8 +195,16 @@ impl Security {
             }
             Identity::Aws { .. } => {
                 config.set("sasl.mechanism", Mechanism::AwsMskIam.name());
+                // A broker takes few new connections a second by IAM, and the others fail; "Amazon MSK quota" asks for a second at least.
+                config.set("reconnect.backoff.ms", "1000").set("reconnect.backoff.max.ms", "10000");
             }
         }
+    }
+
+    /// The file with the brokers' authorities, where the URL names one.
+    #[cfg(feature = "msk-admin")]
+    pub(super) fn ca(&self) -> Option<&str> {
+        self.ca.as_deref()
     }
 
     /// The region for whose brokers tokens are signed, when they are.
@@ -239,6 +247,19 @@ mod tests {
         if !cfg!(feature = "kafka-tls") {
             assert!(refusal("", "security=tls").contains("--features kafka-tls"));
         }
+    }
+
+    #[cfg(feature = "kafka-tls")]
+    #[test]
+    fn brokers_that_count_connections_are_not_asked_again_within_a_second() {
+        let backoff = |options: &str| {
+            let options = Options::parse(&format!("//one:1/t?{options}")).unwrap();
+            let config = super::super::client::settings(&options);
+            ["reconnect.backoff.ms", "reconnect.backoff.max.ms"]
+                .map(|name| config.get(name).unwrap().to_owned())
+        };
+        assert_eq!(backoff("mechanism=AWS_MSK_IAM&region=r"), ["1000", "10000"]);
+        assert_eq!(backoff(""), ["50", "1000"]);
     }
 
     #[cfg(feature = "kafka-tls")]

@@ -10,6 +10,8 @@ use tokio::{task, time};
 use tracing::{debug, info};
 
 use super::client;
+#[cfg(feature = "msk-admin")]
+use super::msk_admin::create as create_on_msk;
 use super::options::Options;
 use super::producer::Producer;
 
@@ -19,32 +21,26 @@ pub(super) const QUESTION: Duration = Duration::from_secs(5);
 const LEADERS: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// What the brokers say of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Topic {
-    pub(super) partitions: usize,
-    /// The most bytes that a batch of records may have, where the brokers tell.
-    pub(super) limit: Option<usize>,
-}
-
-/// Sees to it that the topic is there.
+/// Sees to it that the topic is there; how many partitions it has.
 ///
 /// # Errors
 /// In one line: the brokers can't be reached, or the topic is not there and can't be created, and then how it can.
-pub(super) async fn ensure(options: &Options, producer: &Producer) -> Result<Topic, String> {
-    let partitions = match partitions(options, &producer.metadata(QUESTION.into()).await?)? {
-        Some(partitions) => partitions,
-        None if !options.create => return Err(advice(options, "it is not created with create=false")),
+pub(super) async fn ensure(options: &Options, producer: &Producer) -> Result<usize, String> {
+    match partitions(options, &producer.metadata(QUESTION.into()).await?)? {
+        Some(partitions) => Ok(partitions),
+        None if !options.create => Err(format!(
+            "the topic {:?} is not there; create it, or let ?create=true in the URL create it",
+            options.topic
+        )),
         None => {
             create(options).await?;
-            leaders(options, producer).await?
+            leaders(options, producer).await
         }
-    };
-    Ok(Topic { partitions, limit: limit(options).await })
+    }
 }
 
 /// How many partitions it has; `None` when it is not there.
-fn partitions(options: &Options, metadata: &Metadata) -> Result<Option<usize>, String> {
+pub(super) fn partitions(options: &Options, metadata: &Metadata) -> Result<Option<usize>, String> {
     let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == options.topic) else {
         return Ok(None);
     };
@@ -89,8 +85,10 @@ async fn leaders(options: &Options, producer: &Producer) -> Result<usize, String
 }
 
 async fn create(options: &Options) -> Result<(), String> {
-    if options.security.aws_region().is_some() {
-        return Err(advice(options, "it is not created with mechanism=AWS_MSK_IAM"));
+    if let Some(region) = options.security.aws_region() {
+        create_on_msk(options, region).await.map_err(|problem| advice(options, &problem))?;
+        info!(topic = options.topic, partitions = options.partitions, "created the topic");
+        return Ok(());
     }
     let admin = Admin::start(options).map_err(|error| error.to_string())?;
     let topic =
@@ -108,19 +106,37 @@ async fn create(options: &Options) -> Result<(), String> {
     }
 }
 
+/// Functions write to the topic, and no permission of theirs creates one.
+#[cfg(not(feature = "msk-admin"))]
+#[allow(clippy::unused_async)]
+async fn create_on_msk(_: &Options, _: &str) -> Result<(), String> {
+    Err("this program creates none with mechanism=AWS_MSK_IAM; orders migrate does".to_owned())
+}
+
 /// What to do when a topic is not there and can't be created from here.
 fn advice(options: &Options, problem: &str) -> String {
     let Options { topic, partitions, replication, brokers, .. } = options;
     let replication =
         if *replication > 0 { format!(" --replication-factor {replication}") } else { String::new() };
+    let (first, login) = if options.security.aws_region().is_some() { IAM_COMMAND } else { ("", "") };
     format!(
         "the topic {topic:?} is not there and can't be created from here ({problem}); whoever may has to: \
-         kafka-topics --bootstrap-server {brokers} --create --topic {topic} --partitions {partitions}{replication}"
+         {first}kafka-topics --bootstrap-server {brokers}{login} --create --topic {topic} --partitions {partitions}{replication}"
     )
 }
 
+/// What comes before `kafka-topics`, and among its options, where it has to log in by AWS IAM with the credentials at hand ("Step 4: Create a
+/// topic", Amazon MSK Developer Guide). The jar aws-msk-iam-auth must be on its class path.
+const IAM_COMMAND: (&str, &str) = (
+    "printf '%s\\n' security.protocol=SASL_SSL sasl.mechanism=AWS_MSK_IAM \
+     'sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required;' \
+     sasl.client.callback.handler.class=software.amazon.msk.auth.iam.IAMClientCallbackHandler > iam.properties && \
+     CLASSPATH=aws-msk-iam-auth-all.jar ",
+    " --command-config iam.properties",
+);
+
 /// The topic's own limit. Who may write to a topic may not always ask, and then the setting alone counts.
-async fn limit(options: &Options) -> Option<usize> {
+pub(super) async fn limit(options: &Options) -> Option<usize> {
     if options.security.aws_region().is_some() {
         return None;
     }
@@ -159,5 +175,29 @@ impl Admin {
     /// Its thread is waited for, a tenth of a second, and nobody else should.
     fn stop(self) {
         task::spawn_blocking(move || drop(self.client));
+    }
+}
+
+#[cfg(all(test, feature = "kafka-tls"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_topic_cant_be_created_the_command_says_how_it_can() {
+        let advice = |options: &str| advice(&Options::parse(options).unwrap(), "no");
+        assert_eq!(
+            advice(
+                "//b-1:9098,b-2:9098/orders.events?partitions=4&replication=3&mechanism=AWS_MSK_IAM&region=eu-west-1"
+            ),
+            "the topic \"orders.events\" is not there and can't be created from here (no); whoever may has to: \
+             printf '%s\\n' security.protocol=SASL_SSL sasl.mechanism=AWS_MSK_IAM \
+             'sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required;' \
+             sasl.client.callback.handler.class=software.amazon.msk.auth.iam.IAMClientCallbackHandler > iam.properties && \
+             CLASSPATH=aws-msk-iam-auth-all.jar kafka-topics --bootstrap-server b-1:9098,b-2:9098 --command-config iam.properties \
+             --create --topic orders.events --partitions 4 --replication-factor 3"
+        );
+        assert!(advice("//one:1/t").ends_with(
+            "whoever may has to: kafka-topics --bootstrap-server one:1 --create --topic t --partitions 8"
+        ));
     }
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use event_channel::EventChannel;
 use futures_util::FutureExt as _;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::{Offset, TopicPartitionList};
 
 const VARIABLE: &str = "ORDERS_TEST_KAFKA";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,7 +57,7 @@ impl Topic {
     /// The channel on it, with groups of its own; `options` follow the question mark.
     pub(crate) fn open(&self, options: &str) -> EventChannel {
         let Self { brokers, name } = self;
-        EventChannel::open(&format!("kafka://{brokers}/{name}?group_prefix={name}.&{options}")).unwrap()
+        EventChannel::open(format!("kafka://{brokers}/{name}?group_prefix={name}.&{options}")).unwrap()
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -73,6 +74,38 @@ impl Topic {
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         let created = self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap();
         created.into_iter().next().unwrap().unwrap();
+    }
+
+    /// Changes a setting of it.
+    pub(crate) async fn set(&self, name: &str, value: &str) {
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
+        let altered = self.admin().alter_configs([&config], &AdminOptions::new()).await.unwrap();
+        altered.into_iter().next().unwrap().unwrap();
+    }
+
+    pub(crate) fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// Deletes it, and waits until it is gone.
+    pub(crate) async fn delete(&self) {
+        let deleted = self.admin().delete_topics(&[&self.name], &AdminOptions::new()).await.unwrap();
+        deleted.into_iter().next().unwrap().unwrap();
+        while self.is_there() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        let metadata = self.admin().inner().fetch_metadata(Some(&self.name), PATIENCE).unwrap();
+        metadata.topics().iter().any(|topic| !topic.partitions().is_empty())
+    }
+
+    /// Deletes the records of partition 0 before this offset.
+    pub(crate) async fn delete_records(&self, before: i64) {
+        let mut gone = TopicPartitionList::new();
+        gone.add_partition_offset(&self.name, 0, Offset::Offset(before)).unwrap();
+        self.admin().delete_records(&gone, &AdminOptions::new()).await.unwrap();
     }
 
     /// How many partitions it has.

@@ -132,7 +132,7 @@ async fn a_topic_that_is_not_to_be_created_is_waited_for() {
         let channel = topic.open("create=false");
         let mut one = join(&channel, Beginning::Newest);
         let refusal = within(one.poll(1)).await.unwrap_err().to_string();
-        assert!(refusal.contains("is not there and can't be created from here"), "{refusal}");
+        assert!(refusal.contains("is not there; create it, or let ?create=true in the URL"), "{refusal}");
         topic.create(1, &[("message.timestamp.type", "LogAppendTime")]).await;
         within(async {
             // The brokers may not all have heard of it at once.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use event_channel::{EventChannel, PublishError, Receipt};
 
 use crate::broker::with_topic;
-use crate::{everything, publish, record, record_of, take, values, within};
+use crate::{everything, poll, publish, record, record_of, take, values, within};
 
 #[tokio::test]
 async fn a_topic_that_is_not_there_is_created_with_the_partitions_asked_for() {
@@ -167,4 +167,35 @@ async fn brokers_that_are_away_are_said_to_be_so_and_are_waited_for_within_bound
     assert!(before.elapsed() < Duration::from_secs(20), "all were answered by one attempt or two");
     let waiting = tokio::time::timeout(Duration::from_millis(200), channel.available()).await;
     assert!(waiting.is_err(), "it still waits");
+}
+
+#[tokio::test]
+async fn of_a_run_whose_first_record_is_refused_for_good_the_rest_is_not_taken() {
+    with_topic(|topic| async move {
+        let channel = topic.open("partitions=1");
+        within(channel.publish(vec![record_of(10)])).await.unwrap();
+        // The producer goes by the limit that it has learned; so a run of two batches meets a broker that takes the second alone.
+        topic.set("max.message.bytes", "500000").await;
+        let run = || vec![record_of(900_000), record_of(200_000)];
+        let refused = within(async {
+            loop {
+                // Brokers take a moment to go by another limit.
+                if let Err(refused) = channel.publish(run()).await {
+                    return refused;
+                }
+            }
+        });
+        assert!(matches!(refused.await, PublishError::TooLarge { .. }));
+        within(channel.publish(vec![record_of(20)])).await.unwrap();
+
+        let mut consumer = channel.subscribe("readers", everything).unwrap();
+        let mut sizes = Vec::new();
+        while sizes.last() != Some(&20) {
+            let delivered = poll(&mut consumer).await.deliveries;
+            sizes.extend(delivered.iter().map(|delivery| delivery.record.value.as_ref().unwrap().len()));
+        }
+        let runs = &sizes[1..sizes.len() - 1];
+        assert!(runs.chunks(2).all(|run| *run == [900_000, 200_000]), "{sizes:?}");
+    })
+    .await;
 }

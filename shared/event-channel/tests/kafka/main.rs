@@ -9,6 +9,7 @@ mod beginning;
 mod brokers;
 mod gathering;
 mod members;
+mod resets;
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Members of one group.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use event_channel::{Consumer, Delivery};
 
@@ -105,6 +106,72 @@ async fn when_a_member_goes_another_takes_up_what_it_had_not_committed() {
 }
 
 #[tokio::test]
+async fn when_a_member_leaves_another_takes_over_at_once() {
+    with_topic(|topic| async move {
+        // Whoever waited for the session to end would wait for half a minute.
+        let channel = topic.open("partitions=4&session_timeout_ms=30000");
+        let mut one = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 0..40).await;
+        take(&mut one, 40).await;
+        let elsewhere = topic.open("session_timeout_ms=30000");
+        let mut other = elsewhere.subscribe("readers", everything).unwrap();
+        let mut shared = Shared::default();
+        shared.poll(&mut one, &mut other, |shared| shared.revoked.len() == 2).await;
+
+        let left = Instant::now();
+        drop(one);
+        publish(&channel, 100..140).await;
+        let mut seen = BTreeSet::new();
+        while seen.len() < 4 {
+            seen.extend(partitions(&poll(&mut other).await.deliveries));
+        }
+        assert!(left.elapsed() < Duration::from_secs(15), "it took {:?}", left.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_leave_while_they_join_keep_nobody_waiting() {
+    with_topic(|topic| async move {
+        let options = "partitions=4&session_timeout_ms=30000";
+        let channel = topic.open(options);
+        let mut stays = channel.subscribe("readers", everything).unwrap();
+        publish(&channel, 0..40).await;
+        take(&mut stays, 40).await;
+        for pause in [0, 50, 200, 500, 1_000, 1_500] {
+            let mut passes = topic.open(options).subscribe("readers", everything).unwrap();
+            let joined = async {
+                loop {
+                    tokio::select! {
+                        _ = poll(&mut stays) => {}
+                        _ = poll(&mut passes) => {}
+                    }
+                }
+            };
+            // The moment is what is varied.
+            let _ = tokio::time::timeout(Duration::from_millis(pause), joined).await;
+            drop(passes);
+        }
+
+        let left = Instant::now();
+        publish(&channel, 100..140).await;
+        let mut seen = BTreeSet::new();
+        while seen.len() < 40 {
+            seen.extend(
+                poll(&mut stays)
+                    .await
+                    .deliveries
+                    .iter()
+                    .map(value_of)
+                    .filter(|value| value.as_str() >= "100"),
+            );
+        }
+        assert!(left.elapsed() < Duration::from_secs(15), "it took {:?}", left.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_member_that_hangs_loses_its_partitions_and_is_told_when_it_goes_on() {
     with_topic(|topic| async move {
         let channel = topic.open("partitions=4");
@@ -184,7 +251,7 @@ async fn a_member_commits_while_it_goes_on_until_nothing_is_left() {
                 commit(&mut one, &taken[0]).await;
             }
         }
-        let lag = || channel.lag().iter().map(|lag| lag.records).sum::<u64>();
+        let lag = || channel.lag().iter().filter_map(|lag| lag.records).sum::<u64>();
         within(async {
             while channel.lag().is_empty() || lag() > 0 {
                 let _ = tokio::time::timeout(std::time::Duration::from_millis(50), one.poll(1)).await;
@@ -206,7 +273,7 @@ async fn the_lag_of_a_member_is_what_it_has_not_committed() {
         let done = taken.iter().filter(|delivery| delivery.partition == partition);
         commit(&mut one, done.clone().next_back().unwrap()).await;
         let left = 20 - done.count() as u64;
-        let lag = || channel.lag().iter().map(|lag| lag.records).sum::<u64>();
+        let lag = || channel.lag().iter().filter_map(|lag| lag.records).sum::<u64>();
         let is_told = || channel.lag().len() == 2 && lag() == left;
         within(async {
             // It is told while the member polls, which here finds nothing.

@@ -63,6 +63,22 @@ pub struct KafkaRecord {
     /// Names and values, in order.
     #[serde(default, with = "json::headers")]
     pub headers: Vec<KafkaHeader>,
+    /// The schema of the key, where a schema registry has it.
+    #[serde(default, deserialize_with = "json::lenient", skip_serializing_if = "Option::is_none")]
+    pub key_schema_metadata: Option<Arc<SchemaMetadata>>,
+    /// The schema of the value, where a schema registry has it.
+    #[serde(default, deserialize_with = "json::lenient", skip_serializing_if = "Option::is_none")]
+    pub value_schema_metadata: Option<Arc<SchemaMetadata>>,
+}
+
+/// The schema that a key or a value was checked against, as events name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaMetadata {
+    /// `AVRO`, `PROTOBUF` or `JSON`.
+    pub data_format: String,
+    /// The registry's id of it: a number (Confluent), or the UUID of a schema's version (Glue).
+    pub schema_id: String,
 }
 
 /// A header's name and value. Names that the program itself wrote need no memory of their own.

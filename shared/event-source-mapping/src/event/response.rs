@@ -36,7 +36,7 @@ impl BatchResponse {
             return Ok(Self::default());
         }
         serde_json::from_slice(answer).map_err(|error| {
-            InvokeError::Function(message(&format!("its answer is no batch response: {error}")))
+            InvokeError::Function(message(&format!("its answer is not a batch response: {error}")))
         })
     }
 }

@@ -1,7 +1,7 @@
 //! How large an event is as JSON, by arithmetic: a batch is bounded by it, and serializing to find out would cost as much
 //! as the invocation. The tests compare it with what is serialized.
 
-use super::{KafkaEvent, KafkaHeader, KafkaRecord, TimestampType};
+use super::{KafkaEvent, KafkaHeader, KafkaRecord, SchemaMetadata, TimestampType};
 
 pub(super) fn of_event(event: &KafkaEvent) -> usize {
     let optional = |name: &str, text: &Option<String>| {
@@ -41,6 +41,15 @@ pub(super) fn of_record(record: &KafkaRecord) -> usize {
         + payload(",\"value\":\"\"", record.value.as_ref().map(|value| value.len()))
         + record.headers.iter().map(of_header).sum::<usize>()
         + commas(record.headers.len())
+        + record.key_schema_metadata.as_deref().map_or(0, |schema| of_schema("keySchemaMetadata", schema))
+        + record.value_schema_metadata.as_deref().map_or(0, |schema| of_schema("valueSchemaMetadata", schema))
+}
+
+fn of_schema(name: &str, schema: &SchemaMetadata) -> usize {
+    ",\"\":{\"dataFormat\":,\"schemaId\":}".len()
+        + name.len()
+        + of_text(&schema.data_format)
+        + of_text(&schema.schema_id)
 }
 
 fn of_header((name, value): &KafkaHeader) -> usize {

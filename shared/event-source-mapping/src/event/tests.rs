@@ -85,6 +85,8 @@ fn example(event_source: &str, bootstrap_servers: &str, key: Bytes) -> KafkaEven
         key: Some(key),
         value: bytes(b"Hello, this is a test."),
         headers: vec![("headerKey".into(), bytes(b"headerValue"))],
+        key_schema_metadata: None,
+        value_schema_metadata: None,
     };
     KafkaEvent {
         event_source: event_source.to_owned(),
@@ -137,6 +139,15 @@ fn a_record_without_key_and_value_is_written_without_them() {
         "topic": "t", "partition": 1, "offset": 2, "timestamp": 0, "timestampType": "CREATE_TIME", "headers": []
     });
     assert_eq!(written, expected);
+}
+
+#[test]
+fn schemas_are_written_as_awss_page_has_them_and_what_is_none_is_passed_over() {
+    let schema = json!({"dataFormat": "AVRO", "schemaId": "1234"});
+    let read = record(json!({"valueSchemaMetadata": schema, "keySchemaMetadata": "odd"}));
+    assert_eq!(read.key_schema_metadata, None);
+    let written = serde_json::to_value(&read).unwrap();
+    assert_eq!((&written["valueSchemaMetadata"], written.get("keySchemaMetadata")), (&schema, None));
 }
 
 #[test]
@@ -244,11 +255,18 @@ fn any_bytes() -> impl Strategy<Value = Option<Bytes>> {
     proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from))
 }
 
+fn any_schema() -> impl Strategy<Value = Option<Arc<SchemaMetadata>>> {
+    let schema = any::<(String, String)>()
+        .prop_map(|(data_format, schema_id)| Arc::new(SchemaMetadata { data_format, schema_id }));
+    proptest::option::of(schema)
+}
+
 fn any_record() -> impl Strategy<Value = KafkaRecord> {
     let headers = proptest::collection::vec((any::<String>().prop_map(Cow::Owned), any_bytes()), 0..4);
     let numbers = (any::<i32>(), any::<i64>(), any::<i64>());
-    (any::<String>(), numbers, any::<bool>(), any_bytes(), any_bytes(), headers).prop_map(
-        |(topic, (partition, offset, timestamp), appended, key, value, headers)| KafkaRecord {
+    let schemas = (any_schema(), any_schema());
+    (any::<String>(), numbers, any::<bool>(), any_bytes(), any_bytes(), headers, schemas).prop_map(
+        |(topic, (partition, offset, timestamp), appended, key, value, headers, schemas)| KafkaRecord {
             topic: topic.into(),
             partition,
             offset,
@@ -257,6 +275,8 @@ fn any_record() -> impl Strategy<Value = KafkaRecord> {
             key,
             value,
             headers,
+            key_schema_metadata: schemas.0,
+            value_schema_metadata: schemas.1,
         },
     )
 }

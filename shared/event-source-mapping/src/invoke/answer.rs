@@ -149,7 +149,7 @@ mod tests {
         for empty in ["", "null", "{}"] {
             assert_eq!(judged(200, None, empty), nothing_failed());
         }
-        assert!(judged(200, None, "\"done\"").unwrap_err().contains("its answer is no batch response"));
+        assert!(judged(200, None, "\"done\"").unwrap_err().contains("its answer is not a batch response"));
         for answer in [report, "\"done\"", "done"] {
             let ignored = judge(StatusCode::OK, None, answer.as_bytes(), false).unwrap();
             assert_eq!(Ok(ignored), nothing_failed());

@@ -4,16 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4::SigningParams;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, Url};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Response};
 use thiserror::Error;
 
 use super::Failure;
 use super::turns::{FunctionTurns, Turns};
+use crate::aws::{self, BaseUrl, Reach, Service, Signer};
 
 /// The endpoint can't be used as it is given.
 #[derive(Debug, Error)]
@@ -33,15 +31,9 @@ pub enum BadEndpoint {
 #[derive(Clone)]
 pub struct Endpoint {
     client: Client,
-    /// Without a slash at its end.
-    url: Arc<str>,
+    url: BaseUrl,
     signer: Option<Arc<Signer>>,
     turns: Arc<Turns>,
-}
-
-struct Signer {
-    region: String,
-    credentials: Credentials,
 }
 
 impl Endpoint {
@@ -53,22 +45,20 @@ impl Endpoint {
     /// [`BadEndpoint`].
     pub fn open(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, BadEndpoint> {
         let variable = |name: &'static str| variable(name).filter(|value| !value.is_empty());
-        let needed = |name| variable(name).ok_or(BadEndpoint::Environment(name));
         if text != "aws" {
-            // What is local is not behind a proxy.
-            return Ok(Self { client: client(true)?, url: parse(text)?, signer: None, turns: no_bound() });
+            let (client, url) = (client(Reach::Local)?, parse(text)?);
+            return Ok(Self { client, url, signer: None, turns: no_bound() });
         }
         let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
         let region = region.ok_or(BadEndpoint::Environment("AWS_REGION"))?;
-        let (id, secret) = (needed("AWS_ACCESS_KEY_ID")?, needed("AWS_SECRET_ACCESS_KEY")?);
-        let credentials = Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment");
+        let credentials = aws::credentials(variable).map_err(BadEndpoint::Environment)?;
         let url = variable("AWS_ENDPOINT_URL_LAMBDA").or_else(|| variable("AWS_ENDPOINT_URL"));
         let url = url.unwrap_or_else(|| {
             let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
             format!("https://lambda.{region}.{domain}")
         });
-        let signer = Some(Arc::new(Signer { region, credentials }));
-        Ok(Self { client: client(false)?, url: parse(&url)?, signer, turns: no_bound() })
+        let signer = Some(Arc::new(Signer { service: Service::Lambda, region, credentials }));
+        Ok(Self { client: client(Reach::Internet)?, url: parse(&url)?, signer, turns: no_bound() })
     }
 
     /// The same endpoint, which is sent this many calls of one function at once, whoever makes them; the others wait for their
@@ -92,50 +82,18 @@ impl Endpoint {
         body: Bytes,
         patience: Duration,
     ) -> Result<Response, Failure> {
-        let url = format!("{}{path}", self.url);
-        let request = self
+        let mut request = self
             .client
-            .post(&url)
+            .post(format!("{}{path}", self.url))
             .timeout(patience)
             .header(CONTENT_TYPE, "application/json")
-            .header("x-amz-invocation-type", "RequestResponse");
-        let request = match &self.signer {
-            Some(signer) => signer.sign(request, &url, &body, SystemTime::now())?,
-            None => request,
-        };
-        Ok(request.body(body).send().await?)
-    }
-}
-
-impl Signer {
-    /// Signature Version 4 over the method, the URL, the host and the body.
-    fn sign(
-        &self,
-        mut request: RequestBuilder,
-        url: &str,
-        body: &[u8],
-        now: SystemTime,
-    ) -> Result<RequestBuilder, Failure> {
-        let cannot = |error: &dyn fmt::Display| Failure::Signature(error.to_string());
-        let identity = self.credentials.clone().into();
-        let params = SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("lambda")
-            .time(now)
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| cannot(&error))?
-            .into();
-        let signable = SignableRequest::new("POST", url, std::iter::empty(), SignableBody::Bytes(body))
-            .map_err(|error| cannot(&error))?;
-        let signed = sign(signable, &params).map_err(|error| cannot(&error))?;
-        for header in signed.into_parts().0.into_parts().0 {
-            let name = HeaderName::from_static(header.name());
-            let value = HeaderValue::from_str(header.value()).map_err(|error| cannot(&error))?;
-            request = request.header(name, value);
+            .header("x-amz-invocation-type", "RequestResponse")
+            .body(body)
+            .build()?;
+        if let Some(signer) = &self.signer {
+            signer.sign(&mut request, SystemTime::now())?;
         }
-        Ok(request)
+        Ok(self.client.execute(request).await?)
     }
 }
 
@@ -143,24 +101,17 @@ fn no_bound() -> Arc<Turns> {
     Arc::new(Turns::new(None))
 }
 
-fn client(is_local: bool) -> Result<Client, BadEndpoint> {
-    // Fails only where another part of the process has installed one, which serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder().redirect(reqwest::redirect::Policy::none());
-    let builder = if is_local { builder.no_proxy() } else { builder };
-    builder.build().map_err(|error| BadEndpoint::Client(error.to_string()))
+fn client(reach: Reach) -> Result<Client, BadEndpoint> {
+    aws::client(reach).map_err(|error| BadEndpoint::Client(error.to_string()))
 }
 
-fn parse(text: &str) -> Result<Arc<str>, BadEndpoint> {
-    let bad = || BadEndpoint::Url(text.to_owned());
-    let url = Url::parse(text).map_err(|_| bad())?;
-    let is_one = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none();
-    if is_one { Ok(text.trim_end_matches('/').into()) } else { Err(bad()) }
+fn parse(text: &str) -> Result<BaseUrl, BadEndpoint> {
+    text.parse().map_err(|_| BadEndpoint::Url(text.to_owned()))
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.url)
+        self.url.fmt(formatter)
     }
 }
 
@@ -171,13 +122,10 @@ mod tests {
     use super::*;
 
     fn variables(name: &str) -> Option<String> {
-        let value = match name {
-            "AWS_REGION" => "eu-west-1",
-            "AWS_ACCESS_KEY_ID" => "AKIDEXAMPLE",
-            "AWS_SECRET_ACCESS_KEY" => "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
-            _ => return None,
-        };
-        Some(value.to_owned())
+        match name {
+            "AWS_REGION" => Some("eu-west-1".to_owned()),
+            name => crate::aws::example_variables(name),
+        }
     }
 
     #[test]
@@ -210,10 +158,9 @@ mod tests {
     fn a_request_is_signed_as_awss_documentation_says() {
         let endpoint = Endpoint::open("aws", variables).unwrap();
         let url = format!("{endpoint}/2015-03-31/functions/my-function/invocations");
-        let request = endpoint.client.post(&url);
+        let mut request = endpoint.client.post(&url).body("{}").build().unwrap();
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let signer = endpoint.signer.as_ref().unwrap();
-        let request = signer.sign(request, &url, b"{}", now).unwrap().build().unwrap();
+        endpoint.signer.as_ref().unwrap().sign(&mut request, now).unwrap();
         assert_eq!(request.headers()["x-amz-date"], "20231114T221320Z");
         // Worked out apart, by "Create a signed AWS API request" of the AWS IAM User Guide.
         let expected = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20231114/eu-west-1/lambda/aws4_request, \

@@ -5,7 +5,6 @@ mod answer;
 mod endpoint;
 mod turns;
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use tracing::warn;
 use self::answer::Answer;
 pub use self::endpoint::{BadEndpoint, Endpoint};
 use self::turns::FunctionTurns;
+use crate::aws::{Unsigned, root_cause};
 use crate::event::{BatchResponse, KafkaEvent};
 use crate::{InvokeError, Target};
 
@@ -223,17 +223,8 @@ fn function_error(headers: &HeaderMap) -> Option<String> {
 enum Failure {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
-    #[error("the request can't be signed: {0}")]
-    Signature(String),
-}
-
-/// The innermost cause says what is the matter: connection refused, and not that a request could not be sent.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
+    #[error(transparent)]
+    Signature(#[from] Unsigned),
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use super::evaluate::{Evaluated, Evaluator, wrong};
 use super::node::Node;
-use super::value::{Trouble, names};
+use super::scalars;
+use super::value::names;
 
 impl Evaluator<'_> {
     /// Does a condition hold? Each is evaluated once.
@@ -11,7 +12,10 @@ impl Evaluator<'_> {
             let itself = || wrong(format!("condition {name} depends on itself"));
             return known.clone().unwrap_or_else(itself);
         }
-        let Some(condition) = self.template.at(&["Conditions", name]) else {
+        let condition = |name: &str| self.template.at(&["Conditions", name]);
+        // YAML has made `true` of the name `Yes`, where no short tag stands before it.
+        let resolved = || scalars::plain(name).text().and_then(condition);
+        let Some(condition) = condition(name).or_else(resolved) else {
             let conditions = self.template.get("Conditions").and_then(Node::map);
             let known = names(conditions.iter().flat_map(|map| map.keys()).map(String::as_str));
             return wrong(format!("the template has no condition {name}; its conditions are: {known}"));
@@ -39,22 +43,21 @@ impl Evaluator<'_> {
             Some(("Fn::And", Node::List(conditions))) => self.decided_by(false, conditions),
             Some(("Fn::Or", Node::List(conditions))) => self.decided_by(true, conditions),
             _ => wrong(format!(
-                "{node} is no condition; it must be Fn::Equals, Fn::And, Fn::Or, Fn::Not or Condition"
+                "{node} is not a condition; it must be Fn::Equals, Fn::And, Fn::Or, Fn::Not or Condition"
             )),
         })
     }
 
-    /// One condition that is `decisive` decides, whatever can't be known about the others.
+    /// One condition that is `decisive` decides, whatever is wrong with the others.
     fn decided_by(&self, decisive: bool, conditions: &[Node]) -> Evaluated<bool> {
-        let mut unknown = None;
+        let mut first = None;
         for condition in conditions {
             match self.holds(condition) {
                 Ok(holds) if holds == decisive => return Ok(decisive),
                 Ok(_) => {}
-                Err(Trouble::Unknown(trouble)) => unknown = unknown.or(Some(trouble)),
-                Err(wrong) => return Err(wrong),
+                Err(trouble) => first = first.or(Some(trouble)),
             }
         }
-        unknown.map_or(Ok(!decisive), |unknown| Err(Trouble::Unknown(unknown)))
+        first.map_or(Ok(!decisive), Err)
     }
 }

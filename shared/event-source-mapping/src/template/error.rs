@@ -21,14 +21,6 @@ pub enum TemplateError {
         /// What is missing or out of place.
         problem: String,
     },
-    /// A parameter's value, or its declaration, is wrong.
-    #[error("parameter {name}: {problem}")]
-    Parameter {
-        /// Its name.
-        name: String,
-        /// What is wrong and what is allowed.
-        problem: String,
-    },
     /// A parameter was given that the template has no use for.
     #[error(
         "{name} was given, but the template has no such parameter or resource; its parameters are: {known}"
@@ -82,5 +74,13 @@ pub enum TemplateError {
         written: String,
         /// Why it has no value, and how to give it one.
         why: String,
+    },
+    /// Keys that no property of a mapping has: most likely they are misspelt, and what they should say would not be followed.
+    #[error("{resource}: {problem}")]
+    UnknownKeys {
+        /// The resource's logical id.
+        resource: String,
+        /// Each with its path and the nearest right spelling.
+        problem: String,
     },
 }

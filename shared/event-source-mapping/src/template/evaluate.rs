@@ -3,9 +3,11 @@
 //! What only a deployment knows (a resource's id, another stack's export, a secret) is [`Unknown`]: it is passed on with its
 //! name, and troubles nobody unless its value is needed. The caller can give it a value like a parameter's.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
+use super::Options;
 use super::node::Node;
 use super::parameters::Parameters;
 use super::value::{Trouble, Unknown, Value};
@@ -26,10 +28,14 @@ pub(super) struct Evaluator<'a> {
     /// What the caller gave, by name.
     pub(super) given: &'a BTreeMap<String, String>,
     pub(super) parameters: Parameters,
-    /// What a `Ref` to a function, an alias or a version gives.
-    pub(super) functions: HashMap<String, String>,
+    /// Every function's timeout, where the caller gave one.
+    pub(super) timeout: Option<Duration>,
+    /// The names of resources that were asked for; `None` are those that are being found.
+    pub(super) names: RefCell<HashMap<String, Option<String>>>,
     /// The logical ids of functions, by the names that they are invoked by.
-    pub(super) function_ids: HashMap<String, String>,
+    pub(super) function_ids: OnceCell<HashMap<String, String>>,
+    /// What is odd about what was evaluated, a sentence each.
+    notes: RefCell<BTreeSet<String>>,
     /// Conditions that are evaluated; `None` are those that are being so.
     pub(super) conditions: RefCell<HashMap<String, Option<Evaluated<bool>>>>,
     depth: Cell<usize>,
@@ -46,17 +52,15 @@ pub(super) fn unknown<T>(written: impl ToString, why: impl AsRef<str>) -> Evalua
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn new(
-        template: &'a Node,
-        given: &'a BTreeMap<String, String>,
-        parameters: Parameters,
-    ) -> Self {
+    pub(super) fn new(template: &'a Node, options: &'a Options, parameters: Parameters) -> Self {
         Self {
             template,
-            given,
+            given: &options.parameters,
+            timeout: options.timeout,
             parameters,
-            functions: HashMap::new(),
-            function_ids: HashMap::new(),
+            names: RefCell::default(),
+            function_ids: OnceCell::new(),
+            notes: RefCell::default(),
             conditions: RefCell::default(),
             depth: Cell::new(0),
             made: Cell::new(0),
@@ -68,7 +72,7 @@ impl<'a> Evaluator<'a> {
         self.spend(NODE)?;
         self.deeper(|| match node {
             Node::Null => Ok(Value::Absent),
-            Node::Text(text) => self.text_of(text.clone()),
+            Node::Text(text) | Node::Bare(text) => self.text_of(text.clone()),
             Node::List(list) => Ok(Value::List(self.present(list.iter())?.collect())),
             Node::Map(map) => match node.intrinsic() {
                 Some((name, given)) if name != "Condition" => self.call(name, given, node),
@@ -79,6 +83,16 @@ impl<'a> Evaluator<'a> {
                 }
             },
         })
+    }
+
+    /// Says that something is odd, once.
+    pub(super) fn note(&self, note: String) {
+        self.notes.borrow_mut().insert(message(&note));
+    }
+
+    /// What was odd since this was asked last.
+    pub(super) fn take_notes(&self) -> Vec<String> {
+        self.notes.take().into_iter().collect()
     }
 
     /// The value of a part of a list or map, of which some parts may be unknown.

@@ -83,9 +83,8 @@ impl Field {
         let allowed = "true or false";
         let Some(text) = self.text(allowed)? else { return Ok(None) };
         match text.to_ascii_lowercase().as_str() {
-            // YAML 1.1, which CloudFormation reads, has more words for them than 1.2.
-            "true" | "yes" | "on" => Ok(Some(true)),
-            "false" | "no" | "off" => Ok(Some(false)),
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
             _ => Err(self.not_allowed(allowed)),
         }
     }

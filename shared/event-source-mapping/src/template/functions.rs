@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::Function;
 use super::error::TemplateError;
-use super::evaluate::{Evaluated, Evaluator};
+use super::evaluate::Evaluator;
 use super::field::Field;
 use super::node::Node;
+use super::resources::LATEST;
 use super::value::Trouble;
 
 pub(super) const SERVERLESS: &str = "AWS::Serverless::Function";
@@ -17,48 +18,10 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Lambda's longest: for functions that the template says nothing of.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// What a `Ref` to each function gives, and to the alias and the version that SAM makes of it: the name by which it is invoked,
-/// with the alias after a colon.
-pub(super) fn names(evaluator: &Evaluator<'_>) -> HashMap<String, String> {
-    let mut names = HashMap::new();
-    for (id, resource) in functions(evaluator) {
-        let name = name(evaluator, id, resource).unwrap_or_else(|| id.clone());
-        if let Some(alias) = auto_published(evaluator, resource) {
-            names.insert(format!("{id}.Alias"), format!("{name}:{alias}"));
-            names.insert(format!("{id}.Version"), name.clone());
-        }
-        names.insert(id.clone(), name);
-    }
-    names
-}
-
 /// The logical ids of functions by their names.
-pub(super) fn ids(names: &HashMap<String, String>) -> HashMap<String, String> {
-    // With a full stop it is an alias or a version that SAM makes of a function.
-    let of_functions = names.iter().filter(|(id, _)| !id.contains('.'));
-    of_functions.map(|(id, name)| (name.clone(), id.clone())).collect()
-}
-
-/// What a `Ref` to each alias and version of its own resource gives, once functions have their names.
-pub(super) fn qualified_names(evaluator: &Evaluator<'_>) -> HashMap<String, String> {
-    let of = |resource: &Node| -> Evaluated<Option<String>> {
-        let property = |name| resource.at(&["Properties", name]).unwrap_or(&Node::Null);
-        let kind = resource.get("Type").and_then(Node::text);
-        if !matches!(kind, Some("AWS::Lambda::Alias" | "AWS::Lambda::Version")) {
-            return Ok(None);
-        }
-        let function = evaluator.text(property("FunctionName"))?;
-        match kind {
-            Some("AWS::Lambda::Alias") => {
-                Ok(Some(format!("{function}:{}", evaluator.text(property("Name"))?)))
-            }
-            _ => Ok(Some(function)),
-        }
-    };
-    // One that can't be known stays what it is: something that only the deployed stack knows.
-    let known = resources(evaluator)
-        .filter_map(|(id, resource)| of(resource).ok().flatten().map(|name| (id.clone(), name)));
-    known.collect()
+fn ids(evaluator: &Evaluator<'_>) -> HashMap<String, String> {
+    let name = |(id, _): (&String, &Node)| Some((evaluator.resource_name(id)?, id.clone()));
+    functions(evaluator).filter_map(name).collect()
 }
 
 /// The function that a mapping names: by name, ARN, or what a `Ref` gave; `name:alias` is one with a qualifier. `None` where that
@@ -68,11 +31,15 @@ pub(super) fn named(evaluator: &Evaluator<'_>, text: &str) -> Result<Option<Func
     if name.is_empty() || qualifier.is_some_and(str::is_empty) {
         return Ok(None);
     }
-    let qualifier = qualifier.map(str::to_owned);
-    let is_function = |id: &&str| evaluator.functions.contains_key(*id);
-    let id = Some(name).filter(is_function).or(evaluator.function_ids.get(name).map(String::as_str));
-    let resource = |id| evaluator.template.at(&["Resources", id]).filter(|resource| is_one(resource));
-    if let Some((id, resource)) = id.and_then(|id| Some((id, resource(id)?))) {
+    // The version that is not deployed is the one that there is.
+    let qualifier = qualifier.filter(|qualifier| *qualifier != LATEST).map(str::to_owned);
+    let resource = |id: &str| {
+        let resource = evaluator.template.at(&["Resources", id])?;
+        (is_one(resource) && !matches!(holds(evaluator, resource), Ok(false))).then_some(resource)
+    };
+    let by_name = || evaluator.function_ids.get_or_init(|| ids(evaluator)).get(name).map(String::as_str);
+    let found = resource(name).map(|resource| (name, resource));
+    if let Some((id, resource)) = found.or_else(|| by_name().and_then(|id| Some((id, resource(id)?)))) {
         let function = read(evaluator, id, resource)?;
         return Ok(Some(Function { qualifier, ..function }));
     }
@@ -84,12 +51,13 @@ pub(super) fn named(evaluator: &Evaluator<'_>, text: &str) -> Result<Option<Func
         build_method: None,
         code_uri: None,
         handler: None,
-        timeout: LONGEST_TIMEOUT,
+        timeout: evaluator.timeout.unwrap_or(LONGEST_TIMEOUT),
+        sets_timeout: false,
     }))
 }
 
 /// A name or an ARN, whole or partial, to the name and the qualifier.
-fn parts(text: &str) -> (&str, Option<&str>) {
+pub(super) fn parts(text: &str) -> (&str, Option<&str>) {
     let name = match text.split_once(":function:") {
         Some((_, name)) => name,
         None => text,
@@ -106,16 +74,21 @@ pub(super) fn read(evaluator: &Evaluator<'_>, id: &str, resource: &Node) -> Resu
     let build = |name| text(resource.at(&["Metadata", name]));
     let code_uri = text(property(evaluator, resource, "CodeUri").or(resource.at(&["Properties", "Code"])));
     let in_metadata = text(resource.at(&["Metadata", "BuildProperties", "Binary"]));
-    let timeout = Field::read(evaluator, id, "Timeout", property(evaluator, resource, "Timeout"))?;
-    let timeout = timeout.integer(1..=900, "1 to 900 seconds")?;
+    let in_template = || {
+        let timeout = Field::read(evaluator, id, "Timeout", property(evaluator, resource, "Timeout"))?;
+        timeout.integer(1..=900, "1 to 900 seconds")
+    };
+    let set = if evaluator.timeout.is_some() { None } else { in_template()? };
+    let set = set.map(|seconds| Duration::from_secs(seconds.unsigned_abs()));
     Ok(Function {
         logical_id: id.to_owned(),
-        name: evaluator.functions.get(id).filter(|name| *name != id).cloned(),
+        name: evaluator.resource_name(id).filter(|name| name != id),
         qualifier: auto_published(evaluator, resource),
         binary: in_metadata.or_else(|| code_uri.as_deref().and_then(built_binary)),
         build_method: build("BuildMethod"),
         handler: text(property(evaluator, resource, "Handler")),
-        timeout: timeout.map_or(TIMEOUT, |seconds| Duration::from_secs(seconds.unsigned_abs())),
+        timeout: evaluator.timeout.or(set).unwrap_or(TIMEOUT),
+        sets_timeout: set.is_some(),
         code_uri,
     })
 }
@@ -132,20 +105,14 @@ fn built_binary(code_uri: &str) -> Option<String> {
 }
 
 /// A property of a function, from `Globals` where it has none itself.
-fn property<'a>(evaluator: &Evaluator<'a>, resource: &'a Node, name: &str) -> Option<&'a Node> {
+pub(super) fn property<'a>(evaluator: &Evaluator<'a>, resource: &'a Node, name: &str) -> Option<&'a Node> {
     let global = || evaluator.template.at(&["Globals", "Function", name]);
     let is_serverless = resource.get("Type").and_then(Node::text) == Some(SERVERLESS);
     resource.at(&["Properties", name]).or_else(|| global().filter(|_| is_serverless))
 }
 
-/// `FunctionName`, where it is set and known, or the name that the caller gave for the logical id. What it refers to must be
-/// no function itself: names would lead in a circle.
-fn name(evaluator: &Evaluator<'_>, id: &str, resource: &Node) -> Option<String> {
-    let given = evaluator.given.get(id).cloned();
-    given.or_else(|| evaluator.text(resource.at(&["Properties", "FunctionName"])?).ok())
-}
-
-fn auto_published(evaluator: &Evaluator<'_>, resource: &Node) -> Option<String> {
+/// `AutoPublishAlias`, where it is set and known.
+pub(super) fn auto_published(evaluator: &Evaluator<'_>, resource: &Node) -> Option<String> {
     evaluator.text(property(evaluator, resource, "AutoPublishAlias")?).ok()
 }
 

@@ -1,5 +1,7 @@
 //! Intrinsic functions, as the pages of the CloudFormation "Intrinsic function reference" have them.
 
+use serde_json::Value as Json;
+
 use super::evaluate::{Evaluated, Evaluator, NODE, as_text, unknown, wrong};
 use super::node::Node;
 use super::substitute::{self, Piece};
@@ -39,6 +41,15 @@ impl Evaluator<'_> {
                 self.spend(NODE * text.matches(&at).count())?;
                 Ok(Value::List(text.split(&at).map(|part| Value::Text(part.to_owned())).collect()))
             }
+            "Fn::Length" => {
+                let list = self.list(given)?;
+                // An element that can't be known is one all the same.
+                Ok(Value::Text(list.len().to_string()))
+            }
+            "Fn::ToJsonString" => {
+                let json = self.json(given)?;
+                self.text_of(json.to_string())
+            }
             "Fn::ImportValue" => {
                 let name = self.text(given)?;
                 let key = format!("ImportValue.{name}");
@@ -71,7 +82,7 @@ impl Evaluator<'_> {
             };
             let value = match (variables.and_then(|variables| variables.get(name)), name.split_once('.')) {
                 (Some(variable), _) => self.value(variable)?,
-                (None, Some((resource, attribute))) if !self.functions.contains_key(name) => {
+                (None, Some((resource, attribute))) if self.resource_reference(name).is_none() => {
                     self.attribute_of(resource, attribute, format_args!("${{{name}}} in {whole}"))?
                 }
                 _ => self.reference(name, format_args!("${{{name}}} in {whole}"))?,
@@ -84,6 +95,25 @@ impl Evaluator<'_> {
             }
         }
         self.text_of(whole_text)
+    }
+
+    /// A part as JSON. What a function gives is a text, or made of texts.
+    fn json(&self, node: &Node) -> Evaluated<Json> {
+        self.spend(NODE)?;
+        self.deeper(|| match node {
+            Node::Null => Ok(Json::Null),
+            Node::Bare(text) => Ok(serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.clone()))),
+            Node::List(list) => {
+                let present = list.iter().filter(|node| !node.is_no_value());
+                present.map(|node| self.json(node)).collect::<Evaluated<_>>().map(Json::Array)
+            }
+            Node::Map(map) if node.intrinsic().is_none() => {
+                let present = map.iter().filter(|(_, node)| !node.is_no_value());
+                let entries = present.map(|(name, node)| Ok((name.clone(), self.json(node)?)));
+                entries.collect::<Evaluated<_>>().map(Json::Object)
+            }
+            other => json_of(self.value(other)?),
+        })
     }
 
     fn find_in_map(&self, given: &Node, whole: &Node) -> Evaluated {
@@ -140,4 +170,17 @@ impl Evaluator<'_> {
         self.spend(length)?;
         Ok(texts.join(between))
     }
+}
+
+fn json_of(value: Value) -> Evaluated<Json> {
+    Ok(match value {
+        Value::Absent => Json::Null,
+        Value::Text(text) => Json::String(text),
+        Value::List(list) => Json::Array(list.into_iter().map(json_of).collect::<Evaluated<_>>()?),
+        Value::Map(map) => {
+            let entries = map.into_iter().map(|(name, value)| Ok((name, json_of(value)?)));
+            Json::Object(entries.collect::<Evaluated<_>>()?)
+        }
+        Value::Unknown(unknown) => return Err(Trouble::Unknown(unknown)),
+    })
 }

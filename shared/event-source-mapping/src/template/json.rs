@@ -41,19 +41,19 @@ impl<'de> Visitor<'de> for Part<'_> {
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Text(value.to_string()))
+        Ok(Node::Bare(value.to_string()))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Text(value.to_string()))
+        Ok(Node::Bare(value.to_string()))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Text(value.to_string()))
+        Ok(Node::Bare(value.to_string()))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Text(value.to_string()))
+        Ok(Node::Bare(super::scalars::float(value)))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {

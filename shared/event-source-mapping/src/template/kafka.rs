@@ -1,6 +1,7 @@
 //! The properties of a Kafka event source, as the AWS pages "All Kafka event source configuration parameters" and
 //! "AWS::Lambda::EventSourceMapping" have them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::error::TemplateError;
@@ -9,36 +10,20 @@ use super::field::Field;
 use super::formats::{
     BROKER, DESTINATION, GROUP, TIMESTAMP, TOPIC, is_broker, is_group, is_topic, milliseconds,
 };
+use super::registry::SchemaAttributes;
 use super::sources::Source;
-use super::value::shorten;
-use super::{KafkaMapping, Pollers, StartingPosition};
+use super::{KafkaMapping, Pollers, StartingPosition, keys, registry};
 use crate::filter::FilterCriteria;
+use crate::message::message;
 use crate::{EventSource, Mapping};
 
-/// Properties that both ways of writing have: those that are followed, and those that have no meaning for an invocation.
-const FOLLOWED: [&str; 14] = [
-    "BatchSize",
-    "BisectBatchOnFunctionError",
-    "DestinationConfig",
-    "Enabled",
-    "FilterCriteria",
-    "FunctionResponseTypes",
-    "MaximumBatchingWindowInSeconds",
-    "MaximumRecordAgeInSeconds",
-    "MaximumRetryAttempts",
-    "ProvisionedPollerConfig",
-    "SourceAccessConfigurations",
-    "StartingPosition",
-    "StartingPositionTimestamp",
-    "Topics",
-];
-const WITHOUT_MEANING: [&str; 4] = ["KmsKeyArn", "LoggingConfig", "MetricsConfig", "Tags"];
 /// What Lambda takes in provisioned mode alone.
-const PROVISIONED: [&str; 4] = [
+const PROVISIONED: [&str; 5] = [
     "BisectBatchOnFunctionError",
     "FunctionResponseTypes",
     "MaximumRecordAgeInSeconds",
     "MaximumRetryAttempts",
+    "SchemaRegistryConfig",
 ];
 /// Lambda's retries when there is a failure destination, of whatever kind, and none are set.
 const RETRIES_WITH_DESTINATION: u32 = 10;
@@ -47,14 +32,26 @@ const RETRIES_WITH_DESTINATION: u32 = 10;
 pub(super) fn mapping(
     evaluator: &Evaluator<'_>,
     source: Source<'_>,
-    warnings: &mut Vec<String>,
+    mut without_effect: Vec<String>,
 ) -> Result<KafkaMapping, TemplateError> {
     let reader = Reader { evaluator, source: &source };
+    let warnings = &mut Vec::new();
+    let own = keys::check(evaluator, &source.id, source.properties, &[keys::COMMON, source.own_keys])?;
+    without_effect.extend(own);
     let topic = reader.topic()?;
     let (bootstrap_servers, cluster_arn) = reader.cluster(warnings)?;
     let on_failure = reader.on_failure(&topic)?;
     let pollers = reader.pollers()?;
+    let schema_registry = registry::read(&source.registry)?;
+    if schema_registry.as_ref().is_some_and(|config| config.attributes == SchemaAttributes::default()) {
+        let id = &source.id;
+        warnings.push(format!(
+            "{id}: SchemaRegistryConfig has no SchemaValidationConfigs: the function gets keys and values as they are in Kafka"
+        ));
+    }
     let mut mapping = reader.mapping()?;
+    let (filters, filter) = reader.filters()?;
+    mapping.filter = filter;
     mapping.event_source = EventSource {
         name: if source.is_msk { "aws:kafka" } else { "SelfManagedKafka" }.to_owned(),
         arn: cluster_arn.clone(),
@@ -64,20 +61,29 @@ pub(super) fn mapping(
         mapping.maximum_retry_attempts = Some(RETRIES_WITH_DESTINATION);
         let id = &source.id;
         warnings.push(format!(
-            "{id}: with OnFailure and no MaximumRetryAttempts, {RETRIES_WITH_DESTINATION} are made, as by Lambda"
+            "{id}: with OnFailure and no MaximumRetryAttempts, there are {RETRIES_WITH_DESTINATION} retries, as on Lambda"
         ));
     }
-    reader.warn(&mapping, pollers, warnings);
+    reader.warn(&mapping, pollers, &without_effect, warnings);
     Ok(KafkaMapping {
+        set: reader.set_properties(),
+        filters,
+        without_effect,
         consumer_group: reader.consumer_group()?,
         starting_position: reader.starting_position(warnings)?,
         access: reader.access()?,
+        notes: {
+            warnings.extend(evaluator.take_notes());
+            std::mem::take(warnings)
+        },
         logical_id: source.id,
         function: source.function,
         topic,
+        on_failure_resource: on_failure.as_deref().and_then(|arn| evaluator.resource_of_arn(arn)),
         on_failure,
         bootstrap_servers,
         cluster_arn,
+        schema_registry,
         pollers,
         mapping,
     })
@@ -112,7 +118,9 @@ impl Reader<'_> {
         let Source { id, cluster, servers, is_msk, .. } = self.source;
         if let Some(unknown) = cluster.unknown().filter(|_| *is_msk) {
             let (written, why) = (&unknown.written, &unknown.why);
-            warnings.push(format!("{id}: events will not name the cluster, which is {written}, {why}"));
+            warnings.push(format!(
+                "{id}: events have no eventSourceArn, because the cluster is {written}, {why}"
+            ));
             return Ok((None, None));
         }
         if let Some(unknown) = servers.unknown().filter(|_| !*is_msk) {
@@ -171,11 +179,11 @@ impl Reader<'_> {
                 _ => return Err(answer.not_allowed(allowed)),
             }
         }
-        mapping.filter = self.filter()?;
         Ok(mapping)
     }
 
-    fn filter(&self) -> Result<FilterCriteria, TemplateError> {
+    /// The filters, as they are written and as they are applied.
+    fn filters(&self) -> Result<(Vec<String>, FilterCriteria), TemplateError> {
         let criteria = self.field("FilterCriteria")?;
         let filters = criteria.get("Filters")?.elements("a list of filters, each with a Pattern")?;
         let mut patterns = Vec::new();
@@ -185,7 +193,8 @@ impl Reader<'_> {
             let text = pattern.text(allowed)?.ok_or_else(|| pattern.missing(allowed))?;
             patterns.push(text.to_owned());
         }
-        FilterCriteria::parse(&patterns).map_err(|error| criteria.invalid(error.to_string()))
+        let filter = FilterCriteria::parse(&patterns).map_err(|error| criteria.invalid(error.to_string()))?;
+        Ok((patterns, filter))
     }
 
     fn on_failure(&self, topic: &str) -> Result<Option<String>, TemplateError> {
@@ -271,13 +280,35 @@ impl Reader<'_> {
         Ok(access)
     }
 
-    fn warn(&self, mapping: &Mapping, pollers: Option<Pollers>, warnings: &mut Vec<String>) {
-        let Source { id, properties, own_names, .. } = self.source;
+    /// The properties that the template sets.
+    fn set_properties(&self) -> BTreeSet<String> {
+        let mut set: BTreeSet<String> = self.source.properties.keys().cloned().collect();
+        if !self.source.group.is_absent() {
+            set.insert("ConsumerGroupId".to_owned());
+        }
+        if !self.source.registry.is_absent() {
+            set.insert("SchemaRegistryConfig".to_owned());
+        }
+        if self.source.function.sets_timeout {
+            set.insert("Timeout".to_owned());
+        }
+        set
+    }
+
+    fn warn(
+        &self,
+        mapping: &Mapping,
+        pollers: Option<Pollers>,
+        without_effect: &[String],
+        warnings: &mut Vec<String>,
+    ) {
+        let Source { id, properties, registry, .. } = self.source;
         let set = [
             mapping.bisect_on_function_error,
             mapping.report_batch_item_failures,
             mapping.maximum_record_age.is_some(),
             mapping.maximum_retry_attempts.is_some() && properties.contains_key("MaximumRetryAttempts"),
+            !registry.is_absent(),
         ];
         let set: Vec<&str> =
             PROVISIONED.iter().zip(set).filter(|(_, set)| *set).map(|(name, _)| *name).collect();
@@ -287,19 +318,9 @@ impl Reader<'_> {
                 "{id}: Lambda takes {set} only with ProvisionedPollerConfig; here it is followed"
             ));
         }
-        let is_known = |name: &str| {
-            FOLLOWED.contains(&name) || WITHOUT_MEANING.contains(&name) || own_names.contains(&name)
-        };
-        for name in properties.keys().map(String::as_str).filter(|name| !is_known(name)) {
-            warnings.push(match name {
-                "SchemaRegistryConfig" => {
-                    format!("{id}: {name} is not followed; keys and values are passed as they are")
-                }
-                _ => {
-                    let name = shorten(name);
-                    format!("{id}: {name} is not a property of a Kafka event source; it is passed over")
-                }
-            });
+        if !without_effect.is_empty() {
+            let without_effect = message(&without_effect.join(", "));
+            warnings.push(format!("{id}: without effect here: {without_effect}"));
         }
     }
 }

@@ -1,8 +1,7 @@
 //! A template as it is written: a tree of texts, lists and maps.
 //!
-//! A scalar is kept as its text, whatever YAML or JSON calls its type: account ids keep their leading zeros, and CloudFormation
-//! itself turns texts into numbers and booleans where a property wants them. Short tags are in their long form, as
-//! `{"Ref": …}` and `{"Fn::Sub": …}`.
+//! A scalar is its text, since CloudFormation turns booleans and numbers into texts, and texts into them, as a property wants it.
+//! Short tags are in their long form, as `{"Ref": …}` and `{"Fn::Sub": …}`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +14,8 @@ pub(super) type Map = BTreeMap<String, Node>;
 pub(super) enum Node {
     Null,
     Text(String),
+    /// The text of a boolean or a number; JSON has it without quotes.
+    Bare(String),
     List(Vec<Node>),
     Map(Map),
 }
@@ -31,7 +32,7 @@ impl Node {
     }
 
     pub(super) fn text(&self) -> Option<&str> {
-        if let Node::Text(text) = self { Some(text) } else { None }
+        if let Node::Text(text) | Node::Bare(text) = self { Some(text) } else { None }
     }
 
     pub(super) fn list(&self) -> Option<&[Node]> {
@@ -40,6 +41,11 @@ impl Node {
 
     pub(super) fn map(&self) -> Option<&Map> {
         if let Node::Map(map) = self { Some(map) } else { None }
+    }
+
+    /// `AWS::NoValue`: it is as if it were not there.
+    pub(super) fn is_no_value(&self) -> bool {
+        self.get("Ref").and_then(Node::text) == Some("AWS::NoValue")
     }
 
     /// An intrinsic function and what it is given, when this is one: a map with one name, which is `Ref`, `Condition` or begins
@@ -74,7 +80,7 @@ fn write_flow(node: &Node, text: &mut String) {
     }
     match node {
         Node::Null => text.push_str("null"),
-        Node::Text(scalar) => text.extend(scalar.chars().take(SHOWN + 1)),
+        Node::Text(scalar) | Node::Bare(scalar) => text.extend(scalar.chars().take(SHOWN + 1)),
         Node::List(elements) => {
             text.push('[');
             // No more than fit, at a character and a comma each.

@@ -1,9 +1,11 @@
-//! `Parameters`: their values, from the caller or else their defaults, checked against what the template allows.
+//! `Parameters`: their values, from the caller or else their defaults, checked against what the template allows. What is wrong with
+//! one matters to those alone that refer to it.
 
 use std::collections::BTreeMap;
 
 use regex_lite::Regex;
 
+use super::Options;
 use super::error::TemplateError;
 use super::node::Node;
 use super::value::{Value, names};
@@ -14,35 +16,36 @@ const LONGEST: usize = 4096;
 /// A parameter's value.
 #[derive(Clone, Debug)]
 pub(super) enum Parameter {
-    Known(Value),
+    Known {
+        value: Value,
+        /// What could not be checked about it.
+        note: Option<String>,
+    },
     /// It has no default, and none was given.
     Missing,
     /// It is the name of an SSM parameter, whose value is not known here.
     InSsm,
+    /// Its value, or its declaration, is not allowed: says why.
+    Wrong(String),
 }
 
 /// The parameters of a template, by name.
 pub(super) type Parameters = BTreeMap<String, Parameter>;
 
-/// Reads them all. What can't be checked is named in `warnings`.
-pub(super) fn read(
-    template: &Node,
-    given: &BTreeMap<String, String>,
-    warnings: &mut Vec<String>,
-) -> Result<Parameters, TemplateError> {
+/// Reads them all.
+pub(super) fn read(template: &Node, options: &Options) -> Result<Parameters, TemplateError> {
     let Some(parameters) = template.get("Parameters") else { return Ok(Parameters::new()) };
     let Some(parameters) = parameters.map() else {
         return Err(TemplateError::Structure { problem: "Parameters must be a map".to_owned() });
     };
-    parameters
-        .iter()
-        .map(|(name, declaration)| {
-            let declared = Declared { declaration };
-            let parameter = declared.value(given.get(name).map(String::as_str), name, warnings);
-            let wrong = |problem| TemplateError::Parameter { name: name.clone(), problem };
-            Ok((name.clone(), parameter.map_err(wrong)?))
-        })
-        .collect()
+    let read = |(name, declaration): (&String, &Node)| {
+        let declared = Declared { declaration };
+        let given = options.parameters.get(name).or(options.defaults.get(name));
+        let parameter = declared.value(given.map(String::as_str), name);
+        let wrong = |problem| Parameter::Wrong(format!("parameter {name}: {problem}"));
+        (name.clone(), parameter.unwrap_or_else(wrong))
+    };
+    Ok(parameters.iter().map(read).collect())
 }
 
 struct Declared<'a> {
@@ -50,12 +53,7 @@ struct Declared<'a> {
 }
 
 impl Declared<'_> {
-    fn value(
-        &self,
-        given: Option<&str>,
-        name: &str,
-        warnings: &mut Vec<String>,
-    ) -> Result<Parameter, String> {
+    fn value(&self, given: Option<&str>, name: &str) -> Result<Parameter, String> {
         let kind =
             self.text("Type").ok_or("it has no Type; it must be String, Number, CommaDelimitedList…")?;
         let in_ssm = kind.strip_prefix("AWS::SSM::Parameter::Value<").and_then(|kind| kind.strip_suffix('>'));
@@ -79,18 +77,21 @@ impl Declared<'_> {
                 ));
             }
         };
+        let mut note = None;
         for value in &values {
-            self.check(value, element.unwrap_or(kind), name, warnings)?;
+            note = note.or(self.check(value, element.unwrap_or(kind), name)?);
         }
         let is_list = kind == "CommaDelimitedList" || element.is_some();
         let mut values = values.into_iter().map(|value| Value::Text(value.to_owned()));
-        Ok(Parameter::Known(match is_list {
+        let value = match is_list {
             true => Value::List(values.collect()),
             false => values.next().unwrap_or(Value::Absent),
-        }))
+        };
+        Ok(Parameter::Known { value, note })
     }
 
-    fn check(&self, value: &str, kind: &str, name: &str, warnings: &mut Vec<String>) -> Result<(), String> {
+    /// What can't be checked about an allowed value.
+    fn check(&self, value: &str, kind: &str, name: &str) -> Result<Option<String>, String> {
         let hidden = self.text("NoEcho").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
         let shown = if hidden { "its value" } else { value };
         if kind == "Number" {
@@ -104,16 +105,13 @@ impl Declared<'_> {
                 return Err(self.explain(&format!("{shown} is not one of: {}", names(allowed()))));
             }
         }
-        let Some(pattern) = self.text("AllowedPattern") else { return Ok(()) };
+        let Some(pattern) = self.text("AllowedPattern") else { return Ok(None) };
         match Regex::new(&format!("^(?:{pattern})$")) {
-            Ok(pattern) if pattern.is_match(value) => Ok(()),
+            Ok(pattern) if pattern.is_match(value) => Ok(None),
             Ok(_) => Err(self.explain(&format!("{shown} does not match the AllowedPattern {pattern}"))),
-            Err(_) => {
-                warnings.push(format!(
-                    "parameter {name}: its AllowedPattern is of a kind that is not checked here"
-                ));
-                Ok(())
-            }
+            Err(_) => Ok(Some(format!(
+                "parameter {name}: its AllowedPattern uses syntax that is not supported here, so its value was not checked"
+            ))),
         }
     }
 

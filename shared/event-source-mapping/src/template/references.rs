@@ -1,6 +1,7 @@
 //! What `Ref`, `Fn::GetAtt`, `${…}` and dynamic references refer to, and what can stand in for it when only a deployment knows.
 
 use super::evaluate::{Evaluated, Evaluator, NODE, unknown, wrong};
+use super::functions;
 use super::node::Node;
 use super::parameters::Parameter;
 use super::value::{Value, names};
@@ -15,8 +16,14 @@ impl Evaluator<'_> {
         }
         if let Some(parameter) = self.parameters.get(name) {
             return match parameter {
-                Parameter::Known(Value::Text(text)) => self.text_of(text.clone()),
-                Parameter::Known(value) => self.list_of(value),
+                Parameter::Known { value, note } => {
+                    note.iter().for_each(|note| self.note(note.clone()));
+                    match value {
+                        Value::Text(text) => self.text_of(text.clone()),
+                        value => self.list_of(value),
+                    }
+                }
+                Parameter::Wrong(problem) => wrong(problem),
                 Parameter::Missing => unknown(written, self.missing(name)),
                 Parameter::InSsm => {
                     let why = "a parameter that is looked up in SSM; give it a value with";
@@ -24,14 +31,11 @@ impl Evaluator<'_> {
                 }
             };
         }
-        if let Some(text) = self.functions.get(name) {
-            return self.text_of(text.clone());
-        }
         if let Some(given) = self.given_text(name) {
             return given;
         }
-        if let Some(pseudo) = pseudo_parameter(name) {
-            return self.text_of(pseudo.to_owned());
+        if let Some(text) = self.pseudo_parameter(name).or_else(|| self.resource_reference(name)) {
+            return self.text_of(text);
         }
         self.of_a_resource(name, name, written)
     }
@@ -39,7 +43,7 @@ impl Evaluator<'_> {
     /// `Fn::GetAtt`: a list of two, or a text with a full stop between them.
     pub(super) fn attribute(&self, given: &Node, whole: &Node) -> Evaluated {
         let (resource, attribute) = match given {
-            Node::Text(text) => match text.split_once('.') {
+            Node::Text(text) | Node::Bare(text) => match text.split_once('.') {
                 Some((resource, attribute)) => (resource.to_owned(), attribute.to_owned()),
                 None => {
                     return wrong(format!("{whole}: Fn::GetAtt must be given a resource and an attribute"));
@@ -58,20 +62,30 @@ impl Evaluator<'_> {
         if let Some(given) = self.given_text(&key) {
             return given;
         }
-        match self.functions.get(resource) {
-            Some(name) if matches!(attribute, "Arn" | "AliasArn" | "FunctionArn") => {
-                self.text_of(name.clone())
-            }
-            _ => self.of_a_resource(resource, &key, written),
+        match self.resource_attribute(resource, attribute) {
+            Some(text) => self.text_of(text),
+            None => self.of_a_resource(resource, &key, written),
         }
     }
 
     fn of_a_resource(&self, resource: &str, key: &str, written: impl ToString) -> Evaluated {
-        if self.template.at(&["Resources", resource]).is_none() {
+        let Some(found) = self.template.at(&["Resources", resource]) else {
             return unknown(written, "and the template has no such parameter or resource");
+        };
+        if let (Some(condition), Ok(false)) = (found.get("Condition"), functions::holds(self, found)) {
+            return unknown(
+                written,
+                format!("a resource that is not there, since its Condition {condition} does not hold"),
+            );
         }
         let why = "which only the deployed stack knows; give it a value with --parameter";
         unknown(written, format!("{why} {key}=VALUE"))
+    }
+
+    /// The value of a pseudo parameter: the caller's, or else the SAM CLI's.
+    pub(super) fn pseudo_parameter(&self, name: &str) -> Option<String> {
+        let default = pseudo_parameter(name)?;
+        Some(self.given.get(name).map_or(default, String::as_str).to_owned())
     }
 
     pub(super) fn given_text(&self, key: &str) -> Option<Evaluated> {
@@ -120,7 +134,7 @@ fn dynamic_reference(text: &str) -> Option<(usize, usize)> {
 }
 
 /// What pseudo parameters are where the caller does not say: as the SAM CLI has them.
-pub(super) fn pseudo_parameter(name: &str) -> Option<&'static str> {
+fn pseudo_parameter(name: &str) -> Option<&'static str> {
     Some(match name {
         "AWS::AccountId" => "123456789012",
         "AWS::Partition" => "aws",

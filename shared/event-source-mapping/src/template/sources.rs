@@ -6,8 +6,10 @@ use super::evaluate::{Evaluated, Evaluator};
 use super::field::{Field, trouble};
 use super::functions::{self, SERVERLESS};
 use super::kafka;
+use super::keys::{self, Keys};
 use super::node::{Map, Node};
-use super::{Function, KafkaMapping, Refused, Template};
+use super::value::shorten;
+use super::{Disabled, Excluded, Function, KafkaMapping, Refused, Template};
 
 const MAPPING: &str = "AWS::Lambda::EventSourceMapping";
 
@@ -22,8 +24,10 @@ pub(super) struct Source<'a> {
     pub(super) cluster: Field,
     pub(super) servers: Field,
     pub(super) group: Field,
-    /// The names of its properties that only this way of writing has.
-    pub(super) own_names: &'static [&'static str],
+    /// `SchemaRegistryConfig`.
+    pub(super) registry: Field,
+    /// The keys of its properties that only this way of writing has.
+    pub(super) own_keys: &'static [(&'static str, Keys)],
 }
 
 /// Reads every Kafka event source into `found`: those that can't be followed, with why.
@@ -31,56 +35,96 @@ pub(super) fn read(evaluator: &Evaluator<'_>, found: &mut Template) {
     for (id, resource) in functions::resources(evaluator) {
         match resource.get("Type").and_then(Node::text) {
             Some(SERVERLESS) => serverless(evaluator, id, resource, found),
-            Some(MAPPING) => {
-                let function = || function_of(evaluator, id, resource);
-                or_refuse(plain(evaluator, id, resource, found), id.clone(), function, found);
-            }
+            Some(MAPPING) => plain(evaluator, id, resource, found),
             Some(kind @ ("AWS::CloudFormation::Stack" | "AWS::Serverless::Application")) => {
-                found.warnings.push(format!("{id}: templates of a nested {kind} are not read; give theirs"));
+                let mut place = ["TemplateURL", "Location"].iter();
+                let place = place.find_map(|name| resource.at(&["Properties", name]).and_then(Node::text));
+                let place = place.map_or_else(|| "its template".to_owned(), shorten);
+                found.warnings.push(format!(
+                    "{id}: a nested stack ({kind}) is not followed; to run its mappings, give {place} with --template"
+                ));
             }
-            None if id.starts_with("Fn::") => {
-                found.warnings.push(format!("{id}: resources that a macro makes are not read"));
+            Some(kind) if kind.ends_with("::MODULE") => {
+                found.warnings.push(format!("{id}: what the module {} makes is not read", shorten(kind)));
+            }
+            None if id == "Fn::Transform" => {
+                found.warnings.push(format!("Resources.{id}: what an include or a macro adds is not read"));
             }
             _ => {}
         }
     }
 }
 
-fn or_refuse(
-    read: Result<Option<KafkaMapping>, TemplateError>,
+/// A mapping's logical id, its function's where that is known, and whether it is enabled.
+struct Place {
     logical_id: String,
-    function: impl FnOnce() -> Option<String>,
-    found: &mut Template,
-) {
-    match read {
-        Ok(mapping) => found.mappings.extend(mapping),
-        Err(error) => found.refused.push(Refused { logical_id, function: function(), error }),
+    function: Option<String>,
+    is_enabled: bool,
+}
+
+impl Template {
+    fn put(&mut self, place: Place, read: Result<KafkaMapping, TemplateError>) {
+        let Place { logical_id, function, is_enabled } = place;
+        match (read, is_enabled) {
+            (Ok(mapping), true) => self.mappings.push(mapping),
+            (Err(error), true) => self.refused.push(Refused { logical_id, function, error }),
+            (mapping, false) => self.disabled.push(Disabled { logical_id, function, mapping }),
+        }
+    }
+
+    fn refuse(&mut self, logical_id: String, function: Option<String>, error: TemplateError) {
+        self.refused.push(Refused { logical_id, function, error });
     }
 }
 
 fn serverless(evaluator: &Evaluator<'_>, id: &str, resource: &Node, found: &mut Template) {
-    for (name, event) in resource.at(&["Properties", "Events"]).and_then(Node::map).into_iter().flatten() {
-        let read = serverless_event(evaluator, (id, resource), (name, event), found);
-        or_refuse(read, format!("{id}{name}"), || Some(id.to_owned()), found);
+    let Some(events) = resource.at(&["Properties", "Events"]) else { return };
+    let are_kafka = |events: &Node| {
+        let events = events.map().into_iter().flatten();
+        events.flat_map(|(_, event)| branches(event)).any(is_kafka_event)
+    };
+    if !branches(events).into_iter().any(are_kafka) {
+        return;
+    }
+    let events = match chosen(evaluator, events) {
+        Ok(events) => events.and_then(Node::map),
+        Err(problem) => {
+            return found.refuse(id.to_owned(), Some(id.to_owned()), trouble(id, "Events", problem));
+        }
+    };
+    for (name, event) in events.into_iter().flatten() {
+        if name.starts_with("Fn::") {
+            found.warnings.push(format!("{id}: what Events.{} makes is not read", shorten(name)));
+        }
+        if !branches(event).into_iter().any(is_kafka_event) {
+            continue;
+        }
+        let logical_id = format!("{id}{name}");
+        if let Err(error) = serverless_event(evaluator, (id, resource), (name, event), found) {
+            found.refuse(logical_id, Some(id.to_owned()), error);
+        }
     }
 }
 
-/// A mapping, if it is one and to be run.
+fn is_kafka_event(event: &Node) -> bool {
+    matches!(event.get("Type").and_then(Node::text), Some("MSK" | "SelfManagedKafka"))
+}
+
+/// Puts a mapping, if it is one and there. An error is of what says so.
 fn serverless_event(
     evaluator: &Evaluator<'_>,
     (id, resource): (&str, &Node),
     (name, event): (&str, &Node),
     found: &mut Template,
-) -> Result<Option<KafkaMapping>, TemplateError> {
+) -> Result<(), TemplateError> {
     let place = || format!("Events.{name}");
     let chosen = chosen(evaluator, event).map_err(|problem| trouble(id, &place(), problem))?;
-    let Some(event) = chosen else { return Ok(None) };
-    let kind = event.get("Type").and_then(Node::text);
-    let Some(kind) = kind.filter(|kind| matches!(*kind, "MSK" | "SelfManagedKafka")) else { return Ok(None) };
-    if !functions::holds(evaluator, resource).map_err(|problem| trouble(id, "Condition", problem))? {
-        return Ok(None);
-    }
+    let Some(event) = chosen.filter(|event| is_kafka_event(event)) else { return Ok(()) };
     let id_of_mapping = format!("{id}{name}");
+    if !is_there(evaluator, &id_of_mapping, (id, resource), found)? {
+        return Ok(());
+    }
+    let around = keys::check(evaluator, &id_of_mapping, event.map().unwrap_or(&Map::new()), &[keys::EVENT])?;
     let properties = match event.get("Properties") {
         Some(node) => chosen_map(evaluator, &id_of_mapping, node)?,
         None => None,
@@ -89,41 +133,65 @@ fn serverless_event(
         let field = Field::read(evaluator, &id_of_mapping, "Properties", None)?;
         return Err(field.missing("a map"));
     };
-    if is_disabled(evaluator, &id_of_mapping, properties)? {
-        found.disabled.push(id_of_mapping);
-        return Ok(None);
-    }
-    let field = |name: &str| Field::read(evaluator, &id_of_mapping, name, properties.get(name));
-    let source = Source {
-        function: functions::read(evaluator, id, resource)?,
-        is_msk: kind == "MSK",
-        properties,
-        cluster: field("Stream")?,
-        servers: field("KafkaBootstrapServers")?,
-        group: field("ConsumerGroupId")?,
-        own_names: &["Stream", "KafkaBootstrapServers", "ConsumerGroupId"],
-        id: id_of_mapping,
+    let read = || {
+        let field = |name: &str| Field::read(evaluator, &id_of_mapping, name, properties.get(name));
+        let source = Source {
+            function: functions::read(evaluator, id, resource)?,
+            is_msk: event.get("Type").and_then(Node::text) == Some("MSK"),
+            properties,
+            cluster: field("Stream")?,
+            servers: field("KafkaBootstrapServers")?,
+            group: field("ConsumerGroupId")?,
+            registry: field("SchemaRegistryConfig")?,
+            own_keys: keys::OF_SAM,
+            id: id_of_mapping.clone(),
+        };
+        kafka::mapping(evaluator, source, around)
     };
-    kafka::mapping(evaluator, source, &mut found.warnings).map(Some)
+    let is_enabled = is_enabled(evaluator, &id_of_mapping, properties)?;
+    let place = Place { logical_id: id_of_mapping.clone(), function: Some(id.to_owned()), is_enabled };
+    found.put(place, read());
+    Ok(())
 }
 
-fn plain(
+fn plain(evaluator: &Evaluator<'_>, id: &str, resource: &Node, found: &mut Template) {
+    if let Err(error) = plain_mapping(evaluator, id, resource, found) {
+        found.refuse(id.to_owned(), function_of(evaluator, id, resource), error);
+    }
+}
+
+/// Puts a mapping, if it is one of Kafka and there. An error is of what says so.
+fn plain_mapping(
     evaluator: &Evaluator<'_>,
     id: &str,
     resource: &Node,
     found: &mut Template,
-) -> Result<Option<KafkaMapping>, TemplateError> {
-    let Some(properties) = resource.get("Properties") else { return Ok(None) };
-    let Some(properties) = chosen_map(evaluator, id, properties)? else { return Ok(None) };
-    if !is_kafka(properties)
-        || !functions::holds(evaluator, resource).map_err(|problem| trouble(id, "Condition", problem))?
-    {
-        return Ok(None);
+) -> Result<(), TemplateError> {
+    let Some(properties) = resource.get("Properties") else { return Ok(()) };
+    let is_one = |properties: &Node| properties.map().is_some_and(|map| is_kafka(evaluator, map));
+    if !branches(properties).into_iter().any(is_one) || !is_there(evaluator, id, (id, resource), found)? {
+        return Ok(());
     }
-    if is_disabled(evaluator, id, properties)? {
-        found.disabled.push(id.to_owned());
-        return Ok(None);
-    }
+    let Some(properties) = chosen_map(evaluator, id, properties)?.filter(|map| is_kafka(evaluator, map))
+    else {
+        return Ok(());
+    };
+    let around = keys::check(evaluator, id, resource.map().unwrap_or(&Map::new()), &[keys::RESOURCE])?;
+    let is_enabled = is_enabled(evaluator, id, properties)?;
+    let place =
+        Place { logical_id: id.to_owned(), function: function_of(evaluator, id, resource), is_enabled };
+    found.put(
+        place,
+        plain_source(evaluator, id, properties).and_then(|source| kafka::mapping(evaluator, source, around)),
+    );
+    Ok(())
+}
+
+fn plain_source<'a>(
+    evaluator: &Evaluator<'_>,
+    id: &str,
+    properties: &'a Map,
+) -> Result<Source<'a>, TemplateError> {
     let field = |name: &str| Field::read(evaluator, id, name, properties.get(name));
     let self_managed = field("SelfManagedEventSource")?;
     let is_msk = self_managed.is_absent();
@@ -131,7 +199,7 @@ fn plain(
         true => field("AmazonManagedKafkaEventSourceConfig")?,
         false => field("SelfManagedKafkaEventSourceConfig")?,
     };
-    let source = Source {
+    Ok(Source {
         id: id.to_owned(),
         function: named_function(evaluator, id, properties)?,
         is_msk,
@@ -139,15 +207,24 @@ fn plain(
         cluster: field("EventSourceArn")?,
         servers: self_managed.get("Endpoints")?.get("KafkaBootstrapServers")?,
         group: config.get("ConsumerGroupId")?,
-        own_names: &[
-            "AmazonManagedKafkaEventSourceConfig",
-            "EventSourceArn",
-            "FunctionName",
-            "SelfManagedEventSource",
-            "SelfManagedKafkaEventSourceConfig",
-        ],
-    };
-    kafka::mapping(evaluator, source, &mut found.warnings).map(Some)
+        registry: config.get("SchemaRegistryConfig")?,
+        own_keys: keys::OF_RESOURCE,
+    })
+}
+
+/// Whether the resource's condition holds; a mapping that is not there for it is noted.
+fn is_there(
+    evaluator: &Evaluator<'_>,
+    mapping: &str,
+    (id, resource): (&str, &Node),
+    found: &mut Template,
+) -> Result<bool, TemplateError> {
+    let holds = functions::holds(evaluator, resource).map_err(|problem| trouble(id, "Condition", problem))?;
+    if !holds {
+        let condition = resource.get("Condition").map(ToString::to_string).unwrap_or_default();
+        found.excluded.push(Excluded { logical_id: mapping.to_owned(), condition });
+    }
+    Ok(holds)
 }
 
 fn named_function(evaluator: &Evaluator<'_>, id: &str, properties: &Map) -> Result<Function, TemplateError> {
@@ -165,22 +242,40 @@ fn function_of(evaluator: &Evaluator<'_>, id: &str, resource: &Node) -> Option<S
     named_function(evaluator, id, properties).ok().map(|function| function.logical_id)
 }
 
-/// Only Kafka has these; of a cluster's ARN alone too little is known before it is deployed.
-fn is_kafka(properties: &Map) -> bool {
+/// Only Kafka has these, or a cluster's ARN.
+fn is_kafka(evaluator: &Evaluator<'_>, properties: &Map) -> bool {
     let of_kafka = [
         "AmazonManagedKafkaEventSourceConfig",
         "SelfManagedEventSource",
         "SelfManagedKafkaEventSourceConfig",
         "Topics",
     ];
-    let arn = properties.get("EventSourceArn").and_then(Node::text);
-    of_kafka.iter().any(|name| properties.contains_key(*name))
-        || arn.is_some_and(|arn| arn.contains(":kafka:"))
+    let has_cluster = || {
+        let arn = properties.get("EventSourceArn").map(|arn| evaluator.text(arn));
+        matches!(arn, Some(Ok(arn)) if arn.contains(":kafka:"))
+    };
+    of_kafka.iter().any(|name| properties.contains_key(*name)) || has_cluster()
 }
 
-fn is_disabled(evaluator: &Evaluator<'_>, id: &str, properties: &Map) -> Result<bool, TemplateError> {
+fn is_enabled(evaluator: &Evaluator<'_>, id: &str, properties: &Map) -> Result<bool, TemplateError> {
     let enabled = Field::read(evaluator, id, "Enabled", properties.get("Enabled"))?.boolean()?;
-    Ok(enabled == Some(false))
+    Ok(enabled != Some(false))
+}
+
+/// What a part may be, whatever the conditions of the `Fn::If`s around it are.
+fn branches(node: &Node) -> Vec<&Node> {
+    let mut branches = vec![node];
+    let mut place = 0;
+    while let Some(node) = branches.get(place) {
+        match node.intrinsic() {
+            Some(("Fn::If", Node::List(given))) => {
+                branches.swap_remove(place);
+                branches.extend(given.iter().skip(1));
+            }
+            _ => place += 1,
+        }
+    }
+    branches
 }
 
 /// The part that is there once the `Fn::If`s around it are decided; none when that is `AWS::NoValue`.
@@ -189,8 +284,7 @@ fn chosen<'n>(evaluator: &Evaluator<'_>, mut node: &'n Node) -> Evaluated<Option
         let [condition, yes, no] = evaluator.arguments(given, node, "a condition and two values")?;
         node = if evaluator.condition(condition.text().unwrap_or_default())? { yes } else { no };
     }
-    let nothing = node.get("Ref").and_then(Node::text) == Some("AWS::NoValue");
-    Ok(Some(node).filter(|node| !nothing && **node != Node::Null))
+    Ok(Some(node).filter(|node| !node.is_no_value() && **node != Node::Null))
 }
 
 fn chosen_map<'n>(

@@ -1,14 +1,22 @@
 //! The text of a template to its tree: YAML with CloudFormation's short tags, or JSON.
 //!
+//! CloudFormation's tools read YAML as libyaml does, which takes more than the specification of YAML allows. The parser follows
+//! libyaml in that, and tests compare trees with PyYAML's. It is slow: what nearly every template is made of is read by `everyday`, which
+//! leaves all else to the parser.
+//!
 //! Nothing here recurses over what a stranger wrote, and what it may grow to is bounded: in depth, and in memory when aliases
 //! repeat what they name.
 
+mod everyday;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
 
 use super::error::TemplateError;
 use super::node::{Map, Node};
+use super::scalars;
 use super::value::shorten;
 
 /// The longest text that is read, in bytes. CloudFormation takes 1 MB.
@@ -19,6 +27,8 @@ const DEEPEST: usize = 100;
 const HEAVIEST: usize = 64 << 20;
 /// About what a node weighs beside its text.
 const NODE: usize = 64;
+/// How many comments may begin right behind a token; each has the text read once more.
+const MOST_REPAIRS: usize = 20;
 
 /// Reads the text of a template. What is odd about it is noted in `warnings`.
 pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
@@ -45,26 +55,77 @@ fn json(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
 }
 
 fn yaml(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
-    let mut parser = Parser::new_from_str(text);
+    let (document, twice) = everyday::read(text).map_or_else(|| parsed(text), Ok)?;
+    warnings.extend(twice.iter().map(|name| self::twice(name)));
+    Ok(document)
+}
+
+/// The tree, and the names that stand twice in one map, by the parser of the whole language.
+fn parsed(text: &str) -> Result<(Node, Vec<String>), TemplateError> {
+    let mut text = Cow::Borrowed(text);
+    let mut repairs = 0..MOST_REPAIRS;
+    loop {
+        let unread = match tree(&text) {
+            Ok(read) => return Ok(read),
+            Err(unread) => unread,
+        };
+        match unread.place_of_comment().filter(|place| text.is_char_boundary(*place)).zip(repairs.next()) {
+            // libyaml begins a comment at any # behind a token, and the parser wants a blank before it.
+            Some((place, _)) => text.to_mut().insert(place, ' '),
+            None => return Err(unread.as_error()),
+        }
+    }
+}
+
+/// Why there is no tree.
+enum Unread {
+    /// The text is no YAML.
+    Text(ScanError),
+    /// What begins here can't be a part of a template's tree.
+    Tree { line: usize, column: usize, problem: String },
+}
+
+impl Unread {
+    /// Where a comment begins that has no blank before it, if that is what is wrong.
+    fn place_of_comment(&self) -> Option<usize> {
+        let Self::Text(error) = self else { return None };
+        error.marker().byte_offset().filter(|_| *error.kind() == ErrorKind::CommentNotSeparated)
+    }
+
+    fn as_error(&self) -> TemplateError {
+        match self {
+            Self::Text(error) => {
+                let (line, column) = (error.marker().line(), error.marker().col() + 1);
+                TemplateError::Syntax { line, column, problem: error.info() }
+            }
+            Self::Tree { line, column, problem } => {
+                TemplateError::Syntax { line: *line, column: *column, problem: problem.clone() }
+            }
+        }
+    }
+}
+
+fn tree(text: &str) -> Result<(Node, Vec<String>), Unread> {
+    let options = granit_parser::options! {
+        emit_comments: false,
+        bom_inside_document_as_content: true,
+        block_scalar_eof_without_line_feed: true,
+    };
+    let mut parser = Parser::new_from_str_with_options(text, options);
     let mut builder = Builder::default();
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|error| {
-            let (line, column) = (error.marker().line(), error.marker().col() + 1);
-            TemplateError::Syntax { line, column, problem: error.info().to_owned() }
+        let (event, span) = event.map_err(Unread::Text)?;
+        builder.take(event).map_err(|problem| {
+            let (line, column) = (span.start.line(), span.start.col() + 1);
+            Unread::Tree { line, column, problem }
         })?;
-        builder.take(event).map_err(|problem| syntax(span, problem))?;
-        warnings.extend(builder.twice.take().map(|name| twice(&name)));
     }
-    Ok(builder.document.unwrap_or(Node::Null))
+    Ok((builder.document.unwrap_or(Node::Null), builder.twice))
 }
 
 /// Of a name that stands twice the last counts, as in other readers of templates.
 pub(super) fn twice(name: &str) -> String {
-    format!("{} stands twice in one map; the last counts", shorten(name))
-}
-
-fn syntax(span: Span, problem: String) -> TemplateError {
-    TemplateError::Syntax { line: span.start.line(), column: span.start.col() + 1, problem }
+    format!("{} stands twice in one map; the last one counts", shorten(name))
 }
 
 /// Builds the tree from the parser's events.
@@ -74,14 +135,15 @@ struct Builder {
     anchors: HashMap<usize, Anchored>,
     document: Option<Node>,
     weight: usize,
-    /// A name that stood twice, and was not told yet.
-    twice: Option<String>,
+    /// Names that stand twice in one map.
+    twice: Vec<String>,
 }
 
 /// A list or a map that has not ended.
 struct Open {
     content: Content,
     anchor: usize,
+    /// The name of its short tag.
     tag: Option<String>,
     /// What the tree weighed when it began.
     weight: usize,
@@ -91,7 +153,14 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Map { map: Map, name: Option<String>, merged: Vec<Node> },
+    Map { map: Map, name: Option<Name>, merged: Vec<Node> },
+}
+
+/// What stands before a value in a map.
+enum Name {
+    Own(String),
+    /// `<<`
+    Merge,
 }
 
 /// What an alias can stand for.
@@ -104,21 +173,31 @@ struct Anchored {
 impl Builder {
     fn take(&mut self, event: Event<'_>) -> Result<(), String> {
         match event {
-            Event::DocumentStart(_) if self.document.is_some() => {
+            Event::DocumentStart(..) if self.document.is_some() => {
                 Err("a second document begins here; a template is one".to_owned())
             }
-            Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(_, anchor, tag) => {
                 self.begin(Content::List(Vec::new()), anchor, tag.as_deref())
             }
-            Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(_, anchor, tag) => {
                 let content = Content::Map { map: Map::new(), name: None, merged: Vec::new() };
                 self.begin(content, anchor, tag.as_deref())
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Scalar(text, style, anchor, tag) => {
                 self.weigh(NODE + text.len())?;
-                let node = scalar(&text, style, tag.as_deref());
-                self.keep(anchor, &node, NODE + text.len(), 0)?;
+                if style == ScalarStyle::Plain && text == "<<" && tag.is_none() && self.begins_merge() {
+                    return Ok(());
+                }
+                let weight = NODE + text.len();
+                let tag = tag.as_deref();
+                let is_resolved = match tag {
+                    None => style == ScalarStyle::Plain,
+                    // `!!int` says of a scalar of any style that it is one.
+                    Some(tag) => matches!(tag.core_suffix(), Some("bool" | "float" | "int" | "null")),
+                };
+                let node = scalar(text, is_resolved, tag.and_then(short_name));
+                self.keep(anchor, &node, weight, 0)?;
                 self.put(node, 0)
             }
             Event::Alias(anchor) => {
@@ -138,7 +217,7 @@ impl Builder {
     fn begin(&mut self, content: Content, anchor: usize, tag: Option<&Tag>) -> Result<(), String> {
         self.weigh(NODE)?;
         // A short tag is a map of its own around what it is on.
-        let tag = tag.and_then(long_form);
+        let tag = tag.and_then(short_name).map(str::to_owned);
         let depth = usize::from(tag.is_some());
         check_depth(self.open.len() + 1 + depth)?;
         self.open.push(Open { content, anchor, tag, weight: self.weight - NODE, depth: 0 });
@@ -153,7 +232,7 @@ impl Builder {
             Content::Map { map, merged, .. } => Node::Map(merge(map, merged)?),
         };
         if let Some(tag) = open.tag {
-            node = Node::Map(Map::from([(tag, node)]));
+            node = tagged(&tag, node);
             depth += 1;
         }
         self.keep(open.anchor, &node, self.weight - open.weight, depth)?;
@@ -170,18 +249,29 @@ impl Builder {
         match &mut open.content {
             Content::List(list) => list.push(node),
             Content::Map { map, name, merged } => match (name.take(), node) {
-                (None, Node::Text(text)) => *name = Some(text),
-                (None, Node::Null) => *name = Some("null".to_owned()),
+                (None, Node::Text(text) | Node::Bare(text)) => *name = Some(Name::Own(text)),
+                (None, Node::Null) => *name = Some(Name::Own("null".to_owned())),
                 (None, node) => return Err(format!("{node} stands where a name must be")),
-                (Some(name), node) if name == "<<" => merged.push(node),
-                (Some(name), node) => {
+                (Some(Name::Merge), node) => merged.push(node),
+                (Some(Name::Own(name)), node) => {
                     if map.insert(name.clone(), node).is_some() {
-                        self.twice = Some(name);
+                        self.twice.push(name);
                     }
                 }
             },
         }
         Ok(())
+    }
+
+    /// Takes `<<` for the name of a merge, when a map waits for a name.
+    fn begins_merge(&mut self) -> bool {
+        match self.open.last_mut().map(|open| &mut open.content) {
+            Some(Content::Map { name: name @ None, .. }) => {
+                *name = Some(Name::Merge);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn keep(&mut self, anchor: usize, node: &Node, weight: usize, depth: usize) -> Result<(), String> {
@@ -211,7 +301,8 @@ fn check_depth(depth: usize) -> Result<(), String> {
 
 /// `<<`: what the map does not have itself.
 fn merge(mut map: Map, merged: Vec<Node>) -> Result<Map, String> {
-    for node in merged {
+    // Of several merges the last goes first; of the maps in a list the first does.
+    for node in merged.into_iter().rev() {
         let maps = if let Node::List(maps) = node { maps } else { vec![node] };
         for node in maps {
             let Node::Map(others) = node else { return Err(format!("<< merges maps, and {node} is none")) };
@@ -223,28 +314,34 @@ fn merge(mut map: Map, merged: Vec<Node>) -> Result<Map, String> {
     Ok(map)
 }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Node {
-    let null = style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL");
-    let name = tag.and_then(long_form);
-    let node = if null && tag.is_none() { Node::Null } else { Node::Text(text.to_owned()) };
-    match name.as_deref() {
+/// A scalar with the name of its short tag. One that is resolved may be a boolean, a number or null.
+fn scalar(text: Cow<'_, str>, is_resolved: bool, tag: Option<&str>) -> Node {
+    if tag == Some("GetAtt") {
+        let parts =
+            text.split_once('.').map_or(vec![&*text], |(resource, attribute)| vec![resource, attribute]);
+        let parts = parts.into_iter().map(|part| Node::Text(part.to_owned())).collect();
+        return tagged("GetAtt", Node::List(parts));
+    }
+    let node = if is_resolved { scalars::plain(&text) } else { Node::Text(text.into_owned()) };
+    match tag {
         None => node,
-        Some("Fn::GetAtt") => {
-            let parts =
-                text.split_once('.').map_or(vec![text], |(resource, attribute)| vec![resource, attribute]);
-            let parts = parts.into_iter().map(|part| Node::Text(part.to_owned())).collect();
-            Node::Map(Map::from([("Fn::GetAtt".to_owned(), Node::List(parts))]))
-        }
-        Some(name) => Node::Map(Map::from([(name.to_owned(), node)])),
+        Some(tag) => tagged(tag, node),
     }
 }
 
-/// The name that a short tag such as `!Sub` stands for; none for YAML's own tags.
-fn long_form(tag: &Tag) -> Option<String> {
-    match (tag.handle.as_str(), tag.suffix.as_str()) {
-        ("!", "") => None,
-        ("!", name @ ("Ref" | "Condition")) => Some(name.to_owned()),
-        ("!", name) => Some(format!("Fn::{name}")),
-        _ => None,
-    }
+/// A part below the name that a short tag such as `!Sub` stands for.
+fn tagged(tag: &str, node: Node) -> Node {
+    let name = match tag {
+        "Ref" | "Condition" => tag.to_owned(),
+        tag => format!("Fn::{tag}"),
+    };
+    Node::Map(Map::from([(name, node)]))
 }
+
+/// The name of a short tag; none for YAML's own tags.
+fn short_name(tag: &Tag) -> Option<&str> {
+    (tag.handle() == "!" && !tag.suffix().is_empty()).then(|| tag.suffix())
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ async fn a_record_that_is_given_up_is_parted_from_the_others_and_goes_to_the_top
     with_topic(|topic| async move {
         let place = Place::new(topic, 1).await;
         let dead = format!("{}.dead", place.topic.name());
-        let letters = EventChannel::open(&format!("kafka://{}/{dead}?partitions=1", brokers())).unwrap();
+        let letters = EventChannel::open(format!("kafka://{}/{dead}?partitions=1", brokers())).unwrap();
         // To be there is enough.
         letters.publish(vec![]).await.unwrap();
         place.publish(0..10).await;

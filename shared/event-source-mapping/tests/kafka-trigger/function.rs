@@ -13,7 +13,10 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path as UrlPath, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use event_source_mapping::event::KafkaEvent;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use event_source_mapping::event::{KafkaEvent, KafkaRecord, SchemaMetadata};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 /// Where the notes go; says that this process is a function.
@@ -99,7 +102,8 @@ impl Drop for Function {
 }
 
 /// What a function does follows from its name and from what it is given: one that is called `fails-with-X` fails with a batch
-/// that has a record of value X, one that is called `hangs-with-X` does not answer it.
+/// that has a record of value X, one that is called `hangs-with-X` does not answer it, and `shows-schemas` notes what
+/// [`with_schemas`] says.
 async fn invoke(
     State(notes): State<Arc<PathBuf>>,
     UrlPath(name): UrlPath<String>,
@@ -114,10 +118,11 @@ async fn invoke(
     let mut fails = false;
     let mut hangs = false;
     for record in event.records.values().flatten() {
-        let value = String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).unwrap();
+        let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
         fails |= name.strip_prefix("fails-with-").is_some_and(|poison| poison == value);
         hangs |= name.strip_prefix("hangs-with-").is_some_and(|poison| poison == value);
-        text.push_str(&format!("{} {} {value}\n", record.partition, record.offset));
+        let noted = if name == "shows-schemas" { with_schemas(record) } else { value };
+        text.push_str(&format!("{} {} {noted}\n", record.partition, record.offset));
     }
     if name == "shows-authorization" {
         let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
@@ -133,6 +138,19 @@ async fn invoke(
         return (StatusCode::INTERNAL_SERVER_ERROR, error.to_owned());
     }
     (StatusCode::OK, r#"{"batchItemFailures":[]}"#.to_owned())
+}
+
+/// A record's key and value with the formats of their schemas, as JSON; bytes that are no text are in base64.
+fn with_schemas(record: &KafkaRecord) -> String {
+    let part = |bytes: &Option<Bytes>, schema: &Option<Arc<SchemaMetadata>>| {
+        let text = bytes.as_ref().map(|bytes| match std::str::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => text.to_owned(),
+            _ => STANDARD.encode(bytes),
+        });
+        json!([text, schema.as_ref().map(|schema| format!("{} {}", schema.data_format, schema.schema_id))])
+    };
+    let key = part(&record.key, &record.key_schema_metadata);
+    json!({"key": key, "value": part(&record.value, &record.value_schema_metadata)}).to_string()
 }
 
 async fn serve(notes: PathBuf, port: u16) {

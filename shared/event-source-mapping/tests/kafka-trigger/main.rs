@@ -6,9 +6,14 @@
 #[path = "../../../event-channel/tests/broker/mod.rs"]
 mod broker;
 
+mod aws;
+mod connection;
 mod delivery;
+mod destinations;
 mod endpoint;
 mod failures;
 mod function;
 mod killed;
+mod plan;
+mod registry;
 mod support;

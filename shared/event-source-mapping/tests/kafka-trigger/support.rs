@@ -48,12 +48,24 @@ impl Place {
     pub(crate) fn start(&self, function_name: &str, properties: &str, flags: &[&str]) -> Trigger {
         let url = self.function.url();
         let flags = [&["--invoke", &url], flags].concat();
-        Trigger::start(
-            self.folder.path(),
-            &template_of(self.topic.name(), function_name, properties),
-            &flags,
-            &[],
-        )
+        let template = template_of(self.topic.name(), function_name, "", properties);
+        Trigger::start(self.folder.path(), &template, &flags, &[])
+    }
+
+    /// The same for a mapping whose function notes its schemas, with these properties in its `SchemaRegistryConfig`.
+    pub(crate) fn start_with_schemas(
+        &self,
+        config: &str,
+        properties: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Trigger {
+        let url = self.function.url();
+        let flags = [&["--invoke", &url], flags].concat();
+        let config = format!(", SchemaRegistryConfig: {{{config}}}");
+        let properties = format!("StartingPosition: TRIM_HORIZON\n{properties}");
+        let template = template_of(self.topic.name(), "shows-schemas", &config, &properties);
+        Trigger::start(self.folder.path(), &template, &flags, environment)
     }
 
     /// The same with `--invoke aws`.
@@ -63,7 +75,7 @@ impl Place {
         properties: &str,
         environment: &[(&str, &str)],
     ) -> Trigger {
-        let template = template_of(self.topic.name(), function_name, properties);
+        let template = template_of(self.topic.name(), function_name, "", properties);
         Trigger::start(self.folder.path(), &template, &["--invoke", "aws"], environment)
     }
 
@@ -73,7 +85,7 @@ impl Place {
     }
 }
 
-fn template_of(topic: &str, function_name: &str, properties: &str) -> String {
+fn template_of(topic: &str, function_name: &str, source_config: &str, properties: &str) -> String {
     format!(
         "Resources:
   Function:
@@ -84,7 +96,7 @@ fn template_of(topic: &str, function_name: &str, properties: &str) -> String {
     Properties:
       FunctionName: !Ref Function
       SelfManagedEventSource: {{Endpoints: {{KafkaBootstrapServers: [{}]}}}}
-      SelfManagedKafkaEventSourceConfig: {{ConsumerGroupId: {topic}.group}}
+      SelfManagedKafkaEventSourceConfig: {{ConsumerGroupId: {topic}.group{source_config}}}
       Topics: [{topic}]
       {}
 ",

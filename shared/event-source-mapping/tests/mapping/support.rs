@@ -60,6 +60,8 @@ impl Topic {
             key: None,
             value: Some(format!("{partition}/{offset}").into()),
             headers: Vec::new(),
+            key_schema_metadata: None,
+            value_schema_metadata: None,
         };
         change(&mut record);
         records.push(record);

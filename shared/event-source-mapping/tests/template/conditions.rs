@@ -13,27 +13,39 @@ fn holds(condition: &str) -> bool {
 }
 
 fn it(condition: &str) -> bool {
-    holds(&format!("Conditions:\n  It: {condition}\n  Yes: !Equals [1, '1']\n  No: !Equals [1, 2]"))
+    holds(&format!("Conditions:\n  It: {condition}\n  Sure: !Equals [1, '1']\n  Never: !Equals [1, 2]"))
 }
 
 #[test]
 fn conditions_are_what_their_functions_say() {
     assert!(it("!Equals [!Ref Known, a]"));
     assert!(!it("!Equals [!Ref Known, b]"));
-    assert!(it("!Not [!Condition No]"));
-    assert!(it("!And [!Condition Yes, !Equals [a, a]]"));
-    assert!(!it("!And [!Condition Yes, { Condition: No }]"));
-    assert!(it("!Or [!Condition No, !Condition Yes]"));
-    assert!(!it("!Or [!Condition No, !Not [!Condition Yes]]"));
+    assert!(it("!Not [!Condition Never]"));
+    assert!(it("!And [!Condition Sure, !Equals [a, a]]"));
+    assert!(!it("!And [!Condition Sure, { Condition: Never }]"));
+    assert!(it("!Or [!Condition Never, !Condition Sure]"));
+    assert!(!it("!Or [!Condition Never, !Not [!Condition Sure]]"));
     assert!(it("{ 'Fn::Not': [{ 'Fn::Equals': [true, 'false'] }] }"));
     // A boolean is compared by its text.
     assert!(it("!Equals [true, 'true']"));
 }
 
 #[test]
+fn a_condition_that_is_called_as_a_boolean_is_found_by_every_name() {
+    for condition in
+        ["!Not [!Condition No]", "!Not [{ Condition: No }]", "!And [!Condition Yes, !Equals [a, a]]"]
+    {
+        assert!(
+            holds(&format!("Conditions:\n  It: {condition}\n  Yes: !Equals [1, '1']\n  No: !Equals [1, 2]")),
+            "{condition}"
+        );
+    }
+}
+
+#[test]
 fn one_condition_decides_whatever_is_not_known_about_the_others() {
-    assert!(!it("!And [!Equals [!Ref Missing, a], !Condition No]"));
-    assert!(it("!Or [!Equals [!Ref Missing, a], !Condition Yes]"));
+    assert!(!it("!And [!Equals [!Ref Missing, a], !Condition Never]"));
+    assert!(it("!Or [!Equals [!Ref Missing, a], !Condition Sure]"));
     let sections = "Parameters:\n  Missing: { Type: String }\nConditions:\n  It: !Equals [!Ref Missing, a]";
     let text =
         with(sections, "BatchSize: 1").replace("    Properties:", "    Condition: It\n    Properties:");
@@ -62,27 +74,27 @@ fn wrong_conditions_say_what_is_wrong() {
     };
     assert!(refused("!Condition There").contains("condition It depends on itself"));
     assert!(refused("!Condition None").contains("no condition None; its conditions are: It, There"));
-    assert!(refused("true").contains("true is no condition; it must be Fn::Equals"));
+    assert!(refused("true").contains("true is not a condition; it must be Fn::Equals"));
     assert!(refused("!Equals [a]").contains("must be given two values"));
     assert!(refused("!Not [a, b]").contains("one condition, in a list"));
-    assert!(refused("!And a").contains("is no condition"));
+    assert!(refused("!And a").contains("is not a condition"));
 }
 
 #[test]
 fn events_and_properties_may_hang_on_a_condition() {
     let text = "
-Conditions: { No: !Equals [a, b] }
+Conditions: { Never: !Equals [a, b] }
 Resources:
   F:
     Type: AWS::Serverless::Function
     Properties:
       Events:
-        Gone: !If [No, { Type: MSK }, !Ref AWS::NoValue]
+        Gone: !If [Never, { Type: MSK }, !Ref AWS::NoValue]
         There: !If
-          - No
+          - Never
           - !Ref AWS::NoValue
           - Type: MSK
-            Properties: !If [No, {}, { Stream: 'arn:aws:kafka:x', Topics: [orders], StartingPosition: LATEST }]
+            Properties: !If [Never, {}, { Stream: 'arn:aws:kafka:x', Topics: [orders], StartingPosition: LATEST }]
 ";
     let found = template(text);
     assert_eq!(found.mappings.len(), 1);

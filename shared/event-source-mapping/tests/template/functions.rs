@@ -54,6 +54,8 @@ fn a_function_of_the_template_is_found_however_it_is_named() {
 fn an_alias_or_a_version_leads_to_its_function() {
     for named in [
         "!Ref Consumer.Alias",
+        "!Ref ConsumerAliaslive",
+        "!GetAtt ConsumerAliaslive.AliasArn",
         "!Sub '${Consumer.Alias}'",
         "the-consumer:live",
         "!Sub '${Consumer.Arn}:live'",
@@ -137,11 +139,14 @@ fn a_mapping_to_a_function_that_is_not_there_is_refused() {
     let others = "
   Consumer:
     Type: AWS::Lambda::Function
-    Condition: No
+    Condition: Never
     Properties: {}";
-    let sections = "Conditions: { No: !Equals [a, b] }";
+    let sections = "Conditions: { Never: !Equals [a, b] }";
     let refused = error(&format!("{}\n{others}", with(sections, "FunctionName: !Ref Consumer")));
-    assert!(refused.contains("Orders: FunctionName depends on !Ref Consumer"), "{refused}");
+    assert_eq!(
+        refused,
+        "Orders: FunctionName depends on !Ref Consumer, a resource that is not there, since its Condition Never does not hold"
+    );
     assert_eq!(
         error(&with("", "FunctionName: ''")),
         "Orders: FunctionName is missing; it must be the name or ARN of a function, or a Ref to it"

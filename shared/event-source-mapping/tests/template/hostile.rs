@@ -99,7 +99,9 @@ fn texts_that_multiply_are_refused() {
     assert!(error.contains("evaluates to more than 64 MiB"), "{error}");
     let parameters = BTreeMap::from([("{{resolve:a}}".to_owned(), "{{resolve:a}}{{resolve:a}}".to_owned())]);
     let error =
-        read_whole(&with("", "Topics: ['{{resolve:a}}']"), &Options { parameters }).unwrap_err().to_string();
+        read_whole(&with("", "Topics: ['{{resolve:a}}']"), &Options { parameters, ..Options::default() })
+            .unwrap_err()
+            .to_string();
     assert!(error.contains("depends on {{resolve:a}}"), "{error}");
 }
 
@@ -159,7 +161,7 @@ proptest! {
         }
         let parameters = BTreeMap::from([("A".to_owned(), value)]);
         let text = with("Parameters:\n  A: { Type: String, AllowedPattern: '.*' }", "Topics: [!Sub 'x${A}']");
-        let _ = read(&text, &Options { parameters });
+        let _ = read(&text, &Options { parameters, ..Options::default() });
     }
 
     /// A template that is cut off anywhere, as by an editor that saves.

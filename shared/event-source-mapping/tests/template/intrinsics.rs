@@ -14,8 +14,8 @@ Mappings:
     eu-west-1: { orders: eu.orders, list: [one, two] }
     us-east-1: { orders: us.orders }
 Conditions:
-  Yes: !Equals [a, a]
-  No: !Equals [a, b]
+  Sure: !Equals [a, a]
+  Never: !Equals [a, b]
   Depends: !Equals [!Ref Missing, x]
 ";
 
@@ -61,17 +61,17 @@ fn sub_replaces_names_attributes_and_its_own_variables() {
 
 #[test]
 fn if_takes_the_branch_that_its_condition_says() {
-    assert_eq!(topic(SECTIONS, "!If [Yes, a, b]"), "a");
-    assert_eq!(topic(SECTIONS, "!If [No, a, !If [Yes, !Ref Name, c]]"), "orders");
+    assert_eq!(topic(SECTIONS, "!If [Sure, a, b]"), "a");
+    assert_eq!(topic(SECTIONS, "!If [Never, a, !If [Sure, !Ref Name, c]]"), "orders");
     // The branch that is not taken need not be known.
-    assert_eq!(topic(SECTIONS, "!If [Yes, a, !Ref Missing]"), "a");
-    let nothing_left = error(&with(SECTIONS, "Topics:\n  - !If [No, a, !Ref AWS::NoValue]"));
+    assert_eq!(topic(SECTIONS, "!If [Sure, a, !Ref Missing]"), "a");
+    let nothing_left = error(&with(SECTIONS, "Topics:\n  - !If [Never, a, !Ref AWS::NoValue]"));
     assert_eq!(nothing_left, "Orders: Topics is a list of 0; it must be a list with exactly one topic");
     assert!(
         topic_error(SECTIONS, "!If [None, a, b]")
-            .contains("no condition None; its conditions are: Depends, No, Yes")
+            .contains("no condition None; its conditions are: Depends, Never, Sure")
     );
-    assert!(topic_error(SECTIONS, "!If [Yes, a]").contains("a condition and two values"));
+    assert!(topic_error(SECTIONS, "!If [Sure, a]").contains("a condition and two values"));
     assert!(
         topic_error(SECTIONS, "!If [Depends, a, b]")
             .contains("Topics[0] depends on !Ref Missing, a parameter without")
@@ -152,8 +152,8 @@ fn what_only_a_stack_knows_is_named_with_how_to_give_it() {
     );
     let error = topic_error(SECTIONS, "!Ref Missing");
     assert!(error.ends_with("--parameter Missing=VALUE (without a value are also: Other)"), "{error}");
-    let error = topic_error(SECTIONS, "!GetAZs ''");
-    assert!(error.contains("depends on !GetAZs , a function that is not followed here"), "{error}");
+    let error = topic_error(SECTIONS, "!Cidr a");
+    assert!(error.contains("depends on !Cidr a, a function that is not followed here"), "{error}");
 }
 
 #[test]

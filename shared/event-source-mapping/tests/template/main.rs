@@ -3,10 +3,13 @@
 
 mod conditions;
 mod corpus;
+mod extensions;
 mod functions;
 mod hostile;
 mod intrinsics;
 mod parameters;
 mod properties;
+mod registry;
+mod resources;
 mod support;
 mod syntax;

@@ -10,17 +10,29 @@ fn topic(declaration: &str, given: Option<&str>) -> Result<String, String> {
     Ok(found.mappings[0].topic.clone())
 }
 
+/// Why a value is refused, by the mapping that needs it.
 fn refused(declaration: &str, given: &str) -> String {
-    topic(declaration, Some(given)).unwrap_err()
+    let error = topic(declaration, Some(given)).unwrap_err();
+    error.strip_prefix("Orders: Topics: ").unwrap_or_else(|| panic!("{error}")).to_owned()
+}
+
+#[test]
+fn a_parameter_that_no_mapping_needs_may_be_anything() {
+    let sections = "Parameters:\n  Password: { Type: String, Default: '', MinLength: 8 }\n  Odd: { Type: Text }\n  Bare: {}\n\
+        Conditions:\n  Unused: !Equals [!Ref Password, a]\n  Decided: !Or [!Equals [!Ref Password, a], !Equals [a, a]]";
+    let found = read_with(&with(sections, "Topics: [!If [Decided, orders, !Ref Odd]]"), &[]).unwrap();
+    assert_eq!(found.mappings[0].topic, "orders");
+    assert!(read_with(&with(sections, "Topics: [!Ref Bare]"), &[]).is_err());
 }
 
 #[test]
 fn a_value_comes_from_the_caller_or_else_from_the_default() {
     assert_eq!(topic("Type: String, Default: a", None).unwrap(), "a");
     assert_eq!(topic("Type: String, Default: a", Some("b")).unwrap(), "b");
-    // Texts stay as they are written.
-    assert_eq!(topic("Type: String, Default: 012", None).unwrap(), "012");
-    assert_eq!(topic("Type: Number, Default: 1.50", None).unwrap(), "1.50");
+    // Texts stay as they are written, and the caller's values are texts.
+    assert_eq!(topic("Type: String, Default: '012'", None).unwrap(), "012");
+    assert_eq!(topic("Type: Number", Some("1.50")).unwrap(), "1.50");
+    assert_eq!(topic("Type: Number, Default: 1.50", None).unwrap(), "1.5");
     assert_eq!(topic("Type: AWS::EC2::VPC::Id, Default: vpc-1", None).unwrap(), "vpc-1");
     assert!(topic("Type: String", None).unwrap_err().contains("--parameter P=VALUE"));
 }
@@ -89,7 +101,12 @@ fn a_pattern_that_can_not_be_checked_is_told() {
     );
     let found = read_with(&text, &[]).unwrap();
     assert_eq!(found.mappings[0].topic, "orders");
-    assert_eq!(found.warnings, ["parameter P: its AllowedPattern is of a kind that is not checked here"]);
+    assert_eq!(
+        found.mappings[0].notes,
+        [
+            "parameter P: its AllowedPattern uses syntax that is not supported here, so its value was not checked"
+        ]
+    );
 }
 
 #[test]

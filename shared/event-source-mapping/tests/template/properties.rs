@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use event_source_mapping::template::{Pollers, StartingPosition};
 
-use crate::support::{error, mapping, template, with};
+use crate::support::{error, mapping, only, template, with};
 
 fn refused(properties: &str) -> String {
     error(&with("", properties))
 }
 
 fn warnings(properties: &str) -> Vec<String> {
-    template(&with("", properties)).warnings
+    mapping(properties).notes
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn starting_positions() {
     assert!(warnings("StartingPositionTimestamp: 1")[0].contains("StartingPositionTimestamp is passed over"));
     let none = template(&with("", "StartingPosition:"));
     assert_eq!(none.mappings[0].starting_position, StartingPosition::TrimHorizon);
-    assert!(none.warnings[0].contains("StartingPosition is missing; TRIM_HORIZON is taken"));
+    assert!(none.mappings[0].notes[0].contains("StartingPosition is missing; TRIM_HORIZON is taken"));
 }
 
 #[test]
@@ -117,7 +117,8 @@ fn brokers_and_clusters() {
     // Some of the brokers are not known: none are taken.
     let found = template(&with("", &servers("['a:1', !ImportValue b]")));
     assert_eq!(found.mappings[0].bootstrap_servers, None);
-    assert!(found.warnings[0].contains("the brokers are !ImportValue b"), "{:?}", found.warnings);
+    let notes = &found.mappings[0].notes;
+    assert!(notes[0].contains("the brokers are !ImportValue b"), "{notes:?}");
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn filters() {
     assert!(mapping("FilterCriteria: {}").mapping.filter.is_empty());
     let error = refused(&filters("[{ Pattern: '{\"key\": [\"a\"]}' }]"));
     assert!(error.starts_with("Orders: FilterCriteria: filter 1, at key: "), "{error}");
-    assert!(refused(&filters("[{ Pattern: no }]")).contains("not JSON"));
+    assert!(refused(&filters("[{ Pattern: nope }]")).contains("not JSON"));
     assert!(
         refused(&filters("[{ Pattern: { value: [a] } }]"))
             .contains("Pattern is a map; it must be JSON, as a text")
@@ -151,6 +152,7 @@ fn destinations() {
     }
     assert_eq!(mapping(&to("!GetAtt Orders.Arn")).on_failure.as_deref(), Some("!GetAtt Orders.Arn"));
     assert_eq!(mapping("DestinationConfig: {}").on_failure, None);
+    assert_eq!(mapping(&to("arn:aws:sqs:us-east-1:123456789012:q")).on_failure_resource, None);
     for not_one in ["failed", "kafka://", "kafka://a b", "https://x"] {
         assert!(refused(&to(not_one)).contains("it must be kafka://TOPIC, or the ARN of"), "{not_one}");
     }
@@ -158,12 +160,40 @@ fn destinations() {
 }
 
 #[test]
+fn a_destination_of_the_template_is_known_by_its_logical_id_however_it_is_referred_to() {
+    let resources =
+        "  Dead: { Type: AWS::SQS::Queue, Properties: { QueueName: !Sub '${AWS::StackName}-dead' } }
+  Other: { Type: AWS::SQS::Queue }
+  Told: { Type: AWS::SNS::Topic }
+  Letters: { Type: AWS::S3::Bucket, Properties: { BucketName: letters } }
+  Gone: { Type: AWS::S3::Bucket, Condition: Never, Properties: { BucketName: gone } }
+";
+    for (destination, expected) in [
+        ("!GetAtt Dead.Arn", Some("Dead")),
+        ("!Sub '${Dead.Arn}'", Some("Dead")),
+        ("!Sub 'arn:aws:sqs:${AWS::Region}:${AWS::AccountId}:local-dead'", Some("Dead")),
+        ("!If [Never, kafka://x, !Ref Told]", Some("Told")),
+        ("!GetAtt Letters.Arn", Some("Letters")),
+        ("!Sub 'arn:aws:s3:::letters'", Some("Letters")),
+        ("arn:aws:s3:::gone", None),
+        ("arn:aws:sqs:eu-west-1:123456789012:Other", None),
+        ("!ImportValue dead", None),
+        ("kafka://Dead", None),
+    ] {
+        let properties = format!("DestinationConfig: {{ OnFailure: {{ Destination: {destination} }} }}");
+        let text = with("Conditions: { Never: !Equals [a, b] }", &properties) + resources;
+        assert_eq!(only(&text).on_failure_resource.as_deref(), expected, "{destination}");
+    }
+}
+
+#[test]
 fn a_failure_destination_bounds_the_retries_as_in_lambda() {
     let to = "DestinationConfig: { OnFailure: { Destination: 'kafka://failed' } }";
     let found = template(&with("", to));
     assert_eq!(found.mappings[0].mapping.maximum_retry_attempts, Some(10));
-    assert!(found.warnings[0].contains("10 are made, as by Lambda"), "{:?}", found.warnings);
-    assert_eq!(found.warnings.len(), 1);
+    let notes = &found.mappings[0].notes;
+    assert!(notes[0].contains("there are 10 retries, as on Lambda"), "{notes:?}");
+    assert_eq!(notes.len(), 1);
     let set = mapping(&format!("{to}\nMaximumRetryAttempts: 2"));
     assert_eq!(set.mapping.maximum_retry_attempts, Some(2));
     for other in ["arn:aws:sqs:x", "arn:aws:s3:::bucket", "!GetAtt Queue.Arn"] {
@@ -195,7 +225,7 @@ fn what_lambda_takes_in_provisioned_mode_alone_is_told() {
     let set = "BisectBatchOnFunctionError: true\nFunctionResponseTypes: [ReportBatchItemFailures]\nMaximumRetryAttempts: 2";
     let found = template(&with("", set));
     assert_eq!(
-        found.warnings,
+        found.mappings[0].notes,
         [
             "Orders: Lambda takes BisectBatchOnFunctionError, FunctionResponseTypes, MaximumRetryAttempts only with \
           ProvisionedPollerConfig; here it is followed"
@@ -215,26 +245,70 @@ fn what_lambda_takes_in_provisioned_mode_alone_is_told() {
 }
 
 #[test]
-fn properties_that_are_not_followed_are_told() {
-    let found = warnings(
-        "ParallelizationFactor: 2\nMetricsConfig: {}\nTags: []\nBatchSizes: 5\nSchemaRegistryConfig: {}",
+fn every_key_is_followed_or_noted_or_refused() {
+    let found = mapping(
+        "ParallelizationFactor: 2\nMetricsConfig: {}\nTags: []\nProvisionedPollerConfig: { PollerGroupName: g }\n\
+         DestinationConfig: { OnSuccess: { Destination: a } }",
     );
-    assert_eq!(
-        found,
-        [
-            "Orders: BatchSizes is not a property of a Kafka event source; it is passed over",
-            "Orders: ParallelizationFactor is not a property of a Kafka event source; it is passed over",
-            "Orders: SchemaRegistryConfig is not followed; keys and values are passed as they are",
-        ]
+    let without_effect = [
+        "DestinationConfig.OnSuccess",
+        "MetricsConfig",
+        "ParallelizationFactor",
+        "ProvisionedPollerConfig.PollerGroupName",
+        "Tags",
+    ];
+    assert_eq!(found.without_effect, without_effect);
+    assert_eq!(found.notes, [format!("Orders: without effect here: {}", without_effect.join(", "))]);
+    for (properties, misspelt, meant) in [
+        ("BatchSizes: 5", "BatchSizes", "did you mean BatchSize?"),
+        ("batchSize: 5", "batchSize", "did you mean BatchSize?"),
+        ("FilterCriteria: { Filter: [] }", "FilterCriteria.Filter", "did you mean FilterCriteria.Filters?"),
+        (
+            "FilterCriteria: { Filters: [{ Patern: '{}' }] }",
+            "FilterCriteria.Filters[0].Patern",
+            "did you mean FilterCriteria.Filters[0].Pattern?",
+        ),
+        (
+            "DestinationConfig: { OnFailure: { DestinationArn: a } }",
+            "DestinationConfig.OnFailure.DestinationArn",
+            "did you mean DestinationConfig.OnFailure.Destination?",
+        ),
+        (
+            "SelfManagedKafkaEventSourceConfig: { ConsumerGroupID: g }",
+            "SelfManagedKafkaEventSourceConfig.ConsumerGroupID",
+            "did you mean SelfManagedKafkaEventSourceConfig.ConsumerGroupId?",
+        ),
+        (
+            "SelfManagedKafkaEventSourceConfig: { SchemaRegistryConfig: { SchemaRegistryUri: u } }",
+            "SelfManagedKafkaEventSourceConfig.SchemaRegistryConfig.SchemaRegistryUri",
+            "did you mean SelfManagedKafkaEventSourceConfig.SchemaRegistryConfig.SchemaRegistryURI?",
+        ),
+        ("Xyzzy: 5", "Xyzzy", "known are: BatchSize"),
+    ] {
+        let error = refused(properties);
+        assert!(error.starts_with(&format!("Orders: {misspelt} is not a known key; {meant}")), "{error}");
+    }
+    let text = with("", "BatchSize: 1").replace("    Properties:", "    Conditon: A\n    Properties:");
+    assert_eq!(error(&text), "Orders: Conditon is not a known key; did you mean Condition?");
+    let two = refused("Topcs: [a]\nFilterCriteria: { Filter: [] }");
+    assert!(two.contains("FilterCriteria.Filter is not") && two.contains("; Topcs is not"), "{two}");
+    assert!(
+        mapping("'Fn::Transform': { Name: AWS::Include }").notes[0]
+            .contains("Fn::Transform (it is not followed)")
     );
 }
 
 #[test]
-fn a_mapping_that_is_not_enabled_is_listed_and_not_looked_at() {
+fn a_mapping_that_is_not_enabled_is_apart() {
     for no in ["false", "'false'", "False", "no"] {
-        let found = template(&with("", &format!("Enabled: {no}\nBatchSize: none")));
+        let found = template(&with("", &format!("Enabled: {no}\nBatchSize: 7")));
         assert!(found.mappings.is_empty());
-        assert_eq!(found.disabled, ["Orders"]);
+        assert_eq!(found.disabled[0].logical_id, "Orders");
+        assert_eq!(found.disabled[0].mapping.as_ref().unwrap().mapping.batch_size, 7);
+        // What is wrong with it troubles nobody who does not ask for it.
+        let found = template(&with("", &format!("Enabled: {no}\nBatchSize: none")));
+        let error = found.disabled[0].mapping.as_ref().unwrap_err().to_string();
+        assert!(error.contains("BatchSize is none"), "{error}");
     }
     assert!(template(&with("", "Enabled: true")).disabled.is_empty());
     assert!(refused("Enabled: 2").contains("Enabled is 2; it must be true or false"));
@@ -270,11 +344,29 @@ Resources:
     Type: AWS::Lambda::EventSourceMapping
     Properties: { EventSourceArn: !GetAtt Q.Arn, FunctionName: !Ref F, BatchSize: -1 }
   Odd: { Type: 'Custom::Thing' }
-  'Fn::ForEach::Mappings': [Name, [a, b], {}]
+  G:
+    Type: AWS::Serverless::Function
+    Properties:
+      Events: !If [NotEvenThere, { Queue: { Type: SQS } }, !Ref AWS::NoValue]
+  H:
+    Type: AWS::Serverless::Function
+    Properties:
+      Events: { Queue: !If [NotEvenThere, { Type: SQS }, { Type: SNS }] }
+  Other:
+    Type: AWS::Lambda::EventSourceMapping
+    Properties: !If [NotEvenThere, { EventSourceArn: a }, { EventSourceArn: b }]
+  Modul: { Type: 'My::Kafka::MODULE' }
+  'Fn::Transform': { Name: AWS::Include }
 ";
     let found = template(text);
     assert!(found.mappings.is_empty() && found.disabled.is_empty());
-    assert_eq!(found.warnings, ["Fn::ForEach::Mappings: resources that a macro makes are not read"]);
+    assert_eq!(
+        found.warnings,
+        [
+            "Resources.Fn::Transform: what an include or a macro adds is not read",
+            "Modul: what the module My::Kafka::MODULE makes is not read"
+        ]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use event_source_mapping::template::{KafkaMapping, Options, Template, TemplateEr
 /// Reads a template with parameters such as `("Stage", "prod")`, all of whose mappings must be right.
 pub(crate) fn read_with(text: &str, parameters: &[(&str, &str)]) -> Result<Template, TemplateError> {
     let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    read_whole(text, &Options { parameters: parameters.collect() })
+    read_whole(text, &Options { parameters: parameters.collect(), ..Options::default() })
 }
 
 pub(crate) fn read_whole(text: &str, options: &Options) -> Result<Template, TemplateError> {

@@ -1,14 +1,18 @@
 //! The way to the server: what the URL says, what this program insists on, and how long anything may take.
 
 use std::future::Future;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use mongodb::bson::{RawDocumentBuf, doc};
+use jiff::Timestamp;
+use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::Error;
 use mongodb::options::{
-    ClientOptions, ConnectionString, HostInfo, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
+    ClientOptions, ConnectionString, HostInfo, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress,
+    WriteConcern,
 };
 use mongodb::{Client, Collection};
+use runtime::SecretUrl;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
@@ -19,6 +23,16 @@ use crate::{OpenError, StoreError};
 const DATABASE: &str = "orders";
 
 const COLLECTION: &str = "commits";
+
+/// MongoDB 5.0 and Amazon DocumentDB 5.0 ("Wire Protocol version" in the specifications of MongoDB's drivers): DocumentDB before it has no
+/// partial indexes ("Supported MongoDB APIs, operations, and data types").
+const OLDEST_WIRE_VERSION: i32 = 13;
+
+const NEEDED: &str =
+    "needed is MongoDB 5.0 or newer, or Amazon DocumentDB 5.0 or newer on an instance-based cluster";
+
+/// Elastic clusters of Amazon DocumentDB, by the end of their hosts' names.
+const ELASTIC: &str = ".docdb-elastic.amazonaws.com";
 
 /// How long a primary is looked for, unless the URL says (`serverSelectionTimeoutMS`): the driver's own 30 s are far more
 /// than a command has.
@@ -31,7 +45,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const OPERATION: Duration = Duration::from_secs(5);
 
 /// How long the server may wait for a majority. Less than the operation, so that it can say so.
-const MAJORITY: Duration = Duration::from_secs(4);
+pub(super) const MAJORITY: Duration = Duration::from_secs(4);
 
 /// The one client of a store. It is made with the store, so that all that is wrong with the URL shows at once; at first use where the
 /// URL has the hosts looked up in DNS, and for a Lambda ([`EventStore::open_with`](crate::EventStore::open_with)): its start is waited for,
@@ -40,7 +54,7 @@ pub(super) struct Connection {
     url: ConnectionString,
     connections: Option<u32>,
     commits: OnceCell<Collection<RawDocumentBuf>>,
-    ready: OnceCell<Topology>,
+    ready: OnceCell<Server>,
 }
 
 /// How the server holds the collection.
@@ -52,15 +66,87 @@ pub(super) enum Topology {
     Sharded,
 }
 
+/// What the server says of itself, asked once.
+pub(super) struct Server {
+    pub(super) topology: Topology,
+    /// Whether a read can be asked for that no deposed primary can answer. A server that refuses it is not asked again.
+    linearizable: AtomicBool,
+    clock: ServerClock,
+}
+
+impl Server {
+    fn of(hello: &Document) -> Self {
+        let is_router = hello.get_str("msg").is_ok_and(|router| router == "isdbgrid");
+        // Where there are no replicas, no primary can be deposed.
+        let is_replicated = is_router || hello.contains_key("setName");
+        Self {
+            topology: if is_router { Topology::Sharded } else { Topology::Whole },
+            linearizable: AtomicBool::new(is_replicated),
+            clock: ServerClock::of(hello),
+        }
+    }
+
+    /// The time there, about.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// As a server is whose `hello` names a replica set.
+    #[cfg(test)]
+    pub(super) fn becomes_a_replica(&self) {
+        self.linearizable.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_linearizable(&self) -> bool {
+        self.linearizable.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the server refuses linearizable reads, as not every one that speaks MongoDB's protocol has them.
+    pub(super) fn refuses_linearizable(&self, error: &Error) {
+        if self.linearizable.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%error, "the event store has no linearizable reads; during a failover, a refusal may be out of date");
+        }
+    }
+}
+
+/// The server's clock, as far as it is known here. Its time decides when the server deletes a small record; ours may be wrong.
+struct ServerClock {
+    there: Timestamp,
+    here: Timestamp,
+    at: Instant,
+}
+
+impl ServerClock {
+    fn of(hello: &Document) -> Self {
+        let (here, at) = (Timestamp::now(), Instant::now());
+        let there = hello.get_datetime("localTime").ok();
+        let there = there.and_then(|time| Timestamp::from_millisecond(time.timestamp_millis()).ok());
+        Self { there: there.unwrap_or(here), here, at }
+    }
+
+    /// The later of two guesses: our clock may have been set since, and the other stands still in a Lambda that is frozen. Too late a
+    /// time only keeps a record for longer.
+    fn now(&self) -> Timestamp {
+        let by_clock = self.there.saturating_add(Timestamp::now().duration_since(self.here));
+        let by_timer = self.there.saturating_add(self.at.elapsed());
+        by_clock.unwrap_or(self.there).max(by_timer.unwrap_or(self.there))
+    }
+}
+
 impl Connection {
     /// Says what is wrong with the URL; asks no server.
-    pub(super) async fn new(url: &str, connections: Option<u32>) -> Result<Self, OpenError> {
+    pub(super) async fn new(url: &SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
         let parsed = parse_url(url).map_err(OpenError::Refused)?;
+        if is_elastic(&parsed) {
+            return Err(OpenError::Refused(format!(
+                "its host is an elastic cluster of Amazon DocumentDB; {NEEDED}"
+            )));
+        }
         let at_first_use = connections.is_some() || matches!(parsed.host_info, HostInfo::DnsRecord(_));
         let connection = Self { url: parsed, connections, commits: OnceCell::new(), ready: OnceCell::new() };
         if !at_first_use {
             let made = connection.collection().await;
-            made.map_err(|error| OpenError::Refused(refusal(url, &error)))?;
+            made.map_err(|error| OpenError::Refused(url.scrub(&line(&error))))?;
         }
         Ok(connection)
     }
@@ -72,9 +158,13 @@ impl Connection {
         Ok(commits)
     }
 
-    pub(super) async fn topology(&self) -> Result<Topology, StoreError> {
+    pub(super) async fn server(&self) -> Result<&Server, StoreError> {
         let commits = self.collection().await.map_err(|error| unavailable(&error))?;
-        self.ready.get_or_try_init(|| prepare(commits)).await.copied()
+        self.ready.get_or_try_init(|| prepare(commits)).await
+    }
+
+    pub(super) async fn topology(&self) -> Result<Topology, StoreError> {
+        Ok(self.server().await?.topology)
     }
 
     async fn collection(&self) -> Result<&Collection<RawDocumentBuf>, Error> {
@@ -108,15 +198,26 @@ async fn connect(
     Ok(Client::with_options(options)?.database(&database).collection(COLLECTION))
 }
 
-async fn prepare(commits: &Collection<RawDocumentBuf>) -> Result<Topology, StoreError> {
-    indexes::ensure(commits).await?;
+fn is_elastic(url: &ConnectionString) -> bool {
+    match &url.host_info {
+        HostInfo::HostIdentifiers(hosts) => hosts
+            .iter()
+            .any(|host| matches!(host, ServerAddress::Tcp { host, .. } if host.ends_with(ELASTIC))),
+        HostInfo::DnsRecord(host) => host.ends_with(ELASTIC),
+        _ => false,
+    }
+}
+
+async fn prepare(commits: &Collection<RawDocumentBuf>) -> Result<Server, StoreError> {
     let database = commits.client().database(&commits.namespace().db);
     let hello = database.run_command(doc! { "hello": 1 }).await.map_err(|error| unavailable(&error))?;
-    Ok(if hello.get_str("msg").is_ok_and(|router| router == "isdbgrid") {
-        Topology::Sharded
-    } else {
-        Topology::Whole
-    })
+    let spoken = hello.get_i32("maxWireVersion").unwrap_or_default();
+    if spoken < OLDEST_WIRE_VERSION {
+        let problem = format!("it is too old (its protocol ends at wire version {spoken}); {NEEDED}");
+        return Err(StoreError::Unavailable(problem.into()));
+    }
+    indexes::ensure(commits).await?;
+    Ok(Server::of(&hello))
 }
 
 /// Bounds an operation in time. Whoever is late may have done it or not.
@@ -137,26 +238,16 @@ pub(super) fn unavailable(error: &Error) -> StoreError {
 /// What a MongoDB URL says.
 ///
 /// # Errors
-/// What is wrong with it, in one line and without the password.
-pub fn parse_url(url: &str) -> Result<ConnectionString, String> {
-    ConnectionString::parse(url).map_err(|error| refusal(url, &error))
+/// What is wrong with it, in one line and without what may be secret in it.
+pub fn parse_url(url: &SecretUrl) -> Result<ConnectionString, String> {
+    url.check()?;
+    ConnectionString::parse(url.expose()).map_err(|error| url.scrub(&line(&error)))
 }
 
 fn line(error: &Error) -> String {
-    error.kind.to_string().replace('\n', " ")
-}
-
-/// What the driver says against a URL, without what stands in it before the hosts. With an `@`, `:`, `/` or `?` in a password
-/// that was not escaped, the driver takes a part of it for something else, and would name it.
-fn refusal(url: &str, error: &Error) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return line(error) };
-    let before_options = rest.split_once('?').map_or(rest, |(before, _)| before);
-    let Some(at) = before_options.rfind('@').or_else(|| rest.rfind('@')) else { return line(error) };
-    match ConnectionString::parse(format!("{scheme}://user:password{}", &rest[at..])) {
-        Err(error) => line(&error),
-        Ok(_) if ConnectionString::parse(url).is_ok() => line(error),
-        Ok(_) => "its user name and password must be percent-encoded".to_owned(),
-    }
+    let line = error.kind.to_string().replace('\n', " ");
+    // The driver's own words for a server that is older than it knows, such as Amazon DocumentDB 4.0.
+    if line.contains("reports wire version") { format!("{line}; {NEEDED}") } else { line }
 }
 
 #[cfg(test)]
@@ -164,7 +255,7 @@ mod tests {
     use super::*;
 
     async fn refused(url: &str) -> String {
-        match Connection::new(url, None).await {
+        match Connection::new(&url.into(), None).await {
             Ok(_) => panic!("{url} was not refused"),
             Err(OpenError::Refused(problem)) => problem,
             Err(error) => panic!("{error}"),
@@ -175,13 +266,14 @@ mod tests {
     async fn a_url_that_cant_be_used_is_refused_in_one_line() {
         for (url, expected) in [
             ("mongodb://", "server address"),
-            ("mongodb://somewhere:port", "port"),
+            ("mongodb://somewhere:port", "HOST[:PORT]"),
             ("mongodb://somewhere/da$ta", "illegal character in database name"),
             ("mongodb://somewhere/?journall=true", "journall"),
             ("mongodb://somewhere/?w=majority&w=1", "repeated options"),
             ("mongodb://somewhere/?socketTimeoutMS=1", "socketTimeoutMS"),
             ("mongodb://somewhere/?tls=true&tlsCAFile=/not/there.pem", "/not/there.pem"),
             ("mongodb+srv://somewhere:27017/", "a port cannot be specified"),
+            ("mongodb://a.b.eu-west-1.docdb-elastic.amazonaws.com/", "instance-based cluster"),
         ] {
             let problem = refused(url).await;
             assert!(problem.contains(expected), "{url}: {problem}");
@@ -207,10 +299,86 @@ mod tests {
         }
     }
 
+    #[test]
+    fn linearizable_reads_are_for_replicas_and_asked_for_until_they_are_refused() {
+        let is_linearizable = |hello: Document| Server::of(&hello).is_linearizable();
+        assert!(is_linearizable(doc! { "setName": "rs0" }));
+        assert!(is_linearizable(doc! { "msg": "isdbgrid" }));
+        assert!(!is_linearizable(doc! { "isWritablePrimary": true }));
+        let server = Server::of(&doc! { "setName": "rs0" });
+        server.refuses_linearizable(&Error::custom("no"));
+        assert!(!server.is_linearizable());
+    }
+
+    #[test]
+    fn a_servers_time_is_its_own_however_wrong_ours_is() {
+        for days in [-400, 400] {
+            let there = Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+            let said = mongodb::bson::DateTime::from_millis(there.as_millisecond());
+            let now = Server::of(&doc! { "localTime": said }).now();
+            assert!(now.duration_since(there).abs() < jiff::SignedDuration::from_mins(1), "{now} {there}");
+        }
+        let unsaid = Server::of(&doc! {}).now().duration_since(Timestamp::now());
+        assert!(unsaid.abs() < jiff::SignedDuration::from_mins(1), "{unsaid}");
+    }
+
+    /// A server that says nothing but how old it is, to whatever it is asked.
+    async fn old_server(wire_version: i32) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(say_hello(stream, wire_version));
+            }
+        });
+        address
+    }
+
+    /// By "MongoDB Wire Protocol": a header of 16 bytes; OP_QUERY (2004) is answered by OP_REPLY (1), OP_MSG (2013) by OP_MSG.
+    async fn say_hello(mut stream: tokio::net::TcpStream, wire_version: i32) -> std::io::Result<()> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let hello = doc! {
+            "ok": 1.0, "isWritablePrimary": true, "ismaster": true, "helloOk": true, "minWireVersion": 0,
+            "maxWireVersion": wire_version, "maxBsonObjectSize": 16_777_216, "maxMessageSizeBytes": 48_000_000,
+            "maxWriteBatchSize": 100_000, "readOnly": false,
+        };
+        let document = mongodb::bson::serialize_to_vec(&hello).unwrap();
+        loop {
+            let mut header = [0; 16];
+            stream.read_exact(&mut header).await?;
+            let number = |at: usize| i32::from_le_bytes(header[at..at + 4].try_into().unwrap());
+            let (length, request, asked) = (number(0), number(4), number(12));
+            let mut rest = vec![0; usize::try_from(length).unwrap() - header.len()];
+            stream.read_exact(&mut rest).await?;
+            let (code, prefix) = if asked == 2004 {
+                (1, [&[0; 16][..], &1_i32.to_le_bytes()].concat())
+            } else {
+                (2013, vec![0; 5])
+            };
+            let length = i32::try_from(16 + prefix.len() + document.len()).unwrap();
+            let header = [length, 0, request, code].map(i32::to_le_bytes).concat();
+            stream.write_all(&[header, prefix, document.clone()].concat()).await?;
+        }
+    }
+
+    /// Amazon DocumentDB 4.0 speaks version 7 and MongoDB 4.4 version 9, which the driver takes and our indexes do not.
+    #[tokio::test]
+    async fn a_server_that_is_too_old_is_refused_with_what_is_needed() {
+        for wire_version in [7, 9] {
+            let address = old_server(wire_version).await;
+            let url = format!("mongodb://{address}/?directConnection=true");
+            let connection = Connection::new(&url.as_str().into(), None).await.unwrap();
+            let problem =
+                within(async { connection.commits().await.map(drop) }).await.unwrap_err().to_string();
+            let said = format!("wire version {wire_version}");
+            assert!(problem.contains(&said) && problem.contains("Amazon DocumentDB 5.0"), "{problem}");
+        }
+    }
+
     #[tokio::test]
     async fn hosts_in_dns_are_not_looked_up_before_the_first_use() {
         let connection =
-            Connection::new("mongodb+srv://someone:hunter2@nowhere.invalid/", None).await.unwrap();
+            Connection::new(&"mongodb+srv://someone:hunter2@nowhere.invalid/".into(), None).await.unwrap();
         let problem = within(async { connection.commits().await.map(drop) }).await.unwrap_err().to_string();
         assert!(!problem.contains("hunter2"), "{problem}");
     }

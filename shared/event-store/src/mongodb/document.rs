@@ -10,8 +10,10 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{self, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 use serde_json::value::RawValue;
 
-use crate::place::{Place, corrupt, corrupt_at, follows};
-use crate::{ANSWERED_KEPT, Answered, CommandHash, Commit, Metadata, NoEvent, Scanned, StoreError};
+use crate::place::{follows, unreadable, unreadable_at};
+use crate::{
+    ANSWERED_KEPT, Answered, CommandHash, Commit, Metadata, NoEvent, Scanned, StoreError, UnreadableStream,
+};
 
 /// The largest document that every server takes is 16 MiB; some room is left for what the protocol adds.
 const LARGEST: usize = 15 * 1024 * 1024;
@@ -90,7 +92,11 @@ fn unwritable(problem: impl std::fmt::Display) -> StoreError {
 }
 
 /// The commit that comes after version `last` of the stream.
-pub(super) fn commit(stream: &OrderId, last: Version, document: &RawDocument) -> Result<Commit, StoreError> {
+pub(super) fn commit(
+    stream: &OrderId,
+    last: Version,
+    document: &RawDocument,
+) -> Result<Commit, UnreadableStream> {
     let version = follows(stream, last, first_version(stream, document)?)?;
     let read = || {
         let command_id =
@@ -106,36 +112,38 @@ pub(super) fn commit(stream: &OrderId, last: Version, document: &RawDocument) ->
             unpublished: document.get_bool("unpublished").unwrap_or_default(),
         })
     };
-    read().map_err(|problem: String| corrupt_at(stream, version, &problem))
+    read().map_err(|problem: String| unreadable_at(stream, version, &problem))
 }
 
-/// The commit that a scan comes to from `last`.
-pub(super) fn scanned(last: Option<&Place>, document: &RawDocument) -> Result<Scanned, StoreError> {
-    let name = text(document, "stream").map_err(|problem| StoreError::Unavailable(problem.into()))?;
-    let (stream, last) = Place::before(last, name)?;
-    let version = follows(&stream, last, first_version(&stream, document)?)?;
+/// The commit that a scan comes to after version `last` of the stream.
+pub(super) fn scanned(
+    stream: &OrderId,
+    last: Version,
+    document: &RawDocument,
+) -> Result<Scanned, UnreadableStream> {
+    let version = follows(stream, last, first_version(stream, document)?)?;
     let read = || Ok((recorded_at(document)?, events(version, document)?));
-    let (recorded_at, events) = read().map_err(|problem: String| corrupt_at(&stream, version, &problem))?;
-    Ok(Scanned { stream, version, recorded_at, events })
+    let (recorded_at, events) = read().map_err(|problem: String| unreadable_at(stream, version, &problem))?;
+    Ok(Scanned { stream: stream.clone(), version, recorded_at, events })
 }
 
 /// How the command of a document, a commit or a small record, was answered.
-pub(super) fn answered(stream: &OrderId, document: &RawDocument) -> Result<Answered, StoreError> {
+pub(super) fn answered(stream: &OrderId, document: &RawDocument) -> Result<Answered, UnreadableStream> {
     let with_events = is_commit(document);
     let read = || {
         let version = whole(document, if with_events { "last_version" } else { "answered" })?;
         let version = Version::new(u64::try_from(version).map_err(|error| error.to_string())?);
         Ok(Answered { command_hash: hash(document)?, version, with_events })
     };
-    read().map_err(|problem: String| corrupt(stream, format!("an answer: {problem}")))
+    read().map_err(|problem: String| unreadable(stream, &format!("an answer: {problem}")))
 }
 
 pub(super) fn is_commit(document: &RawDocument) -> bool {
     matches!(document.get("version"), Ok(Some(_)))
 }
 
-pub(super) fn first_version(stream: &OrderId, document: &RawDocument) -> Result<i64, StoreError> {
-    whole(document, "version").map_err(|problem| corrupt(stream, problem))
+pub(super) fn first_version(stream: &OrderId, document: &RawDocument) -> Result<i64, UnreadableStream> {
+    whole(document, "version").map_err(|problem| unreadable(stream, &problem))
 }
 
 fn events(version: Version, document: &RawDocument) -> Result<Vec<Event>, String> {
@@ -214,7 +222,7 @@ mod tests {
         let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
         let record = NoEvent {
             stream: OrderId::parse("a").unwrap(),
-            command_id: CommandId::parse("no-op").unwrap(),
+            command_id: CommandId::system("no-op").unwrap(),
             command_hash: CommandHash([1; 32]),
             version: Version::new(3),
             recorded_at: Timestamp::UNIX_EPOCH,

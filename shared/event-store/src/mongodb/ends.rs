@@ -36,6 +36,11 @@ impl Ends {
         self.lock().get(stream) == Some(&version)
     }
 
+    /// Nothing is known any more.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
     /// Nothing panics while it is held, and if it did, an entry is right or not there.
     fn lock(&self) -> MutexGuard<'_, LruCache<OrderId, Version>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,14 +1,17 @@
-//! Marks: all that wait, as one update.
+//! Marks: all that wait, as one update; those that set reminders, as another.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use domain::{OrderId, Version};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::Answer;
 use super::connection::{Connection, Topology, unavailable, within};
 use super::document::id;
-use crate::{CommitId, StoreError};
+use super::reminders;
+use crate::{CommitId, Mark, Remind, StoreError};
 
 /// The most commits that one update names.
 const UPDATE: usize = 1_000;
@@ -17,61 +20,202 @@ const UPDATE: usize = 1_000;
 /// an update for each commit would cost the server as much as the commits; whoever marks alone is never kept waiting.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// How long a mark that sets a reminder waits for that of the stream's next commit, which makes the reminder needless, when many are
+/// marked: most outcomes come within that, and spare the server an update of the commit and two of an index.
+const HOLD: Duration = Duration::from_millis(500);
+
 /// Commits that one caller marks.
 pub(super) struct Job {
-    pub(super) commits: Vec<CommitId>,
+    pub(super) marks: Vec<Mark>,
     pub(super) answer: Answer<()>,
+}
+
+impl Job {
+    /// The commit to which a reminder is set, if it is one.
+    fn reminded(&self) -> Option<&CommitId> {
+        let mut reminded = self.marks.iter().filter(|mark| mark.remind == Remind::UntilFollowed);
+        match (reminded.next(), reminded.next()) {
+            (Some(mark), None) => Some(&mark.commit),
+            _ => None,
+        }
+    }
+
+    /// The commits whose reminders end.
+    fn ended(&self) -> impl Iterator<Item = CommitId> {
+        let ended = |mark: &Mark| Some(CommitId { stream: mark.commit.stream.clone(), version: mark.ends? });
+        self.marks.iter().filter_map(ended)
+    }
+}
+
+/// Jobs that wait for the marks of their streams' next commits, by the commit to which they set a reminder.
+#[derive(Default)]
+struct Held(HashMap<CommitId, Job>);
+
+impl Held {
+    /// What is done now of these jobs and of those held before; and the commits whose jobs wait from now on. A job that is alone never
+    /// waits.
+    fn exchange(&mut self, jobs: Vec<Job>) -> (Vec<Job>, Vec<CommitId>) {
+        let several = jobs.len() > 1;
+        let (mut now, mut waiting) = (Vec::with_capacity(jobs.len()), Vec::new());
+        for job in jobs {
+            match job.reminded().cloned() {
+                Some(commit) if several => {
+                    waiting.push(commit.clone());
+                    now.extend(self.0.insert(commit, job));
+                }
+                _ => now.push(job),
+            }
+        }
+        let ended: Vec<CommitId> = now.iter().flat_map(Job::ended).collect();
+        now.extend(ended.iter().filter_map(|commit| self.0.remove(commit)));
+        waiting.retain(|commit| self.0.contains_key(commit));
+        (now, waiting)
+    }
 }
 
 pub(super) struct Marks {
     connection: Arc<Connection>,
+    held: Mutex<Held>,
+}
+
+/// A commit by its stream and its version.
+type Place<'a> = (&'a OrderId, Version);
+
+/// The commits of several marks, by what is done to them.
+struct Batch<'a> {
+    /// Marked, or rid of a reminder, or both.
+    plain: BTreeSet<Place<'a>>,
+    ends_reminders: bool,
+    /// Marked, and given a reminder.
+    reminded: BTreeSet<Place<'a>>,
+}
+
+impl<'a> Batch<'a> {
+    fn of(marks: impl Iterator<Item = &'a Mark> + Clone) -> Self {
+        let ended = marks.clone().filter_map(|mark| Some((&mark.commit.stream, mark.ends?)));
+        let mut batch = Self { plain: ended.collect(), ends_reminders: false, reminded: BTreeSet::new() };
+        batch.ends_reminders = !batch.plain.is_empty();
+        for mark in marks {
+            let place = (&mark.commit.stream, mark.commit.version);
+            // One whose successor is marked too gets none.
+            if mark.remind == Remind::UntilFollowed && !batch.plain.contains(&place) {
+                batch.reminded.insert(place);
+            } else {
+                batch.plain.insert(place);
+            }
+        }
+        batch
+    }
+
+    /// A commit that is marked leaves the outbox's index, since the field is gone.
+    fn plain_change(&self) -> Document {
+        let mut fields = doc! { "unpublished": "" };
+        if self.ends_reminders {
+            fields.insert("reminder", "");
+        }
+        doc! { "$unset": fields }
+    }
 }
 
 impl Marks {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection }
+        Self { connection, held: Mutex::default() }
     }
 
     pub(super) async fn work(self: Arc<Self>, jobs: Vec<Job>) {
-        let commits: Vec<&CommitId> = jobs.iter().flat_map(|job| &job.commits).collect();
-        let marked = self.mark(&commits).await;
         let several = jobs.len() > 1;
-        for job in jobs {
-            // Whoever no longer waits does not want to know.
-            let _ = job.answer.send(marked.clone());
+        let (now, waiting) = self.held().exchange(jobs);
+        if !waiting.is_empty() {
+            tokio::spawn(Arc::clone(&self).release(waiting));
         }
+        self.end(now).await;
         if several {
             tokio::time::sleep(GATHER).await;
         }
     }
 
-    async fn mark(&self, commits: &[&CommitId]) -> Result<(), StoreError> {
-        for commits in commits.chunks(UPDATE) {
-            within(self.update(commits)).await?;
-        }
-        Ok(())
+    /// Sets those of these reminders that are still held once they have waited long enough.
+    async fn release(self: Arc<Self>, waiting: Vec<CommitId>) {
+        tokio::time::sleep(HOLD).await;
+        let late = waiting.iter().filter_map(|commit| self.held().0.remove(commit)).collect();
+        self.end(late).await;
     }
 
-    /// A commit that is marked leaves the outbox's index, since the field is gone.
-    async fn update(&self, commits: &[&CommitId]) -> Result<(), StoreError> {
-        let mark = doc! { "$unset": { "unpublished": "" } };
-        let filter = filter(commits, self.connection.topology().await?);
+    async fn end(&self, jobs: Vec<Job>) {
+        let marked = self.mark(&Batch::of(jobs.iter().flat_map(|job| &job.marks))).await;
+        for job in jobs {
+            // Whoever no longer waits does not want to know.
+            let _ = job.answer.send(marked.clone());
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Both updates at once: they have no commit in common.
+    async fn mark(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        tokio::try_join!(self.mark_plain(batch), self.mark_reminded(batch)).map(drop)
+    }
+
+    async fn mark_plain(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        self.update_all(&batch.plain, &doc! {}, batch.plain_change()).await.map(drop)
+    }
+
+    /// A commit that has a reminder before its mark was set aside by a receiver that was faster, and keeps that reminder: it is due sooner.
+    /// A commit that another process has marked meanwhile, with the next commit of its stream, gets none.
+    async fn mark_reminded(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let (places, change) = (&batch.reminded, reminders::setting());
+        let without = doc! { "unpublished": true, "reminder": { "$exists": false } };
+        let changed = self.update_all(places, &without, change).await?;
+        if changed == places.len() as u64 {
+            return Ok(());
+        }
+        self.update_all(places, &doc! { "unpublished": true }, doc! { "$unset": { "unpublished": "" } })
+            .await
+            .map(drop)
+    }
+
+    /// How many commits the update has changed.
+    async fn update_all(
+        &self,
+        places: &BTreeSet<Place<'_>>,
+        condition: &Document,
+        change: Document,
+    ) -> Result<u64, StoreError> {
+        let places: Vec<Place<'_>> = places.iter().copied().collect();
+        let mut changed = 0;
+        for places in places.chunks(UPDATE) {
+            changed += within(self.update(places, condition.clone(), change.clone())).await?;
+        }
+        Ok(changed)
+    }
+
+    async fn update(
+        &self,
+        places: &[Place<'_>],
+        condition: Document,
+        change: Document,
+    ) -> Result<u64, StoreError> {
+        let mut filter = filter(places, self.connection.topology().await?);
+        filter.extend(condition);
         let collection = self.connection.commits().await?;
-        let updated = match commits {
+        let updated = match places {
             // Servers have a short way to one document by its id.
-            [_] => collection.update_one(filter, mark).await,
-            _ => collection.update_many(filter, mark).await,
+            [_] => collection.update_one(filter, change).await,
+            _ => collection.update_many(filter, change).await,
         };
-        updated.map(drop).map_err(|error| unavailable(&error))
+        updated.map(|updated| updated.modified_count).map_err(|error| unavailable(&error))
     }
 }
 
 /// A router learns from the streams which shards to ask. Any other server has no use for them, and some take a longer way then.
-fn filter(commits: &[&CommitId], topology: Topology) -> Document {
-    let ids = commits.iter().map(|commit| id(commit.stream.as_str(), commit.version));
+pub(super) fn filter(places: &[Place<'_>], topology: Topology) -> Document {
+    let ids = places.iter().map(|(stream, version)| id(stream.as_str(), *version));
     let mut filter = doc! { "_id": any(ids) };
     if topology == Topology::Sharded {
-        filter.insert("stream", any(commits.iter().map(|commit| commit.stream.to_string())));
+        filter.insert("stream", any(places.iter().map(|(stream, _)| stream.to_string())));
     }
     filter
 }
@@ -86,23 +230,68 @@ fn any(values: impl ExactSizeIterator<Item = String>) -> Bson {
 
 #[cfg(test)]
 mod tests {
-    use domain::{OrderId, Version};
+    use tokio::sync::oneshot;
 
     use super::*;
 
+    fn mark(stream: &str, version: u64, remind: Remind, ends: Option<u64>) -> Mark {
+        let (stream, version) = (OrderId::parse(stream).unwrap(), Version::new(version));
+        Mark { commit: CommitId { stream, version }, remind, ends: ends.map(Version::new) }
+    }
+
+    #[test]
+    fn a_commit_whose_successor_is_marked_with_it_gets_no_reminder_and_one_update_does_all_else() {
+        let marks = [
+            mark("a", 2, Remind::UntilFollowed, None),
+            mark("a", 3, Remind::Never, Some(2)),
+            mark("b", 2, Remind::UntilFollowed, None),
+            mark("c", 3, Remind::Never, Some(2)),
+            mark("d", 1, Remind::Never, None),
+        ];
+        let batch = Batch::of(marks.iter());
+        let places = |places: &BTreeSet<Place<'_>>| -> Vec<String> {
+            places.iter().map(|(stream, version)| format!("{stream}{version}")).collect()
+        };
+        assert_eq!(places(&batch.plain), ["a2", "a3", "c2", "c3", "d1"]);
+        assert_eq!(places(&batch.reminded), ["b2"]);
+        assert_eq!(batch.plain_change(), doc! { "$unset": { "unpublished": "", "reminder": "" } });
+        let plain = Batch::of(marks[4..].iter());
+        assert_eq!(plain.plain_change(), doc! { "$unset": { "unpublished": "" } });
+    }
+
+    #[test]
+    fn of_many_marks_those_that_set_reminders_wait_for_their_streams_next() {
+        let job = |marks: &[Mark]| Job { marks: marks.to_vec(), answer: oneshot::channel().0 };
+        let start = |stream| job(&[mark(stream, 2, Remind::UntilFollowed, None)]);
+        let outcome = |stream| job(&[mark(stream, 3, Remind::Never, Some(2))]);
+        let mut held = Held::default();
+        let mut done = |jobs: Vec<Job>| -> Vec<String> {
+            let marks = held.exchange(jobs).0.into_iter().flat_map(|job| job.marks);
+            let mut done: Vec<_> =
+                marks.map(|mark| format!("{}{}", mark.commit.stream, mark.commit.version)).collect();
+            done.sort();
+            done
+        };
+        assert_eq!(done(vec![start("alone")]), ["alone2"]);
+        assert_eq!(done(vec![start("a"), start("b"), job(&[mark("c", 1, Remind::Never, None)])]), ["c1"]);
+        assert_eq!(done(vec![outcome("a")]), ["a2", "a3"]);
+        assert_eq!(done(vec![outcome("d"), start("d")]), ["d2", "d3"], "in whatever order");
+        // Sent once more, by a relay: the first is not forgotten.
+        assert_eq!(done(vec![start("b"), start("e")]), ["b2"]);
+        assert_eq!(done(vec![outcome("b"), outcome("e")]), ["b2", "b3", "e2", "e3"]);
+        assert!(held.0.is_empty());
+    }
+
     #[test]
     fn a_router_is_told_the_streams_and_any_other_server_only_the_ids() {
-        let commit = |stream, version| CommitId {
-            stream: OrderId::parse(stream).unwrap(),
-            version: Version::new(version),
-        };
-        let (one, other) = (commit("a", 3), commit("b", 12));
+        let (a, b) = (OrderId::parse("a").unwrap(), OrderId::parse("b").unwrap());
+        let (one, other) = ((&a, Version::new(3)), (&b, Version::new(12)));
         let (a3, b12) = ("a@0000000000000000003", "b@0000000000000000012");
-        assert_eq!(filter(&[&one], Topology::Whole), doc! { "_id": a3 });
-        assert_eq!(filter(&[&one], Topology::Sharded), doc! { "_id": a3, "stream": "a" });
+        assert_eq!(filter(&[one], Topology::Whole), doc! { "_id": a3 });
+        assert_eq!(filter(&[one], Topology::Sharded), doc! { "_id": a3, "stream": "a" });
         let both = doc! { "_id": { "$in": [a3, b12] } };
-        assert_eq!(filter(&[&one, &other], Topology::Whole), both);
+        assert_eq!(filter(&[one, other], Topology::Whole), both);
         let both = doc! { "_id": { "$in": [a3, b12] }, "stream": { "$in": ["a", "b"] } };
-        assert_eq!(filter(&[&one, &other], Topology::Sharded), both);
+        assert_eq!(filter(&[one, other], Topology::Sharded), both);
     }
 }

@@ -6,28 +6,35 @@
 //! version) costs no index of its own. (stream, command id) has one, which loads use as well. Both begin with the stream, so the
 //! collection can be sharded by `{stream: "hashed"}`; reads and writes of streams name them.
 //!
-//! *Appends* and small records that wait are one `insertMany`, *loads* one `find`, *marks* one `updateMany`. Nothing is asked of a
+//! *Appends* and small records that wait are one `insertMany`, *loads* one `find`, *marks* one `updateMany`, and another for those that set a reminder. Nothing is asked of a
 //! server before the first of them.
 
 pub(crate) mod connection;
 mod document;
 mod ends;
+mod heads;
 mod indexes;
 mod mark;
 mod read;
+mod reminders;
 mod survey;
 mod write;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::{OrderId, Version};
 use jiff::Timestamp;
+use runtime::SecretUrl;
 use runtime::waiting::WaitingTasks;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::reminders::{Due, Row};
 use crate::{
-    AppendError, Backlog, Commit, CommitId, Load, NoEvent, OpenError, Page, ScanPosition, StoreError, Stream,
+    AppendError, Backlog, Commit, CommitId, Heads, Load, Mark, NoEvent, OpenError, Page, ReminderCounts,
+    ScanPosition, StoreError,
 };
 use connection::Connection;
 use ends::Ends;
@@ -55,6 +62,7 @@ pub struct MongoDbEventStore {
     writer: WaitingTasks<Write>,
     reader: WaitingTasks<read::Job>,
     marks: WaitingTasks<mark::Job>,
+    ends: Arc<Ends>,
 }
 
 type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
@@ -65,13 +73,14 @@ impl MongoDbEventStore {
     ///
     /// # Errors
     /// [`OpenError::Refused`], in one line and without the password, when the URL can't be used.
-    pub async fn open(url: &str, connections: Option<u32>) -> Result<Self, OpenError> {
+    pub async fn open(url: &SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
         let connection = Arc::new(Connection::new(url, connections).await?);
         let ends = Arc::new(Ends::default());
         let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&ends)));
-        let reader = Arc::new(Reader::new(Arc::clone(&connection), ends));
+        let reader = Arc::new(Reader::new(Arc::clone(&connection), Arc::clone(&ends)));
         let marks = Arc::new(Marks::new(Arc::clone(&connection)));
         Ok(Self {
+            ends,
             connection,
             writer: WaitingTasks::start(TURN, WRITES, move |writes| Arc::clone(&writer).work(writes)),
             reader: WaitingTasks::start(TURN, FINDS, move |jobs| Arc::clone(&reader).work(jobs)),
@@ -85,22 +94,56 @@ impl MongoDbEventStore {
     }
 
     pub(crate) async fn remember(&self, record: NoEvent) -> Result<(), AppendError> {
-        let document = document::of_record(&record, Timestamp::now())?;
+        // By the clock of the server, which is the one that deletes it.
+        let now = connection::within(self.connection.server()).await?.now();
+        let document = document::of_record(&record, now)?;
         ask(&self.writer, |answer| Write::record(document, answer)).await
     }
 
-    pub(crate) async fn mark_published(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
-        if commits.is_empty() {
+    pub(crate) async fn mark_published(&self, marks: Vec<Mark>) -> Result<(), StoreError> {
+        if marks.is_empty() {
             return Ok(());
         }
-        ask(&self.marks, |answer| mark::Job { commits, answer }).await
+        ask(&self.marks, |answer| mark::Job { marks, answer }).await
     }
 
-    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Vec<Stream>, StoreError> {
+    pub(crate) async fn time(&self) -> Result<Timestamp, StoreError> {
+        reminders::time(&self.connection).await
+    }
+
+    pub(crate) async fn due_reminders(&self, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
+        reminders::due(&self.connection, due, limit).await
+    }
+
+    pub(crate) async fn list_reminders(
+        &self,
+        behind: Option<&CommitId>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        reminders::list(&self.connection, behind, limit).await
+    }
+
+    pub(crate) async fn count_reminders(&self) -> Result<ReminderCounts, StoreError> {
+        reminders::count(&self.connection).await
+    }
+
+    pub(crate) async fn move_reminder(&self, row: Row, since: Timestamp) -> Result<bool, StoreError> {
+        reminders::set(&self.connection, row, since).await
+    }
+
+    pub(crate) async fn set_aside(&self, row: Row) -> Result<(), StoreError> {
+        reminders::set_aside(&self.connection, row).await
+    }
+
+    pub(crate) async fn end_reminders(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
+        reminders::end(&self.connection, commits).await
+    }
+
+    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<read::Streams, StoreError> {
         let mut streams = Vec::with_capacity(loads.len());
         for loads in loads.chunks(TURN) {
             let loads = loads.to_vec();
-            let found: Vec<Stream> = ask(&self.reader, |answer| read::Job { loads, answer }).await?;
+            let found: read::Streams = ask(&self.reader, |answer| read::Job { loads, answer }).await?;
             streams.extend(found);
         }
         Ok(streams)
@@ -110,12 +153,20 @@ impl MongoDbEventStore {
         survey::scan(&self.connection, after.as_ref(), limit).await
     }
 
+    pub(crate) async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {
+        heads::heads(&self.connection, after, limit).await
+    }
+
     pub(crate) async fn outstanding(
         &self,
-        before: Timestamp,
+        young: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<CommitId>, StoreError> {
-        survey::outstanding(&self.connection, before, limit).await
+        survey::outstanding(&self.connection, &young, limit).await
+    }
+
+    pub(crate) async fn is_current(&self, stream: &OrderId, version: Version) -> Result<bool, StoreError> {
+        read::is_current(&self.connection, stream, version).await
     }
 
     /// Nothing: the server deletes each at the time that it names.
@@ -132,8 +183,15 @@ impl MongoDbEventStore {
         survey::backlog(&self.connection).await
     }
 
+    /// Where indexes are missing, somebody has dropped them, or the collection with them: what is known of it is forgotten, so that no
+    /// commit is put behind one that is gone, and they are made again.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        survey::ping(&self.connection).await
+        let Err(problem) = survey::ping(&self.connection).await else { return Ok(()) };
+        self.ends.forget();
+        if survey::mend(&self.connection).await.is_ok() {
+            tracing::warn!(%problem, "the event store had lost its indexes; they were made again");
+        }
+        Err(problem)
     }
 }
 

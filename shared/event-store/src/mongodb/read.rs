@@ -3,23 +3,27 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use domain::Version;
+use domain::{OrderId, Version};
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
-use mongodb::error::Error;
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::ReadConcern;
 
 use super::Answer;
-use super::connection::{Connection, unavailable, within};
+use super::connection::{Connection, MAJORITY, unavailable, within};
 use super::document::{self, number};
 use super::ends::Ends;
-use crate::{Load, StoreError, Stream};
+use crate::{Load, StoreError, Stream, UnreadableStream};
 
 /// How often a stream that seems to have a gap is read again before it is believed.
 const READ_AGAIN: usize = 2;
 
+/// Each stream with its own result.
+pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
+
 /// Loads of one caller.
 pub(super) struct Job {
     pub(super) loads: Vec<Load>,
-    pub(super) answer: Answer<Vec<Stream>>,
+    pub(super) answer: Answer<Streams>,
 }
 
 /// Documents by their stream.
@@ -40,33 +44,30 @@ impl Reader {
         let found = self.find(jobs.iter().flat_map(|job| &job.loads)).await;
         let mut doubtful = Vec::new();
         for job in jobs {
-            let streams = match &found {
-                Ok(found) => self.read(found, &job.loads),
-                Err(error) => Err(error.clone()),
-            };
+            let streams = found.as_ref().map(|found| self.read(found, &job.loads)).map_err(Clone::clone);
             match streams {
-                Err(StoreError::Corrupt { .. }) => doubtful.push(job),
+                Ok(streams) if streams.iter().any(Result::is_err) => doubtful.push((job, streams)),
                 // Whoever no longer waits does not want to know.
                 streams => drop(job.answer.send(streams)),
             }
         }
-        for job in doubtful {
-            let streams = self.read_again(&job.loads).await;
+        for (job, streams) in doubtful {
+            let streams = self.read_again(&job.loads, streams).await;
             let _ = job.answer.send(streams);
         }
     }
 
     /// A query is no snapshot on every server: it may pass the place of one commit, then both this and the next are written, and it
     /// meets only the next. A gap that is there is there the next time too.
-    async fn read_again(&self, loads: &[Load]) -> Result<Vec<Stream>, StoreError> {
-        let mut streams = Ok(Vec::new());
+    async fn read_again(&self, loads: &[Load], mut streams: Streams) -> Result<Streams, StoreError> {
         for _ in 0..READ_AGAIN {
-            streams = self.read(&self.find(loads.iter()).await?, loads);
-            if !matches!(streams, Err(StoreError::Corrupt { .. })) {
-                break;
+            let doubtful = || loads.iter().zip(&streams).filter(|(_, stream)| stream.is_err());
+            let found = self.find(doubtful().map(|(load, _)| load)).await?;
+            for (load, stream) in loads.iter().zip(&mut streams).filter(|(_, stream)| stream.is_err()) {
+                *stream = self.read_stream(&found, load);
             }
         }
-        streams
+        Ok(streams)
     }
 
     async fn find<'a>(&self, loads: impl Iterator<Item = &'a Load>) -> Result<Found, StoreError> {
@@ -92,11 +93,11 @@ impl Reader {
         .await
     }
 
-    fn read(&self, found: &Found, loads: &[Load]) -> Result<Vec<Stream>, StoreError> {
+    fn read(&self, found: &Found, loads: &[Load]) -> Streams {
         loads.iter().map(|load| self.read_stream(found, load)).collect()
     }
 
-    fn read_stream(&self, found: &Found, load: &Load) -> Result<Stream, StoreError> {
+    fn read_stream(&self, found: &Found, load: &Load) -> Result<Stream, UnreadableStream> {
         let Some(documents) = found.get(load.stream.as_str()) else { return Ok(Stream::default()) };
         let mut stream = Stream { commits: Vec::new(), answered: answer(load, documents)? };
         let mut last = load.after;
@@ -112,7 +113,39 @@ impl Reader {
     }
 }
 
-fn answer(load: &Load, documents: &[RawDocumentBuf]) -> Result<Option<crate::Answered>, StoreError> {
+/// Whether no commit comes after this version. A commit begins right behind the one before it, so there is one document to look for, and
+/// that it is not there says it all.
+pub(super) async fn is_current(
+    connection: &Connection,
+    stream: &OrderId,
+    version: Version,
+) -> Result<bool, StoreError> {
+    within(async {
+        let server = connection.server().await?;
+        if !server.is_linearizable() {
+            return Ok(true);
+        }
+        let next = doc! { "_id": document::id(stream.as_str(), version.next()), "stream": stream.as_str() };
+        let find = connection.commits().await?.find_one(next);
+        match find.read_concern(ReadConcern::linearizable()).max_time(MAJORITY).await {
+            Ok(found) => Ok(found.is_none()),
+            Err(error) if is_not_supported(&error) => {
+                server.refuses_linearizable(&error);
+                Ok(true)
+            }
+            Err(error) => Err(unavailable(&error)),
+        }
+    })
+    .await
+}
+
+/// `FailedToParse`, `InvalidOptions`, `CommandNotSupported`, `NotAReplicaSet`, `NotImplemented`, and Amazon DocumentDB's "feature not
+/// supported".
+fn is_not_supported(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(error) if [9, 72, 115, 123, 238, 303].contains(&error.code))
+}
+
+fn answer(load: &Load, documents: &[RawDocumentBuf]) -> Result<Option<crate::Answered>, UnreadableStream> {
     let Some(command) = &load.command else { return Ok(None) };
     let is_asked = |document: &&RawDocumentBuf| document.get_str("command_id").ok() == Some(command.as_str());
     documents.iter().find(is_asked).map(|document| document::answered(&load.stream, document)).transpose()
@@ -122,7 +155,7 @@ fn answer(load: &Load, documents: &[RawDocumentBuf]) -> Result<Option<crate::Ans
 fn commits_after<'a>(
     load: &Load,
     documents: &'a [RawDocumentBuf],
-) -> Result<impl Iterator<Item = &'a RawDocument>, StoreError> {
+) -> Result<impl Iterator<Item = &'a RawDocument>, UnreadableStream> {
     let mut commits: Vec<(i64, &RawDocument)> = Vec::with_capacity(documents.len());
     for document in documents.iter().filter(|document| document::is_commit(document)) {
         let version = document::first_version(&load.stream, document)?;
@@ -168,4 +201,36 @@ fn part(streams: mongodb::bson::Bson, after: Version, commands: Vec<&str>) -> Do
         part.insert("$or", [later, doc! { "command_id": { "$in": commands } }]);
     }
     part
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_is_current_where_no_commit_comes_after_it() {
+        let Ok(url) = std::env::var("ORDERS_TEST_MONGODB") else {
+            std::io::stderr()
+                .write_all(b"mongodb: NOT TESTED, for ORDERS_TEST_MONGODB names no server\n")
+                .unwrap();
+            return;
+        };
+        let hosts = url.trim_start_matches("mongodb://").split('/').next().unwrap();
+        let url = format!("mongodb://{hosts}/orders_test_{:016x}", rand::random::<u64>());
+        let connection = Connection::new(&url.as_str().into(), None).await.unwrap();
+        let commits = connection.commits().await.unwrap();
+        let stream = OrderId::parse("a").unwrap();
+        let commit =
+            doc! { "_id": document::id("a", Version::new(1)), "stream": "a", "command_id": "system x" };
+        commits.insert_one(RawDocumentBuf::try_from(&commit).unwrap()).await.unwrap();
+
+        let current = async |version| is_current(&connection, &stream, Version::new(version)).await.unwrap();
+        assert!(current(0).await, "a server without replicas is not asked");
+        connection.server().await.unwrap().becomes_a_replica();
+        assert!(!current(0).await);
+        assert!(current(1).await);
+        commits.client().database(&commits.namespace().db).drop().await.unwrap();
+    }
 }

@@ -1,8 +1,8 @@
 //! What is asked of the store at large: scans, the outbox, and how much there is.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
-use domain::Version;
 use jiff::Timestamp;
 use mongodb::Collection;
 use mongodb::bson::{Bson, Document, RawBsonRef, RawDocumentBuf, doc};
@@ -11,7 +11,8 @@ use rand::seq::SliceRandom;
 
 use super::connection::{Connection, unavailable, within};
 use super::document::{self, id, text, time, whole};
-use crate::place::{Place, known_stream};
+use super::indexes;
+use crate::place::{self, PageOfRows, Place};
 use crate::{Backlog, CommitId, Page, ScanPosition, StoreError};
 
 /// How often a page with a gap is read again before it is believed; see the reader's `read_again`.
@@ -29,17 +30,18 @@ pub(super) async fn scan(
     let mut again = 0;
     loop {
         let last = after.map(Place::parse).transpose()?;
-        match within(page(connection, last, limit.max(1))).await {
-            Err(StoreError::Corrupt { .. }) if again < READ_AGAIN => again += 1,
-            page => return page,
+        let page = within(page(connection, last, limit.max(1))).await?;
+        if page.unreadable.is_empty() || again == READ_AGAIN {
+            return Ok(page);
         }
+        again += 1;
     }
 }
 
-async fn page(connection: &Connection, mut last: Option<Place>, limit: usize) -> Result<Page, StoreError> {
+async fn page(connection: &Connection, last: Option<Place>, limit: usize) -> Result<Page, StoreError> {
     let commits = connection.commits().await?;
     let after = match &last {
-        Some(place) => doc! { "$gt": id(place.stream.as_str(), place.version) },
+        Some(place) => doc! { "$gt": id(&place.stream, place.version) },
         None => doc! { "$gte": "" },
     };
     let found = commits
@@ -50,21 +52,21 @@ async fn page(connection: &Connection, mut last: Option<Place>, limit: usize) ->
         .batch_size(u32::try_from(limit).unwrap_or(u32::MAX))
         .await;
     let mut cursor = found.map_err(|error| unavailable(&error))?;
-    let mut page = Vec::new();
+    let mut page = PageOfRows::after(last);
     while cursor.advance().await.map_err(|error| unavailable(&error))? {
-        let commit = document::scanned(last.as_ref(), cursor.current())?;
-        last = Some(Place::end_of(&commit));
-        page.push(commit);
+        let document = cursor.current();
+        // By its id, which is what the scan goes by, where it has no name.
+        let stream = text(document, "stream").or_else(|_| text(document, "_id")).map_err(unreadable)?;
+        page.take(stream, |stream, last| Ok(document::scanned(stream, last, document)?))?;
     }
-    let next = last.filter(|_| page.len() == limit).map(Place::position);
-    Ok(Page { commits: page, next })
+    Ok(page.finish(limit))
 }
 
 /// The outbox may hold millions, so it is not sorted at random: commits that follow a random time in it are taken, and their streams
 /// looked at.
 pub(super) async fn outstanding(
     connection: &Connection,
-    before: Timestamp,
+    young: &RangeInclusive<Timestamp>,
     limit: usize,
 ) -> Result<Vec<CommitId>, StoreError> {
     if limit == 0 {
@@ -72,7 +74,7 @@ pub(super) async fn outstanding(
     }
     within(async {
         let commits = connection.commits().await?;
-        let mut streams = some_streams(commits, before, limit).await?;
+        let mut streams = some_streams(commits, young, limit).await?;
         streams.shuffle(&mut rand::rng());
         streams.truncate(limit);
         let mut oldest = oldest_of(commits, &streams).await?;
@@ -82,22 +84,36 @@ pub(super) async fn outstanding(
     .await
 }
 
-/// Streams, more than `limit` where there are more, that have an unpublished commit from before that time.
-async fn some_streams(commits: &Commits, before: Timestamp, limit: usize) -> Result<Vec<String>, StoreError> {
-    let before = time(before);
-    let all = doc! { "unpublished": true, "recorded_at": { "$lt": &before } };
-    let ends = async { tokio::try_join!(end(commits, all.clone(), 1), end(commits, all, -1)) };
-    let (Some(oldest), Some(newest)) = ends.await? else { return Ok(Vec::new()) };
-    let start = between(&oldest, &newest)?;
-    let window = limit.saturating_mul(2).max(64);
-    let later = doc! { "unpublished": true, "recorded_at": { "$gte": &start, "$lt": before } };
+/// Streams, more than `limit` where there are more, that have an unpublished commit which is not young.
+async fn some_streams(
+    commits: &Commits,
+    young: &RangeInclusive<Timestamp>,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
+    let old = doc! { "$lt": time(*young.start()) };
+    let ahead = doc! { "$gt": time(*young.end()) };
+    let (mut streams, more) =
+        tokio::try_join!(streams_of(commits, old, limit), streams_of(commits, ahead, limit))?;
+    streams.extend(more);
+    Ok(streams.into_iter().collect())
+}
+
+/// Such streams with a commit recorded then.
+async fn streams_of(commits: &Commits, then: Document, limit: usize) -> Result<BTreeSet<String>, StoreError> {
+    let unpublished = |recorded_at: Document| doc! { "unpublished": true, "recorded_at": recorded_at };
+    let all = unpublished(then);
     let mut streams = BTreeSet::new();
+    let ends = async { tokio::try_join!(end(commits, all.clone(), 1), end(commits, all, -1)) };
+    let (Some(oldest), Some(newest)) = ends.await? else { return Ok(streams) };
+    let start = between(&oldest, &newest);
+    let window = limit.saturating_mul(2).max(64);
+    let later = unpublished(doc! { "$gte": &start, "$lte": newest });
     let found = collect_streams(commits, later, window, &mut streams).await?;
     if found < window {
-        let earlier = doc! { "unpublished": true, "recorded_at": { "$lt": start } };
+        let earlier = unpublished(doc! { "$gte": oldest, "$lt": start });
         collect_streams(commits, earlier, window - found, &mut streams).await?;
     }
-    Ok(streams.into_iter().collect())
+    Ok(streams)
 }
 
 /// When the first, or the last, was recorded.
@@ -111,15 +127,14 @@ async fn end(commits: &Commits, filter: Document, direction: i32) -> Result<Opti
     text(&document, "recorded_at").map(|time| Some(time.to_owned())).map_err(unreadable)
 }
 
-fn between(oldest: &str, newest: &str) -> Result<String, StoreError> {
-    let microseconds = |text: &str| {
-        text.parse()
-            .map(Timestamp::as_microsecond)
-            .map_err(|error: jiff::Error| unreadable(error.to_string()))
-    };
-    let (oldest, newest) = (microseconds(oldest)?, microseconds(newest)?);
-    let start = rand::random_range(oldest..=newest.max(oldest));
-    Timestamp::from_microsecond(start).map(time).map_err(|error| unreadable(error.to_string()))
+/// A random time between these; the first, if one of them is no time, since that must not keep all others from being found.
+fn between(oldest: &str, newest: &str) -> String {
+    let microseconds = |text: &str| text.parse().map(Timestamp::as_microsecond).ok();
+    let start = microseconds(oldest)
+        .zip(microseconds(newest))
+        .map(|(oldest, newest)| rand::random_range(oldest..=newest.max(oldest)))
+        .and_then(|start| Timestamp::from_microsecond(start).ok());
+    start.map_or_else(|| oldest.to_owned(), time)
 }
 
 /// Adds the streams of up to `limit` commits; how many commits those were.
@@ -158,9 +173,8 @@ async fn oldest_of(commits: &Commits, streams: &[String]) -> Result<Vec<CommitId
         if matches!(oldest.get("version"), Ok(None | Some(RawBsonRef::Null))) {
             continue;
         }
-        let stream = known_stream(text(oldest, "_id").map_err(unreadable)?)?;
-        let version = whole(oldest, "version").map_err(unreadable)?;
-        found.push(CommitId { stream, version: Version::new(version.unsigned_abs()) });
+        let stream = text(oldest, "_id").map_err(unreadable)?;
+        found.extend(place::outstanding(stream, whole(oldest, "version")));
     }
     Ok(found)
 }
@@ -169,7 +183,12 @@ async fn oldest_of(commits: &Commits, streams: &[String]) -> Result<Vec<CommitId
 pub(super) async fn backlog(connection: &Connection) -> Result<Backlog, StoreError> {
     let all = [
         doc! { "$match": { "unpublished": true } },
-        doc! { "$group": { "_id": Bson::Null, "commits": { "$sum": 1 }, "oldest": { "$min": "$recorded_at" } } },
+        doc! { "$group": {
+            "_id": Bson::Null,
+            "commits": { "$sum": 1 },
+            "oldest": { "$min": "$recorded_at" },
+            "newest": { "$max": "$recorded_at" },
+        } },
     ];
     within(async {
         let commits = connection.commits().await?;
@@ -178,9 +197,11 @@ pub(super) async fn backlog(connection: &Connection) -> Result<Backlog, StoreErr
             return Ok(Backlog::default());
         }
         let commits = whole(cursor.current(), "commits").map_err(unreadable)?;
-        let oldest = text(cursor.current(), "oldest").map_err(unreadable)?;
-        let oldest = oldest.parse().map_err(|error: jiff::Error| unreadable(error.to_string()))?;
-        Ok(Backlog { commits: commits.unsigned_abs(), oldest: Some(oldest) })
+        let end = |name| {
+            let time = text(cursor.current(), name).map_err(unreadable)?;
+            time.parse().map(Some).map_err(|error: jiff::Error| unreadable(error.to_string()))
+        };
+        Ok(Backlog { commits: commits.unsigned_abs(), oldest: end("oldest")?, newest: end("newest")? })
     })
     .await
 }
@@ -198,12 +219,16 @@ pub(super) async fn count(connection: &Connection) -> Result<u64, StoreError> {
 pub(super) async fn ping(connection: &Connection) -> Result<(), StoreError> {
     within(async {
         let commits = connection.commits().await?;
-        let answer = commits.find_one(doc! { "_id": "" }).await;
-        answer.map(drop).map_err(|error| unavailable(&error))
+        indexes::check(commits).await
     })
     .await
 }
 
-fn unreadable(problem: String) -> StoreError {
+/// Makes the indexes that are missing.
+pub(super) async fn mend(connection: &Connection) -> Result<(), StoreError> {
+    within(async { indexes::ensure(connection.commits().await?).await }).await
+}
+
+pub(super) fn unreadable(problem: String) -> StoreError {
     StoreError::Unavailable(format!("its answer can't be read: {problem}").into())
 }

@@ -52,9 +52,10 @@ impl Write {
         Self { document, span: None, answer }
     }
 
-    /// Its stream, and there its first version, where it has one.
-    fn place(&self) -> (Option<&str>, Option<Version>) {
-        (self.document.get_str("stream").ok(), self.span.as_ref().map(|span| span.first))
+    /// Its stream, and there its first version; small records are behind commits.
+    fn place(&self) -> (Option<&str>, bool, Option<Version>) {
+        let first = self.span.as_ref().map(|span| span.first);
+        (self.document.get_str("stream").ok(), first.is_none(), first)
     }
 }
 
@@ -166,8 +167,9 @@ async fn find_ends(
     Ok(found)
 }
 
-/// A server on PostgreSQL inserts a batch in one transaction, in this order. So batches of several replicas that meet in several
-/// streams wait one for the other, and not in a circle, which the server would break after a second.
+/// A server on PostgreSQL inserts a batch in one transaction, in this order, and of each document it takes the place before the command
+/// id. So batches of several replicas that meet in several streams, or at a place and at a command id, wait one for the other, and not in
+/// a circle, which the server would break after a second.
 fn sort(writes: &mut [Write]) {
     writes.sort_by(|a, b| a.place().cmp(&b.place()));
 }
@@ -233,6 +235,6 @@ mod tests {
             writes.iter().map(|write| (write.document.get_str("stream").unwrap(), write.span.as_ref()));
         let placed: Vec<_> =
             placed.map(|(stream, span)| (stream, span.map(|span| span.first.get()))).collect();
-        assert_eq!(placed, [("a", Some(2)), ("b", None), ("b", Some(9)), ("b", Some(10))]);
+        assert_eq!(placed, [("a", Some(2)), ("b", Some(9)), ("b", Some(10)), ("b", None)]);
     }
 }

@@ -4,16 +4,18 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use runtime::files;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
+use super::reminders;
 use crate::OpenError;
 
 /// Tells our files from those of other programs, and from our read stores (`PRAGMA application_id`).
 const APPLICATION: i32 = i32::from_be_bytes(*b"ORev");
 
 /// The version of the tables below (`PRAGMA user_version`); a change of them gives it the next number.
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
 
 /// Commits and command ids are in one tree, so that what is written for a command lies together, mostly in one page: with
 /// ids in no order a page of its own is the greater part of what a row costs. For the same reason there are no rowids. Whole
@@ -21,7 +23,7 @@ const SCHEMA: i32 = 1;
 const TABLES: &str = "
     CREATE TABLE streams (
         stream       TEXT    NOT NULL,
-        -- INTEGER: a commit, by the version of its first event. TEXT: a command, by its id.
+        -- INTEGER: a commit, by the version of its first event. TEXT: a command, by its id, which says whether it is a client's.
         key          ANY     NOT NULL,
         -- The version of the commit's last event; the version that the command was answered with.
         version      INTEGER NOT NULL,
@@ -80,9 +82,11 @@ pub(super) fn open(path: &Path) -> Result<(PathBuf, Connection), OpenError> {
     // SQLite takes some relative names for something else than a file.
     let path = std::path::absolute(path).map_err(|error| refused(path, error))?;
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
+        files::create_folder(folder)
             .map_err(|error| refused(&path, format_args!("its folder can't be made: {error}")))?;
     }
+    // Where it can't be created, SQLite says why.
+    let _ = files::create_file(&path);
     let connection = open_ours(&path).map_err(|problem| refused(&path, problem))?;
     Ok((path, connection))
 }
@@ -121,6 +125,10 @@ enum Problem {
     Foreign,
     #[error("it was written by a newer program: its schema is {0}, and this program knows up to {SCHEMA}")]
     Newer(i32),
+    #[error(
+        "it was written before the first release: its schema is {0}, and this program needs {SCHEMA}; use another file"
+    )]
+    Older(i32),
     #[error("a write-ahead log can't be used there; the journal mode is {0}")]
     NoLog(String),
     #[error(transparent)]
@@ -158,7 +166,11 @@ fn prepare(connection: &mut Connection) -> Result<(), Problem> {
     // A checkpoint, with its own syncs, every 16 MB of log instead of every 4; and a log that once grew is cut again.
     connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    if known { Ok(()) } else { create(connection) }
+    if !known {
+        create(connection)?;
+    }
+    connection.execute_batch(reminders::TABLE)?;
+    Ok(())
 }
 
 /// Whether the tables are there; an error if something else is.
@@ -170,6 +182,7 @@ fn is_ours(connection: &Connection) -> Result<bool, Problem> {
         (0, 0) if empty => Ok(false),
         (APPLICATION, newer) if newer > SCHEMA => Err(Problem::Newer(newer)),
         (APPLICATION, SCHEMA) => Ok(true),
+        (APPLICATION, older @ 1..SCHEMA) => Err(Problem::Older(older)),
         _ => Err(Problem::Foreign),
     }
 }

@@ -8,20 +8,26 @@
 //! Several processes may have the file open. Knows nothing of tasks or runtimes beyond the channels that jobs come by.
 
 mod file;
+mod heads;
 mod json;
 mod read;
+mod reminders;
 mod survey;
 mod write;
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use runtime::files::OpenedFile;
 use runtime::waiting::Waiting;
 use tokio::sync::oneshot;
 
+use crate::reminders::{Due, Row};
 use crate::{
-    AppendError, Backlog, Commit, CommitId, Load, NoEvent, OpenError, Page, ScanPosition, StoreError, Stream,
+    AppendError, Backlog, Commit, CommitId, Heads, Load, Mark, NoEvent, OpenError, Page, ReminderCounts,
+    ScanPosition, StoreError,
 };
 use survey::{Question, Surveyor};
 use write::{Task, Write, Writer};
@@ -32,6 +38,7 @@ const TURN: usize = 512;
 /// An event store in a SQLite file. When the last clone is dropped, what was accepted is done and the file is closed.
 #[derive(Clone)]
 pub struct SqliteEventStore {
+    opened: OpenedFile,
     reader: Waiting<read::Job>,
     surveyor: Waiting<Question>,
     // Last, so that it closes last: then the log is written back into the file and deleted.
@@ -50,11 +57,16 @@ impl SqliteEventStore {
         let (path, connection) = file::open(path)?;
         let mut reading =
             file::connect(&path, file::Purpose::Load).map_err(|error| file::refused(&path, error))?;
-        let mut writer = Writer::new(connection);
+        let opened = OpenedFile::at(&path).map_err(|error| file::refused(&path, error))?;
+        let mut writer = Writer::new(connection, opened.clone());
+        let loading = opened.clone();
         let mut surveyor = Surveyor::new(path.clone());
         let start = || -> std::io::Result<Self> {
             Ok(Self {
-                reader: Waiting::start("events-read", TURN, move |jobs| read::work(&mut reading, jobs))?,
+                opened,
+                reader: Waiting::start("events-read", TURN, move |jobs| {
+                    read::work(&mut reading, &loading, jobs);
+                })?,
                 surveyor: Waiting::start("events-survey", 1, move |asked| surveyor.work(asked))?,
                 writer: Waiting::start("events-write", TURN, move |writes| writer.work(writes))?,
             })
@@ -77,8 +89,21 @@ impl SqliteEventStore {
         }
     }
 
-    pub(crate) async fn mark_published(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
-        self.write(Task::Mark(commits)).await.map(drop)
+    pub(crate) async fn mark_published(&self, marks: Vec<Mark>) -> Result<(), StoreError> {
+        self.write(Task::Mark(marks)).await.map(drop)
+    }
+
+    pub(crate) async fn move_reminder(&self, row: Row, since: Timestamp) -> Result<bool, StoreError> {
+        let moved = self.write(Task::Reminder(reminders::Task::Move(row, since))).await?;
+        Ok(moved > 0)
+    }
+
+    pub(crate) async fn set_aside(&self, row: Row) -> Result<(), StoreError> {
+        self.write(Task::Reminder(reminders::Task::SetAside(row))).await.map(drop)
+    }
+
+    pub(crate) async fn end_reminders(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
+        self.write(Task::Reminder(reminders::Task::End(commits))).await.map(drop)
     }
 
     pub(crate) async fn forget_answered(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -89,7 +114,7 @@ impl SqliteEventStore {
         ask(&self.writer, |answer| Write { task, answer }).await
     }
 
-    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Vec<Stream>, StoreError> {
+    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<read::Streams, StoreError> {
         ask(&self.reader, |answer| read::Job { loads, answer }).await
     }
 
@@ -97,12 +122,34 @@ impl SqliteEventStore {
         self.survey(move |connection| survey::scan(connection, after.as_ref(), limit)).await
     }
 
+    pub(crate) async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {
+        let after = after.map(str::to_owned);
+        self.survey(move |connection| heads::heads(connection, after.as_deref(), limit)).await
+    }
+
     pub(crate) async fn outstanding(
         &self,
-        before: Timestamp,
+        young: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<CommitId>, StoreError> {
-        self.survey(move |connection| survey::outstanding(connection, before, limit)).await
+        self.survey(move |connection| survey::outstanding(connection, &young, limit)).await
+    }
+
+    pub(crate) async fn due_reminders(&self, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.survey(move |connection| reminders::due(connection, due, limit)).await
+    }
+
+    pub(crate) async fn list_reminders(
+        &self,
+        behind: Option<&CommitId>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        let behind = behind.cloned();
+        self.survey(move |connection| reminders::list(connection, behind.as_ref(), limit)).await
+    }
+
+    pub(crate) async fn count_reminders(&self) -> Result<ReminderCounts, StoreError> {
+        self.survey(reminders::count).await
     }
 
     pub(crate) async fn count(&self) -> Result<u64, StoreError> {
@@ -114,6 +161,7 @@ impl SqliteEventStore {
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        check(&self.opened)?;
         self.survey(survey::ping).await
     }
 
@@ -130,6 +178,11 @@ async fn ask<J: Send, T>(worker: &Waiting<J>, job: impl FnOnce(Answer<T>) -> J) 
     let (answer, answered) = oneshot::channel();
     worker.send(job(answer)).await.map_err(|_| closed())?;
     answered.await.map_err(|_| closed())?
+}
+
+/// The file is still the one at its path.
+fn check(opened: &OpenedFile) -> Result<(), StoreError> {
+    opened.check().map_err(|gone| StoreError::Unavailable(gone.to_string().into()))
 }
 
 fn unavailable(error: &rusqlite::Error) -> StoreError {

@@ -2,17 +2,21 @@
 
 use domain::{CommandId, OrderId, Version};
 use jiff::Timestamp;
-use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, params};
+use runtime::files::OpenedFile;
+use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction, params};
 
 use super::write::number;
-use super::{Answer, json, unavailable};
-use crate::place::{corrupt, corrupt_at, follows};
-use crate::{Answered, CommandHash, Commit, Load, StoreError, Stream};
+use super::{Answer, check, json, unavailable};
+use crate::place::{follows, unreadable, unreadable_at};
+use crate::{Answered, CommandHash, Commit, Load, StoreError, Stream, UnreadableStream};
+
+/// Each stream with its own result.
+pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
 
 /// Loads of one caller.
 pub(super) struct Job {
     pub(super) loads: Vec<Load>,
-    pub(super) answer: Answer<Vec<Stream>>,
+    pub(super) answer: Answer<Streams>,
 }
 
 const COMMITS: &str = "
@@ -24,8 +28,8 @@ const ANSWERED: &str =
     "SELECT command_hash, version, recorded_at IS NULL FROM streams WHERE stream = ?1 AND key = ?2";
 
 /// Answers all the jobs. One transaction: one snapshot, and its lock is taken once.
-pub(super) fn work(connection: &mut Connection, jobs: &mut Vec<Job>) {
-    let snapshot = connection.transaction().map_err(|error| unavailable(&error));
+pub(super) fn work(connection: &mut Connection, opened: &OpenedFile, jobs: &mut Vec<Job>) {
+    let snapshot = check(opened).and_then(|()| connection.transaction().map_err(|error| unavailable(&error)));
     for job in jobs.drain(..) {
         let streams = snapshot
             .as_ref()
@@ -36,7 +40,19 @@ pub(super) fn work(connection: &mut Connection, jobs: &mut Vec<Job>) {
     }
 }
 
-fn read_stream(snapshot: &Transaction<'_>, load: &Load) -> Result<Stream, StoreError> {
+/// What is wrong with the stream is its own result; what is wrong with the store is everybody's.
+fn read_stream(
+    snapshot: &Transaction<'_>,
+    load: &Load,
+) -> Result<Result<Stream, UnreadableStream>, StoreError> {
+    match read(snapshot, load) {
+        Ok(stream) => Ok(Ok(stream)),
+        Err(StoreError::Unreadable(problem)) => Ok(Err(problem)),
+        Err(error) => Err(error),
+    }
+}
+
+fn read(snapshot: &Transaction<'_>, load: &Load) -> Result<Stream, StoreError> {
     let answered = match &load.command {
         Some(command) => read_answer(snapshot, &load.stream, command)?,
         None => None,
@@ -61,18 +77,18 @@ fn read_commits(snapshot: &Transaction<'_>, load: &Load) -> Result<Vec<Commit>, 
 fn read_commit(stream: &OrderId, last: Version, row: &Row<'_>) -> Result<Commit, StoreError> {
     let fail = |error| failed(stream, error);
     let version = follows(stream, last, row.get(0).map_err(fail)?)?;
-    let corrupt = |problem: String| corrupt_at(stream, version, &problem);
-    let events = json::read_events(text(row, 2).map_err(fail)?).map_err(corrupt)?;
+    let unreadable = |problem: String| unreadable_at(stream, version, &problem);
+    let events = json::read_events(text(row, 2).map_err(fail)?).map_err(unreadable)?;
     let metadata = serde_json::from_str(text(row, 5).map_err(fail)?)
-        .map_err(|error| corrupt(format!("no metadata: {error}")))?;
+        .map_err(|error| unreadable(format!("no metadata: {error}")))?;
     Ok(Commit {
         stream: stream.clone(),
         version,
         command_id: CommandId::parse(text(row, 3).map_err(fail)?)
-            .map_err(|error| corrupt(error.to_string()))?,
+            .map_err(|error| unreadable(error.to_string()))?,
         command_hash: CommandHash(row.get(4).map_err(fail)?),
         events,
-        recorded_at: time(row.get(1).map_err(fail)?).map_err(corrupt)?,
+        recorded_at: time(row.get(1).map_err(fail)?).map_err(unreadable)?,
         metadata,
         unpublished: row.get(6).map_err(fail)?,
     })
@@ -114,13 +130,16 @@ pub(super) fn time(microseconds: i64) -> Result<Timestamp, String> {
     Timestamp::from_microsecond(microseconds).map_err(|error| error.to_string())
 }
 
-/// SQLite failed, or a column holds what we never write.
+/// SQLite failed, or a column holds what we never write, or a page of the file does.
 pub(super) fn failed(stream: &OrderId, error: Error) -> StoreError {
+    if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
+        return unreadable(stream, &error.to_string()).into();
+    }
     match error {
         Error::FromSqlConversionFailure(..)
         | Error::IntegralValueOutOfRange(..)
         | Error::InvalidColumnType(..)
-        | Error::Utf8Error(..) => corrupt(stream, error.to_string()),
+        | Error::Utf8Error(..) => unreadable(stream, &error.to_string()).into(),
         other => unavailable(&other),
     }
 }

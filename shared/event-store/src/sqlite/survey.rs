@@ -1,16 +1,17 @@
 //! The surveyor: what is asked of the store at large, one question at a time, apart from the loads.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use domain::Version;
+use domain::{OrderId, Version};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::file::{self, Purpose};
-use super::read::{failed, text, time, version};
+use super::read::{failed, text, time};
 use super::write::number;
 use super::{Answer, json, unavailable};
-use crate::place::{Place, corrupt_at, follows, known_stream};
+use crate::place::{self, PageOfRows, Place, follows, unreadable_at};
 use crate::{Backlog, CommitId, Page, ScanPosition, Scanned, StoreError};
 
 /// A question, with its way to answer.
@@ -66,68 +67,61 @@ pub(super) fn scan(
     after: Option<&ScanPosition>,
     limit: usize,
 ) -> Result<Page, StoreError> {
-    let mut last = after.map(Place::parse).transpose()?;
-    let (stream, version) =
-        last.as_ref().map_or(("", Version::NONE), |place| (place.stream.as_str(), place.version));
+    let last = after.map(Place::parse).transpose()?;
+    let (stream, version) = last.as_ref().map_or(("", Version::NONE), |place| (&place.stream, place.version));
     let limit = limit.max(1);
     let mut statement = connection.prepare_cached(SCAN).map_err(|error| unavailable(&error))?;
     let mut rows = statement
         .query(params![stream, number(version), count(limit)])
         .map_err(|error| unavailable(&error))?;
-    let mut commits = Vec::new();
+    let mut page = PageOfRows::after(last);
     while let Some(row) = rows.next().map_err(|error| unavailable(&error))? {
-        let commit = read_scanned(row, last.as_ref())?;
-        last = Some(Place::end_of(&commit));
-        commits.push(commit);
+        let stream = text(row, 0).map_err(|error| unavailable(&error))?;
+        page.take(stream, |stream, last| read_scanned(row, stream, last))?;
     }
-    let next = last.filter(|_| commits.len() == limit).map(|place| place.position());
-    Ok(Page { commits, next })
+    Ok(page.finish(limit))
 }
 
-fn read_scanned(row: &Row<'_>, last: Option<&Place>) -> Result<Scanned, StoreError> {
-    let stream = text(row, 0).map_err(|error| unavailable(&error))?;
-    let (stream, last) = Place::before(last, stream)?;
-    let fail = |error| failed(&stream, error);
-    let version = follows(&stream, last, row.get(1).map_err(fail)?)?;
-    let corrupt = |problem: String| corrupt_at(&stream, version, &problem);
-    let recorded_at = time(row.get(2).map_err(fail)?).map_err(corrupt)?;
-    let events = json::read_events(text(row, 3).map_err(fail)?).map_err(corrupt)?;
-    Ok(Scanned { stream, version, recorded_at, events })
+fn read_scanned(row: &Row<'_>, stream: &OrderId, last: Version) -> Result<Scanned, StoreError> {
+    let fail = |error| failed(stream, error);
+    let version = follows(stream, last, row.get(1).map_err(fail)?)?;
+    let unreadable = |problem: String| unreadable_at(stream, version, &problem);
+    let recorded_at = time(row.get(2).map_err(fail)?).map_err(unreadable)?;
+    let events = json::read_events(text(row, 3).map_err(fail)?).map_err(unreadable)?;
+    Ok(Scanned { stream: stream.clone(), version, recorded_at, events })
 }
 
 const OUTSTANDING: &str = "
     SELECT stream, min(version) FROM unpublished
-    GROUP BY stream HAVING min(recorded_at) < ?1 ORDER BY random() LIMIT ?2";
+    GROUP BY stream HAVING min(recorded_at) < ?1 OR max(recorded_at) > ?2 ORDER BY random() LIMIT ?3";
 
 pub(super) fn outstanding(
     connection: &Connection,
-    before: Timestamp,
+    young: &RangeInclusive<Timestamp>,
     limit: usize,
 ) -> Result<Vec<CommitId>, StoreError> {
-    let read = |row: &Row<'_>| {
-        let stream = known_stream(text(row, 0).map_err(|error| unavailable(&error))?)?;
-        let oldest = row.get(1).map_err(|error| failed(&stream, error))?;
-        Ok(CommitId { stream, version: version(oldest) })
-    };
     let mut statement = connection.prepare_cached(OUTSTANDING).map_err(|error| unavailable(&error))?;
     let mut rows = statement
-        .query(params![before.as_microsecond(), count(limit)])
+        .query(params![young.start().as_microsecond(), young.end().as_microsecond(), count(limit)])
         .map_err(|error| unavailable(&error))?;
     let mut oldest = Vec::new();
     while let Some(row) = rows.next().map_err(|error| unavailable(&error))? {
-        oldest.push(read(row)?);
+        let stream = text(row, 0).map_err(|error| unavailable(&error))?;
+        oldest.extend(place::outstanding(stream, row.get(1).map_err(|error| error.to_string())));
     }
     Ok(oldest)
 }
 
 pub(super) fn backlog(connection: &Connection) -> Result<Backlog, StoreError> {
-    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let (commits, oldest): (i64, Option<i64>) = connection
-        .prepare_cached("SELECT count(*), min(recorded_at) FROM unpublished")
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (commits, oldest, newest): (i64, Option<i64>, Option<i64>) = connection
+        .prepare_cached("SELECT count(*), min(recorded_at), max(recorded_at) FROM unpublished")
         .and_then(|mut statement| statement.query_row([], read))
         .map_err(|error| unavailable(&error))?;
-    let oldest = oldest.map(time).transpose().map_err(|problem| StoreError::Unavailable(problem.into()))?;
-    Ok(Backlog { commits: commits.unsigned_abs(), oldest })
+    let end = |end: Option<i64>| {
+        end.map(time).transpose().map_err(|problem| StoreError::Unavailable(problem.into()))
+    };
+    Ok(Backlog { commits: commits.unsigned_abs(), oldest: end(oldest)?, newest: end(newest)? })
 }
 
 pub(super) fn commits(connection: &Connection) -> Result<u64, StoreError> {
@@ -145,7 +139,7 @@ fn count(limit: usize) -> i64 {
 
 pub(super) fn ping(connection: &Connection) -> Result<(), StoreError> {
     connection
-        .prepare_cached("SELECT 1 FROM streams LIMIT 1")
+        .prepare_cached("SELECT 1 FROM streams, unpublished LIMIT 1")
         .and_then(|mut statement| statement.exists([]))
         .map(drop)
         .map_err(|error| unavailable(&error))

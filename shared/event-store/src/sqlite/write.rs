@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use domain::Version;
 use jiff::Timestamp;
+use runtime::files::OpenedFile;
 use runtime::{KillPoint, kill_point};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
-use super::{Answer, json, unavailable};
-use crate::{Commit, CommitId, NoEvent};
+use super::{Answer, check, json, reminders, unavailable};
+use crate::{Commit, Mark, NoEvent, Remind};
 
 /// What is to be written.
 pub(super) enum Task {
     Append(Arc<Commit>),
     Remember(NoEvent),
-    Mark(Vec<CommitId>),
+    Mark(Vec<Mark>),
+    Reminder(reminders::Task),
     Forget(Timestamp),
 }
 
@@ -27,6 +29,7 @@ pub(super) struct Write {
 
 pub(super) struct Writer {
     connection: Connection,
+    opened: OpenedFile,
     /// The text of the commit in hand, kept so that its memory is used again.
     text: Vec<u8>,
 }
@@ -62,14 +65,18 @@ const FORGET: &str =
     "DELETE FROM streams WHERE events IS NULL AND recorded_at IS NOT NULL AND recorded_at < ?1";
 
 impl Writer {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, text: Vec::new() }
+    pub(super) fn new(connection: Connection, opened: OpenedFile) -> Self {
+        Self { connection, opened, text: Vec::new() }
     }
 
     /// Does all the writes and only then answers each, so that whoever gets an answer has it on disk. When SQLite fails
     /// none is done, and the next turn tries anew.
+    ///
+    /// Guarantee: what was answered is in the file at the path. SQLite goes on in a file that was deleted, so that is looked at
+    /// after each transaction, before anybody is answered.
     pub(super) fn work(&mut self, writes: &mut Vec<Write>) {
-        match self.transact(writes) {
+        let written = self.transact(writes).map_err(|error| unavailable(&error));
+        match written.and_then(|changes| check(&self.opened).map(|()| changes)) {
             Ok(changes) => {
                 for (write, changed) in writes.drain(..).zip(changes) {
                     // Whoever no longer waits does not want to know.
@@ -79,14 +86,14 @@ impl Writer {
             Err(error) => {
                 tracing::error!(%error, writes = writes.len(), "the event store was not written to");
                 for write in writes.drain(..) {
-                    let _ = write.answer.send(Err(unavailable(&error)));
+                    let _ = write.answer.send(Err(error.clone()));
                 }
             }
         }
     }
 
     fn transact(&mut self, writes: &[Write]) -> rusqlite::Result<Vec<u64>> {
-        let Self { connection, text } = self;
+        let Self { connection, text, .. } = self;
         // Immediate: the lock is waited for now, not in the middle, where SQLite could only fail.
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = write_all(connection, writes, text).and_then(|changes| {
@@ -108,7 +115,8 @@ fn write_all(connection: &Connection, writes: &[Write], text: &mut Vec<u8>) -> r
     let done = writes.iter().map(|write| match &write.task {
         Task::Append(commit) => statements.append(commit, text),
         Task::Remember(record) => remember(connection, record),
-        Task::Mark(commits) => statements.mark(commits),
+        Task::Mark(marks) => statements.mark(marks),
+        Task::Reminder(task) => reminders::write(connection, task),
         Task::Forget(before) => {
             changed(&mut *connection.prepare_cached(FORGET)?, params![before.as_microsecond()])
         }
@@ -166,10 +174,16 @@ impl<'c> Statements<'c> {
         Ok(statement.query_row([stream], |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
-    fn mark(&mut self, commits: &[CommitId]) -> rusqlite::Result<u64> {
-        commits.iter().try_fold(0, |marked, commit| {
-            let key = params![commit.stream.as_str(), number(commit.version)];
-            Ok(marked + changed(&mut self.mark, key)?)
+    fn mark(&mut self, marks: &[Mark]) -> rusqlite::Result<u64> {
+        marks.iter().try_fold(0, |marked, Mark { commit, remind, ends }| {
+            let stream = commit.stream.as_str();
+            if *remind == Remind::UntilFollowed {
+                reminders::set(self.connection, commit)?;
+            }
+            if let Some(version) = ends {
+                reminders::end(self.connection, stream, *version)?;
+            }
+            Ok(marked + changed(&mut self.mark, params![stream, number(commit.version)])?)
         })
     }
 }
@@ -223,15 +237,15 @@ mod tests {
     type Answered = oneshot::Receiver<Result<u64, StoreError>>;
 
     fn writer(folder: &Path) -> Writer {
-        let (_, connection) = file::open(&folder.join("events.db")).unwrap();
-        Writer::new(connection)
+        let (path, connection) = file::open(&folder.join("events.db")).unwrap();
+        Writer::new(connection, OpenedFile::at(&path).unwrap())
     }
 
     fn create(stream: usize) -> (Write, Answered) {
         let commit = Commit {
             stream: OrderId::parse(&format!("order-{stream}")).unwrap(),
             version: Version::new(1),
-            command_id: CommandId::parse("create").unwrap(),
+            command_id: CommandId::system("create").unwrap(),
             command_hash: CommandHash([0; 32]),
             events: vec![Event::OrderCreated { name: OrderName::parse(&"x".repeat(255)).unwrap() }],
             recorded_at: Timestamp::UNIX_EPOCH,
@@ -283,7 +297,7 @@ mod tests {
         let mut writer = writer(folder.path());
         let record = NoEvent {
             stream: OrderId::parse("order-0").unwrap(),
-            command_id: CommandId::parse("create").unwrap(),
+            command_id: CommandId::system("create").unwrap(),
             command_hash: CommandHash([0; 32]),
             version: Version::NONE,
             recorded_at: Timestamp::UNIX_EPOCH,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{CommandId, Event, OrderId, OrderName, Reason, Version};
+use domain::{CommandId, Event, IdempotencyKey, OrderId, OrderName, Reason, Version};
 use event_store::{
     Answered, AppendError, CommandHash, Commit, CommitId, EventStore, Load, Metadata, NoEvent, Stream,
 };
@@ -13,7 +13,7 @@ pub(crate) fn order(id: &str) -> OrderId {
 }
 
 pub(crate) fn command(id: &str) -> CommandId {
-    CommandId::parse(id).unwrap()
+    CommandId::client(&IdempotencyKey::parse(id).unwrap(), None)
 }
 
 pub(crate) fn hash(byte: u8) -> CommandHash {

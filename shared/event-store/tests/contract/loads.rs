@@ -1,7 +1,7 @@
 //! Whole streams and parts of them, many at once, and what is refused as unreadable.
 
 use domain::{Event, Version};
-use event_store::{Commit, Load, StoreError, Stream};
+use event_store::{Commit, Load, StoreError, Stream, UnreadableStream};
 use futures_util::future::{join_all, try_join_all};
 
 use crate::build::{append, append_each, command, commit, event, load, order, versions, whole};
@@ -23,6 +23,7 @@ pub(crate) async fn streams_come_in_the_order_asked(stores: &impl Stores) {
     let later = Load { after: Version::new(2), ..whole("c") };
     let asked = vec![whole("c"), whole("nowhere"), whole("a"), later, whole("b"), whole("a")];
     let streams = store.load_many(asked).await.unwrap();
+    let streams: Vec<Stream> = streams.into_iter().map(Result::unwrap).collect();
     let found: Vec<Vec<u64>> = streams.iter().map(|stream| versions(&stream.commits)).collect();
     assert_eq!(found, [vec![1, 2, 3], vec![], vec![1], vec![3], vec![1, 2], vec![1]]);
     assert_eq!(streams[0].commits[0].stream, order("c"));
@@ -61,7 +62,7 @@ pub(crate) async fn one_load_answers_many_callers(stores: &impl Stores) {
     }
 }
 
-pub(crate) async fn a_gap_in_a_stream_is_corrupt(stores: &impl Stores) {
+pub(crate) async fn a_gap_in_a_stream_is_unreadable(stores: &impl Stores) {
     let store = stores.open().await;
     append_each(&store, "a", 1..=4).await;
     append_each(&store, "b", 1..=2).await;
@@ -70,7 +71,7 @@ pub(crate) async fn a_gap_in_a_stream_is_corrupt(stores: &impl Stores) {
 
     for (stream, after) in [("a", 0), ("a", 1), ("b", 0)] {
         let asked = Load { after: Version::new(after), ..whole(stream) };
-        assert_corrupt(store.load(asked).await, stream, "version");
+        assert_unreadable(store.load(asked).await, stream, "version");
     }
     // What comes after the gap is whole, and so is every other stream.
     let later = Load { after: Version::new(2), ..whole("a") };
@@ -79,7 +80,7 @@ pub(crate) async fn a_gap_in_a_stream_is_corrupt(stores: &impl Stores) {
     assert_eq!(versions(&load(&store, "c").await), [1]);
 }
 
-pub(crate) async fn an_event_that_this_program_does_not_know_is_corrupt(stores: &impl Stores) {
+pub(crate) async fn an_event_that_this_program_does_not_know_is_unreadable(stores: &impl Stores) {
     let store = stores.open().await;
     append_each(&store, "a", 1..=2).await;
     for (events, problem) in [
@@ -90,9 +91,46 @@ pub(crate) async fn an_event_that_this_program_does_not_know_is_corrupt(stores: 
         ("[]", "without events"),
     ] {
         stores.overwrite_events(&order("a"), Version::new(2), events).await;
-        assert_corrupt(store.load(whole("a")).await, "a", problem);
-        assert_corrupt(store.load(whole("a")).await, "a", "version 2");
+        assert_unreadable(store.load(whole("a")).await, "a", problem);
+        assert_unreadable(store.load(whole("a")).await, "a", "version 2");
     }
+}
+
+pub(crate) async fn a_stream_is_current_at_its_last_version(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=2).await;
+    append(&store, commit("a", 3, 2)).await;
+    // One that has moved on is only noticed where a load may be out of date, so no answer is wrong.
+    for (stream, version) in [("a", 4), ("nowhere", 0)] {
+        assert!(store.is_current(&order(stream), Version::new(version)).await.unwrap(), "{stream}");
+    }
+}
+
+pub(crate) async fn a_stream_that_cant_be_read_fails_no_other(stores: &impl Stores) {
+    let store = stores.open().await;
+    for name in ["a", "gap", "newer", "z"] {
+        append_each(&store, name, 1..=3).await;
+    }
+    stores.lose(&order("gap"), Version::new(2)).await;
+    let newer = r#"[{"type":"OrderCreated","schema":99,"data":{}}]"#;
+    stores.overwrite_events(&order("newer"), Version::new(1), newer).await;
+    let asked = ["newer", "a", "gap", "z", "newer"].map(whole).to_vec();
+    let mut streams = store.load_many(asked.clone()).await.unwrap();
+    for (found, stream, problem) in
+        [(0, "newer", "unknown schema 99"), (2, "gap", "version 3"), (4, "newer", "version 1")]
+    {
+        expect_unreadable(streams[found].as_ref().unwrap_err(), stream, problem);
+    }
+    for found in [3, 1] {
+        assert_eq!(versions(&streams.remove(found).unwrap().commits), [1, 2, 3]);
+    }
+    // Callers whose loads are one read too.
+    let alone = join_all(asked.into_iter().map(|asked| store.load(asked))).await;
+    assert_eq!(alone.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false, true, false]);
+
+    let known = r#"[{"type":"OrderCreated","schema":1,"data":{"name":"a lamp"}}]"#;
+    stores.overwrite_events(&order("newer"), Version::new(1), known).await;
+    assert_eq!(versions(&load(&store, "newer").await), [1, 2, 3]);
 }
 
 pub(crate) async fn events_written_by_a_former_program_are_read(stores: &impl Stores) {
@@ -108,12 +146,14 @@ pub(crate) async fn events_written_by_a_former_program_are_read(stores: &impl St
     assert_eq!(store.scan(None, 1).await.unwrap().commits[0].events, expected);
 }
 
-pub(crate) fn assert_corrupt<T: std::fmt::Debug>(found: Result<T, StoreError>, stream: &str, expected: &str) {
+pub(crate) fn expect_unreadable(found: &UnreadableStream, stream: &str, expected: &str) {
+    assert_eq!(&*found.stream, stream);
+    assert!(found.problem.contains(expected), "{found}");
+}
+
+fn assert_unreadable<T: std::fmt::Debug>(found: Result<T, StoreError>, stream: &str, expected: &str) {
     match found {
-        Err(StoreError::Corrupt { stream: named, problem }) => {
-            assert_eq!(named, order(stream));
-            assert!(problem.contains(expected), "{problem}");
-        }
+        Err(StoreError::Unreadable(found)) => expect_unreadable(&found, stream, expected),
         other => panic!("{other:?}"),
     }
 }

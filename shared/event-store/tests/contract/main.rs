@@ -17,6 +17,7 @@ mod outbox;
 mod processes;
 #[cfg(feature = "mongodb")]
 mod proxy;
+mod reminders;
 mod scans;
 #[cfg(feature = "embedded")]
 mod sqlite_file;
@@ -62,10 +63,12 @@ macro_rules! every_scenario {
             loads {
                 a_stream_that_does_not_exist_is_empty,
                 streams_come_in_the_order_asked,
+                a_stream_is_current_at_its_last_version,
                 a_long_stream_is_loaded_whole_and_from_any_commit_on,
                 one_load_answers_many_callers,
-                a_gap_in_a_stream_is_corrupt,
-                an_event_that_this_program_does_not_know_is_corrupt,
+                a_gap_in_a_stream_is_unreadable,
+                an_event_that_this_program_does_not_know_is_unreadable,
+                a_stream_that_cant_be_read_fails_no_other,
                 events_written_by_a_former_program_are_read,
             }
             outbox {
@@ -74,18 +77,29 @@ macro_rules! every_scenario {
                 what_a_crash_left_unmarked_is_outstanding,
                 the_oldest_of_each_stream_is_outstanding,
                 what_is_too_young_is_not_outstanding,
+                what_is_dated_in_the_future_is_outstanding,
                 no_more_streams_are_outstanding_than_asked_for,
                 relays_see_outstanding_streams_in_different_orders,
                 the_backlog_is_what_is_not_marked,
+            }
+            reminders {
+                a_reminder_is_set_with_its_mark_and_due_after_its_delay,
+                the_mark_of_the_next_commit_ends_a_reminder,
+                of_many_who_claim_a_reminder_one_gets_it,
+                a_reminder_that_was_sent_comes_again_later_until_it_is_exhausted,
+                what_a_receiver_sets_aside_is_due_before_its_delay_and_says_why,
+                what_a_receiver_has_set_aside_before_the_mark_stays_as_it_is,
+                what_a_clock_that_was_ahead_has_set_is_due,
+                a_commit_that_is_marked_again_keeps_waiting,
             }
             scans {
                 an_empty_store_has_an_empty_page,
                 a_scan_sees_every_commit_once_whatever_the_page,
                 a_scan_sees_what_was_there_before_while_others_write,
                 a_scan_goes_on_in_another_process,
+                heads_tell_how_far_each_stream_is_whatever_the_page,
                 a_position_of_another_store_is_refused,
-                a_scan_stops_at_a_commit_that_it_cant_read,
-                a_scan_stops_at_a_gap,
+                a_scan_names_what_it_cant_read_and_goes_on_whatever_the_page,
             }
             processes {
                 what_was_answered_is_there_after_kill_9,

@@ -25,7 +25,22 @@ async fn many_that_begin_at_once_make_the_indexes_once() {
     try_join_all(handles.iter().map(EventStore::ping)).await.unwrap();
     let mut names = stores.commits().list_index_names().await.unwrap();
     names.sort_unstable();
-    assert_eq!(names, ["_id_", "commands", "forget", "unpublished"]);
+    assert_eq!(names, ["_id_", "commands", "forget", "reminders", "unpublished"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_is_dropped_is_noticed_and_nothing_is_put_behind_what_is_gone() {
+    let Some(stores) = MongoDb::fresh().await else { return };
+    let store = stores.open().await;
+    append(&store, commit("a", 1, 1)).await;
+    store.ping().await.unwrap();
+    stores.commits().drop().await.unwrap();
+    let problem = store.ping().await.unwrap_err().to_string();
+    assert!(problem.contains("lacks the indexes commands, unpublished, forget, reminders"), "{problem}");
+    store.ping().await.unwrap();
+    let behind = store.append(Arc::new(commit("a", 2, 1))).await;
+    assert!(matches!(behind, Err(AppendError::Conflict)), "{behind:?}");
+    append(&store, commit("a", 1, 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,7 +70,7 @@ async fn what_was_answered_is_there_once_however_connections_are_cut() {
     const ENOUGH: usize = 8;
     let Some(stores) = MongoDb::fresh().await else { return };
     let proxy = Proxy::to(stores.host(), Weather::Cutting(12)).await;
-    let store = EventStore::open(&stores.url_at(proxy.address)).await.unwrap();
+    let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
     let callers = (0..CALLERS).map(|caller| {
         let (store, cuts) = (store.clone(), Arc::clone(&proxy.cuts));
         tokio::spawn(async move {
@@ -108,7 +123,7 @@ fn assert_unavailable<T: std::fmt::Debug>(began: Instant, outcome: Result<T, Sto
 async fn a_server_that_is_not_there_is_unavailable_soon_and_used_when_it_comes() {
     let Some(stores) = MongoDb::fresh().await else { return };
     let proxy = Proxy::to(stores.host(), Weather::Down).await;
-    let store = EventStore::open(&stores.url_at(proxy.address)).await.unwrap();
+    let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
     let began = Instant::now();
     let asked = join_all((0..20).map(|number| store.load(whole(&format!("stream-{number}")))));
     let (appended, loaded, pinged, marked) = tokio::join!(
@@ -131,7 +146,7 @@ async fn a_server_that_is_not_there_is_unavailable_soon_and_used_when_it_comes()
 async fn a_server_that_falls_silent_is_unavailable_soon_and_used_when_it_is_back() {
     let Some(stores) = MongoDb::fresh().await else { return };
     let proxy = Proxy::to(stores.host(), Weather::Fair).await;
-    let store = EventStore::open(&stores.url_at(proxy.address)).await.unwrap();
+    let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
     append_each(&store, "a", [1]).await;
     proxy.turn(Weather::Silent);
     let began = Instant::now();

@@ -1,6 +1,8 @@
 //! A commit is its own outbox: unpublished until it is marked, and found by relays until then.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use domain::Version;
 use event_store::{Backlog, Commit, CommitId, EventStore};
@@ -15,8 +17,18 @@ fn now() -> Timestamp {
     second(1_000_000)
 }
 
+/// Nothing is young.
+fn all() -> RangeInclusive<Timestamp> {
+    now()..=now()
+}
+
+/// Those that were recorded before a time.
 async fn outstanding(store: &EventStore, before: Timestamp) -> Vec<CommitId> {
-    let mut found = store.outstanding(before, 1_000).await.unwrap();
+    outstanding_but(store, before..=now()).await
+}
+
+async fn outstanding_but(store: &EventStore, young: RangeInclusive<Timestamp>) -> Vec<CommitId> {
+    let mut found = store.outstanding(young, 1_000).await.unwrap();
     found.sort();
     found
 }
@@ -46,7 +58,7 @@ pub(crate) async fn marks_may_be_repeated_and_may_miss(stores: &impl Stores) {
     for marked in join_all(repeated).await {
         marked.unwrap();
     }
-    handles[0].mark_published(Vec::new()).await.unwrap();
+    handles[0].mark_published(Vec::<CommitId>::new()).await.unwrap();
     assert_eq!(unpublished(&handles[0], "a").await, [false, true]);
     // Version 2 is in the middle of this commit, so no commit is there.
     assert_eq!(unpublished(&handles[0], "b").await, [true]);
@@ -91,13 +103,34 @@ pub(crate) async fn what_is_too_young_is_not_outstanding(stores: &impl Stores) {
     assert_eq!(outstanding(&store, second(1)).await, [place("c", 1)]);
 }
 
+pub(crate) async fn what_is_dated_in_the_future_is_outstanding(stores: &impl Stores) {
+    let store = stores.open().await;
+    let young = second(5)..=second(10);
+    for (stream, seconds) in [
+        ("ahead", &[11, 12][..]),
+        ("both", &[4, 11]),
+        ("late", &[5, 9, 99]),
+        ("marked", &[7, 11]),
+        ("young", &[5, 10]),
+    ] {
+        for (version, recorded_at) in (1..).zip(seconds) {
+            append(&store, Commit { recorded_at: second(*recorded_at), ..commit(stream, version, 1) }).await;
+        }
+    }
+    store.mark_published(vec![place("marked", 2)]).await.unwrap();
+    assert_eq!(outstanding_but(&store, young).await, [place("ahead", 1), place("both", 1), place("late", 1)]);
+    // A clock that was put right says that all of them are ahead.
+    let all = ["ahead", "both", "late", "marked", "young"].map(|stream| place(stream, 1));
+    assert_eq!(outstanding_but(&store, second(-9)..=second(0)).await, all);
+}
+
 pub(crate) async fn no_more_streams_are_outstanding_than_asked_for(stores: &impl Stores) {
     let store = stores.open().await;
     for name in ["a", "b", "c", "d", "e"] {
         append_each(&store, name, 1..=2).await;
     }
     for limit in 0..=6 {
-        let found = store.outstanding(now(), limit).await.unwrap();
+        let found = store.outstanding(all(), limit).await.unwrap();
         let streams: BTreeSet<_> = found.iter().map(|commit| commit.stream.clone()).collect();
         assert_eq!((found.len(), streams.len()), (limit.min(5), limit.min(5)));
         assert!(found.iter().all(|commit| commit.version == Version::new(1)));
@@ -109,8 +142,8 @@ pub(crate) async fn relays_see_outstanding_streams_in_different_orders(stores: &
     let names: Vec<String> = (0..100).map(|number| format!("stream-{number}")).collect();
     join_all(names.iter().map(|name| append(&store, commit(name, 1, 1)))).await;
     // Two draws of 10 out of 100 are the same once in 10^19 times.
-    let one = store.outstanding(now(), 10).await.unwrap();
-    let other = store.outstanding(now(), 10).await.unwrap();
+    let one = store.outstanding(all(), 10).await.unwrap();
+    let other = store.outstanding(all(), 10).await.unwrap();
     assert_ne!(one, other);
 }
 
@@ -119,8 +152,13 @@ pub(crate) async fn the_backlog_is_what_is_not_marked(stores: &impl Stores) {
     assert_eq!(store.backlog().await.unwrap(), Backlog::default());
     append_each(&store, "a", 1..=3).await;
     append(&store, Commit { recorded_at: second(-5), ..commit("b", 1, 2) }).await;
-    let all = Backlog { commits: 4, oldest: Some(second(-5)) };
+    let all = Backlog { commits: 4, oldest: Some(second(-5)), newest: Some(second(3)) };
     assert_eq!(stores.open().await.backlog().await.unwrap(), all);
     store.mark_published(vec![place("b", 1), place("a", 1)]).await.unwrap();
-    assert_eq!(store.backlog().await.unwrap(), Backlog { commits: 2, oldest: Some(second(2)) });
+    let rest = Backlog { commits: 2, oldest: Some(second(2)), newest: Some(second(3)) };
+    assert_eq!(store.backlog().await.unwrap(), rest);
+    for (now, age) in [(2, 1), (3, 1), (10, 8), (0, 3), (-60, 63)] {
+        assert_eq!(rest.age(second(now)), Duration::from_secs(age), "at {now}");
+    }
+    assert_eq!(Backlog::default().age(second(9)), Duration::ZERO);
 }

@@ -15,7 +15,7 @@ fn url(path: &Path) -> String {
 
 /// Why a file is refused, which must be one line and name it.
 async fn refusal(path: &Path) -> String {
-    let Err(OpenError::Refused(problem)) = EventStore::open(&url(path)).await else {
+    let Err(OpenError::Refused(problem)) = EventStore::open(url(path)).await else {
         panic!("{} was opened", path.display());
     };
     assert_eq!(problem.lines().count(), 1, "{problem}");
@@ -31,7 +31,7 @@ fn folder() -> TempDir {
 async fn the_folder_is_made_if_it_is_not_there() {
     let folder = folder();
     let path = folder.path().join("some/where/events.db");
-    append(&EventStore::open(&url(&path)).await.unwrap(), commit("a", 1, 1)).await;
+    append(&EventStore::open(url(&path)).await.unwrap(), commit("a", 1, 1)).await;
     assert!(path.is_file());
 }
 
@@ -39,7 +39,7 @@ async fn the_folder_is_made_if_it_is_not_there() {
 async fn the_log_is_gone_when_the_last_handle_is() {
     let folder = folder();
     let path = folder.path().join("events.db");
-    let store = EventStore::open(&url(&path)).await.unwrap();
+    let store = EventStore::open(url(&path)).await.unwrap();
     let clone = store.clone();
     append_each(&store, "a", 1..=3).await;
     store.backlog().await.unwrap();
@@ -48,15 +48,15 @@ async fn the_log_is_gone_when_the_last_handle_is() {
     drop(clone);
     let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files, ["events.db"]);
-    assert_eq!(versions(&load(&EventStore::open(&url(&path)).await.unwrap(), "a").await), [1, 2, 3, 4]);
+    assert_eq!(versions(&load(&EventStore::open(url(&path)).await.unwrap(), "a").await), [1, 2, 3, 4]);
 }
 
 #[tokio::test]
 async fn two_that_have_the_file_open_see_each_others_writes() {
     let folder = folder();
     let path = folder.path().join("events.db");
-    let one = EventStore::open(&url(&path)).await.unwrap();
-    let other = EventStore::open(&url(&path)).await.unwrap();
+    let one = EventStore::open(url(&path)).await.unwrap();
+    let other = EventStore::open(url(&path)).await.unwrap();
     for version in (1..=9).step_by(2) {
         append_each(&one, "a", [version]).await;
         assert_eq!(load(&other, "a").await.len() as u64, version);
@@ -106,8 +106,12 @@ async fn the_database_of_another_program_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_newer_program_is_refused_and_of_none_that_ever_was_too() {
     let folder = folder();
     let path = folder.path().join("events.db");
-    drop(EventStore::open(&url(&path)).await.unwrap());
-    for (schema, expected) in [(2, "newer program: its schema is 2"), (0, "another program")] {
+    drop(EventStore::open(url(&path)).await.unwrap());
+    for (schema, expected) in [
+        (3, "newer program: its schema is 3"),
+        (1, "before the first release: its schema is 1"),
+        (0, "another program"),
+    ] {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", schema).unwrap();
         let problem = refusal(&path).await;
         assert!(problem.contains(expected), "{problem}");

@@ -1,7 +1,7 @@
 //! A store for a scenario: how it is opened again, and how its content is damaged.
 
 use domain::{OrderId, Version};
-use event_store::EventStore;
+use event_store::{CommitId, EventStore};
 
 /// One store, fresh and empty, that is gone when this is dropped.
 pub(crate) trait Stores: Sized {
@@ -20,9 +20,12 @@ pub(crate) trait Stores: Sized {
     /// Replaces what is recorded as a commit's events: an array as JSON.
     async fn overwrite_events(&self, stream: &OrderId, version: Version, events: &str);
 
+    /// Lets a reminder begin ten years from now, as a clock that is ahead would.
+    async fn put_reminder_ahead(&self, commit: &CommitId);
+
     /// A handle that shares nothing with any other, as another process would have it.
     async fn open(&self) -> EventStore {
-        EventStore::open(&self.url()).await.unwrap()
+        EventStore::open(self.url()).await.unwrap()
     }
 }
 
@@ -58,6 +61,12 @@ impl Stores for Sqlite {
     async fn overwrite_events(&self, stream: &OrderId, version: Version, events: &str) {
         let values = (stream.as_str(), i64::try_from(version.get()).unwrap(), events);
         self.tamper("UPDATE streams SET events = ?3 WHERE stream = ?1 AND key = ?2", values);
+    }
+
+    async fn put_reminder_ahead(&self, commit: &CommitId) {
+        let ten_years = 10 * 365 * 24 * 3_600 * 1_000_000_i64;
+        let values = (commit.stream.as_str(), ten_years);
+        self.tamper("UPDATE reminders SET since = since + ?2 WHERE stream = ?1", values);
     }
 }
 
@@ -147,6 +156,15 @@ impl Stores for MongoDb {
         let place = doc! { "stream": stream.as_str(), "version": version.get() as i64 };
         let overwritten = self.commits().update_one(place, doc! { "$set": { "events": events } }).await;
         assert_eq!(overwritten.unwrap().matched_count, 1);
+    }
+
+    async fn put_reminder_ahead(&self, commit: &CommitId) {
+        use mongodb::bson::{DateTime, doc};
+        let place = doc! { "stream": commit.stream.as_str(), "version": commit.version.get() as i64 };
+        let ten_years = 10 * 365 * 24 * 3_600 * 1_000;
+        let ahead = DateTime::from_millis(DateTime::now().timestamp_millis() + ten_years);
+        let changed = self.commits().update_one(place, doc! { "$set": { "reminder.since": ahead } }).await;
+        assert_eq!(changed.unwrap().modified_count, 1);
     }
 }
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use runtime::SecretUrl;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, PgConnection, Postgres, raw_sql};
@@ -23,7 +24,7 @@ use crate::{OpenError, ReadStoreError};
 /// How long a server may take to accept a connection and its user.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a call waits for a connection that is in other hands.
-const ACQUIRE: Duration = Duration::from_secs(5);
+pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long a transaction or a single statement may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// How long a step of a rebuild may take.
@@ -90,11 +91,12 @@ pub(super) struct Lease {
 
 impl Connections {
     /// At most `size` connections at a time, the first one when it is needed.
-    pub(super) fn new(url: &str, size: usize) -> Result<Arc<Self>, OpenError> {
-        let options = PgConnectOptions::from_str(url).map_err(|error| {
-            // The reason names a part of the URL that is wrong, and none that is secret.
-            OpenError::Refused(format!("not a URL of a PostgreSQL database: {error}"))
-        })?;
+    pub(super) fn new(url: &SecretUrl, size: usize) -> Result<Arc<Self>, OpenError> {
+        let refused =
+            |problem: &str| OpenError::Refused(format!("not a URL of a PostgreSQL database: {problem}"));
+        url.check().map_err(refused)?;
+        let options = PgConnectOptions::from_str(&with_known_options(url.expose()))
+            .map_err(|error| refused(&url.scrub(&error.to_string())))?;
         Ok(Arc::new(Self {
             options: options.disable_statement_logging(),
             permits: Arc::new(Semaphore::new(size)),
@@ -202,6 +204,31 @@ impl Lease {
         }
         stale
     }
+}
+
+/// The options that sqlx knows, beside settings of a session (`options[NAME]`).
+const KNOWN_OPTIONS: &str = "sslmode ssl-mode sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key statement-cache-capacity \
+                             host hostaddr port dbname user password application_name options";
+
+/// The URL without the options that sqlx does not know: it would log them with their values, such as that of `sslpassword`.
+fn with_known_options(url: &str) -> String {
+    let Some((place, options)) = url.split_once('?') else { return url.to_owned() };
+    let is_known = |option: &&str| {
+        let name = option.split('=').next().unwrap_or_default();
+        KNOWN_OPTIONS.split(' ').any(|known| known == name)
+            || name.starts_with("options[")
+            || name.starts_with("options%5")
+    };
+    let (known, unknown): (Vec<&str>, Vec<&str>) =
+        options.split('&').filter(|option| !option.is_empty()).partition(is_known);
+    if !unknown.is_empty() {
+        let unknown = unknown.len();
+        tracing::warn!(
+            unknown,
+            "options of the read store's URL are not known and passed over; known: {KNOWN_OPTIONS}"
+        );
+    }
+    format!("{place}?{}", known.join("&"))
 }
 
 /// Does what it is given, or fails when that takes too long.

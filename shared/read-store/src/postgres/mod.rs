@@ -14,6 +14,7 @@ mod rows;
 mod schema;
 mod transaction;
 mod upsert;
+mod walk;
 mod write;
 
 #[cfg(test)]
@@ -24,13 +25,16 @@ use std::time::Duration;
 
 use domain::wire::RecordedEvent;
 use domain::{OrderId, Snapshot, Version};
+use jiff::Timestamp;
+use runtime::SecretUrl;
 use runtime::waiting::{Stopped, WaitingTasks};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use self::connections::Connections;
 use self::read::{ActiveView, See};
 use crate::calls::Call;
 use crate::waiters::{Pauses, Waiters};
+use crate::walk::{Step, Walk, Walker};
 use crate::{
     DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
     ReadStoreError, Redriven, Seen, SwapRefused, ViewId,
@@ -47,6 +51,8 @@ const CALLS: usize = 256;
 const WRITERS: usize = 4;
 /// How many reads of single orders run side by side.
 const READERS: usize = 2;
+/// How many connections lists and other long reads leave to those, and to whoever asks for readiness.
+const LEFT_BY_LISTS: usize = READERS;
 
 /// A database. Cheap to clone; connections are made when they are needed, and closed with the last clone.
 #[derive(Clone)]
@@ -58,17 +64,24 @@ pub struct PostgresReadStore {
 
 /// What all tasks of a store have in common.
 struct Shared {
+    /// For queries, and for what tools do.
     connections: Arc<Connections>,
+    /// The projector's own: queries, however slow, keep it waiting for none.
+    projectors: Arc<Connections>,
+    /// For reads that may take long.
+    lists: Semaphore,
     active: ActiveView,
     waiters: Waiters,
     size: usize,
 }
 
 impl PostgresReadStore {
-    pub(crate) fn open(url: &str, connections: usize) -> Result<Self, OpenError> {
+    pub(crate) fn open(url: &SecretUrl, connections: usize) -> Result<Self, OpenError> {
         let size = connections.max(1);
         let shared = Arc::new(Shared {
             connections: Connections::new(url, size)?,
+            projectors: Connections::new(url, size.min(WRITERS))?,
+            lists: Semaphore::new(size.saturating_sub(LEFT_BY_LISTS).max(1)),
             active: ActiveView::default(),
             waiters: Waiters::default(),
             size,
@@ -139,6 +152,26 @@ impl PostgresReadStore {
         self.shared.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.see(id)).await
     }
 
+    pub(crate) async fn walk(&self) -> Result<Walk, ReadStoreError> {
+        Ok(walk::read(&self.shared).await?)
+    }
+
+    pub(crate) async fn take_walk(&self, walker: Walker) -> Result<Option<Walk>, ReadStoreError> {
+        Ok(walk::take(&self.shared, &walker).await?)
+    }
+
+    pub(crate) async fn step_walk(&self, walker: Walker, step: Step) -> Result<Option<Walk>, ReadStoreError> {
+        Ok(walk::step(&self.shared, &walker, &step).await?)
+    }
+
+    pub(crate) async fn leave_walk(&self, name: &str) -> Result<(), ReadStoreError> {
+        Ok(walk::leave(&self.shared, name).await?)
+    }
+
+    pub(crate) async fn doubt(&self, why: &str) -> Result<(), ReadStoreError> {
+        Ok(walk::doubt(&self.shared, why, Timestamp::now()).await?)
+    }
+
     pub(crate) async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {
         Ok(held::summary(&self.shared).await?)
     }
@@ -176,6 +209,10 @@ impl PostgresReadStore {
         rebuild::backfill(&self.shared, view, events).await
     }
 
+    pub(crate) async fn take_over(&self, view: ViewId, orders: Vec<Snapshot>) -> Result<(), SwapRefused> {
+        rebuild::take_over(&self.shared, view, orders).await
+    }
+
     pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
         rebuild::swap(&self.shared, view).await
     }
@@ -189,7 +226,6 @@ impl PostgresReadStore {
     }
 
     pub(crate) async fn ping(&self) -> Result<(), ReadStoreError> {
-        self.shared.look_up_active_view().await?;
-        Ok(())
+        Ok(read::ping(&self.shared).await?)
     }
 }

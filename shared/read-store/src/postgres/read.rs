@@ -11,8 +11,10 @@ use domain::{OrderId, OrderName, Snapshot, Version};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, Row, query};
-use tokio::sync::oneshot;
+use tokio::sync::{SemaphorePermit, oneshot};
+use tokio::time::timeout;
 
+use super::connections::ACQUIRE;
 use super::failure::{self, Failed};
 use super::transaction::no_active_view;
 use super::{Shared, project, rows};
@@ -49,6 +51,14 @@ impl Shared {
         let id = found.first().ok_or_else(no_active_view)?.try_get(0)?;
         self.active.0.store(id, Ordering::Relaxed);
         Ok(ViewId(id))
+    }
+
+    /// A place for a read that may take long. There are fewer than connections, so that single orders are read meanwhile.
+    async fn take_place_for_list(&self) -> Result<SemaphorePermit<'_>, Failed> {
+        match timeout(ACQUIRE, self.lists.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Failed::unavailable("too many lists are being read")),
+        }
     }
 
     /// The rows of a statement over the table of the active view.
@@ -148,6 +158,18 @@ pub(super) async fn many(shared: &Shared, ids: &[OrderId]) -> Result<Vec<Snapsho
     Ok(orders)
 }
 
+/// Whether the view's own table is there.
+pub(super) async fn ping(shared: &Shared) -> Result<(), Failed> {
+    let view = shared.look_up_active_view().await?;
+    let any = || query(AssertSqlSafe(format!("SELECT 1 FROM orders_{} LIMIT 1", view.0)));
+    match shared.connections.rows(any).await {
+        Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
+            Err(Failed::unavailable("the table of its view is not there; run `orders migrate`"))
+        }
+        found => found.map(drop),
+    }
+}
+
 pub(super) async fn versions(
     shared: &Shared,
     after: Option<&OrderId>,
@@ -161,6 +183,7 @@ pub(super) async fn versions(
         );
         query(AssertSqlSafe(sql)).bind(after).bind(limit)
     };
+    let _place = shared.take_place_for_list().await?;
     let found = shared.rows_of_active(page).await?;
     found.iter().map(|row| Ok((rows::order_id(row, 0)?, rows::version(row.try_get(1)?)))).collect()
 }
@@ -196,6 +219,7 @@ fn page_query(view: ViewId, filter: &Filter) -> Query<'static, Postgres, PgArgum
 }
 
 pub(super) async fn page(shared: &Shared, filter: &Filter) -> Result<Page, ReadStoreError> {
+    let _place = shared.take_place_for_list().await?;
     let found = shared.rows_of_active(|view| page_query(view, filter)).await?;
     let limit = filter.limit.max(1);
     let shown = &found[..found.len().min(limit)];

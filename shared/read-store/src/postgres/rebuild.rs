@@ -223,10 +223,31 @@ async fn carry_over(connection: &mut PgConnection, active: ViewId, view: ViewId)
     Ok(())
 }
 
-pub(super) async fn repair(shared: &Shared, mut orders: Vec<Snapshot>) -> Result<u64, ReadStoreError> {
-    // By id, as locks are taken, and of two for the same order the later.
+/// By id, as locks are taken, and of two for the same order the later.
+fn in_turn(mut orders: Vec<Snapshot>) -> Vec<Snapshot> {
     orders.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(b.version.cmp(&a.version)));
     orders.dedup_by(|later, first| later.id == first.id);
+    orders
+}
+
+pub(super) async fn take_over(
+    shared: &Shared,
+    view: ViewId,
+    orders: Vec<Snapshot>,
+) -> Result<(), SwapRefused> {
+    let orders = in_turn(orders);
+    Ok(write::until_not_overtaken(|| try_to_take_over(shared, view, &orders)).await?)
+}
+
+async fn try_to_take_over(shared: &Shared, view: ViewId, orders: &[Snapshot]) -> Result<(), Failed> {
+    let mut transaction = Transaction::begin(&shared.connections, Lock::SharedUnsynced).await?;
+    transaction.check_building(view)?;
+    let done = overwrite(transaction.connection(), view, orders).await;
+    transaction.end(done).await.map(drop)
+}
+
+pub(super) async fn repair(shared: &Shared, orders: Vec<Snapshot>) -> Result<u64, ReadStoreError> {
+    let orders = in_turn(orders);
     write::until_not_overtaken(|| try_repair(shared, &orders)).await
 }
 

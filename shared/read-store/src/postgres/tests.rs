@@ -1,11 +1,13 @@
-//! What only the inside shows: which way a statement goes.
+//! What only the inside shows: which way a statement goes, and whose connections it takes.
 
-use domain::{OrderId, OrderName, Status};
+use domain::wire::RecordedEvent;
+use domain::{Event, OrderId, OrderName, Status, Version};
+use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
 use super::connections::Connections;
-use super::{project, read};
-use crate::{Filter, ReadStore, ViewId};
+use super::{LEFT_BY_LISTS, project, read};
+use crate::{Filter, Incoming, ReadStore, ViewId};
 
 #[path = "../../tests/database/mod.rs"]
 mod database;
@@ -30,7 +32,7 @@ fn page(status: Option<Status>, name: Option<&str>) -> (String, &'static str) {
 #[tokio::test]
 async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
     let Some(database) = Database::fresh().await else { return };
-    let store = ReadStore::open(&database.url()).await.unwrap();
+    let store = ReadStore::open(database.url()).await.unwrap();
     store.migrate().await.unwrap();
     let mut connection = database.connect().await;
     // Most orders are processed, as they are in the end; few are new. Names are common to a few.
@@ -44,7 +46,7 @@ async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
     .unwrap();
     raw_sql("ANALYZE orders_1").execute(&mut connection).await.unwrap();
     // With the settings of the store's own sessions.
-    let mut lease = Connections::new(&database.url(), 1).unwrap().take().await.unwrap();
+    let mut lease = Connections::new(&database.url().into(), 1).unwrap().take().await.unwrap();
     let expected = [
         (page(None, None), "using orders_1_pkey", "(id > "),
         (page(Some(Status::New), None), "using orders_1_by_status", "((status = 'new'::text) AND (id > "),
@@ -69,10 +71,10 @@ async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
 #[tokio::test]
 async fn what_is_held_is_found_by_its_own_index_however_much_it_is() {
     let Some(database) = Database::fresh().await else { return };
-    let store = ReadStore::open(&database.url()).await.unwrap();
+    let store = ReadStore::open(database.url()).await.unwrap();
     store.migrate().await.unwrap();
     let mut connection = database.connect().await;
-    let mut lease = Connections::new(&database.url(), 1).unwrap().take().await.unwrap();
+    let mut lease = Connections::new(&database.url().into(), 1).unwrap().take().await.unwrap();
     let some = "'{order-00001,order-00002}'";
     let in_view = format!("1, {some}");
     let (page, after) = page(None, None);
@@ -97,4 +99,46 @@ async fn what_is_held_is_found_by_its_own_index_however_much_it_is() {
             assert!(indexed && !other && !plan.contains("Sort"), "{step}: {sql}\n{plan}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_projector_waits_for_no_query_however_many_take_their_time() {
+    let Some(database) = Database::fresh().await else { return };
+    let ReadStore::Postgres(store) = ReadStore::open(&database.url()).await.unwrap() else {
+        panic!("PostgreSQL")
+    };
+    store.migrate().await.unwrap();
+    let mut slow = vec![];
+    for _ in 0..store.shared.size {
+        slow.push(store.shared.connections.take().await.unwrap());
+    }
+    let created = Event::OrderCreated { name: OrderName::parse("a lamp").unwrap() };
+    let (order, version, at) = (OrderId::parse("a").unwrap(), Version::new(1), Timestamp::UNIX_EPOCH);
+    let event = RecordedEvent { order, version, time: at, event: created };
+    let projected = store.project(vec![Incoming::from_event_store(event, at)]).await.unwrap();
+    assert_eq!(projected.applied, 1);
+}
+
+#[tokio::test]
+async fn lists_that_take_their_time_leave_connections_to_reads_of_single_orders() {
+    let Some(database) = Database::fresh().await else { return };
+    let ReadStore::Postgres(store) = ReadStore::open(&database.url()).await.unwrap() else {
+        panic!("PostgreSQL")
+    };
+    store.migrate().await.unwrap();
+    assert_eq!(store.shared.lists.available_permits(), store.shared.size - LEFT_BY_LISTS);
+    let slow = store.shared.lists.acquire_many((store.shared.size - LEFT_BY_LISTS) as u32).await.unwrap();
+    let filter = || Filter { status: None, name: None, after: None, limit: 1 };
+    let (list, see) = tokio::join!(
+        async {
+            let listed = store.list(filter()).await;
+            listed.map(|page| page.orders.len())
+        },
+        async {
+            let seen = store.see(&OrderId::parse("a").unwrap()).await;
+            drop(slow);
+            seen
+        }
+    );
+    assert_eq!((list.unwrap(), see.unwrap().order), (0, None));
 }

@@ -72,7 +72,7 @@ async fn try_take_in(
     incoming: &[Incoming],
     ranges: &[Range<usize>],
 ) -> Result<Vec<Projected>, Failed> {
-    let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
+    let mut transaction = Transaction::begin(&shared.projectors, Lock::Shared).await?;
     let done = take_into_all(&mut transaction, incoming).await;
     kill_point(KillPoint::BeforeProjectorCommit);
     let plan = transaction.end(done).await?;

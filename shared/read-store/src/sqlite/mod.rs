@@ -10,6 +10,7 @@ mod read;
 mod rebuild;
 mod rows;
 mod schema;
+mod walk;
 mod write;
 
 use std::path::Path;
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use domain::wire::RecordedEvent;
 use domain::{OrderId, Snapshot, Version};
+use jiff::Timestamp;
+use runtime::files::{Gone, OpenedFile};
 use runtime::waiting::{Stopped, Waiting};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -24,6 +27,7 @@ use tokio::sync::oneshot;
 use self::read::See;
 use self::write::{Job, Writer};
 use crate::waiters::{Pauses, Waiters};
+use crate::walk::{Step, Walk, Walker};
 use crate::{
     DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
     ReadStoreError, Redriven, Seen, SwapRefused, ViewId,
@@ -41,9 +45,16 @@ type Answer<T, E = ReadStoreError> = oneshot::Sender<Result<T, E>>;
 /// A read that may take its time.
 type Scan = Box<dyn FnOnce(&mut Connection) + Send>;
 
+impl From<Gone> for ReadStoreError {
+    fn from(gone: Gone) -> Self {
+        Self::Unavailable(gone.to_string())
+    }
+}
+
 /// An open file. Cheap to clone; it is closed with the last clone.
 #[derive(Clone)]
 pub struct SqliteReadStore {
+    opened: OpenedFile,
     writer: Waiting<Job>,
     reads: Waiting<See>,
     scans: Waiting<Scan>,
@@ -53,19 +64,21 @@ pub struct SqliteReadStore {
 impl SqliteReadStore {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         schema::create(path)?;
-        let no_thread = |error: std::io::Error| OpenError::Refused(error.to_string());
+        let cannot = |error: std::io::Error| OpenError::Refused(error.to_string());
+        let opened = OpenedFile::at(path).map_err(cannot)?;
         let waiters = Waiters::default();
-        let mut writer = Writer::open(path, waiters.clone())?;
+        let mut writer = Writer::open(path, opened.clone(), waiters.clone())?;
         let mut reader = schema::connect(path, schema::FOR_READS)?;
         let mut scanner = schema::connect(path, schema::FOR_READS)?;
         Ok(Self {
-            writer: Waiting::start("view-writer", CALLS, move |jobs| writer.work(jobs)).map_err(no_thread)?,
+            opened,
+            writer: Waiting::start("view-writer", CALLS, move |jobs| writer.work(jobs)).map_err(cannot)?,
             reads: Waiting::start("view-reader", CALLS, move |calls| read::answer(&mut reader, calls))
-                .map_err(no_thread)?,
+                .map_err(cannot)?,
             scans: Waiting::start("view-scanner", 1, move |scans: &mut Vec<Scan>| {
                 scans.drain(..).for_each(|scan| scan(&mut scanner));
             })
-            .map_err(no_thread)?,
+            .map_err(cannot)?,
             waiters,
         })
     }
@@ -106,6 +119,28 @@ impl SqliteReadStore {
         patience: Duration,
     ) -> Result<Seen, ReadStoreError> {
         self.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.see(id)).await
+    }
+
+    pub(crate) async fn walk(&self) -> Result<Walk, ReadStoreError> {
+        self.scan(|connection| walk::read(connection)).await
+    }
+
+    pub(crate) async fn take_walk(&self, walker: Walker) -> Result<Option<Walk>, ReadStoreError> {
+        self.write(move |writer| walk::take(writer.connection(), &walker)).await
+    }
+
+    pub(crate) async fn step_walk(&self, walker: Walker, step: Step) -> Result<Option<Walk>, ReadStoreError> {
+        self.write(move |writer| walk::step(writer.connection(), &walker, &step)).await
+    }
+
+    pub(crate) async fn leave_walk(&self, name: &str) -> Result<(), ReadStoreError> {
+        let name = name.to_owned();
+        self.write(move |writer| walk::leave(writer.connection(), &name)).await
+    }
+
+    pub(crate) async fn doubt(&self, why: &str) -> Result<(), ReadStoreError> {
+        let why = why.to_owned();
+        self.write(move |writer| walk::doubt(writer.connection(), &why, Timestamp::now())).await
     }
 
     pub(crate) async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {
@@ -157,6 +192,10 @@ impl SqliteReadStore {
         self.write(move |writer| writer.backfill(view, events)).await
     }
 
+    pub(crate) async fn take_over(&self, view: ViewId, orders: Vec<Snapshot>) -> Result<(), SwapRefused> {
+        self.write(move |writer| writer.take_over(view, &orders)).await
+    }
+
     pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
         self.write(move |writer| writer.swap(view)).await
     }
@@ -170,7 +209,8 @@ impl SqliteReadStore {
     }
 
     pub(crate) async fn ping(&self) -> Result<(), ReadStoreError> {
-        self.scan(|connection| schema::active_view(connection).map(|_| ())).await
+        self.opened.check()?;
+        self.scan(read::ping).await
     }
 
     /// Does work on the writer's thread, in a transaction of its own.

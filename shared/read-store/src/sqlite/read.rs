@@ -67,6 +67,13 @@ pub(super) fn many(connection: &mut Connection, ids: &[OrderId]) -> Result<Vec<S
     Ok(found)
 }
 
+/// Whether the view's own table is there.
+pub(super) fn ping(connection: &mut Connection) -> Result<(), ReadStoreError> {
+    let (transaction, ViewId(view)) = begin(connection)?;
+    transaction.prepare(&format!("SELECT 1 FROM orders_{view} LIMIT 1"))?.exists([])?;
+    Ok(())
+}
+
 pub(super) fn versions(
     connection: &mut Connection,
     after: Option<&OrderId>,

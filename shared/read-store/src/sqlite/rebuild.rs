@@ -60,6 +60,15 @@ impl Writer {
         Ok(plan.counts(0..incoming.len()))
     }
 
+    pub(super) fn take_over(&mut self, view: ViewId, orders: &[Snapshot]) -> Result<(), SwapRefused> {
+        let transaction = self.begin()?;
+        check_building(&transaction, view)?;
+        overwrite(&transaction, view, orders)?;
+        let ids: Vec<OrderId> = orders.iter().map(|order| order.id.clone()).collect();
+        project::settle(&transaction, view, &ids)?;
+        Ok(transaction.commit().map_err(ReadStoreError::from)?)
+    }
+
     pub(super) fn swap(&mut self, view: ViewId) -> Result<(), SwapRefused> {
         // A transaction of its own, so that the lock for the swap itself is held the shorter.
         let transaction = self.begin()?;

@@ -4,16 +4,19 @@
 //! views        one row a view: active, or building
 //! orders_<n>   the orders of view n
 //! held_events  the held events of every view
+//! orders_walk  one row: how far the comparison with the event store is
 //! ```
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use runtime::files;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
+use crate::walk::sql;
 use crate::{OpenError, ReadStoreError, ViewId};
 
 /// `PRAGMA application_id`: "ordV". It tells this file from other SQLite files.
@@ -64,8 +67,10 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Refused("sqlite: names no file; allowed: sqlite:PATH".to_owned()));
     }
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|error| refused(path, &error.to_string()))?;
+        files::create_folder(folder).map_err(|error| refused(path, &error.to_string()))?;
     }
+    // Where it can't be created, SQLite says why.
+    let _ = files::create_file(path);
     let mut connection = connect(path, FOR_READS)?;
     let found = create_tables(&mut connection).map_err(|error| refused(path, &error.to_string()))?;
     match found {
@@ -90,28 +95,60 @@ fn create_tables(connection: &mut Connection) -> Result<Found, ReadStoreError> {
     let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, schema) = (pragma("application_id")?, pragma("user_version")?);
     if application == APPLICATION {
-        return Ok(if schema > SCHEMA { Found::Newer(schema) } else { Found::Ours });
+        if schema > SCHEMA {
+            return Ok(Found::Newer(schema));
+        }
+        ensure_tables(&transaction)?;
+        transaction.commit()?;
+        return Ok(Found::Ours);
     }
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != 0 || schema != 0 || tables > 0 {
         return Ok(Found::Foreign);
     }
-    transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", SCHEMA)?;
-    let first = create_view(&transaction, "active")?;
-    create_indexes(&transaction, first)?;
+    ensure_tables(&transaction)?;
     transaction.commit()?;
     Ok(Found::Ours)
 }
 
+/// Where the list of views was lost, the numbers of tables that are still there are not used again.
+const PASS_FORMER_TABLES: &str = "
+    INSERT INTO sqlite_sequence (name, seq)
+    SELECT 'views', max(CAST(substr(name, 8) AS INTEGER)) FROM sqlite_schema
+    WHERE type = 'table' AND name GLOB 'orders_[0-9]*' HAVING count(*) > 0";
+
+/// Makes what is missing. A view whose table is gone is empty then, and the comparison with the event store fills it.
+fn ensure_tables(transaction: &Transaction<'_>) -> Result<(), ReadStoreError> {
+    transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(sql::TABLE)?;
+    let active = transaction.query_row("SELECT id FROM views WHERE state = 'active'", [], |row| row.get(0));
+    let view = match active.optional()? {
+        Some(id) => {
+            let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'orders_' || ?1";
+            if transaction.prepare(table)?.exists([id])? {
+                return Ok(());
+            }
+            create_table(transaction, id)?;
+            ViewId(id)
+        }
+        None => {
+            transaction.execute(PASS_FORMER_TABLES, [])?;
+            create_view(transaction, "active")?
+        }
+    };
+    create_indexes(transaction, view)?;
+    super::walk::doubt(transaction, "its table is new", Timestamp::now())
+}
+
 const TABLES: &str = "
-CREATE TABLE views (
+CREATE TABLE IF NOT EXISTS views (
     id    INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: a table's name says which view it was
     state TEXT NOT NULL UNIQUE CHECK (state IN ('active', 'building')) -- UNIQUE: one of each, at most
 ) STRICT;
 
-CREATE TABLE held_events (
+CREATE TABLE IF NOT EXISTS held_events (
     id        INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: `drop 7` is never about another event
     view      INTEGER NOT NULL,
     order_id  TEXT,
@@ -126,14 +163,19 @@ CREATE TABLE held_events (
     held_at   ANY NOT NULL
 ) STRICT;
 
-CREATE INDEX held_by_order ON held_events (view, order_id, version, reason);
-CREATE INDEX held_strays ON held_events (view, topic, partition, offset) WHERE version IS NULL OR order_id IS NULL;
+CREATE INDEX IF NOT EXISTS held_by_order ON held_events (view, order_id, version, reason);
+CREATE INDEX IF NOT EXISTS held_strays ON held_events (view, topic, partition, offset) WHERE version IS NULL OR order_id IS NULL;
 ";
 
 /// Registers a view and creates its table, without the indexes that only queries need.
 pub(super) fn create_view(transaction: &Transaction<'_>, state: &str) -> Result<ViewId, ReadStoreError> {
     transaction.execute("INSERT INTO views (state) VALUES (?1)", [state])?;
     let id = transaction.last_insert_rowid();
+    create_table(transaction, id)?;
+    Ok(ViewId(id))
+}
+
+fn create_table(transaction: &Transaction<'_>, id: i64) -> Result<(), ReadStoreError> {
     // An order whose events so far make nothing of it has no status and no name.
     transaction.execute_batch(&format!(
         "CREATE TABLE orders_{id} (
@@ -146,7 +188,7 @@ pub(super) fn create_view(transaction: &Transaction<'_>, state: &str) -> Result<
             updated_at ANY NOT NULL
         ) STRICT, WITHOUT ROWID"
     ))?;
-    Ok(ViewId(id))
+    Ok(())
 }
 
 /// The indexes for the pages of a view by status and by name. On a view that is being built they are created last:

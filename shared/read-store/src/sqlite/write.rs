@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use runtime::files::OpenedFile;
 use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -15,6 +16,7 @@ use crate::{Incoming, OpenError, Projected, ReadStoreError};
 /// The one who writes for this process.
 pub(super) struct Writer {
     connection: Connection,
+    opened: OpenedFile,
     pub(super) waiters: Waiters,
 }
 
@@ -37,8 +39,8 @@ impl Job {
 }
 
 impl Writer {
-    pub(super) fn open(path: &Path, waiters: Waiters) -> Result<Self, OpenError> {
-        Ok(Self { connection: schema::connect(path, schema::FOR_BATCHES)?, waiters })
+    pub(super) fn open(path: &Path, opened: OpenedFile, waiters: Waiters) -> Result<Self, OpenError> {
+        Ok(Self { connection: schema::connect(path, schema::FOR_BATCHES)?, opened, waiters })
     }
 
     pub(super) fn work(&mut self, jobs: &mut Vec<Job>) {
@@ -59,6 +61,11 @@ impl Writer {
     /// then be out of date.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, ReadStoreError> {
         Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+
+    /// For a statement that is a transaction of its own.
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Settings of the connection, from now on.
@@ -102,6 +109,8 @@ impl Writer {
             connection.execute_batch("ROLLBACK")?;
         }
         let plan = done?;
+        // A batch is done when it is in the file at the path: else it comes again.
+        self.opened.check()?;
         self.waiters.tell(&plan.upserts);
         Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
     }

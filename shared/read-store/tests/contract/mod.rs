@@ -45,6 +45,7 @@ macro_rules! contract {
             held::removed_orders_are_gone_with_what_was_held_for_them,
             rebuilding::a_rebuild_while_events_come_ends_in_the_fold_and_no_query_goes_back,
             rebuilding::a_swap_is_refused_while_an_order_is_behind,
+            rebuilding::what_the_event_store_cant_tell_is_taken_over_from_the_active_view,
             rebuilding::a_swap_is_refused_at_a_gap_and_done_when_it_healed,
             rebuilding::an_order_that_is_stopped_in_both_views_stops_no_swap,
             rebuilding::what_was_held_is_carried_over_with_its_number,

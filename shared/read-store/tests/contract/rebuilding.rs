@@ -108,6 +108,25 @@ pub(crate) async fn a_swap_is_refused_while_an_order_is_behind(shared: &Shared) 
     assert_rows(&server, &[("a", 3), ("b", 3), ("c", 3)]).await;
 }
 
+pub(crate) async fn what_the_event_store_cant_tell_is_taken_over_from_the_active_view(shared: &Shared) {
+    let (server, tool) = (shared.open().await, shared.open().await);
+    for order in ["a", "b", "c"] {
+        server.project(events(order, 1..=3)).await.unwrap();
+    }
+    let view = tool.begin_rebuild().await.unwrap();
+    // One can be read in part, one behind its beginning, and one goes on meanwhile.
+    backfill(&tool, view, "a", 1..=2).await;
+    backfill(&tool, view, "b", 3..=4).await;
+    backfill(&tool, view, "c", 1..=3).await;
+    server.project(events("c", [4])).await.unwrap();
+    tool.take_over(view, vec![fold("a", 3), fold("b", 3), fold("c", 3)]).await.unwrap();
+    tool.swap(view).await.unwrap();
+    assert_rows(&server, &[("a", 3), ("b", 4), ("c", 4)]).await;
+    assert_eq!(server.held_summary().await.unwrap(), []);
+    let again = tool.take_over(view, vec![fold("a", 3)]).await.unwrap_err();
+    assert!(again.to_string().contains("is not being built"), "{again}");
+}
+
 pub(crate) async fn a_swap_is_refused_at_a_gap_and_done_when_it_healed(shared: &Shared) {
     let (server, tool) = (shared.open().await, shared.open().await);
     server.project(events("a", 1..=2)).await.unwrap();

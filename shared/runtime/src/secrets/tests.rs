@@ -76,6 +76,21 @@ async fn a_parameter_is_asked_for_decrypted() {
     );
 }
 
+/// Whatever is in a password stays one part of the URL, and the mechanism stands where brokers and topic do.
+#[tokio::test]
+async fn a_login_is_a_secret_and_the_rest_of_its_url_is_not() {
+    let login = r#"{"SecretString":"{\"username\":\"ann\",\"password\":\"p@:/?#é\"}"}"#;
+    let server = Server::start(vec![(200, login)]).await;
+    let setting = "kafka://{secret:orders/kafka@eu}@b-1:9096,b-2:9096/orders.events?mechanism=SCRAM-SHA-256";
+    let url = server.look_up(setting).await.unwrap();
+    assert_eq!(
+        url,
+        "kafka://ann:p%40%3A%2F%3F%23%C3%A9@b-1:9096,b-2:9096/orders.events?mechanism=SCRAM-SHA-256"
+    );
+    assert_eq!(server.asked()[0].0, "/secretsmanager/get?secretId=orders%2Fkafka%40eu");
+    assert!(is_secret(setting));
+}
+
 #[tokio::test]
 async fn an_extension_that_is_not_ready_is_asked_again() {
     let not_ready = "not ready to serve traffic, please wait";
@@ -129,6 +144,8 @@ async fn what_is_wrong_with_a_secret_is_said_without_the_secret() {
         ("secret:s", r#"{"SecretBinary":"cG9zdGdyZXM6Ly9hOmJAYy9k"}"#, "the secret is not text"),
         ("secret:s", "postgres://a:b@c/d", "not what AWS documents"),
         ("parameter:p", r#"{"Parameter":{}}"#, "not what AWS documents"),
+        ("kafka://{secret:s}@b:1/t", SECRET, "no text under \"username\""),
+        ("kafka://{secret:s}b:1/t", SECRET, "SCHEME://{secret:ID}@HOST"),
         ("secret:", SECRET, "allowed: secret:ID, secret:ID#KEY, parameter:NAME"),
         ("secret:s#", SECRET, "allowed: secret:ID, secret:ID#KEY, parameter:NAME"),
         ("parameter:", PARAMETER, "allowed: secret:ID, secret:ID#KEY, parameter:NAME"),
@@ -145,7 +162,7 @@ async fn any_other_setting_is_its_own_value() {
         ["mongodb://a/b", "postgres://a:b@c/d", "kafka://a:1/t", "sqlite:data/events.db", "data", ""]
     {
         assert!(!is_secret(setting));
-        assert_eq!(resolve(setting).await.unwrap(), setting);
+        assert_eq!(resolve(&setting.into()).await.unwrap().expose(), setting);
     }
     assert!(is_secret("secret:s") && is_secret("parameter:p"));
 }

@@ -15,6 +15,10 @@ pub(crate) enum Victim {
     Server,
     /// `orders serve`, which finds something unpublished when it starts.
     Relay,
+    /// `orders serve`, which finds a reminder that is due when it starts.
+    Reminder,
+    /// `orders serve`, alone, with an order with which the service fails.
+    SettingAside,
     /// `orders rebuild`, beside a server under a load.
     Rebuild,
     /// `orders held redrive`, beside one, with something held.
@@ -45,7 +49,7 @@ const fn point(name: &'static str, victim: Victim, passes: u64, on: On) -> Point
     Point { name, victim, passes, on }
 }
 
-const POINTS: [Point; 35] = [
+const POINTS: [Point; 40] = [
     point("after-parse", Victim::Server, 200, On::Both),
     point("before-append", Victim::Server, 150, On::Both),
     point("before-sqlite-commit", Victim::Server, 100, On::Embedded),
@@ -63,11 +67,16 @@ const POINTS: [Point; 35] = [
     point("relay-after-look", Victim::Relay, 1, On::Both),
     point("relay-before-send", Victim::Relay, 2, On::Both),
     point("relay-after-send", Victim::Relay, 2, On::Both),
+    point("reminder-after-claim", Victim::Reminder, 1, On::Both),
+    point("reminder-after-publish", Victim::Reminder, 1, On::Both),
+    point("reminder-after-next", Victim::Reminder, 1, On::Both),
     point("consumer-after-poll", Victim::Server, 40, On::Both),
     point("before-projector-commit", Victim::Server, 30, On::Both),
     point("after-projector-commit", Victim::Server, 30, On::Both),
     point("before-fulfilment", Victim::Server, 20, On::Both),
     point("after-fulfilment", Victim::Server, 20, On::Both),
+    point("before-set-aside", Victim::SettingAside, 1, On::Both),
+    point("after-set-aside", Victim::SettingAside, 1, On::Both),
     point("before-offset-commit", Victim::Server, 30, On::Both),
     point("after-offset-commit", Victim::Server, 30, On::Both),
     point("after-kafka-offset-commit", Victim::Server, 4, On::Servers),

@@ -14,8 +14,9 @@ use tests::checker::topic::Topic;
 use tests::checker::{CATCH_UP, Checked, Checker};
 use tests::clients::{Clients, Load};
 use tests::damage::View;
-use tests::fulfilment::{Service, refuse_some};
+use tests::fulfilment::{Asked, Reply, Service, refuse_some};
 use tests::http::Http;
+use tests::metrics::Metrics;
 use tests::poll::{until, until_within};
 use tests::process::{Invocation, Running};
 use tests::stores::Stores;
@@ -31,6 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a tool may. It goes through all orders, of which there are more with each kill, and then it ends by itself.
 const PATIENCE_WITH_TOOLS: Duration = Duration::from_secs(300);
+
+/// Orders whose names begin so are set aside: the service fails with them at first.
+const STUBBORN: &str = "stubborn-";
+
+fn fulfil(asked: &Asked) -> Reply {
+    let fails = asked.key.starts_with(STUBBORN) && asked.times <= 5;
+    if fails { Reply::NotNow(503) } else { refuse_some(asked) }
+}
 
 pub(crate) struct World {
     // First, so that nothing is taken away from under them.
@@ -57,7 +66,7 @@ struct Server {
 
 impl World {
     pub(crate) async fn new(stores: Stores, servers: usize, random: StdRng) -> Self {
-        let service = Service::start(refuse_some).await;
+        let service = Service::start(fulfil).await;
         let topic = match &stores {
             Stores::Embedded => None,
             Stores::Servers(servers) => Some(Topic::of(servers)),
@@ -99,7 +108,9 @@ impl World {
             let passes = self.random.random_range(1..=point.passes);
             let asked = format!("{}:{passes}", point.name);
             let killed = match point.victim {
-                Victim::Server | Victim::Relay => self.kill_server(point, &asked).await,
+                Victim::Server | Victim::Relay | Victim::Reminder | Victim::SettingAside => {
+                    self.kill_server(point, &asked).await
+                }
                 Victim::Rebuild => self.kill_tool(point, &asked, &["rebuild", "--json"]).await,
                 Victim::Redrive => {
                     let specimen = self.specimen_held().await;
@@ -131,10 +142,20 @@ impl World {
             until("commands", async || (self.ledger.counts().0 > commands + 30).then_some(())).await;
             (0..self.servers.len()).for_each(|place| self.down(place));
         }
+        if point.victim == Victim::Reminder {
+            self.order_set_aside().await;
+            (0..self.servers.len()).for_each(|place| self.down(place));
+        }
+        if point.victim == Victim::SettingAside {
+            (0..self.servers.len()).for_each(|place| self.down(place));
+        }
         self.down(place);
         let victim = self.serve(place).env("ORDERS_KILL_POINT", asked).start();
         if point.victim == Victim::Server {
             self.up(|other| other != place).await;
+        }
+        if point.victim == Victim::SettingAside {
+            drop(self.stubborn_order().await);
         }
         let killed = dies(victim, point).await;
         self.other_kills += u64::from(!killed);
@@ -213,6 +234,38 @@ impl World {
 
 /// Orders of their own, which are damaged and must be whole again in the end.
 impl World {
+    /// An order that will be set aside, if others are fulfilled.
+    async fn stubborn_order(&mut self) -> String {
+        self.specimens += 1;
+        let order = format!("{STUBBORN}{}", self.specimens);
+        self.clients.command(&order, Wanted::Create { name: "a specimen".to_owned() }).await;
+        self.clients.command(&order, Wanted::Process).await;
+        order
+    }
+
+    /// An order that waits for its reminder. Where a partition moves meanwhile, two servers try an order in turn, and it may be fulfilled
+    /// before either sets it aside: then another is tried.
+    async fn order_set_aside(&mut self) {
+        self.all_up().await;
+        let (api, admin) = (Http::at(self.servers[0].address), self.servers[0].admin.clone());
+        let admin = admin.expect("it has greeted");
+        for _ in 0..5 {
+            let order = format!("/{}", self.stubborn_order().await);
+            let is_set_aside = until_within(CATCH_UP, "an order to be set aside, or fulfilled", async || {
+                let told = admin.get("/metrics").attempt().await.ok()?;
+                if Metrics::parse(&told.text()).sum("orders_reminders_set_aside", &[]) > 0.0 {
+                    return Some(true);
+                }
+                let shown = shown(&api, &order).await?;
+                (shown["status"] != "new" && shown["status"] != "processing").then_some(false)
+            });
+            if is_set_aside.await {
+                return;
+            }
+        }
+        panic!("no order was set aside");
+    }
+
     async fn specimen(&mut self) -> String {
         self.specimens += 1;
         let order = format!("specimen-{}", self.specimens);
@@ -280,7 +333,7 @@ async fn shown(api: &Http, path: &str) -> Option<Value> {
 /// can't be left to others, for whom it would end by itself.
 async fn dies(mut victim: Running, point: Point) -> bool {
     let since = Instant::now();
-    let is_server = matches!(point.victim, Victim::Server | Victim::Relay);
+    let is_server = !matches!(point.victim, Victim::Rebuild | Victim::Redrive | Victim::Repair);
     let patience = if is_server { PATIENCE } else { PATIENCE_WITH_TOOLS };
     loop {
         if let Some(status) = victim.ended() {

@@ -4,6 +4,7 @@
 //! [`mixed`] is the load that the independent checker knows all about; others measure.
 
 mod disk_full;
+mod forgetful_kafka;
 mod frozen_kafka;
 #[cfg(target_os = "linux")]
 mod hung_client;

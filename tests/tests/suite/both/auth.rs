@@ -71,11 +71,30 @@ async fn whose_token_it_was_is_recorded_with_the_command() {
 }
 
 #[tokio::test]
-async fn a_load_sends_the_token_of_its_file() {
+async fn the_same_key_of_two_callers_is_two_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = guarded(folder.path()).await;
+    let create = |token, body| system.post("/").header("authorization", &bearer(token)).key("k").json(&body);
+    let unnamed = || json!({"name": "a lamp"});
+    let adas = create(ADA, unnamed()).await.with_status(201).json();
+    let bobs = create(BOB, unnamed()).await.with_status(201).json();
+    assert_ne!(adas["id"], bobs["id"]);
+    for (token, order) in [(ADA, &adas), (BOB, &bobs)] {
+        assert_eq!(create(token, unnamed()).await.with_status(201).json(), *order);
+    }
+    // On one order too: the second caller's command is decided for itself.
+    create(ADA, json!({"id": "a", "name": "a lamp"})).await.with_status(201);
+    create(BOB, json!({"id": "a", "name": "a chair"})).await.problem(409, "id-taken");
+    create(BOB, json!({"id": "a", "name": "a lamp"})).await.with_status(200);
+    create(ADA, json!({"id": "a", "name": "a chair"})).await.problem(422, "idempotency-key-reused");
+}
+
+#[tokio::test]
+async fn a_load_sends_the_first_token_of_a_file_as_a_server_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     let system = guarded(folder.path()).await;
     let file = folder.path().join("token");
-    fs::write(&file, format!("{ADA}\n")).unwrap();
+    fs::write(&file, format!("# mine\nada {ADA}\n")).unwrap();
     let words = ["--orders", "3", "--clients", "2", "--json"];
     let report = system.load(&[&words[..], &["--token-file", file.to_str().unwrap()]].concat()).run().await;
     assert_eq!(report.with_code(0).json()["answered"], 6);

@@ -1,7 +1,13 @@
 //! Fulfilment: a service somewhere else, asked as often as it takes, and one outcome.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use serde_json::json;
-use tests::fulfilment::{Reply, Service};
+use tests::damage::set_schema;
+use tests::fulfilment::{Asked, Reply, Service};
+use tests::poll::until;
 use tests::system::System;
 
 const PROCESSED: [&str; 3] = ["OrderCreated", "ProcessingStarted", "OrderProcessed"];
@@ -41,7 +47,7 @@ async fn a_4xx_fails_the_order_with_what_the_service_said_and_it_can_be_asked_ag
     let problem = json!({"title": "No", "detail": "out of lamps"}).to_string();
     let service = Service::start(move |asked| match asked.key.as_str() {
         "problem@2" => Reply::Refused(422, problem.clone()),
-        "text@2" => Reply::Refused(404, "what is\nthat?".to_owned()),
+        "text@2" => Reply::Refused(410, "what is\nthat?".to_owned()),
         "bare@2" => Reply::Refused(409, String::new()),
         _ => Reply::Fulfilled,
     })
@@ -49,7 +55,7 @@ async fn a_4xx_fails_the_order_with_what_the_service_said_and_it_can_be_asked_ag
     let system = system_with(&service).await;
     for (id, reason) in [
         ("problem", "422 Unprocessable Entity: out of lamps"),
-        ("text", "404 Not Found: what is that?"),
+        ("text", "410 Gone: what is that?"),
         ("bare", "409 Conflict:"),
     ] {
         system.create(id).await;
@@ -73,6 +79,10 @@ async fn an_answer_that_says_nothing_for_good_is_asked_for_again_under_the_same_
         ("timed-out", 1) => Reply::NotNow(408),
         ("early", 1) => Reply::NotNow(425),
         ("moved", 1) => Reply::NotNow(302),
+        ("nowhere", 1) => Reply::NotNow(404),
+        ("unknown", 1) => Reply::NotNow(401),
+        ("forbidden", 1) => Reply::NotNow(403),
+        ("unmeant", 1) => Reply::NotNow(405),
         ("silent", 1) => Reply::Silence,
         _ => Reply::Fulfilled,
     })
@@ -85,6 +95,10 @@ async fn an_answer_that_says_nothing_for_good_is_asked_for_again_under_the_same_
         ("timed-out", 2),
         ("early", 2),
         ("moved", 2),
+        ("nowhere", 2),
+        ("unknown", 2),
+        ("forbidden", 2),
+        ("unmeant", 2),
         ("silent", 2),
     ];
     // One after the other: many failures in a row hold calls back.
@@ -96,6 +110,26 @@ async fn an_answer_that_says_nothing_for_good_is_asked_for_again_under_the_same_
         assert_eq!(system.event_types(id).await, PROCESSED);
     }
     system.expect_verified().await;
+}
+
+#[tokio::test]
+async fn a_service_that_asks_for_a_pause_is_asked_about_nothing_until_it_is_over() {
+    let service = Service::start(|asked| match asked.body["order"].as_str() {
+        Some("first") if asked.times == 1 => Reply::Later(3),
+        _ => Reply::Fulfilled,
+    })
+    .await;
+    let system = system_with(&service).await;
+    system.create("first").await;
+    system.process("first").await;
+    let first = service.until_asked().await;
+    for number in 0..5 {
+        system.create_and_process(&format!("a{number}")).await;
+    }
+    system.until_status("first", "processed").await;
+    let asked = service.asked();
+    let paused = |asked: &Asked| asked.at.duration_since(first.at) >= Duration::from_secs(3);
+    assert!(asked.len() >= 7 && asked.iter().skip(1).all(paused), "{asked:?}");
 }
 
 #[tokio::test]
@@ -137,6 +171,68 @@ async fn what_the_mock_refuses_fails_and_fails_again() {
     let expected =
         ["OrderCreated", "ProcessingStarted", "ProcessingFailed", "ProcessingStarted", "ProcessingFailed"];
     assert_eq!(system.event_types("a").await, expected);
+}
+
+#[tokio::test]
+async fn a_client_whose_key_reads_like_an_outcomes_id_stops_neither_its_order_nor_others() {
+    let mut system = System::start().await;
+    for id in ["x", "y"] {
+        system.create(id).await;
+        let key = format!("fulfilment:{id}@2");
+        system.post(&format!("/{id}")).key(&key).await.with_status(200);
+    }
+    for number in 0..20 {
+        system.create_and_process(&format!("a{number}")).await;
+    }
+    for id in ["x", "y"] {
+        system.until_status(id, "processed").await;
+        let events = system.events(id).await;
+        let commands: Vec<_> =
+            events.iter().skip(1).map(|event| (&event["command_id"], &event["command_kind"])).collect();
+        let key = json!(format!("fulfilment:{id}@2"));
+        assert_eq!(commands, [(&key, &json!("client")), (&key, &json!("system"))]);
+    }
+    system.stop().await;
+    system.start_again().await;
+    system.expect_verified().await;
+}
+
+#[tokio::test]
+async fn an_order_that_only_a_newer_program_can_read_waits_alone_and_goes_on_after_the_upgrade() {
+    let answers = Arc::new(AtomicBool::new(false));
+    let answering = Arc::clone(&answers);
+    // Silent until it can't be read, so that it comes again then.
+    let service = Service::start(move |asked| match asked.body["order"].as_str() {
+        Some("newer") if !answering.load(Ordering::Relaxed) => Reply::Silence,
+        _ => Reply::Fulfilled,
+    })
+    .await;
+    let system = System::start_with(&["--fulfilment", service.url(), "--fulfilment-timeout", "1"]).await;
+    system.create("newer").await;
+    system.process("newer").await;
+    service.until_asked().await;
+    set_schema(&system, "newer", 1, 99).await;
+    let unread = async || {
+        let sum = system.metrics().await.sum("orders_unreadable_streams_total", &[("by", "processor")]);
+        (sum > 0.0).then_some(())
+    };
+    until("the processor to meet a stream that it can't read", unread).await;
+    answers.store(true, Ordering::Relaxed);
+
+    // More than the partitions, so that some are in the same one.
+    let others: Vec<String> = (0..40).map(|number| format!("a{number}")).collect();
+    for id in &others {
+        system.create(id).await;
+        system.process(id).await;
+    }
+    for id in &others {
+        system.until_status(id, "processed").await;
+    }
+    system.get("/newer/events").await.problem(500, "internal");
+    set_schema(&system, "newer", 1, 1).await;
+    system.until_status("newer", "processed").await;
+    assert_eq!(system.event_types("newer").await, PROCESSED);
+    system.expect_verified().await;
 }
 
 #[tokio::test]

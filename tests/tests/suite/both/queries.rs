@@ -30,6 +30,7 @@ async fn a_version_that_the_view_does_not_have_in_time_is_503_with_retry_after()
         let asked = Instant::now();
         let answer = system.get(path).header("prefer", &format!("wait={wait}")).await;
         let took = asked.elapsed();
+        assert_eq!(answer.header("preference-applied"), format!("wait={wait}"));
         let problem = answer.problem(503, "view-behind");
         assert_eq!((problem.field.as_str(), answer.header("retry-after")), ("min_version", "1"));
         assert!(took >= Duration::from_secs(wait), "{took:?}");

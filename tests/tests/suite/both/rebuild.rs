@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
-use tests::damage::View;
+use tests::damage::{View, set_schema};
 use tests::http::Answer;
 use tests::system::System;
 
@@ -29,6 +29,22 @@ async fn a_rebuilt_view_is_what_the_events_say_whatever_was_in_the_old_one() {
     system.expect_verified().await;
     let told = system.orders(&["rebuild"]).await.with_code(0).stdout;
     assert!(told.starts_with("rebuilt the view from 9 commits with 9 events in "), "{told}");
+}
+
+#[tokio::test]
+async fn an_order_that_cant_be_read_is_in_a_rebuilt_view_as_it_was_before() {
+    let system = System::start().await;
+    for id in ["newer", "well"] {
+        system.create_and_process(id).await;
+    }
+    let before = system.get("/newer").await.json();
+    set_schema(&system, "newer", 1, 99).await;
+    View::of(&system).await.remove("well").await;
+    let rebuilt = system.orders(&["rebuild", "--json"]).await.with_code(0).json();
+    assert_eq!(rebuilt["unreadable"], 1);
+    assert_eq!(system.get("/newer").await.with_status(200).json(), before);
+    set_schema(&system, "newer", 1, 1).await;
+    system.expect_verified().await;
 }
 
 /// No order is older than it was, or gone, in what a page covers. Notes what it shows.

@@ -18,11 +18,16 @@ pub(crate) struct HalfSent {
 
 impl HalfSent {
     pub(crate) fn create(system: &System, id: &str) -> Self {
+        Self::create_with(system, id, "")
+    }
+
+    /// With these headers besides.
+    pub(crate) fn create_with(system: &System, id: &str, headers: &str) -> Self {
         let body = json!({"id": id, "name": "a lamp"}).to_string();
         let mut stream = TcpStream::connect(system.api().address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
-            "POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: x\r\n{headers}expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 use serde_json::json;
+use tests::poll::until;
 use tests::stores::Stores;
 use tests::system::{Setup, System};
 
@@ -14,9 +15,12 @@ async fn a_store_that_is_not_available_is_503_and_the_command_can_be_repeated_un
     let answer = create(&system).await;
     let problem = answer.problem(503, "unavailable");
     assert_eq!(answer.header("retry-after"), "2");
-    let log = system.server().stderr();
-    let cause = log.lines().find(|line| line.contains(&problem.trace_id));
-    assert!(cause.is_some_and(|line| line.contains("lock")), "the log has the cause: {log}");
+    let cause = until("the log to have the cause", async || {
+        let log = system.server().stderr();
+        log.lines().find(|line| line.contains(&problem.trace_id)).map(str::to_owned)
+    })
+    .await;
+    assert!(cause.contains("lock"), "{cause}");
     other.execute_batch("ROLLBACK").unwrap();
     create(&system).await.with_status(201);
     assert_eq!(system.event_types("a").await, ["OrderCreated"]);

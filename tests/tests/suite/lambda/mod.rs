@@ -1,7 +1,9 @@
-//! The functions as Lambdas, on real servers: [`late`] and [`secrets`] as AWS starts them, [`watch`] by `cargo lambda watch` and
-//! `kafka-trigger`.
+//! The functions as Lambdas, on real servers: [`events`], [`late`], [`metrics`] and [`secrets`] as AWS starts them, [`watch`] by
+//! `cargo lambda watch` and `kafka-trigger`.
 
+mod events;
 mod late;
+mod metrics;
 mod secrets;
 mod watch;
 

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::runtime_api::Function;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -32,7 +32,11 @@ impl Extension {
     }
 
     fn allow(&self, id: &str, url: &str) {
-        let secret = json!({"Name": id, "SecretString": json!({"url": url}).to_string(), "VersionId": "1"});
+        self.keep(id, &json!({"url": url}));
+    }
+
+    fn keep(&self, id: &str, secret: &Value) {
+        let secret = json!({"Name": id, "SecretString": secret.to_string(), "VersionId": "1"});
         self.secrets.lock().unwrap().insert(id.to_owned(), secret.to_string());
     }
 
@@ -96,5 +100,26 @@ async fn a_function_looks_its_secrets_up_when_it_is_first_invoked_and_once() {
     }
     let expected = [("orders/channel", 1), ("orders/events", 1), ("orders/view", 2)];
     assert_eq!(extension.asked(), expected.map(|(id, times)| (id.to_owned(), times)).into());
+    server.abort();
+}
+
+/// As the template has it for Kafka, and as Amazon RDS keeps what it manages.
+#[tokio::test]
+async fn a_login_alone_may_be_the_secret() {
+    let Some(world) = World::new().await else { return };
+    let extension = Extension::default();
+    let (port, server) = extension.start().await;
+    let view = world.url("ORDERS_READ_STORE");
+    let (login, place) = view.strip_prefix("postgres://").and_then(|rest| rest.rsplit_once('@')).unwrap();
+    let (user, password) = login.split_once(':').unwrap();
+    extension.keep("orders/view", &json!({"username": user, "password": password}));
+    let (port, url) = (port.to_string(), format!("postgres://{{secret:orders/view}}@{place}"));
+    let variables = [
+        ("ORDERS_READ_STORE", &*url),
+        ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", &*port),
+        ("AWS_SESSION_TOKEN", SESSION),
+    ];
+    let mut query = Function::start("query", &variables).await;
+    assert_eq!(query.call("GET", "/", None).await, (200, json!([])));
     server.abort();
 }

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{FUNCTIONS, function_name, policies_of, read, resources, root, template, text};
+use super::{FUNCTIONS, function_name, policies_of, read, resources, root, rust_files, template, text};
 
 fn functions(template: &Value) -> BTreeMap<String, Value> {
     let functions = resources(template, "AWS::Serverless::Function");
@@ -67,22 +66,12 @@ fn every_variable_is_a_setting_and_no_store_is_named_in_the_clear() {
         variables.extend(function["Properties"]["Environment"]["Variables"].as_object().unwrap().clone());
     }
     for (name, value) in variables {
-        let declared = format!("env = \"{name}\"");
+        let declared = format!("\"{name}\"");
         assert!(sources.iter().any(|source| source.contains(&declared)), "nothing reads {name}");
         if name.ends_with("_STORE") {
             assert!(text(&value["Fn::Sub"]).starts_with("secret:${"), "{name} is {value}");
         }
     }
-}
-
-fn rust_files(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path: PathBuf| match path.extension() {
-        _ if path.is_dir() => rust_files(&path),
-        Some(extension) if extension == "rs" => vec![fs::read_to_string(&path).unwrap()],
-        _ => vec![],
-    };
-    entries.flat_map(read).collect()
 }
 
 /// In an account with a small quota nothing can be reserved.
@@ -126,19 +115,59 @@ fn every_function_may_read_the_secrets_that_its_settings_stand_for() {
     }
 }
 
-/// Where there are subnets, all functions are in them; and all are traced.
+/// Where there are subnets, all functions are in them.
 #[test]
 fn what_all_functions_share_no_function_has_otherwise() {
     let template = template();
     let globals = &template["Globals"]["Function"];
     let network = json!({"SubnetIds": [{"Ref": "SubnetA"}, {"Ref": "SubnetB"}], "SecurityGroupIds": [{"Ref": "SecurityGroup"}]});
     assert_eq!(globals["VpcConfig"]["Fn::If"], json!(["HasVpc", network, {"Ref": "AWS::NoValue"}]));
-    assert_eq!(globals["Tracing"], "Active");
     for (name, function) in functions(&template) {
-        for shared in ["Architectures", "Handler", "Layers", "Runtime", "Tracing", "VpcConfig"] {
+        for shared in ["Architectures", "Handler", "Layers", "Runtime", "VpcConfig"] {
             assert_eq!(function["Properties"][shared], Value::Null, "{shared} of {name}");
         }
     }
+}
+
+/// X-Ray follows no Kafka mapping, and a scheduled run has nobody to follow ("Visualize Lambda function invocations using AWS X-Ray").
+#[test]
+fn only_functions_that_answer_http_may_be_traced() {
+    let template = template();
+    assert_eq!(template["Globals"]["Function"]["Tracing"], json!({"Ref": "Tracing"}));
+    for (name, function) in functions(&template) {
+        let is_triggered = ["projector", "processor", "relay", "reconciler"].contains(&&*name);
+        let expected = if is_triggered { json!("Disabled") } else { Value::Null };
+        assert_eq!(function["Properties"]["Tracing"], expected, "{name}");
+    }
+}
+
+/// `sam build` resolves no `Ref` of a public parameter beside an `If`, and refuses it before it builds anything.
+#[test]
+fn the_layer_of_the_extension_is_named_as_sam_build_resolves_it() {
+    let layers = &template()["Globals"]["Function"]["Layers"];
+    assert_eq!(layers[0], json!({"Fn::Sub": "${SecretsExtensionArn}"}));
+}
+
+/// What a schedule invokes is asynchronous, and Lambda would repeat it twice beside the schedule's own next time.
+#[test]
+fn what_a_schedule_invokes_is_not_repeated() {
+    for (name, function) in functions(&template()) {
+        let Some(events) = function["Properties"]["Events"].as_object() else { continue };
+        assert_eq!(function["Properties"]["EventInvokeConfig"]["MaximumRetryAttempts"], 0, "{name}");
+        for (id, event) in events {
+            assert_eq!(event["Type"], "ScheduleV2", "{name} {id}");
+            assert_eq!(event["Properties"]["RetryPolicy"]["MaximumRetryAttempts"], 0, "{name} {id}");
+        }
+    }
+}
+
+#[test]
+fn a_schedule_measures_what_is_held_without_a_record() {
+    let template = template();
+    let input = text(
+        &template["Resources"]["Projector"]["Properties"]["Events"]["EveryFiveMinutes"]["Properties"]["Input"],
+    );
+    assert_eq!(serde_json::from_str::<Value>(input).unwrap(), json!({"records": {}}));
 }
 
 #[test]
@@ -164,15 +193,6 @@ fn every_function_counts_among_the_errors_that_raise_an_alarm() {
         function.as_str().map(|id| function_name(&template, id))
     });
     assert_eq!(counted.collect::<BTreeSet<_>>(), FUNCTIONS.iter().map(|&name| name.to_owned()).collect());
-}
-
-#[test]
-fn the_alarm_of_the_relay_reads_what_the_relay_logs() {
-    let template = template();
-    let pattern = text(&template["Resources"]["Backlog"]["Properties"]["FilterPattern"]).to_owned();
-    let message = pattern.split('"').nth(1).unwrap();
-    let logged = format!(".commits, \"{message}\")");
-    assert!(read("functions/relay/src/main.rs").contains(&logged), "the relay does not log {logged}");
 }
 
 /// Secrets come by the extension's local HTTP, and AWS IAM of Kafka is a signature.

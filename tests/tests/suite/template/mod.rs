@@ -1,7 +1,9 @@
 //! `template.yaml` says the same as the functions and the dispatcher: their routes, triggers and settings.
 
+mod alarms;
 mod functions;
 mod routes;
+mod stacks;
 mod triggers;
 mod yaml;
 
@@ -11,8 +13,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-const FUNCTIONS: [&str; 8] =
-    ["create-order", "process-order", "cancel-order", "query", "history", "projector", "processor", "relay"];
+/// Every function, by its folder.
+pub(crate) const FUNCTIONS: [&str; 9] = [
+    "create-order",
+    "process-order",
+    "cancel-order",
+    "query",
+    "history",
+    "projector",
+    "processor",
+    "relay",
+    "reconciler",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -24,6 +36,17 @@ fn read(path: &str) -> String {
 
 fn template() -> Value {
     yaml::parse(&read("template.yaml"))
+}
+
+/// The text of every Rust file below a folder.
+fn rust_files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => rust_files(&path),
+        Some(extension) if extension == "rs" => vec![fs::read_to_string(&path).unwrap()],
+        _ => vec![],
+    };
+    entries.flat_map(read).collect()
 }
 
 /// The resources of a type, by their logical ids.

@@ -27,7 +27,7 @@ fn mappings_differ_in_where_kafka_is_and_in_nothing_else() {
         let [mut msk, mut other] = mappings(&template, function);
         let group = &msk["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"];
         assert_eq!(group, &other["SelfManagedKafkaEventSourceConfig"]["ConsumerGroupId"]);
-        assert_eq!(group, function);
+        assert_eq!(*group, json!({"Fn::Sub": format!("${{GroupPrefix}}{function}")}));
         for place in ["EventSourceArn", "AmazonManagedKafkaEventSourceConfig"] {
             assert!(msk.as_object_mut().unwrap().remove(place).is_some());
         }
@@ -56,17 +56,30 @@ fn nothing_is_ever_given_up() {
     assert_eq!(template["Parameters"]["FailureDestinationArn"]["Default"], "");
 }
 
-/// Where Lambda takes partial answers, it is told so, and has the pollers without which it would take them for successes.
+/// Lambda takes partial answers with provisioned pollers alone. Our functions give none.
 #[test]
-fn partial_answers_have_pollers_of_their_own() {
+fn no_mapping_asks_for_partial_answers() {
     let template = template();
-    for processor in mappings(&template, "processor") {
-        assert_eq!(processor["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
-        assert_eq!(processor["ProvisionedPollerConfig"]["MinimumPollers"], json!({"Ref": "MinimumPollers"}));
+    for properties in ["projector", "processor"].iter().flat_map(|function| mappings(&template, function)) {
+        assert_eq!(properties["FunctionResponseTypes"], Value::Null);
     }
-    for projector in mappings(&template, "projector") {
-        assert_eq!(projector["FunctionResponseTypes"], Value::Null);
+}
+
+/// Pollers cost by the hour, whatever happens; in one group those of the second function cost nothing more.
+#[test]
+fn pollers_are_on_demand_unless_they_are_asked_for_and_then_share_a_group() {
+    let template = template();
+    for properties in ["projector", "processor"].iter().flat_map(|function| mappings(&template, function)) {
+        let pollers = &properties["ProvisionedPollerConfig"]["Fn::If"];
+        assert_eq!(*pollers, json!(["HasPollers", pollers[1], {"Ref": "AWS::NoValue"}]));
+        assert_eq!(pollers[1]["PollerGroupName"], json!({"Ref": "AWS::StackName"}));
+        assert_eq!(pollers[1]["MinimumPollers"], json!({"Ref": "MinimumPollers"}));
     }
+    assert_eq!(template["Parameters"]["Pollers"]["Default"], "on-demand");
+    assert_eq!(
+        template["Conditions"]["HasPollers"]["Fn::Equals"],
+        json!([{"Ref": "Pollers"}, "provisioned"])
+    );
     assert_eq!(template["Parameters"]["MinimumPollers"]["MinValue"], 1);
 }
 
@@ -86,7 +99,7 @@ fn the_dispatcher_has_the_same_triggers() {
     let filters = processor["FilterCriteria"]["Filters"].as_array().unwrap();
     assert_eq!((filters.len(), &projector["FilterCriteria"]), (1, &Value::Null));
     says(format!("r#\"{}\"#", text(&filters[0]["Pattern"])));
-    assert_eq!(source.matches("report_batch_item_failures: true").count(), 1);
+    assert_eq!(source.matches("report_batch_item_failures").count(), 0);
     assert_eq!(source.matches("batch_size:").count(), 1);
     assert_eq!(projector["BatchSize"], 1_000);
     says("batch_size: 1_000, ..mapping(\"projector\"".to_owned());
@@ -109,8 +122,8 @@ async fn the_topic_is_the_one_of_the_system() {
     }
     // And what is published to, unless a secret says so.
     let channel = template["Globals"]["Function"]["Environment"]["Variables"]["ORDERS_CHANNEL"].to_string();
-    assert_eq!(channel.matches("\"kafka://").count(), 2, "{channel}");
-    assert_eq!(channel.matches("\"kafka://${KafkaBootstrapServers}/${KafkaTopic}").count(), 2, "{channel}");
+    assert_eq!(channel.matches("\"kafka://").count(), 3, "{channel}");
+    assert_eq!(channel.matches("${KafkaBootstrapServers}/${KafkaTopic}").count(), 3, "{channel}");
 
     let system = System::start().await;
     let help = system.orders(&["serve", "--help"]).await;
@@ -130,7 +143,7 @@ fn who_consumes_may_use_the_group_of_its_mapping_and_no_other() {
         assert_eq!(of_groups.len(), usize::from(consumes), "{name}: {of_groups:?}");
         for policy in of_groups {
             assert_eq!(policy.matches("${Groups}/").count(), 1, "{policy}");
-            assert!(policy.contains(&format!("${{Groups}}/{name}\"")), "{policy}");
+            assert!(policy.contains(&format!("${{Groups}}/${{GroupPrefix}}{name}\"")), "{policy}");
         }
     }
 }

@@ -12,13 +12,15 @@ pub(crate) struct Brokers {
 }
 
 impl Brokers {
-    /// What `--kafka` says.
+    /// What `--kafka` says: a URL, or brokers alone.
     pub(crate) fn of_url(url: &str) -> anyhow::Result<Self> {
-        let Some(rest) = url.strip_prefix("kafka://") else {
+        let rest = match url.strip_prefix("kafka://") {
+            Some(rest) => rest,
+            None if is_list(url) => url,
             // The URL is not repeated: a password may be in it.
-            bail!(
-                "--kafka must begin with kafka://: kafka://[user:password@]host:port[,host:port][?option=value&…]"
-            );
+            None => bail!(
+                "--kafka must be host:port[,host:port], or kafka://[user:password@]host:port[,host:port][?option=value&…]"
+            ),
         };
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
         // A password may have a slash in it, the topic has no @.
@@ -47,6 +49,15 @@ impl Brokers {
     }
 }
 
+/// Is it `host:port`, or a list of those?
+fn is_list(text: &str) -> bool {
+    let is_broker = |broker: &str| {
+        let (host, port) = broker.rsplit_once(':').unwrap_or_default();
+        !host.is_empty() && !host.contains(['/', '@', ':']) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    text.split('?').next().unwrap_or_default().split(',').all(is_broker)
+}
+
 #[cfg(test)]
 mod tests {
     use event_channel::EventChannel;
@@ -67,7 +78,7 @@ mod tests {
             let brokers = Brokers::of_url(url).unwrap();
             assert_eq!(brokers.url("t"), expected);
             assert_eq!(brokers.servers(), servers);
-            assert!(EventChannel::open(&brokers.url("t")).is_ok() || url.contains("p/w"));
+            assert!(EventChannel::open(brokers.url("t")).is_ok() || url.contains("p/w"));
         }
     }
 
@@ -78,7 +89,20 @@ mod tests {
 
     #[test]
     fn what_is_no_kafka_url_is_refused_and_not_repeated() {
-        let said = Brokers::of_url("ann:s3cret@a:1").unwrap_err().to_string();
-        assert!(said.contains("must begin with kafka://") && !said.contains("s3cret"), "{said}");
+        for url in ["ann:s3cret@a:1", "http://a:s3cret", "localhost", "a:1,s3cret", "a:s3cret", ":1", ""] {
+            let said = Brokers::of_url(url).unwrap_err().to_string();
+            assert!(said.contains("--kafka must be host:port") && !said.contains("s3cret"), "{said}");
+        }
+    }
+
+    #[test]
+    fn brokers_alone_are_taken_for_a_url() {
+        for (brokers, url) in [
+            ("localhost:9092", "kafka://localhost:9092"),
+            ("a:1,b:2", "kafka://a:1,b:2"),
+            ("a:1?create=true", "kafka://a:1?create=true"),
+        ] {
+            assert_eq!(Brokers::of_url(brokers).unwrap(), Brokers::of_url(url).unwrap());
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use event_source_mapping::failure_destination::{BaseUrl, NoBaseUrl};
+use runtime::SecretUrl;
 
 /// Run the Kafka event source mappings of a SAM or CloudFormation template on this machine
 ///
@@ -37,13 +39,28 @@ pub(crate) struct Cli {
     )]
     pub(crate) invoke: String,
 
-    /// The brokers, instead of the template's: kafka://[user:password@]host:port[,host:port][?option=value&…]
+    /// The brokers, instead of the template's: host:port[,host:port], or
+    /// kafka://[user:password@]host:port[,host:port][?option=value&…]
     ///
     /// Options: security=plaintext|tls|sasl_plaintext|sasl_tls, mechanism=PLAIN|SCRAM-SHA-256|SCRAM-SHA-512|AWS_MSK_IAM,
     /// ca=FILE, region=REGION, client_id=TEXT, session_timeout_ms=N, and create=true, which creates topics that are not there,
     /// with partitions=N. A topic in the URL is passed over: each mapping names its own.
     #[arg(long, env = "KAFKA_TRIGGER_KAFKA", value_name = "URL", hide_env_values = true)]
     pub(crate) kafka: Option<String>,
+
+    /// The schema registry, instead of the template's: http://[user:password@]host[:port][/path]
+    ///
+    /// It has Confluent's API where the template's SchemaRegistryURI is a URL (that of Apicurio is under /apis/ccompat/v7), and AWS
+    /// Glue's where it is an ARN. Without this, a URL of the template is asked, and for an ARN AWS itself, with
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of the environment.
+    #[arg(long, env = "KAFKA_TRIGGER_REGISTRY", value_name = "URL", hide_env_values = true)]
+    pub(crate) registry: Option<SecretUrl>,
+
+    /// Print what each mapping would be run with, where it comes from and what has no effect, and end
+    ///
+    /// It connects to nothing. With --json it is one JSON object.
+    #[arg(long, env = "KAFKA_TRIGGER_PLAN")]
+    pub(crate) plan: bool,
 
     /// A parameter of the template, or a pseudo parameter such as AWS::Region; may be repeated (in the variable: one a line)
     #[arg(
@@ -56,7 +73,15 @@ pub(crate) struct Cli {
     )]
     pub(crate) parameters: Vec<(String, String)>,
 
-    /// Run this mapping alone, by its logical id or its function's; may be repeated
+    /// Do not read the parameter_overrides of the samconfig.toml beside the template
+    ///
+    /// They are read from the environment default, of [default.global.parameters] and [default.deploy.parameters]. A --parameter
+    /// goes before them.
+    #[arg(long, env = "KAFKA_TRIGGER_NO_SAMCONFIG")]
+    pub(crate) no_samconfig: bool,
+
+    /// Run this mapping alone, by its logical id or its function's; may be repeated. A disabled one runs when its logical id is
+    /// named
     #[arg(long = "mapping", env = "KAFKA_TRIGGER_MAPPING", value_name = "NAME", value_delimiter = ',')]
     pub(crate) mappings: Vec<String>,
 
@@ -72,6 +97,20 @@ pub(crate) struct Cli {
         value_delimiter = ','
     )]
     pub(crate) function_names: Vec<(String, String)>,
+
+    /// Where the failure destination ARN is: the base URL of an endpoint such as LocalStack; may be repeated
+    ///
+    /// For the ARN of a queue of SQS, a topic of SNS or a bucket of S3, or the logical id of one in the template. Requests are
+    /// signed by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, or else by test and test. While it does not take
+    /// a record, the record stays where it is and is tried again. What has no URL is printed. Topics of Kafka need none.
+    #[arg(
+        long = "destination",
+        env = "KAFKA_TRIGGER_DESTINATION",
+        value_name = "ARN=URL",
+        value_parser = destination,
+        value_delimiter = ','
+    )]
+    pub(crate) destinations: Vec<(String, BaseUrl)>,
 
     /// How long a batch may gather, for every mapping, in milliseconds; 0 invokes with what is there. Default: as the template
     /// says, else 500
@@ -135,7 +174,7 @@ pub(crate) struct Cli {
     )]
     pub(crate) drain: Duration,
 
-    /// Print invocations as JSON, one object a line
+    /// Print invocations, or the plan, as JSON, one object a line
     #[arg(long, env = "KAFKA_TRIGGER_JSON")]
     pub(crate) json: bool,
 
@@ -161,6 +200,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("it must be NAME=VALUE".to_owned()),
     }
+}
+
+fn destination(text: &str) -> Result<(String, BaseUrl), String> {
+    let (name, url) = pair(text).map_err(|_| "it must be ARN=URL".to_owned())?;
+    Ok((name, url.parse().map_err(|error: NoBaseUrl| error.to_string())?))
 }
 
 /// Lambda's own limit for a window is 300 s.
@@ -230,6 +274,8 @@ mod tests {
             (["--concurrency", "65"], "1..=64"),
             (["--function-concurrency", "0"], "1..=1000"),
             (["--function-name", "x"], "it must be NAME=VALUE"),
+            (["--destination", "arn:aws:sqs:x"], "it must be ARN=URL"),
+            (["--destination", "Dead=localhost:4566"], "must be http://HOST:PORT or https://HOST"),
         ] {
             let arguments = [format!("{}={}", arguments[0], arguments[1])];
             let error = parse(&[&arguments[0]]).unwrap_err();

@@ -25,6 +25,17 @@ pub(crate) enum Form {
     Json,
 }
 
+/// What has become of records that were given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate<'a> {
+    /// The failure destination has taken them.
+    SentTo(&'a str),
+    /// The failure destination has no URL: the line is all that is left of them.
+    OutOfReach(&'a str),
+    /// There is not a failure destination.
+    Dropped,
+}
+
 impl Lines {
     pub(crate) fn new(mapping: &str, form: Form) -> Self {
         Self { mapping: mapping.into(), form }
@@ -38,12 +49,12 @@ impl Lines {
         });
     }
 
-    /// Records that are given up; `to` is where they went.
-    pub(crate) fn given_up(&self, discarded: &Discarded, to: Option<&str>) {
+    /// Records that are given up.
+    pub(crate) fn given_up(&self, discarded: &Discarded, fate: Fate<'_>) {
         let now = Timestamp::now();
         print(&match self.form {
-            Form::Text => given_up_as_text(discarded, to, now),
-            Form::Json => given_up_as_json(&self.mapping, discarded, to, now),
+            Form::Text => given_up_as_text(discarded, fate, now),
+            Form::Json => given_up_as_json(&self.mapping, discarded, fate, now),
         });
     }
 }
@@ -122,13 +133,17 @@ fn range(discarded: &Discarded) -> Option<Range> {
     })
 }
 
-fn given_up_as_text(discarded: &Discarded, to: Option<&str>, now: Timestamp) -> String {
+fn given_up_as_text(discarded: &Discarded, fate: Fate<'_>, now: Timestamp) -> String {
     let Discarded { function, records, reason, attempts, error } = discarded;
     let range = range(discarded).map(|range| range.to_string()).unwrap_or_default();
-    let to = to.map_or_else(|| ", dropped".to_owned(), |to| format!(", sent to {to}"));
+    let fate = match fate {
+        Fate::SentTo(name) => format!("sent to {name}"),
+        Fate::OutOfReach(name) => format!("not sent to {name}, which has no --destination"),
+        Fate::Dropped => "dropped".to_owned(),
+    };
     let error = if error.is_empty() { String::new() } else { format!(": {}", one_line(error)) };
     format!(
-        "{} {function}  {range}  {} record{}  GIVEN UP ({}, {attempts} attempts){to}{error}",
+        "{} {function}  {range}  {} record{}  GIVEN UP ({}, {attempts} attempts), {fate}{error}",
         clock(now),
         records.len(),
         if records.len() == 1 { "" } else { "s" },
@@ -136,8 +151,13 @@ fn given_up_as_text(discarded: &Discarded, to: Option<&str>, now: Timestamp) -> 
     )
 }
 
-fn given_up_as_json(mapping: &str, discarded: &Discarded, to: Option<&str>, time: Timestamp) -> String {
+fn given_up_as_json(mapping: &str, discarded: &Discarded, fate: Fate<'_>, time: Timestamp) -> String {
     let Discarded { function, records, reason, attempts, error } = discarded;
+    let (destination, out_of_reach) = match fate {
+        Fate::SentTo(name) => (Some(name), None),
+        Fate::OutOfReach(name) => (None, Some(name)),
+        Fate::Dropped => (None, None),
+    };
     json!({
         "time": time,
         "mapping": mapping,
@@ -147,7 +167,8 @@ fn given_up_as_json(mapping: &str, discarded: &Discarded, to: Option<&str>, time
         "result": "given_up",
         "reason": reason.name(),
         "attempts": attempts,
-        "destination": to,
+        "destination": destination,
+        "out_of_reach": out_of_reach,
         "error": Some(error).filter(|error| !error.is_empty()),
     })
     .to_string()
@@ -216,12 +237,25 @@ mod tests {
             attempts: 3,
             error: "Boom".to_owned(),
         };
-        let line = given_up_as_text(&discarded, Some("kafka://dead"), Timestamp::UNIX_EPOCH);
-        let expected =
-            "f  t-2@9..=9  1 record  GIVEN UP (retries_exhausted, 3 attempts), sent to kafka://dead: Boom";
-        assert_eq!(line.split_once(' ').unwrap().1, expected);
-        let line = given_up_as_json("M", &discarded, None, Timestamp::UNIX_EPOCH);
-        let read: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&read["result"], &read["destination"]), (&json!("given_up"), &Value::Null));
+        let queue = "arn:aws:sqs:eu-west-1:1:dead";
+        for (fate, text, destination, out_of_reach) in [
+            (Fate::SentTo("kafka://dead"), "sent to kafka://dead", json!("kafka://dead"), Value::Null),
+            (
+                Fate::OutOfReach(queue),
+                "not sent to arn:aws:sqs:eu-west-1:1:dead, which has no --destination",
+                Value::Null,
+                json!(queue),
+            ),
+            (Fate::Dropped, "dropped", Value::Null, Value::Null),
+        ] {
+            let line = given_up_as_text(&discarded, fate, Timestamp::UNIX_EPOCH);
+            let expected =
+                format!("f  t-2@9..=9  1 record  GIVEN UP (retries_exhausted, 3 attempts), {text}: Boom");
+            assert_eq!(line.split_once(' ').unwrap().1, expected);
+            let line = given_up_as_json("M", &discarded, fate, Timestamp::UNIX_EPOCH);
+            let read: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(read["result"], "given_up");
+            assert_eq!((&read["destination"], &read["out_of_reach"]), (&destination, &out_of_reach));
+        }
     }
 }

@@ -66,7 +66,7 @@ fn tell_lag(channels: &Channels) {
                 "group" => lag.group,
                 "partition" => partition
             )
-            .set(lag.records as f64);
+            .set(lag.records.map_or(f64::NAN, |records| records as f64));
         }
     }
 }

@@ -1,16 +1,20 @@
 //! What follows from a template and the flags: which mappings are run, and how. Pure; whatever can be refused is refused here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 use event_channel::Beginning;
 use event_source_mapping::Mapping;
+use event_source_mapping::failure_destination::{AwsResource, BaseUrl};
 use event_source_mapping::invoke::FunctionAddress;
-use event_source_mapping::template::{Function, KafkaMapping, Refused, StartingPosition, Template};
+use event_source_mapping::template::{
+    Disabled, Excluded, Function, KafkaMapping, Refused, StartingPosition, Template,
+};
 
 use crate::brokers::Brokers;
 use crate::cli::Cli;
+use crate::registry::PlannedRegistry;
 
 /// How many invocations run at once, of all mappings: beyond about a hundred `cargo lambda watch` stops to answer.
 const MOST_INVOCATIONS: usize = 64;
@@ -18,67 +22,133 @@ const MOST_INVOCATIONS: usize = 64;
 /// A mapping that is run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) logical_id: String,
-    /// The topic's channel.
-    pub(crate) url: String,
-    pub(crate) topic: String,
     pub(crate) group: String,
     pub(crate) beginning: Beginning,
     /// Everything but who is told and what becomes of failures.
     pub(crate) mapping: Mapping,
     pub(crate) function: FunctionAddress,
     pub(crate) function_arn: String,
+    /// `AWS::Region`.
+    pub(crate) region: String,
     pub(crate) destination: Destination,
+    /// Where Kafka is, or what to do so that it is known.
+    pub(crate) brokers: Result<Brokers, String>,
+    /// Where schemas are looked up.
+    pub(crate) registry: Option<PlannedRegistry>,
+    /// What the template says.
+    pub(crate) template: KafkaMapping,
 }
 
 /// Where records go that are given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     None,
-    Topic {
-        name: String,
-        url: String,
-    },
-    /// An ARN, which is not reached from here.
+    /// A topic of the mapping's brokers.
+    Topic(String),
+    /// A queue, an SNS topic or a bucket, and where it is.
+    At(AwsResource, BaseUrl),
+    /// An ARN for which no URL was given.
     OutOfReach(String),
 }
 
-/// What is run, and what the user should know before.
-#[derive(Debug, Default)]
+/// What is run.
+#[derive(Debug)]
 pub(crate) struct Plans {
     pub(crate) plans: Vec<Plan>,
-    pub(crate) notes: Vec<String>,
 }
 
 impl Plans {
-    pub(crate) fn of(template: Template, cli: &Cli) -> anyhow::Result<Self> {
-        let mut chosen = template.mappings;
-        known(&cli.mappings, &names(&chosen, &template.refused), "--mapping")?;
+    /// What the user should know goes into `notes`, also when nothing is run.
+    pub(crate) fn of(template: Template, cli: &Cli, notes: &mut Vec<String>) -> anyhow::Result<Self> {
+        let Template { mappings: mut chosen, mut refused, disabled, excluded, warnings } = template;
+        notes.extend(warnings);
+        if let Some(excluded) = excluded.iter().find(|excluded| cli.mappings.contains(&excluded.logical_id)) {
+            let Excluded { logical_id, condition } = excluded;
+            bail!(
+                "--mapping names {logical_id}, which is not there: its condition {condition} does not hold"
+            );
+        }
+        let names = names(&chosen, &refused).chain(disabled.iter().map(|one| one.logical_id.clone()));
+        known(&cli.mappings, &names.collect::<Vec<_>>(), "--mapping")?;
+        let reasons = reasons(&disabled, &excluded);
+        for Disabled { logical_id, function, mapping } in disabled {
+            if !cli.mappings.contains(&logical_id) {
+                notes.push(format!("{logical_id} is disabled and not run; --mapping {logical_id} runs it"));
+                continue;
+            }
+            notes.push(format!(
+                "{logical_id} is disabled in the template; it runs because --mapping names it"
+            ));
+            match mapping {
+                Ok(mapping) => chosen.push(mapping),
+                Err(error) => refused.push(Refused { logical_id, function, error }),
+            }
+        }
+        let is_absent = |Excluded { logical_id, condition }: &Excluded| {
+            format!("{logical_id} is not run: its condition {condition} does not hold")
+        };
+        notes.extend(excluded.iter().map(is_absent));
         chosen.retain(|mapping| is_chosen(&cli.mappings, ids(mapping)));
-        refuse(template.refused, !chosen.is_empty(), cli)?;
+        refuse(refused, !chosen.is_empty(), cli)?;
         if chosen.is_empty() {
-            let disabled = template.disabled.join(", ");
-            let disabled =
-                if disabled.is_empty() { String::new() } else { format!("; disabled are: {disabled}") };
-            bail!("the template has no Kafka event source mapping that is enabled{disabled}");
+            let why =
+                if notes.is_empty() { "" } else { "; the notes say what of it is not followed or not run" };
+            bail!(
+                "nothing to run: the template has no Kafka event source mapping that is enabled{reasons}{why}"
+            );
         }
         let overridden: Vec<String> = cli.function_names.iter().map(|(id, _)| id.clone()).collect();
         let functions: Vec<String> =
             chosen.iter().map(|mapping| mapping.function.logical_id.clone()).collect();
         known(&overridden, &functions, "--function-name")?;
+        check_destinations(&chosen, cli)?;
 
-        let mut plans = Self { plans: Vec::new(), notes: template.warnings };
-        plans.notes.extend(template.disabled.iter().map(|id| format!("{id} is disabled and not run")));
         let brokers = cli.kafka.as_deref().map(Brokers::of_url).transpose()?;
         let share = (MOST_INVOCATIONS / chosen.len()).max(1);
         // What would only wait for its turn is not taken yet: so it still grows, and stays in its partition's order.
         let concurrency = usize::from(cli.concurrency).min(share).min(cli.calls_at_once().unwrap_or(share));
-        for mapping in chosen {
-            let plan = Plan::of(mapping, cli, brokers.as_ref(), concurrency, &mut plans.notes)?;
-            plans.plans.push(plan);
+        let plan = |mapping| Plan::of(mapping, cli, brokers.as_ref(), concurrency, notes);
+        let plans = chosen.into_iter().map(plan).collect::<anyhow::Result<Vec<Plan>>>()?;
+        notes.extend(shared_groups(&plans));
+        if cli.registry.is_some() && plans.iter().all(|plan| plan.registry.is_none()) {
+            notes
+                .push("--registry has no effect: no mapping that runs has a SchemaRegistryConfig".to_owned());
         }
-        Ok(plans)
+        Ok(Self { plans })
     }
+}
+
+/// Why nothing is run, as far as mappings say it.
+fn reasons(disabled: &[Disabled], excluded: &[Excluded]) -> String {
+    let mut reasons = String::new();
+    if !disabled.is_empty() {
+        let names: Vec<&str> = disabled.iter().map(|one| one.logical_id.as_str()).collect();
+        reasons.push_str(&format!("; disabled, and run with --mapping NAME: {}", names.join(", ")));
+    }
+    if !excluded.is_empty() {
+        let names: Vec<String> =
+            excluded.iter().map(|one| format!("{} ({})", one.logical_id, one.condition)).collect();
+        reasons.push_str(&format!("; not there, because their conditions do not hold: {}", names.join(", ")));
+    }
+    reasons
+}
+
+/// Mappings that read a topic as one group share its records.
+fn shared_groups(plans: &[Plan]) -> Vec<String> {
+    let mut by_place: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for Plan { template, group, .. } in plans {
+        by_place.entry((&template.topic, group)).or_default().push(&template.logical_id);
+    }
+    let shared = by_place.into_iter().filter(|(_, mappings)| mappings.len() > 1);
+    shared
+        .map(|((topic, group), mappings)| {
+            let mappings = mappings.join(" and ");
+            format!(
+                "{mappings} read the topic {topic} as one group, {group}: each record goes to one of them alone; \
+                 give each a ConsumerGroupId of its own"
+            )
+        })
+        .collect()
 }
 
 /// Of what `--mapping` may choose by.
@@ -90,8 +160,8 @@ fn ids_of_refused(refused: &Refused) -> Vec<String> {
     [Some(refused.logical_id.clone()), refused.function.clone()].into_iter().flatten().collect()
 }
 
-fn names(mappings: &[KafkaMapping], refused: &[Refused]) -> Vec<String> {
-    mappings.iter().flat_map(ids).chain(refused.iter().flat_map(ids_of_refused)).collect()
+fn names<'a>(mappings: &'a [KafkaMapping], refused: &'a [Refused]) -> impl Iterator<Item = String> + use<'a> {
+    mappings.iter().flat_map(ids).chain(refused.iter().flat_map(ids_of_refused))
 }
 
 /// All are chosen where none is.
@@ -112,89 +182,128 @@ fn refuse(refused: Vec<Refused>, others_can: bool, cli: &Cli) -> anyhow::Result<
 
 fn known(given: &[String], there: &[String], flag: &str) -> anyhow::Result<()> {
     let Some(unknown) = given.iter().find(|name| !there.contains(name)) else { return Ok(()) };
-    let mut there: Vec<&str> = there.iter().map(String::as_str).collect();
-    there.sort_unstable();
-    there.dedup();
-    bail!("{flag} names {unknown}, which the template does not run; it has {}", there.join(", "))
+    bail!("{flag} names {unknown}, which the template does not run; it has {}", listed(there))
+}
+
+/// Each once, in order.
+fn listed(names: &[String]) -> String {
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Refuses a URL for a destination that no mapping has: most likely its name is misspelt.
+fn check_destinations(chosen: &[KafkaMapping], cli: &Cli) -> anyhow::Result<()> {
+    let is_of_aws = |name: &&String| !name.starts_with("kafka://");
+    let of = |mapping: &KafkaMapping| -> Vec<String> {
+        let arn = mapping.on_failure.iter().filter(is_of_aws);
+        arn.chain(&mapping.on_failure_resource).cloned().collect()
+    };
+    let there: Vec<String> = chosen.iter().flat_map(of).collect();
+    let Some((name, _)) = cli.destinations.iter().find(|(name, _)| !there.contains(name)) else {
+        return Ok(());
+    };
+    let there = if there.is_empty() { "none that needs a URL".to_owned() } else { listed(&there) };
+    bail!("--destination names {name}, which is not a failure destination of what is run; there is {there}")
 }
 
 impl Plan {
     fn of(
-        mapping: KafkaMapping,
+        template: KafkaMapping,
         cli: &Cli,
         brokers: Option<&Brokers>,
         concurrency: usize,
         notes: &mut Vec<String>,
     ) -> anyhow::Result<Self> {
-        let logical_id = &mapping.logical_id;
-        let brokers = match brokers {
-            Some(brokers) => brokers.clone(),
-            None => templates_brokers(&mapping)?,
-        };
-        let destination = destination(&mapping, &brokers, notes);
-        let timeout = cli.timeout.unwrap_or(mapping.function.timeout);
+        notes.extend(template.notes.iter().cloned());
+        let brokers = brokers.map_or_else(|| templates_brokers(&template), |brokers| Ok(brokers.clone()));
+        let destination = destination(&template, cli, notes)?;
+        let registry = PlannedRegistry::of(&template, cli, notes);
         let function = FunctionAddress {
-            names: invoke_names(&mapping.function, cli),
-            qualifier: mapping.function.qualifier.clone(),
-            timeout,
+            names: invoke_names(&template.function, cli),
+            qualifier: template.function.qualifier.clone(),
+            timeout: template.function.timeout,
             first_answer: cli.first_answer,
-            report_batch_item_failures: mapping.mapping.report_batch_item_failures,
+            report_batch_item_failures: template.mapping.report_batch_item_failures,
         };
-        let group = match &mapping.consumer_group {
+        let group = match &template.consumer_group {
             Some(group) => format!("{}{group}", cli.group_prefix),
-            None => format!("{}kafka-trigger.{logical_id}", cli.group_prefix),
+            None => format!("{}kafka-trigger.{}", cli.group_prefix, template.logical_id),
         };
-        let mut event_source = mapping.mapping.event_source.clone();
-        event_source.bootstrap_servers.get_or_insert_with(|| brokers.servers().to_owned());
+        let mut event_source = template.mapping.event_source.clone();
+        if let Ok(brokers) = &brokers {
+            event_source.bootstrap_servers.get_or_insert_with(|| brokers.servers().to_owned());
+        }
         Ok(Self {
-            url: brokers.url(&mapping.topic),
+            brokers,
             group,
-            beginning: beginning(mapping.starting_position),
-            function_arn: function_arn(&mapping.function, &cli.parameters),
+            beginning: beginning(template.starting_position),
+            function_arn: function_arn(&template.function, &cli.parameters),
+            region: pseudo_parameter("AWS::Region", &cli.parameters),
             function,
             destination,
+            registry,
             mapping: Mapping {
                 event_source,
-                window: cli.window.unwrap_or(mapping.mapping.window),
+                window: cli.window.unwrap_or(template.mapping.window),
                 concurrency,
                 drain: cli.drain,
-                ..mapping.mapping
+                ..template.mapping.clone()
             },
-            topic: mapping.topic,
-            logical_id: mapping.logical_id,
+            template,
         })
+    }
+
+    /// The URL of a topic of the mapping's brokers.
+    pub(crate) fn url(&self, topic: &str) -> anyhow::Result<String> {
+        self.brokers.as_ref().map(|brokers| brokers.url(topic)).map_err(|problem| anyhow!("{problem}"))
     }
 }
 
 /// Brokers that need no login can be taken from the template; a login is kept where no template shows it.
-fn templates_brokers(mapping: &KafkaMapping) -> anyhow::Result<Brokers> {
+fn templates_brokers(mapping: &KafkaMapping) -> Result<Brokers, String> {
     let KafkaMapping { logical_id, bootstrap_servers, cluster_arn, access, .. } = mapping;
     let login = access.iter().find(|(kind, _)| !kind.starts_with("VPC_"));
     match (bootstrap_servers, login) {
         (Some(servers), None) => Ok(Brokers::of_servers(servers)),
-        (Some(servers), Some((kind, uri))) => bail!(
-            "{logical_id} shows itself to its brokers by {kind} ({uri}), which is not read from here; give them with \
+        (Some(servers), Some((kind, uri))) => Err(format!(
+            "{logical_id} logs in to its brokers by {kind} ({uri}), which is not read from here; give the login with \
              --kafka 'kafka://user:password@{servers}'"
-        ),
+        )),
         (None, _) => {
             let cluster = cluster_arn.as_ref().map(|arn| format!(" ({arn})")).unwrap_or_default();
-            bail!(
-                "the template does not say where the brokers of {logical_id}{cluster} are; give them with --kafka kafka://host:port"
-            )
+            Err(format!(
+                "the template does not say where the brokers of {logical_id}{cluster} are; give them with --kafka host:port"
+            ))
         }
     }
 }
 
-fn destination(mapping: &KafkaMapping, brokers: &Brokers, notes: &mut Vec<String>) -> Destination {
-    let logical_id = &mapping.logical_id;
-    let Some(said) = &mapping.on_failure else { return Destination::None };
-    let Some(topic) = said.strip_prefix("kafka://") else {
-        notes.push(format!(
-            "{logical_id} has the failure destination {said}, which is not reached from here: records that are given up are printed"
-        ));
-        return Destination::OutOfReach(said.clone());
+fn destination(mapping: &KafkaMapping, cli: &Cli, notes: &mut Vec<String>) -> anyhow::Result<Destination> {
+    let KafkaMapping { logical_id, on_failure, on_failure_resource, .. } = mapping;
+    let Some(name) = on_failure else { return Ok(Destination::None) };
+    if let Some(topic) = name.strip_prefix("kafka://") {
+        return Ok(Destination::Topic(topic.to_owned()));
+    }
+    let is_it = |given: &str| given == name || on_failure_resource.as_deref() == Some(given);
+    // Of a flag that is given twice the last counts.
+    let url = cli.destinations.iter().rev().find(|(given, _)| is_it(given)).map(|(_, url)| url);
+    if let Some(url) = url {
+        let resource = name.parse().with_context(|| logical_id.clone())?;
+        return Ok(Destination::At(resource, url.clone()));
+    }
+    let remedy = match (on_failure_resource, name.starts_with("arn:")) {
+        (Some(id), _) => format!("--destination {id}=URL gives it one"),
+        (None, true) => format!("--destination {name}=URL gives it one"),
+        (None, false) => {
+            "its ARN is not known here; --parameter gives it, and --destination ARN=URL where that is"
+                .to_owned()
+        }
     };
-    Destination::Topic { name: topic.to_owned(), url: brokers.url(topic) }
+    notes.push(format!(
+        "{logical_id} has the failure destination {name}, which has no URL: records that are given up are printed, with where they \
+         were; {remedy}"
+    ));
+    Ok(Destination::OutOfReach(name.clone()))
 }
 
 fn invoke_names(function: &Function, cli: &Cli) -> Vec<String> {
@@ -222,14 +331,16 @@ fn beginning(position: StartingPosition) -> Beginning {
 }
 
 fn function_arn(function: &Function, parameters: &[(String, String)]) -> String {
-    let parameter = |name: &str, default: &'static str| {
-        let given = parameters.iter().rev().find(|(known, _)| known == name);
-        given.map_or(default, |(_, value)| value).to_owned()
-    };
     let (region, account) =
-        (parameter("AWS::Region", "us-east-1"), parameter("AWS::AccountId", "123456789012"));
+        (pseudo_parameter("AWS::Region", parameters), pseudo_parameter("AWS::AccountId", parameters));
     let version = function.qualifier.as_deref().unwrap_or("$LATEST");
     format!("arn:aws:lambda:{region}:{account}:function:{}:{version}", function.invoke_name())
+}
+
+fn pseudo_parameter(name: &str, parameters: &[(String, String)]) -> String {
+    let given = parameters.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let default = if name == "AWS::Region" { "us-east-1" } else { "123456789012" };
+    given.unwrap_or(default).to_owned()
 }
 
 /// For a line that says what is run.

@@ -1,5 +1,6 @@
 //! Runs the plans: one task a mapping, until a signal asks to stop or one ends by itself.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::process::{self, ExitCode};
@@ -15,35 +16,49 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cli::Cli;
+use crate::connection::Unreachable;
+use crate::explanation;
 use crate::failures;
 use crate::lines::{Form, Lines};
 use crate::metrics::Metrics;
 use crate::plan::{Destination, Plan, Plans, window};
+use crate::registry::Registries;
+use crate::samconfig;
 
 /// What ends a process by a second signal: 128 and the number of SIGINT.
 const STOPPED_AT_ONCE: i32 = 130;
 
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    telemetry::start(&cli.log, LogFormat::Text)?;
+    let _log = telemetry::start_in_background(&cli.log, LogFormat::Text)?;
     let signals = Signals::new().context("signals can't be heard")?;
+    if cli.plan {
+        let plans = plan(&cli)?;
+        explanation::print(&plans, &cli);
+        return Ok(ExitCode::SUCCESS);
+    }
     let endpoint = endpoint(&cli)?;
-    let Plans { plans, notes } = Plans::of(read(&cli)?, &cli)?;
+    let mut plans = plan(&cli)?;
+    for plan in &plans {
+        plan.url(&plan.template.topic)?;
+    }
+    let mut registries = Registries::default();
+    for plan in &mut plans {
+        plan.mapping.decoder = registries.decoder(plan.registry.as_ref())?;
+    }
     // First, because a series that is looked up before is counted nowhere.
     let metrics = match cli.metrics_listen {
         Some(address) => Some(Metrics::listen(address).await?),
         None => None,
     };
-    for note in notes {
-        eprintln!("note: {note}");
-    }
     let (stop, stopped) = watch::channel(false);
     let mut mappings = JoinSet::new();
+    let unreachable = Unreachable::default();
     let mut channels = Vec::new();
     for plan in plans {
         eprintln!("{}", announcement(&plan, &endpoint));
-        let channel = start(&mut mappings, &plan, &endpoint, &cli, stopped.clone())
-            .with_context(|| plan.logical_id.clone())?;
-        channels.push((plan.logical_id, channel));
+        let channel = start(&mut mappings, &plan, &endpoint, &cli, &unreachable, stopped.clone())
+            .with_context(|| plan.template.logical_id.clone())?;
+        channels.push((plan.template.logical_id, channel));
     }
     if let Some(metrics) = metrics {
         tokio::spawn(metrics.serve(channels));
@@ -59,41 +74,59 @@ fn endpoint(cli: &Cli) -> Result<Endpoint, BadEndpoint> {
     })
 }
 
-fn read(cli: &Cli) -> anyhow::Result<template::Template> {
+/// What is run. The notes are printed first, also when that is nothing.
+fn plan(cli: &Cli) -> anyhow::Result<Vec<Plan>> {
+    let mut notes = Vec::new();
+    let planned = read(cli, &mut notes).and_then(|template| Plans::of(template, cli, &mut notes));
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    Ok(planned?.plans)
+}
+
+fn read(cli: &Cli, notes: &mut Vec<String>) -> anyhow::Result<template::Template> {
     let name = cli.template.display();
     let text = fs::read_to_string(&cli.template).with_context(|| format!("--template {name}"))?;
-    let options = Options { parameters: cli.parameters.iter().cloned().collect() };
+    let defaults =
+        if cli.no_samconfig { BTreeMap::new() } else { samconfig::parameters(&cli.template, notes)? };
+    let parameters = cli.parameters.iter().cloned().collect();
+    let options = Options { parameters, defaults, timeout: cli.timeout };
     template::read(&text, &options).with_context(|| name.to_string())
 }
 
 fn announcement(plan: &Plan, endpoint: &Endpoint) -> String {
-    let Plan { logical_id, topic, group, mapping, function, destination, .. } = plan;
+    let Plan { template, group, mapping, function, destination, .. } = plan;
     let destination = match destination {
-        Destination::Topic { name, .. } => format!(", failures to kafka://{name}"),
-        Destination::OutOfReach(_) | Destination::None => String::new(),
+        Destination::Topic(name) => format!(", failures to kafka://{name}"),
+        Destination::At(resource, url) => format!(", failures to {resource} at {url}"),
+        Destination::OutOfReach(_) => ", failures are printed".to_owned(),
+        Destination::None => String::new(),
     };
     format!(
-        "{logical_id}: {topic} (group {group}) → {} at {endpoint}, batches of {}, {}{destination}",
+        "{}: {} (group {group}) → {} at {endpoint}, batches of {}, {}{destination}",
+        template.logical_id,
+        template.topic,
         function.names.join(" or "),
         mapping.batch_size,
         window(mapping.window)
     )
 }
 
-/// Joins the group and starts the mapping; nothing is connected to yet.
+/// Starts the mapping, which waits for Kafka and then joins its group.
 fn start(
     mappings: &mut JoinSet<Result<(), InvalidMapping>>,
     plan: &Plan,
     endpoint: &Endpoint,
     cli: &Cli,
+    unreachable: &Unreachable,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<EventChannel> {
-    let channel = EventChannel::open(&plan.url)?;
+    let channel = EventChannel::open(&plan.url(&plan.template.topic)?)?;
     // The mapping filters, so that what is filtered out is counted.
     let settings = ConsumerSettings { beginning: plan.beginning, ..ConsumerSettings::default() };
     let source = ChannelSource::new(channel.subscribe_with(&plan.group, settings, |_| true)?);
     let target = Invoke::new(endpoint.clone(), plan.function.clone());
-    let lines = Lines::new(&plan.logical_id, if cli.json { Form::Json } else { Form::Text });
+    let lines = Lines::new(&plan.template.logical_id, if cli.json { Form::Json } else { Form::Text });
     let told = lines.clone();
     let mapping = Mapping {
         invocation_timeout: Invoke::INVOCATION_TIMEOUT,
@@ -101,7 +134,14 @@ fn start(
         observer: Observer::new(move |invocation| told.invocation(&invocation)),
         ..plan.mapping.clone()
     };
-    mappings.spawn(event_source_mapping::run(mapping, source, target, stopped));
+    let servers = plan.brokers.as_ref().map(|brokers| brokers.servers().to_owned()).unwrap_or_default();
+    let (unreachable, waiting) = (unreachable.clone(), channel.clone());
+    mappings.spawn(async move {
+        if !unreachable.wait_for(&servers, &waiting, stopped.clone()).await {
+            return Ok(());
+        }
+        event_source_mapping::run(mapping, source, target, stopped).await
+    });
     Ok(channel)
 }
 

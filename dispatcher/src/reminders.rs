@@ -1,0 +1,103 @@
+//! `orders reminders`: orders that wait for their outcome.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use command_handler::ReminderSettings;
+use event_store::{Reminder, Reminders};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::stores::EventStoreAlone;
+
+/// How many are read at a time.
+const PAGE: usize = 500;
+
+/// List orders that wait for their outcome.
+#[derive(Args, Clone, Debug)]
+pub struct RemindersArgs {
+    #[command(flatten)]
+    store: EventStoreAlone,
+    #[command(flatten)]
+    reminders: ReminderSettings,
+    /// Only those that are set aside: the service fails with them, or they can't be read
+    #[arg(long)]
+    set_aside: bool,
+    /// Only those that are not asked for any more
+    #[arg(long)]
+    overdue: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A reminder as it is shown.
+#[derive(Serialize)]
+struct Shown<'a> {
+    order: &'a str,
+    version: u64,
+    state: &'static str,
+    sent: u32,
+    due: Timestamp,
+    problem: Option<&'a str>,
+}
+
+impl<'a> From<&'a Reminder> for Shown<'a> {
+    fn from(reminder: &'a Reminder) -> Self {
+        let state = match reminder {
+            reminder if reminder.is_overdue() => "overdue",
+            Reminder { problem: Some(_), .. } => "set-aside",
+            reminder if reminder.is_due() => "due",
+            _ => "waiting",
+        };
+        Self {
+            order: reminder.commit.stream.as_str(),
+            version: reminder.commit.version.get(),
+            state,
+            sent: reminder.sent,
+            due: reminder.due,
+            problem: reminder.problem.as_deref(),
+        }
+    }
+}
+
+/// Lists them, by order.
+///
+/// # Errors
+/// When the event store can't be opened or is not available.
+pub async fn run(args: RemindersArgs) -> anyhow::Result<ExitCode> {
+    let reminders = args.reminders.of(args.store.open().await?);
+    let shown = list(&reminders, &args).await?;
+    if !args.json {
+        line!("{shown} orders wait")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(reminders: &Reminders, args: &RemindersArgs) -> anyhow::Result<usize> {
+    let (mut behind, mut shown) = (None, 0);
+    loop {
+        let page = reminders.list(behind.as_ref(), PAGE).await?;
+        let is_wanted = |reminder: &&Reminder| {
+            (!args.set_aside || reminder.problem.is_some()) && (!args.overdue || reminder.is_overdue())
+        };
+        for reminder in page.iter().filter(is_wanted) {
+            print_row(&Shown::from(reminder), args.json)?;
+            shown += 1;
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE => behind = Some(last.commit.clone()),
+            _ => return Ok(shown),
+        }
+    }
+}
+
+fn print_row(shown: &Shown<'_>, json: bool) -> anyhow::Result<()> {
+    if json {
+        line!("{}", serde_json::to_string(shown)?)?;
+        return Ok(());
+    }
+    let Shown { order, version, state, sent, due, problem } = shown;
+    line!("{order}@{version}  {state}  {sent} reminders  due {due}  {}", problem.unwrap_or_default())?;
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! What the view lacks.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use domain::wire::RecordedEvent;
+use domain::{OrderId, Version};
+use event_store::{EventStore, Load, Stream};
+use jiff::Timestamp;
+use read_store::{Incoming, ReadStore, ReadStoreError};
+use tracing::{error, warn};
+
+use crate::ReconcileError;
+
+/// How long an event that the view has not yet may be on its way.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many orders of one fill are named in the log.
+const NAMED: usize = 5;
+
+/// A stream and the version of its last event at some moment.
+pub(crate) type Head = (OrderId, Version);
+
+/// Streams that are ahead of the view, until it is time to look again.
+#[derive(Default)]
+pub(crate) struct Suspects {
+    waiting: VecDeque<(Instant, Vec<Head>)>,
+}
+
+impl Suspects {
+    pub(crate) fn add(&mut self, streams: Vec<Head>, now: Instant) {
+        if !streams.is_empty() {
+            self.waiting.push_back((now + PATIENCE, streams));
+        }
+    }
+
+    /// Those that had their time.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Vec<Head>> {
+        let (at, _) = self.waiting.front()?;
+        if *at > now { None } else { self.waiting.pop_front().map(|(_, streams)| streams) }
+    }
+
+    /// When the next are due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.waiting.front().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+}
+
+/// What was filled in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filled {
+    /// Streams of which the view lacked something.
+    pub(crate) streams: u64,
+    /// Events.
+    pub(crate) events: u64,
+}
+
+/// Which of these streams the view is behind of.
+pub(crate) async fn behind(view: &ReadStore, heads: &[Head]) -> Result<Vec<Head>, ReadStoreError> {
+    let known = versions(view, heads).await?;
+    let is_behind = |(stream, head): &&Head| known.get(stream).is_none_or(|has| has < head);
+    Ok(heads.iter().filter(is_behind).cloned().collect())
+}
+
+/// An order that can't be read counts as one that is not there.
+async fn versions(view: &ReadStore, heads: &[Head]) -> Result<HashMap<OrderId, Version>, ReadStoreError> {
+    let rows = view.get_many(heads.iter().map(|(stream, _)| stream.clone()).collect()).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.version)).collect())
+}
+
+/// Fills in what the view lacks of these streams up to these versions. What came later is on its way.
+pub(crate) async fn fill_in(
+    events: &EventStore,
+    view: &ReadStore,
+    heads: &[Head],
+) -> Result<Filled, ReconcileError> {
+    let known = versions(view, heads).await?;
+    let has = |stream: &OrderId| known.get(stream).copied().unwrap_or(Version::NONE);
+    let behind: Vec<&Head> = heads.iter().filter(|(stream, head)| has(stream) < *head).collect();
+    let whole = |(stream, _): &&Head| Load { stream: stream.clone(), after: Version::NONE, command: None };
+    let streams = events.load_many(behind.iter().map(whole).collect()).await?;
+    let mut missing = Vec::new();
+    for ((id, head), stream) in behind.into_iter().zip(streams) {
+        match stream.map(|stream| published_between(id, &stream, has(id), *head)) {
+            Ok(lacks) if lacks.is_empty() => {}
+            Ok(lacks) => missing.push(lacks),
+            // It waits for a program that can read it, and keeps no other waiting.
+            Err(problem) => error!(%problem, "a stream can't be compared with the view"),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(Filled::default());
+    }
+    let named: Vec<&str> = missing.iter().flatten().map(|event| event.order.as_str()).take(NAMED).collect();
+    warn!(orders = missing.len(), ?named, "the view lacks events that were published: filling them in");
+    let streams = missing.len() as u64;
+    Ok(Filled { streams, events: take_in(view, missing).await? })
+}
+
+/// The events after a version and up to another, before the first that nobody is known to have published: that one is still to come.
+fn published_between(id: &OrderId, stream: &Stream, has: Version, head: Version) -> Vec<RecordedEvent> {
+    let published = stream.commits.iter().take_while(|commit| !commit.unpublished);
+    let events = published.flat_map(|commit| {
+        commit.versioned().map(|(version, event)| RecordedEvent {
+            order: id.clone(),
+            version,
+            time: commit.recorded_at,
+            event: event.clone(),
+        })
+    });
+    events.filter(|event| has < event.version && event.version <= head).collect()
+}
+
+/// Takes the events of streams in as the projector does; how many were applied. A row that can't be read stops no other stream.
+async fn take_in(view: &ReadStore, streams: Vec<Vec<RecordedEvent>>) -> Result<u64, ReadStoreError> {
+    let now = Timestamp::now();
+    let incoming = |events: &[RecordedEvent]| -> Vec<Incoming> {
+        events.iter().cloned().map(|event| Incoming::from_event_store(event, now)).collect()
+    };
+    let all: Vec<Incoming> = streams.iter().flat_map(|events| incoming(events)).collect();
+    match view.project(all).await {
+        Ok(done) => return Ok((done.applied + done.released) as u64),
+        Err(ReadStoreError::Corrupt(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let mut applied = 0;
+    for events in &streams {
+        match view.project(incoming(events)).await {
+            Ok(done) => applied += (done.applied + done.released) as u64,
+            Err(ReadStoreError::Corrupt(problem)) => {
+                error!(order = ?events.first().map(|event| &event.order), problem, "a row of the view can't be filled in");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspect_is_looked_at_again_when_it_had_its_time() {
+        let (began, mut suspects) = (Instant::now(), Suspects::default());
+        let a = vec![(OrderId::parse("a").unwrap(), Version::new(1))];
+        suspects.add(a.clone(), began);
+        suspects.add(Vec::new(), began);
+        assert_eq!(suspects.due(began + PATIENCE / 2), None);
+        assert_eq!(suspects.next(), Some(began + PATIENCE));
+        assert_eq!(suspects.due(began + PATIENCE), Some(a));
+        assert_eq!((suspects.due(began + PATIENCE), suspects.next()), (None, None));
+    }
+}

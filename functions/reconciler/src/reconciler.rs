@@ -1,0 +1,271 @@
+//! The walk: a page of streams a step, round after round. One process at a time walks, by a lease that is kept beside the view; where the
+//! round has come to is kept there too, so that it goes on after a restart.
+//!
+//! While the view is in doubt, a round begins anew and is bounded by its share of the time alone. The doubt is over when a round that
+//! began after it has compared every stream, and has filled in what was missing.
+
+use std::time::{Duration, Instant};
+
+use event_store::{EventStore, StoreError};
+use jiff::{SignedDuration, Timestamp};
+use metrics::counter;
+use read_store::{ReadStore, ReadStoreError, Step, Walk, Walker};
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::ReconcilerSettings;
+use crate::missing::{self, Filled, Suspects};
+
+/// Commits that a step looks at.
+const PAGE: usize = 1_000;
+
+/// How long a process that has ended keeps others from walking.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// How often it is asked whether the view is in doubt, or nobody walks.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Between two rounds, where there is little to compare.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(60);
+
+/// How long to wait after a store has failed.
+const AFTER_ERROR: Duration = Duration::from_secs(2);
+
+/// A store is not available.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    /// The event store.
+    #[error(transparent)]
+    Events(#[from] StoreError),
+    /// The read store.
+    #[error(transparent)]
+    View(#[from] ReadStoreError),
+}
+
+/// What some steps came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Round {
+    /// Streams that were compared.
+    pub compared: u64,
+    /// Streams of which the view lacked something.
+    pub found: u64,
+    /// Events that were filled in.
+    pub filled: u64,
+    /// Whether the last stream was reached.
+    pub ended: bool,
+}
+
+/// Compares the view with the event store.
+pub struct Reconciler {
+    events: EventStore,
+    view: ReadStore,
+    settings: ReconcilerSettings,
+    name: String,
+    suspects: Suspects,
+}
+
+impl Reconciler {
+    /// Between these stores.
+    #[must_use]
+    pub fn new(events: EventStore, view: ReadStore, settings: ReconcilerSettings) -> Self {
+        let name = Uuid::new_v4().to_string();
+        Self { events, view, settings, name, suspects: Suspects::default() }
+    }
+
+    /// Walks until told to stop. What fails is tried again.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut problem = String::new();
+        loop {
+            let rest = tokio::select! {
+                rest = self.look_and_walk() => rest,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let rest = rest.unwrap_or_else(|error| {
+                // Once for each problem, however long it lasts.
+                if error.to_string() != problem {
+                    problem = error.to_string();
+                    warn!("the view is not compared with the event store: {problem}");
+                }
+                AFTER_ERROR
+            });
+            tokio::select! {
+                () = sleep(rest) => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        // Another process goes on at once.
+        if let Err(error) = self.view.leave_walk(&self.name).await {
+            warn!(%error, "the comparison was not left to others");
+        }
+    }
+
+    /// Compares for as long as there is time, and no more streams than the rate allows in a minute unless the view is in doubt.
+    ///
+    /// # Errors
+    /// When a store is not available.
+    pub async fn walk_until(&mut self, deadline: Instant) -> Result<Round, ReconcileError> {
+        let mut total = Round::default();
+        let allowed = u64::from(self.settings.reconcile_rate) * 60;
+        if allowed == 0 {
+            return Ok(total);
+        }
+        let Some(mut walk) = self.take().await? else { return Ok(total) };
+        while Instant::now() < deadline && (walk.doubt.is_some() || total.compared < allowed) {
+            let began = Instant::now();
+            let Some((round, next)) = self.step(&walk, Some(deadline)).await? else { break };
+            total.compared += round.compared;
+            total.found += round.found;
+            total.filled += round.filled;
+            total.ended = round.ended;
+            if round.ended {
+                break;
+            }
+            walk = next;
+            let rest = self.settings.rest(began.elapsed(), 0, true);
+            sleep(rest.min(deadline.saturating_duration_since(Instant::now()))).await;
+        }
+        // What is not due in time is met again in the next round.
+        let rest = self.fill_in_the_rest(Some(deadline)).await?;
+        self.suspects.clear();
+        if rest.streams > 0 {
+            total.found += rest.streams;
+            total.filled += rest.events;
+            let position = walk.position.filter(|_| !total.ended);
+            let settling = walk.settling.filter(|_| !total.ended);
+            let step =
+                Step { position, settling, found: rest.streams, filled: rest.events, ..Step::default() };
+            self.view.step_walk(self.walker(LEASE), step).await?;
+        }
+        self.view.leave_walk(&self.name).await?;
+        Ok(total)
+    }
+
+    /// A round, or as much of it as there is reason for; how long to rest then.
+    async fn look_and_walk(&mut self) -> Result<Duration, ReconcileError> {
+        let walk = self.view.walk().await?;
+        if !self.is_due(&walk) {
+            return Ok(LOOK);
+        }
+        let Some(mut walk) = self.take().await? else { return Ok(LOOK) };
+        loop {
+            let (began, in_doubt) = (Instant::now(), walk.doubt.is_some());
+            let Some((round, next)) = self.step(&walk, None).await? else { return Ok(LOOK) };
+            if round.ended {
+                return Ok(LOOK);
+            }
+            let rest = self.settings.rest(began.elapsed(), round.compared as usize, in_doubt);
+            walk = next;
+            self.rest(rest, in_doubt).await?;
+        }
+    }
+
+    /// A doubt ends a long rest.
+    async fn rest(&self, rest: Duration, in_doubt: bool) -> Result<(), ReadStoreError> {
+        let until = Instant::now() + rest;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            sleep(left.min(LOOK)).await;
+            if left <= LOOK || (!in_doubt && self.view.walk().await?.doubt.is_some()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_due(&self, walk: &Walk) -> bool {
+        if self.settings.reconcile_rate == 0 {
+            return false;
+        }
+        if walk.doubt.is_some() {
+            return true;
+        }
+        let between = SignedDuration::try_from(BETWEEN_ROUNDS).unwrap_or(SignedDuration::MAX);
+        let rests = walk.ended.is_some_and(|ended| Timestamp::now().duration_since(ended) < between);
+        walk.position.is_some() || !rests
+    }
+
+    async fn take(&mut self) -> Result<Option<Walk>, ReadStoreError> {
+        self.suspects.clear();
+        self.view.take_walk(self.walker(LEASE)).await
+    }
+
+    fn walker(&self, lease: Duration) -> Walker {
+        let now = Timestamp::now();
+        Walker { name: self.name.clone(), now, until: now.checked_add(lease).unwrap_or(now) }
+    }
+
+    /// Compares a page, and fills in what was found to be missing before. None where another process has taken the walk over. At the end
+    /// of a round what is suspected is waited for, no longer than until the deadline.
+    async fn step(
+        &mut self,
+        walk: &Walk,
+        deadline: Option<Instant>,
+    ) -> Result<Option<(Round, Walk)>, ReconcileError> {
+        let (after, settling) = begin(walk);
+        let page = self.events.heads(after.as_deref(), PAGE).await?;
+        let behind = missing::behind(&self.view, &page.streams).await?;
+        self.suspects.add(behind, Instant::now());
+        let mut filled = self.fill_in_what_is_due().await?;
+        let ended = page.next.is_none();
+        if ended {
+            let rest = self.fill_in_the_rest(deadline).await?;
+            filled = Filled { streams: filled.streams + rest.streams, events: filled.events + rest.events };
+        }
+        let compared = page.streams.len() as u64;
+        counter!("orders_reconciled_streams_total").increment(compared);
+        let step = Step {
+            position: page.next,
+            ended: ended.then(Timestamp::now),
+            found: filled.streams,
+            filled: filled.events,
+            settling: settling.filter(|_| !ended),
+            settled: settling.filter(|_| ended && self.suspects.next().is_none()),
+        };
+        // Between two rounds it is nobody's, so that whoever hears of a doubt can begin at once.
+        let lease = if ended { Duration::ZERO } else { LEASE };
+        let Some(next) = self.view.step_walk(self.walker(lease), step).await? else { return Ok(None) };
+        if walk.doubt.is_some() && next.doubt.is_none() {
+            info!(
+                found = next.found,
+                filled = next.filled,
+                "the view is in doubt no more: every stream was compared"
+            );
+        }
+        Ok(Some((Round { compared, found: filled.streams, filled: filled.events, ended }, next)))
+    }
+
+    async fn fill_in_what_is_due(&mut self) -> Result<Filled, ReconcileError> {
+        let mut filled = Filled::default();
+        while let Some(streams) = self.suspects.due(Instant::now()) {
+            let some = missing::fill_in(&self.events, &self.view, &streams).await?;
+            filled.streams += some.streams;
+            filled.events += some.events;
+        }
+        Ok(filled)
+    }
+
+    async fn fill_in_the_rest(&mut self, deadline: Option<Instant>) -> Result<Filled, ReconcileError> {
+        let mut filled = Filled::default();
+        while let Some(at) = self.suspects.next().filter(|at| deadline.is_none_or(|deadline| *at < deadline))
+        {
+            sleep_until(at.into()).await;
+            let some = self.fill_in_what_is_due().await?;
+            filled.streams += some.streams;
+            filled.events += some.events;
+        }
+        Ok(filled)
+    }
+}
+
+/// Where the page begins, and which doubts the round settles: it begins at the first stream when there are others.
+fn begin(walk: &Walk) -> (Option<String>, Option<i64>) {
+    let Some((since, why)) = &walk.doubt else { return (walk.position.clone(), None) };
+    if walk.settling == Some(walk.doubts) {
+        return (walk.position.clone(), walk.settling);
+    }
+    info!(%since, why, "the view may lack something: comparing it with the event store");
+    (None, Some(walk.doubts))
+}

@@ -1,0 +1,293 @@
+//! Reminders: which commits get one with their mark, and the relay that publishes the events of those that are due.
+//!
+//! An event that awaits an outcome is lost to whoever was to bring it about when the channel loses it. Its reminder publishes it again,
+//! under the version that it has: receivers that know that version pass it over, so order is safe whenever it comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use domain::{Version, wire};
+use event_channel::{EventChannel, Header};
+use event_store::{Commit, CommitId, EventStore, Load, Mark, Remind, Reminder, Reminders, StoreError};
+use futures_util::{StreamExt, stream};
+use runtime::settings::seconds;
+use runtime::{KillPoint, kill_point};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::publisher::record;
+
+/// How many reminders one look takes at the most, and how many are in hand at the same time.
+const A_LOOK: usize = 500;
+const SIDE_BY_SIDE: usize = 16;
+
+/// How often is looked for reminders that are due.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Setting of whatever sends reminders or sets orders aside.
+#[derive(Args, Clone, Debug)]
+pub struct ReminderSettings {
+    /// Seconds that an order may wait for its outcome until its fulfilment is asked for again, by publishing its event again; the time
+    /// doubles with each reminder
+    #[arg(long, env = "ORDERS_REMINDER_AFTER", value_name = "S", default_value = "900", value_parser = delay)]
+    pub reminder_after: Duration,
+}
+
+impl ReminderSettings {
+    /// The reminders of a store.
+    #[must_use]
+    pub const fn of(&self, store: EventStore) -> Reminders {
+        Reminders::new(store, self.reminder_after)
+    }
+}
+
+/// A delay of none would publish everything again that is on its way.
+fn delay(text: &str) -> Result<Duration, String> {
+    let delay = seconds(text)?;
+    if delay < Duration::from_secs(1) {
+        return Err(format!("{text:?} is not a number of seconds from 1 to 86400"));
+    }
+    Ok(delay)
+}
+
+/// The place of a commit whose last event awaits an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Awaiting {
+    first: Version,
+    last: Version,
+}
+
+impl Awaiting {
+    pub(crate) fn of(commit: &Commit) -> Option<Self> {
+        let awaits = commit.events.last()?.awaits_outcome();
+        awaits.then(|| Self { first: commit.version, last: commit.last_version() })
+    }
+}
+
+/// What this process knows of a stream when some of its commits are marked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    /// Its version.
+    pub(crate) version: Version,
+    /// The last of its commits that awaits an outcome, or did.
+    pub(crate) awaiting: Option<Awaiting>,
+}
+
+/// The marks of a run, with what they do to reminders. What this process does not know ends by itself, when the reminder is due.
+pub(crate) fn marks(run: &[Arc<Commit>], known: Known) -> Vec<Mark> {
+    let mut before = known.awaiting;
+    let marks = run.iter().map(|commit| {
+        let ends = before.filter(|before| before.last.next() == commit.version).map(|before| before.first);
+        before = Awaiting::of(commit);
+        // A stream that has moved on needs none: what follows is in its outbox.
+        let remind = match before {
+            Some(awaiting) if known.version <= awaiting.last => Remind::UntilFollowed,
+            _ => Remind::Never,
+        };
+        Mark { commit: CommitId { stream: commit.stream.clone(), version: commit.version }, remind, ends }
+    });
+    marks.collect()
+}
+
+/// Publishes the events whose reminders are due.
+#[derive(Clone)]
+pub struct ReminderRelay {
+    reminders: Reminders,
+    channel: EventChannel,
+}
+
+/// What one look came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reminded {
+    /// Events that were published again.
+    pub sent: usize,
+    /// Reminders that a stream had left behind.
+    pub ended: usize,
+    /// Reminders that could not be sent, and come again.
+    pub failed: usize,
+    /// There were as many as a look takes, so there may be more.
+    #[serde(skip)]
+    pub more: bool,
+}
+
+impl Reminded {
+    /// There is more, and it gets on.
+    #[must_use]
+    pub const fn may_go_on(&self) -> bool {
+        self.more && self.sent + self.ended > 0
+    }
+}
+
+/// What became of one reminder.
+enum Sending {
+    Sent,
+    /// Another relay has it.
+    Taken,
+    Failed,
+}
+
+impl ReminderRelay {
+    /// A relay of these reminders onto this channel. Any number may run: each reminder is claimed by one.
+    #[must_use]
+    pub const fn new(reminders: Reminders, channel: EventChannel) -> Self {
+        Self { reminders, channel }
+    }
+
+    /// The reminders.
+    #[must_use]
+    pub const fn reminders(&self) -> &Reminders {
+        &self.reminders
+    }
+
+    /// Sends up to `A_LOOK` reminders that are due, and ends those whose streams have moved on.
+    ///
+    /// # Errors
+    /// When the event store is not available.
+    pub async fn send_due(&self) -> Result<Reminded, StoreError> {
+        let due = self.reminders.due(A_LOOK).await?;
+        let mut reminded = Reminded { more: due.len() == A_LOOK, ..Reminded::default() };
+        let (mut ended, mut waiting) = (Vec::new(), Vec::new());
+        let looked = stream::iter(due).map(|reminder| async {
+            let commits = self.load(&reminder).await;
+            (reminder, commits)
+        });
+        let mut looked = looked.buffer_unordered(SIDE_BY_SIDE);
+        while let Some((reminder, commits)) = looked.next().await {
+            match commits.as_deref() {
+                Ok([commit]) => waiting.push((reminder, commit.clone())),
+                Ok(_) => ended.push(reminder.commit),
+                Err(error) => {
+                    tracing::error!(stream = %reminder.commit.stream, %error, "an order can't be reminded of");
+                    reminded.failed += 1;
+                    // It makes room for others for a while.
+                    let _ = self.reminders.claim(&reminder).await;
+                }
+            }
+        }
+        drop(looked);
+        reminded.ended = ended.len();
+        self.reminders.end(ended).await?;
+        let sendings = stream::iter(waiting).map(|(reminder, commit)| self.send(reminder, commit));
+        let mut sendings = sendings.buffer_unordered(SIDE_BY_SIDE);
+        while let Some(sending) = sendings.next().await {
+            match sending {
+                Sending::Sent => reminded.sent += 1,
+                Sending::Taken => {}
+                Sending::Failed => reminded.failed += 1,
+            }
+        }
+        Ok(reminded)
+    }
+
+    /// The commit and those behind it.
+    async fn load(&self, reminder: &Reminder) -> Result<Vec<Commit>, StoreError> {
+        let CommitId { stream, version } = &reminder.commit;
+        let after = Version::new(version.get().saturating_sub(1));
+        let load = Load { stream: stream.clone(), after, command: None };
+        Ok(self.reminders.store().load(load).await?.commits)
+    }
+
+    async fn send(&self, reminder: Reminder, commit: Commit) -> Sending {
+        match self.try_to_send(&reminder, &commit).await {
+            Ok(sending) => sending,
+            Err(error) => {
+                tracing::warn!(stream = %commit.stream, error, "a reminder was not sent; it comes again");
+                Sending::Failed
+            }
+        }
+    }
+
+    async fn try_to_send(&self, reminder: &Reminder, commit: &Commit) -> Result<Sending, String> {
+        let (Some(event), version) = (commit.events.last(), commit.last_version()) else {
+            return Ok(Sending::Taken);
+        };
+        let claimed = self.reminders.claim(reminder).await.map_err(|error| error.to_string())?;
+        let Some(claimed) = claimed else { return Ok(Sending::Taken) };
+        kill_point(KillPoint::ReminderAfterClaim);
+        let mut record = record(commit, version, event);
+        let number = (claimed.sent + 1).to_string();
+        record.headers.push(Header { name: wire::REMINDER.into(), value: Some(number.into()) });
+        self.channel.publish(vec![record]).await.map_err(|error| error.to_string())?;
+        kill_point(KillPoint::ReminderAfterPublish);
+        self.reminders.sent(&claimed).await.map_err(|error| error.to_string())?;
+        kill_point(KillPoint::ReminderAfterNext);
+        tracing::info!(stream = %commit.stream, %version, number = claimed.sent + 1, "an order was reminded of");
+        metrics::counter!("orders_reminders_sent_total").increment(1);
+        Ok(Sending::Sent)
+    }
+
+    /// Sends what is due every few seconds, until told to stop.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = self.send_all() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Sends while that gets on.
+    async fn send_all(&self) {
+        loop {
+            match self.send_due().await {
+                Ok(reminded) if reminded.may_go_on() => {}
+                Ok(_) => return,
+                Err(error) => return tracing::warn!(%error, "the event store can't be asked for reminders"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{CommandId, Event, OrderId, OrderName};
+    use event_store::{CommandHash, Metadata};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn commit(version: u64, events: Vec<Event>) -> Arc<Commit> {
+        Arc::new(Commit {
+            stream: OrderId::parse("a").unwrap(),
+            version: Version::new(version),
+            command_id: CommandId::system("a-command").unwrap(),
+            command_hash: CommandHash([0; 32]),
+            events,
+            recorded_at: Timestamp::UNIX_EPOCH,
+            metadata: Metadata::default(),
+            unpublished: true,
+        })
+    }
+
+    fn of(run: &[Arc<Commit>], known: Known) -> Vec<(Remind, Option<u64>)> {
+        marks(run, known).into_iter().map(|mark| (mark.remind, mark.ends.map(Version::get))).collect()
+    }
+
+    #[test]
+    fn what_awaits_an_outcome_is_reminded_of_until_the_next_commit_is_marked() {
+        let created = Event::OrderCreated { name: OrderName::parse("a lamp").unwrap() };
+        let start = commit(1, vec![created, Event::ProcessingStarted]);
+        let outcome = commit(3, vec![Event::OrderProcessed]);
+        let at = |version| Known { version: Version::new(version), awaiting: Awaiting::of(&start) };
+        assert_eq!(of(&[Arc::clone(&start)], at(2)), [(Remind::UntilFollowed, None)]);
+        assert_eq!(of(&[Arc::clone(&start)], Known::default()), [(Remind::UntilFollowed, None)]);
+        assert_eq!(of(&[Arc::clone(&start)], at(3)), [(Remind::Never, None)], "it has moved on");
+        assert_eq!(of(&[Arc::clone(&outcome)], at(3)), [(Remind::Never, Some(1))]);
+        assert_eq!(of(&[Arc::clone(&outcome)], Known::default()), [(Remind::Never, None)]);
+        let both = of(&[start, outcome], Known::default());
+        assert_eq!(both, [(Remind::UntilFollowed, None), (Remind::Never, Some(1))], "the store sees both");
+    }
+
+    #[test]
+    fn a_delay_is_a_second_at_least() {
+        assert_eq!(delay("1"), Ok(Duration::from_secs(1)));
+        for text in ["0", "0.9", "-1", "86401", "soon"] {
+            assert!(delay(text).unwrap_err().contains("from"), "{text}");
+        }
+    }
+}

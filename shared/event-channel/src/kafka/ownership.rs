@@ -1,0 +1,123 @@
+//! Whether every partition is somebody's. A member that joins while brokers hide the topic, or have just been started, is given nothing;
+//! once it is there, nothing tells it so, and the group is stable without anybody reading it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::consumer::HANGS;
+
+/// How often a member asks the brokers who reads what, when it has no partition, and when it has some.
+pub(super) const LOOK: Duration = Duration::from_secs(5);
+
+pub(super) const LOOK_OF_OWNERS: Duration = Duration::from_secs(30);
+
+/// How long partitions may be nobody's while they are shared out anew: a member that hangs is waited for.
+pub(super) fn longest_rebalance(session: Duration) -> Duration {
+    HANGS.max(session) + session
+}
+
+/// Partitions that nobody of the group has.
+#[derive(Debug, Default)]
+pub(super) struct Unowned {
+    partitions: BTreeSet<i32>,
+    since: Option<Instant>,
+}
+
+impl Unowned {
+    /// Takes what was found; nothing where the brokers did not answer. How long some partition has been nobody's by now.
+    pub(super) fn take(&mut self, found: Option<BTreeSet<i32>>, now: Instant) -> Duration {
+        let found = found.unwrap_or_default();
+        // Any one that was nobody's before, too.
+        let goes_on = found.intersection(&self.partitions).next().is_some();
+        if !goes_on {
+            self.since = (!found.is_empty()).then_some(now);
+        }
+        self.partitions = found;
+        self.since.map_or(Duration::ZERO, |since| now.duration_since(since))
+    }
+}
+
+/// The partitions of a topic in a member's assignment, as the group's protocol has it: a version, then topics with their partitions
+/// ("ConsumerProtocolAssignment" of Apache Kafka). What can't be read is nothing.
+pub(super) fn assigned(assignment: &[u8], topic: &str) -> BTreeSet<i32> {
+    let mut bytes = Bytes(assignment);
+    let mut read = || {
+        bytes.take(2)?;
+        let mut partitions = BTreeSet::new();
+        for _ in 0..bytes.number()? {
+            let name = bytes.text()?;
+            for _ in 0..bytes.number()? {
+                let partition = bytes.number()?;
+                if name == topic.as_bytes() {
+                    partitions.insert(partition);
+                }
+            }
+        }
+        Some(partitions)
+    };
+    read().unwrap_or_default()
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<i32> {
+        Some(i32::from_be_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = i16::from_be_bytes(self.take(2)?.try_into().ok()?);
+        self.take(usize::try_from(length).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(seconds: u64, began: Instant) -> Instant {
+        began + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_partition_is_nobodys_from_the_first_look_that_found_it_so() {
+        let began = Instant::now();
+        let mut unowned = Unowned::default();
+        let mut look = |found: &[i32], second| {
+            unowned.take(Some(found.iter().copied().collect()), after(second, began)).as_secs()
+        };
+        assert_eq!([look(&[], 0), look(&[1, 2], 5), look(&[1], 10), look(&[1, 3], 15)], [0, 0, 5, 10]);
+        assert_eq!([look(&[2], 20), look(&[2], 25), look(&[], 30), look(&[2], 35)], [0, 5, 0, 0]);
+    }
+
+    #[test]
+    fn what_the_brokers_do_not_tell_counts_for_nothing() {
+        let began = Instant::now();
+        let mut unowned = Unowned::default();
+        unowned.take(Some([1].into()), began);
+        assert_eq!(unowned.take(None, after(60, began)), Duration::ZERO);
+        assert_eq!(unowned.take(Some([1].into()), after(61, began)), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_assignment_is_read_as_the_protocol_writes_it_and_garbage_as_nothing() {
+        let mut written = vec![0, 1, 0, 0, 0, 2];
+        for (topic, partitions) in [("other", vec![7]), ("orders", vec![0, 3])] {
+            written.extend((topic.len() as i16).to_be_bytes());
+            written.extend(topic.as_bytes());
+            written.extend((partitions.len() as i32).to_be_bytes());
+            partitions.iter().for_each(|partition: &i32| written.extend(partition.to_be_bytes()));
+        }
+        written.extend([0, 0, 0, 0]);
+        assert_eq!(assigned(&written, "orders"), [0, 3].into());
+        assert!(assigned(&written[..20], "orders").is_empty());
+        assert!(assigned(&[], "orders").is_empty());
+        assert!(assigned(&[0, 1, 0x7f, 0xff, 0xff, 0xff], "orders").is_empty());
+    }
+}

@@ -1,0 +1,91 @@
+//! How keys and values are decoded before filters and the function see them: not at all, or as a schema registry says.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::event::KafkaRecord;
+use crate::mapping::Reason;
+
+/// The form of decoded keys and values in events: `EventRecordFormat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFormat {
+    /// JSON, whatever they are in Kafka.
+    Json,
+    /// Their form in Kafka, without the header that names the schema.
+    Source,
+}
+
+/// Decodes records.
+#[derive(Clone, Default)]
+pub enum Decoder {
+    /// Keys and values stay as they are in Kafka.
+    #[default]
+    None,
+    /// A closure. It is called on the mapping's own task, so it must be quick.
+    Closure(Arc<dyn Fn(KafkaRecord) -> Decoded + Send + Sync>),
+}
+
+/// The result of decoding a record.
+pub enum Decoded {
+    /// The record as the function gets it.
+    Record {
+        /// The record.
+        record: KafkaRecord,
+        /// The value as filters see it, where that is not the record's.
+        json: Option<Bytes>,
+    },
+    /// The record, as it is in Kafka, is given up.
+    Undecodable {
+        /// The record.
+        record: KafkaRecord,
+        /// Why.
+        undecodable: Undecodable,
+    },
+    /// Something must be known first: the record, as it is in Kafka, is decoded again when the future is ready. Those behind it in
+    /// its partition wait until then.
+    Later {
+        /// The record.
+        record: KafkaRecord,
+        /// Finds out what is missing.
+        lookup: BoxFuture<'static, ()>,
+    },
+}
+
+/// Why a record is not passed to the function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecodable {
+    /// The kind of the fault.
+    pub reason: Reason,
+    /// A description of the fault.
+    pub error: String,
+}
+
+impl Decoder {
+    /// Decodes by a closure.
+    pub fn new(decode: impl Fn(KafkaRecord) -> Decoded + Send + Sync + 'static) -> Self {
+        Self::Closure(Arc::new(decode))
+    }
+
+    pub(crate) fn decode(&self, record: KafkaRecord) -> Decoded {
+        match self {
+            Self::None => Decoded::Record { record, json: None },
+            Self::Closure(decode) => decode(record),
+        }
+    }
+
+    pub(crate) fn decodes(&self) -> bool {
+        matches!(self, Self::Closure(_))
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "None",
+            Self::Closure(_) => "Closure",
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! What `Ref` and `Fn::GetAtt` give for resources of the template whose ARN follows from their name, as the pages of their types in
+//! the CloudFormation "Template reference" have it under "Return values". The region and the account are those of the pseudo
+//! parameters. A part that only a deployment makes up, as the end of a cluster's ARN, is made up here.
+
+use super::evaluate::Evaluator;
+use super::functions::{self, SERVERLESS};
+use super::node::Node;
+
+/// How resources of some types are named and referred to. In patterns stand `{name}`, `{arn}`, `{partition}`, `{region}`,
+/// `{account}` and `{suffix}`.
+pub(super) struct Kind {
+    types: &'static [&'static str],
+    name: Name,
+    arn: &'static str,
+    /// What `Ref` gives.
+    reference: &'static str,
+    /// What `Fn::GetAtt` gives.
+    attributes: &'static [(&'static str, &'static str)],
+}
+
+enum Name {
+    /// A property, or else the logical id.
+    Property(&'static str),
+    /// The function's name and the alias's own.
+    Alias,
+    /// The function's name and the version that there is before a deployment.
+    Version,
+}
+
+/// The version of a function that has not been deployed.
+pub(super) const LATEST: &str = "$LATEST";
+const FUNCTION_ARN: &str = "arn:{partition}:lambda:{region}:{account}:function:{name}";
+
+const ALIAS: Kind = Kind {
+    types: &["AWS::Lambda::Alias"],
+    name: Name::Alias,
+    arn: FUNCTION_ARN,
+    reference: "{arn}",
+    attributes: &[("AliasArn", "{arn}"), ("Arn", "{arn}")],
+};
+const VERSION: Kind = Kind {
+    types: &["AWS::Lambda::Version"],
+    name: Name::Version,
+    arn: FUNCTION_ARN,
+    reference: "{arn}",
+    attributes: &[("FunctionArn", "{arn}"), ("Arn", "{arn}"), ("Version", LATEST)],
+};
+const ROLE: Kind = Kind {
+    types: &["AWS::IAM::Role"],
+    name: Name::Property("RoleName"),
+    arn: "arn:{partition}:iam::{account}:role/{name}",
+    reference: "{name}",
+    attributes: &[("Arn", "{arn}")],
+};
+
+static KINDS: &[Kind] = &[
+    Kind {
+        types: &["AWS::Lambda::Function", SERVERLESS],
+        name: Name::Property("FunctionName"),
+        arn: FUNCTION_ARN,
+        reference: "{name}",
+        attributes: &[("Arn", "{arn}")],
+    },
+    ALIAS,
+    VERSION,
+    ROLE,
+    Kind {
+        types: &["AWS::MSK::Cluster", "AWS::MSK::ServerlessCluster"],
+        name: Name::Property("ClusterName"),
+        arn: "arn:{partition}:kafka:{region}:{account}:cluster/{name}/00000000-0000-0000-0000-000000000000-1",
+        reference: "{arn}",
+        attributes: &[("Arn", "{arn}")],
+    },
+    Kind {
+        types: &["AWS::SQS::Queue"],
+        name: Name::Property("QueueName"),
+        arn: "arn:{partition}:sqs:{region}:{account}:{name}",
+        reference: "https://sqs.{region}.{suffix}/{account}/{name}",
+        attributes: &[
+            ("Arn", "{arn}"),
+            ("QueueName", "{name}"),
+            ("QueueUrl", "https://sqs.{region}.{suffix}/{account}/{name}"),
+        ],
+    },
+    Kind {
+        types: &["AWS::SNS::Topic"],
+        name: Name::Property("TopicName"),
+        arn: "arn:{partition}:sns:{region}:{account}:{name}",
+        reference: "{arn}",
+        attributes: &[("TopicArn", "{arn}"), ("TopicName", "{name}")],
+    },
+    Kind {
+        types: &["AWS::S3::Bucket"],
+        name: Name::Property("BucketName"),
+        arn: "arn:{partition}:s3:::{name}",
+        reference: "{name}",
+        attributes: &[("Arn", "{arn}")],
+    },
+    Kind {
+        types: &["AWS::Kinesis::Stream"],
+        name: Name::Property("Name"),
+        arn: "arn:{partition}:kinesis:{region}:{account}:stream/{name}",
+        reference: "{name}",
+        attributes: &[("Arn", "{arn}")],
+    },
+    Kind {
+        types: &["AWS::DynamoDB::Table"],
+        name: Name::Property("TableName"),
+        arn: "arn:{partition}:dynamodb:{region}:{account}:table/{name}",
+        reference: "{name}",
+        attributes: &[("Arn", "{arn}"), ("StreamArn", "{arn}/stream/2015-05-11T21:21:33.291")],
+    },
+    Kind {
+        types: &["AWS::SecretsManager::Secret"],
+        name: Name::Property("Name"),
+        arn: "arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-000000",
+        reference: "{arn}",
+        attributes: &[("Id", "{arn}")],
+    },
+    Kind {
+        types: &["AWS::Glue::Registry"],
+        name: Name::Property("Name"),
+        arn: "arn:{partition}:glue:{region}:{account}:registry/{name}",
+        reference: "{arn}",
+        attributes: &[("Arn", "{arn}")],
+    },
+];
+
+impl Evaluator<'_> {
+    /// What a `Ref` to a resource gives, where that follows from its name.
+    pub(super) fn resource_reference(&self, id: &str) -> Option<String> {
+        let (kind, name) = self.kind_and_name(id)?;
+        Some(self.fill(kind.reference, kind, &name))
+    }
+
+    /// What `Fn::GetAtt` of a resource gives, where that follows from its name.
+    pub(super) fn resource_attribute(&self, id: &str, attribute: &str) -> Option<String> {
+        let (kind, name) = self.kind_and_name(id)?;
+        let (_, pattern) = kind.attributes.iter().find(|(name, _)| *name == attribute)?;
+        Some(self.fill(pattern, kind, &name))
+    }
+
+    /// The logical id of the resource that has an ARN which ends with its name. The names of other kinds are not looked at.
+    pub(super) fn resource_of_arn(&self, arn: &str) -> Option<String> {
+        let is_it = |(id, resource): (&String, &Node)| {
+            let name = arn.strip_prefix(&self.fill("{arn}", kind_of(resource)?, ""))?;
+            (self.kind_and_name(id)?.1 == name).then(|| id.clone())
+        };
+        functions::resources(self).find_map(is_it)
+    }
+
+    /// The name of a resource of a kind that is known here. One that leads to itself has its logical id for a name.
+    pub(super) fn resource_name(&self, id: &str) -> Option<String> {
+        let resource = self.template.at(&["Resources", id])?;
+        let kind = kind_of(resource)?;
+        if let Some(known) = self.names.borrow().get(id) {
+            return Some(known.clone().unwrap_or_else(|| id.to_owned()));
+        }
+        self.names.borrow_mut().insert(id.to_owned(), None);
+        let default = matches!(kind.name, Name::Property(_)).then(|| id.to_owned());
+        let name = self.name_by(kind, id, resource).or(default);
+        match &name {
+            Some(name) => self.names.borrow_mut().insert(id.to_owned(), Some(name.clone())),
+            None => self.names.borrow_mut().remove(id),
+        };
+        name
+    }
+
+    fn name_by(&self, kind: &Kind, id: &str, resource: &Node) -> Option<String> {
+        let text = |name| self.text(resource.at(&["Properties", name])?).ok();
+        let of_function = |qualifier: &str| {
+            let function = text("FunctionName")?;
+            Some(format!("{}:{qualifier}", functions::parts(&function).0))
+        };
+        match kind.name {
+            Name::Property(property) => {
+                let given = self.given.get(id).filter(|_| kind.reference == "{name}").cloned();
+                given.or_else(|| text(property))
+            }
+            Name::Alias => of_function(&text("Name")?),
+            Name::Version => of_function(LATEST),
+        }
+    }
+
+    fn kind_and_name(&self, id: &str) -> Option<(&'static Kind, String)> {
+        let Some(resource) = self.template.at(&["Resources", id]) else { return self.of_sam(id) };
+        let kind = kind_of(resource).filter(|_| !matches!(functions::holds(self, resource), Ok(false)))?;
+        Some((kind, self.resource_name(id)?))
+    }
+
+    /// What SAM makes of a function: `Function.Alias` and `Function.Version` in a template, `FunctionAliasNAME` and `FunctionRole`
+    /// in the stack.
+    fn of_sam(&self, id: &str) -> Option<(&'static Kind, String)> {
+        let published = |function: &str| {
+            let alias = functions::auto_published(self, self.serverless(function)?)?;
+            Some((self.resource_name(function)?, alias))
+        };
+        if let Some((name, _)) = id.strip_suffix(".Version").and_then(published) {
+            return Some((&VERSION, format!("{name}:{LATEST}")));
+        }
+        if let Some((name, alias)) = id.strip_suffix(".Alias").and_then(published) {
+            return Some((&ALIAS, format!("{name}:{alias}")));
+        }
+        if let Some(function) = id.strip_suffix("Role").and_then(|function| self.serverless(function)) {
+            let has_role = functions::property(self, function, "Role").is_some();
+            return (!has_role).then(|| (&ROLE, id.to_owned()));
+        }
+        id.match_indices("Alias").find_map(|(place, separator)| {
+            let (name, alias) = published(&id[..place])?;
+            (alias == id[place + separator.len()..]).then(|| (&ALIAS, format!("{name}:{alias}")))
+        })
+    }
+
+    /// A function of SAM that is there.
+    fn serverless(&self, id: &str) -> Option<&Node> {
+        let resource = self.template.at(&["Resources", id])?;
+        let is_one = resource.get("Type").and_then(Node::text) == Some(SERVERLESS);
+        (is_one && !matches!(functions::holds(self, resource), Ok(false))).then_some(resource)
+    }
+
+    fn fill(&self, pattern: &str, kind: &Kind, name: &str) -> String {
+        let pseudo = |name: &str| self.pseudo_parameter(name).unwrap_or_default();
+        pattern
+            .replace("{arn}", kind.arn)
+            .replace("{partition}", &pseudo("AWS::Partition"))
+            .replace("{region}", &pseudo("AWS::Region"))
+            .replace("{account}", &pseudo("AWS::AccountId"))
+            .replace("{suffix}", &pseudo("AWS::URLSuffix"))
+            .replace("{name}", name)
+    }
+}
+
+fn kind_of(resource: &Node) -> Option<&'static Kind> {
+    let wanted = resource.get("Type")?.text()?;
+    KINDS.iter().find(|kind| kind.types.contains(&wanted))
+}

@@ -1,0 +1,32 @@
+//! How far streams are, in the order of the key: a page begins by a seek.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::unavailable;
+use crate::StoreError;
+use crate::heads::{Ends, Heads};
+
+const ENDS: &str = "
+    SELECT stream, version FROM streams
+    WHERE (stream, key) > (?1, 9223372036854775807) AND key < '' ORDER BY stream, key LIMIT ?2";
+
+const END: &str = "SELECT version FROM streams WHERE stream = ?1 AND key < '' ORDER BY key DESC LIMIT 1";
+
+pub(super) fn heads(connection: &Connection, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {
+    let limit = limit.max(2);
+    let read = || -> rusqlite::Result<Heads> {
+        let mut statement = connection.prepare_cached(ENDS)?;
+        let end = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let count = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found = statement.query_map(params![after.unwrap_or_default(), count], end)?;
+        let ends = Ends::new(limit, found.collect::<Result<_, _>>()?);
+        let long = match ends.long_stream() {
+            Some(stream) => {
+                connection.prepare_cached(END)?.query_row([stream], |row| row.get(0)).optional()?
+            }
+            None => None,
+        };
+        Ok(ends.page(long))
+    };
+    read().map_err(|error| unavailable(&error))
+}

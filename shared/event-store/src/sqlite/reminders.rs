@@ -1,0 +1,163 @@
+//! Reminders as rows of a small table: only what waits is in it.
+
+use domain::Version;
+use rusqlite::{Connection, Row as SqlRow, params};
+
+use super::read::{text, time};
+use super::unavailable;
+use super::write::number;
+use crate::place::outstanding;
+use crate::reminders::{Due, REMINDERS, Row};
+use crate::{CommitId, ReminderCounts, StoreError};
+
+/// Beside the tables of the schema, which it changes in nothing: made where it is not there, and passed over by a program without it.
+pub(super) const TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS reminders (
+        stream  TEXT    NOT NULL,
+        -- Of the commit that waits for its stream to move on: its first version.
+        version INTEGER NOT NULL,
+        -- When the delay began, in microseconds since 1970.
+        since   INTEGER NOT NULL,
+        -- How often it was published again; NULL until somebody has touched it after the mark.
+        sent    INTEGER,
+        -- Why a receiver has set it aside.
+        problem TEXT,
+        PRIMARY KEY (stream)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS reminders_by_time ON reminders (since);
+";
+
+/// A stream that has moved on before the mark needs no reminder. One that a receiver has set aside before keeps its own.
+const SET: &str = "
+    INSERT INTO reminders (stream, version, since)
+    SELECT stream, key, ?3 FROM streams WHERE stream = ?1 AND key = ?2
+        AND NOT EXISTS (SELECT 1 FROM streams WHERE stream = ?1 AND key > ?2 AND key < '')
+    ON CONFLICT DO UPDATE SET version = excluded.version, since = excluded.since, sent = NULL, problem = NULL
+    WHERE excluded.version > reminders.version";
+
+const END: &str = "DELETE FROM reminders WHERE stream = ?1 AND version = ?2";
+
+/// Guarantee: of several who claim it, one finds the time that it has read.
+const MOVE: &str =
+    "UPDATE reminders SET since = ?3, sent = ?4 WHERE stream = ?1 AND version = ?2 AND since = ?5";
+
+const SET_ASIDE: &str = "
+    INSERT INTO reminders (stream, version, since, sent, problem)
+    SELECT stream, key, ?3, ?4, ?5 FROM streams WHERE stream = ?1 AND key = ?2
+    ON CONFLICT DO UPDATE SET
+        version = excluded.version, since = excluded.since, sent = excluded.sent, problem = excluded.problem
+    WHERE excluded.version >= reminders.version";
+
+const DUE: &str = "
+    SELECT stream, version, since, sent, problem FROM reminders
+    WHERE (since <= ?1 OR since > ?2 OR (since > ?3 AND sent IS NULL)) AND coalesce(sent, 0) < ?4
+    ORDER BY since LIMIT ?5";
+
+const LIST: &str =
+    "SELECT stream, version, since, sent, problem FROM reminders WHERE stream > ?1 ORDER BY stream LIMIT ?2";
+
+const COUNT: &str = "
+    SELECT count(*), count(problem), count(*) FILTER (WHERE sent >= ?1) FROM reminders";
+
+/// A write to the table.
+pub(super) enum Task {
+    End(Vec<CommitId>),
+    Move(Row, jiff::Timestamp),
+    SetAside(Row),
+}
+
+/// Does one; how many rows it changed.
+pub(super) fn write(connection: &Connection, task: &Task) -> rusqlite::Result<u64> {
+    match task {
+        Task::End(commits) => commits.iter().try_fold(0, |ended, commit| {
+            Ok(ended + end(connection, commit.stream.as_str(), commit.version)?)
+        }),
+        Task::Move(row, since) => changed(
+            connection,
+            MOVE,
+            params![
+                row.commit.stream.as_str(),
+                number(row.commit.version),
+                row.since.as_microsecond(),
+                row.sent,
+                since.as_microsecond(),
+            ],
+        ),
+        Task::SetAside(row) => changed(
+            connection,
+            SET_ASIDE,
+            params![
+                row.commit.stream.as_str(),
+                number(row.commit.version),
+                row.since.as_microsecond(),
+                row.sent,
+                row.problem,
+            ],
+        ),
+    }
+}
+
+/// With the mark of the commit.
+pub(super) fn set(connection: &Connection, commit: &CommitId) -> rusqlite::Result<u64> {
+    let now = jiff::Timestamp::now().as_microsecond();
+    changed(connection, SET, params![commit.stream.as_str(), number(commit.version), now])
+}
+
+/// With the mark of the next commit.
+pub(super) fn end(connection: &Connection, stream: &str, version: Version) -> rusqlite::Result<u64> {
+    changed(connection, END, params![stream, number(version)])
+}
+
+fn changed(connection: &Connection, statement: &str, values: impl rusqlite::Params) -> rusqlite::Result<u64> {
+    Ok(connection.prepare_cached(statement)?.execute(values)? as u64)
+}
+
+pub(super) fn due(connection: &Connection, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
+    let [until, beyond, now] = [due.until, due.beyond, due.now].map(jiff::Timestamp::as_microsecond);
+    rows(connection, DUE, params![until, beyond, now, REMINDERS, limit as i64])
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    behind: Option<&CommitId>,
+    limit: usize,
+) -> Result<Vec<Row>, StoreError> {
+    let behind = behind.map_or("", |commit| commit.stream.as_str());
+    rows(connection, LIST, params![behind, limit as i64])
+}
+
+pub(super) fn count(connection: &Connection) -> Result<ReminderCounts, StoreError> {
+    let counts: (i64, i64, i64) = connection
+        .prepare_cached(COUNT)
+        .and_then(|mut statement| {
+            statement.query_row([REMINDERS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        })
+        .map_err(|error| unavailable(&error))?;
+    let [waiting, set_aside, overdue] = [counts.0, counts.1, counts.2].map(i64::unsigned_abs);
+    Ok(ReminderCounts { waiting, set_aside, overdue })
+}
+
+fn rows(
+    connection: &Connection,
+    statement: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<Row>, StoreError> {
+    let mut statement = connection.prepare_cached(statement).map_err(|error| unavailable(&error))?;
+    let mut found = statement.query(values).map_err(|error| unavailable(&error))?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next().map_err(|error| unavailable(&error))? {
+        rows.extend(read(row)?);
+    }
+    Ok(rows)
+}
+
+/// One that no program of ours wrote is left out.
+fn read(row: &SqlRow<'_>) -> Result<Option<Row>, StoreError> {
+    let fail = |error: rusqlite::Error| unavailable(&error);
+    let version: i64 = row.get(1).map_err(fail)?;
+    let since = time(row.get(2).map_err(fail)?).map_err(|problem| StoreError::Unavailable(problem.into()))?;
+    let sent: Option<u32> = row.get(3).map_err(fail)?;
+    let problem = row.get(4).map_err(fail)?;
+    let commit = outstanding(text(row, 0).map_err(fail)?, Ok(version));
+    Ok(commit.map(|commit| Row { commit, since, sent: sent.unwrap_or(0), problem }))
+}

@@ -1,0 +1,58 @@
+//! The comparison with the event store: see [`crate::walk`].
+
+use jiff::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{Row, query};
+
+use super::Shared;
+use super::failure::Failed;
+use crate::walk::{Step, Walk, Walker, sql};
+
+pub(super) async fn read(shared: &Shared) -> Result<Walk, Failed> {
+    let found = shared.connections.rows(|| query(sql::READ)).await?;
+    found.first().map_or_else(|| Ok(Walk::default()), walk)
+}
+
+pub(super) async fn take(shared: &Shared, walker: &Walker) -> Result<Option<Walk>, Failed> {
+    let (until, now) = (walker.until.as_millisecond(), walker.now.as_millisecond());
+    let take = || query(sql::TAKE).bind(&walker.name).bind(until).bind(now);
+    shared.connections.rows(take).await?.first().map(walk).transpose()
+}
+
+pub(super) async fn step(shared: &Shared, walker: &Walker, step: &Step) -> Result<Option<Walk>, Failed> {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let take_step = || {
+        query(sql::STEP)
+            .bind(&walker.name)
+            .bind(walker.until.as_millisecond())
+            .bind(step.position.as_deref())
+            .bind(step.ended.map(Timestamp::as_millisecond))
+            .bind(count(step.found))
+            .bind(count(step.filled))
+            .bind(step.settled)
+            .bind(step.settling)
+    };
+    shared.connections.rows(take_step).await?.first().map(walk).transpose()
+}
+
+pub(super) async fn doubt(shared: &Shared, why: &str, now: Timestamp) -> Result<(), Failed> {
+    shared.connections.rows(|| query(sql::DOUBT).bind(why).bind(now.as_millisecond())).await.map(drop)
+}
+
+pub(super) async fn leave(shared: &Shared, name: &str) -> Result<(), Failed> {
+    shared.connections.rows(|| query(sql::LEAVE).bind(name)).await.map(drop)
+}
+
+fn walk(row: &PgRow) -> Result<Walk, Failed> {
+    let values = (
+        row.try_get(0)?,
+        row.try_get(1)?,
+        row.try_get(2)?,
+        row.try_get(3)?,
+        row.try_get(4)?,
+        row.try_get(5)?,
+        row.try_get(6)?,
+        row.try_get(7)?,
+    );
+    Ok(Walk::from(values))
+}

@@ -1,0 +1,146 @@
+//! Two stacks fit into one account and region, and what they are given fits together.
+
+use serde_json::{Value, json};
+
+use super::{resources, template, text};
+
+/// The properties that are names which AWS would make by itself ("Physical resource names"), by type where one is needed.
+const NAMES: [&str; 13] = [
+    "AlarmName",
+    "DashboardName",
+    "DestinationName",
+    "FunctionName",
+    "GroupName",
+    "LogGroupName",
+    "ManagedPolicyName",
+    "Name",
+    "PolicyName",
+    "PollerGroupName",
+    "QueueName",
+    "RoleName",
+    "TopicName",
+];
+
+/// Whether a name differs from stack to stack: it has the stack's name in it, or CloudFormation's own name of a resource.
+fn is_of_the_stack(template: &Value, name: &Value) -> bool {
+    let of_resource = name["Ref"].as_str().is_some_and(|id| template["Resources"].get(id).is_some());
+    of_resource
+        || *name == json!({"Ref": "AWS::StackName"})
+        || name["Fn::Sub"].as_str().is_some_and(|text| text.contains("${AWS::StackName}"))
+}
+
+#[test]
+fn no_resource_has_a_literal_name() {
+    let template = template();
+    let all = template["Resources"].as_object().unwrap();
+    let mut found = 0;
+    for (id, resource) in all {
+        for name in NAMES {
+            let Some(value) = resource["Properties"].get(name) else { continue };
+            // The authorizer's is a label within its API.
+            if resource["Type"] == "AWS::ApiGatewayV2::Authorizer" {
+                continue;
+            }
+            assert!(is_of_the_stack(&template, value), "{name} of {id} is {value} in every stack");
+            found += 1;
+        }
+    }
+    assert!(found >= 10, "the names are no longer found: {found}");
+    // SAM names what an event makes by its logical id, unless it is told not to.
+    for (id, function) in resources(&template, "AWS::Serverless::Function") {
+        for event in
+            function["Properties"]["Events"].as_object().into_iter().flat_map(serde_json::Map::values)
+        {
+            assert_eq!(event["Properties"]["OmitName"], true, "{id} has a schedule of a literal name");
+        }
+    }
+}
+
+/// Two stacks on one cluster would share each other's partitions otherwise.
+#[test]
+fn consumer_groups_have_the_prefix_in_mappings_and_policies() {
+    let template = template();
+    for (id, mapping) in resources(&template, "AWS::Lambda::EventSourceMapping") {
+        let groups = ["AmazonManagedKafkaEventSourceConfig", "SelfManagedKafkaEventSourceConfig"];
+        let group = groups
+            .iter()
+            .find_map(|config| mapping["Properties"][config]["ConsumerGroupId"]["Fn::Sub"].as_str());
+        assert!(group.is_some_and(|group| group.starts_with("${GroupPrefix}")), "{id}: {group:?}");
+    }
+    for function in ["projector", "processor"] {
+        let id = format!("JoinAs{}{}", function[..1].to_uppercase(), &function[1..]);
+        let policy = template["Resources"][&id].to_string();
+        assert!(policy.contains(&format!("${{Groups}}/${{GroupPrefix}}{function}\"")), "{policy}");
+    }
+}
+
+/// A parameter names brokers, topic and mechanism once, for mappings and functions.
+#[test]
+fn mappings_and_functions_log_in_alike() {
+    let template = template();
+    let channel =
+        &template["Globals"]["Function"]["Environment"]["Variables"]["ORDERS_CHANNEL"]["Fn::If"][2]["Fn::If"];
+    assert_eq!(channel[0], "HasKafkaSecret");
+    let url = text(&channel[1]["Fn::Sub"][0]);
+    assert_eq!(
+        url,
+        "kafka://{secret:${KafkaSecretArn}}@${KafkaBootstrapServers}/${KafkaTopic}?mechanism=${Mechanism}${Ca}"
+    );
+    let mechanism = json!({"Fn::If": ["LogsInBySha512", "SCRAM-SHA-512", {"Fn::If": ["LogsInBySha256", "SCRAM-SHA-256", "PLAIN"]}]});
+    assert_eq!(channel[1]["Fn::Sub"][1]["Mechanism"], mechanism);
+    assert_eq!(
+        template["Conditions"]["LogsInBySha512"]["Fn::Equals"],
+        json!([{"Ref": "KafkaAuthentication"}, "SASL_SCRAM_512_AUTH"])
+    );
+    assert_eq!(
+        template["Conditions"]["LogsInBySha256"]["Fn::Equals"],
+        json!([{"Ref": "KafkaAuthentication"}, "SASL_SCRAM_256_AUTH"])
+    );
+    let allowed = json!(["SASL_SCRAM_512_AUTH", "SASL_SCRAM_256_AUTH", "BASIC_AUTH"]);
+    assert_eq!(template["Parameters"]["KafkaAuthentication"]["AllowedValues"], allowed);
+    for (id, mapping) in resources(&template, "AWS::Lambda::EventSourceMapping") {
+        if mapping["Condition"] == "UsesSelfManagedKafka" {
+            let login =
+                json!({"Type": {"Ref": "KafkaAuthentication"}, "URI": {"Ref": "KafkaSecretArn"}}).to_string();
+            assert!(mapping["Properties"]["SourceAccessConfigurations"].to_string().contains(&login), "{id}");
+        }
+    }
+}
+
+/// As the dispatcher, which starts on no public address without a token.
+#[test]
+fn nobody_opens_the_api_without_saying_so() {
+    let template = template();
+    assert_eq!(template["Parameters"]["AllowUnauthenticated"]["Default"], "false");
+    assert_eq!(template["Parameters"]["JwtIssuer"]["Default"], "");
+    let rule = &template["Rules"]["AnOpenApiIsAskedFor"];
+    assert_eq!(rule["RuleCondition"], Value::Null);
+    let assertion = json!({"Fn::Or": [
+        {"Fn::Not": [{"Fn::Equals": [{"Ref": "JwtIssuer"}, ""]}]},
+        {"Fn::Equals": [{"Ref": "AllowUnauthenticated"}, "true"]},
+    ]});
+    assert_eq!(rule["Assertions"][0]["Assert"], assertion);
+}
+
+/// Whoever may read a secret or send to a queue may use the key that encrypts it.
+#[test]
+fn every_policy_that_reads_a_secret_may_use_its_key() {
+    let template = template();
+    for (id, policy) in resources(&template, "AWS::IAM::ManagedPolicy") {
+        let policy = policy["Properties"]["PolicyDocument"].to_string();
+        if policy.contains("secretsmanager:GetSecretValue") {
+            let key = json!({"Ref": "SecretsKeyArn"}).to_string();
+            assert!(
+                policy.contains("kms:Decrypt") && policy.contains(&key),
+                "{id} may not decrypt what it reads"
+            );
+        }
+        if policy.contains("sqs:SendMessage") {
+            let key = json!({"Ref": "FailureDestinationKeyArn"}).to_string();
+            assert!(
+                policy.contains("kms:GenerateDataKey") && policy.contains(&key),
+                "{id} may not encrypt what it sends"
+            );
+        }
+    }
+}
