@@ -20,12 +20,15 @@ use event_source_mapping::event::{KafkaEvent, KafkaRecord, TimestampType};
 use event_store::{EventStore, Load, Metadata, ReminderCounts, Reminders};
 use processor::{BatchError, FulfilmentSettings, Processor};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 /// A service that answers each order as it is told, and notes the keys of its calls.
 #[derive(Clone, Default)]
 struct Service {
     answers: Arc<Mutex<HashMap<String, StatusCode>>>,
     keys: Arc<Mutex<Vec<String>>>,
+    /// By order, how many calls may still be answered; orders that are not named are not held up.
+    allowed: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
 impl Service {
@@ -39,6 +42,12 @@ impl Service {
 
     fn answer(&self, order: &str, status: StatusCode) {
         self.answers.lock().unwrap().insert(order.to_owned(), status);
+    }
+
+    /// Answers so many calls for the order; those after them wait until more are allowed.
+    fn allow(&self, order: &str, calls: usize) {
+        let mut allowed = self.allowed.lock().unwrap();
+        allowed.entry(order.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(0))).add_permits(calls);
     }
 
     fn calls(&self) -> Vec<String> {
@@ -59,8 +68,12 @@ async fn fulfil(
         body.starts_with(format!(r#"{{"order":"{order}","name":"a lamp","version":"#).as_bytes()),
         "{body:?}"
     );
+    service.keys.lock().unwrap().push(key.clone());
+    let allowed = service.allowed.lock().unwrap().get(order).cloned();
+    if let Some(allowed) = allowed {
+        allowed.acquire().await.unwrap().forget();
+    }
     let status = service.answers.lock().unwrap().get(order).copied().unwrap_or(StatusCode::OK);
-    service.keys.lock().unwrap().push(key);
     (status, r#"{"detail":"no stock"}"#)
 }
 
@@ -237,8 +250,22 @@ async fn an_order_with_which_the_service_fails_is_set_aside_while_others_succeed
         system.started(order).await;
     }
     service.answer("bad", StatusCode::SERVICE_UNAVAILABLE);
+    // Its first call fails before another order succeeds, and its last one after that.
+    service.allow("bad", 1);
+    for order in ["a", "b", "c"] {
+        service.allow(order, 0);
+    }
     let records = (0..).zip(orders).map(|(offset, order)| started_record(0, offset, order, 2));
-    system.process(batch(records.collect())).await.unwrap();
+    let in_turn = async {
+        until(async || service.calls().iter().filter(|call| *call == "bad@2").count() == 2).await;
+        for order in ["a", "b", "c"] {
+            service.allow(order, 1);
+        }
+        until(async || system.kinds("c").await.contains(&"OrderProcessed")).await;
+        service.allow("bad", 100);
+    };
+    let (processed, ()) = tokio::join!(system.process(batch(records.collect())), in_turn);
+    processed.unwrap();
     assert_eq!(service.calls(), ["a@2", "b@2", "bad@2", "bad@2", "bad@2", "bad@2", "bad@2", "c@2"]);
     assert_eq!(system.kinds("bad").await, ["OrderCreated", "ProcessingStarted"]);
     assert_eq!(system.kinds("c").await, ["OrderCreated", "ProcessingStarted", "OrderProcessed"]);
@@ -293,6 +320,14 @@ async fn an_order_that_cant_be_read_is_set_aside_and_stops_nobody() {
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].commit.stream.as_str(), listed[0].commit.version), ("newer", Version::new(2)));
     assert!(listed[0].problem.as_deref().unwrap().contains("ProcessingBegun"), "{listed:?}");
+}
+
+async fn until(condition: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !condition().await {
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not come true");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// As the batch comes again: the breaker may hold calls back.
