@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
-use domain::{CommandId, Event, OrderId, OrderName, Version};
+use domain::{Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version};
 use event_store::{CommandHash, Commit, EventStore, Metadata};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
@@ -53,7 +53,8 @@ fn life(number: u64) -> anyhow::Result<[Commit; 3]> {
         version: Version::new(version),
         command_id,
         command_hash: CommandHash([0; 32]),
-        events: vec![event],
+        events: vec![EncodedEvent::encode(&event)],
+        awaits_outcome: Order::awaits_outcome(&event),
         recorded_at,
         metadata: Metadata { correlation_id: format!("fill-{number}"), ..Metadata::default() },
         unpublished: false,

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
-use domain::wire::RecordedEvent;
-use domain::{OrderId, Version};
+use domain::RecordedEvent;
+use domain::{Event, OrderId, Version};
 use event_store::{EventStore, Page, Scanned};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, SwapRefused, ViewId};
@@ -98,7 +98,9 @@ pub async fn at_start(events: &EventStore, view: &ReadStore) {
 async fn at_start_if_empty(events: &EventStore, view: &ReadStore) -> anyhow::Result<()> {
     // Servers have several processes, and tables that nobody deletes in passing.
     let is_file = !matches!(view, ReadStore::Postgres(_));
-    if !is_file || !view.versions(None, 1).await?.is_empty() || events.scan(None, 1).await?.commits.is_empty()
+    if !is_file
+        || !view.versions(None, 1).await?.is_empty()
+        || events.scan::<Event>(None, 1).await?.commits.is_empty()
     {
         return Ok(());
     }
@@ -186,10 +188,10 @@ async fn scan_into(
     }
 }
 
-fn recorded(commit: Scanned) -> impl Iterator<Item = RecordedEvent> {
+fn recorded(commit: Scanned<Event>) -> impl Iterator<Item = RecordedEvent> {
     let Scanned { stream, version, recorded_at, events } = commit;
     events.into_iter().enumerate().map(move |(index, event)| RecordedEvent {
-        order: stream.clone(),
+        stream: stream.clone(),
         version: version.plus(index),
         time: recorded_at,
         event,

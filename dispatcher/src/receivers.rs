@@ -1,5 +1,6 @@
 //! What a tool needs that publishes: on the in-memory channel the receivers run in its own process, since nobody else could.
 
+use domain::Order;
 use std::time::Duration;
 
 use clap::Args;
@@ -30,7 +31,7 @@ pub struct PublishingStores {
 /// A handler, and the receivers that run beside it.
 pub struct Receivers {
     /// The handler.
-    pub handler: CommandHandler,
+    pub handler: CommandHandler<Order>,
     stop: watch::Sender<bool>,
     work: JoinSet<()>,
     _locks: Option<Locks>,

@@ -1,5 +1,6 @@
 //! `orders relay`: publishes what the event store holds unpublished and what waits for an outcome for too long, and ends.
 
+use domain::{Aggregate, Order};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,8 @@ pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + args.within;
     let relay = Relay::new(store.clone(), publisher.clone(), args.relay_min_age);
     let reminders = args.stores.reminders.of(store.clone());
-    relay::remind(&ReminderRelay::new(reminders, publisher.channel().clone()), deadline).await?;
+    relay::remind(&ReminderRelay::new(reminders, publisher.channel().clone(), Order::SOURCE), deadline)
+        .await?;
     let swept = relay::relay(&relay, &publisher, deadline).await?;
     let left = store.backlog().await?.commits;
     receivers.end().await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use command_handler::Publisher;
 use command_handler::publisher::Moment;
-use domain::{OrderId, Version};
+use domain::{Event, OrderId, Version};
 use event_store::{Commit, EventStore, Load, StoreError};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -93,7 +93,7 @@ impl Republisher {
         let (mut position, mut total) = (None, Republished::default());
         let mut done: Option<OrderId> = None;
         loop {
-            let page = self.store.scan(position, PAGE).await?;
+            let page = self.store.scan::<Event>(position, PAGE).await?;
             for unreadable in page.unreadable {
                 complain!("{unreadable}");
                 total.failed += 1;

@@ -1,5 +1,6 @@
 //! The settings of the three stores together, and their opening with one clear line where that fails.
 
+use domain::Order;
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -89,7 +90,7 @@ impl AllStores {
     ///
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
-    pub async fn open(&self) -> Result<(CommandHandler, ReadStore), CannotStart> {
+    pub async fn open(&self) -> Result<(CommandHandler<Order>, ReadStore), CannotStart> {
         let handler = self.commands.open(AfterCommit::Answer).await.map_err(cannot_open)?;
         Ok((handler, open_read_store(&self.read_store, &self.commands.data).await?))
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::Args;
-use domain::{OrderId, Snapshot, Version};
-use event_store::{EventStore, Load, StoreError, Stream, UnreadableStream, fold};
+use domain::{Event, OrderId, Snapshot, Version};
+use event_store::{EventStore, Load, StoreError, Stream, UnreadableStream, fold, fold_to};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, ReadStoreError};
 use runtime::settings::seconds;
@@ -120,7 +120,7 @@ impl Verifier {
     async fn every_stream(&mut self) -> anyhow::Result<()> {
         let mut position = None;
         loop {
-            let page = self.events.scan(position, PAGE).await?;
+            let page = self.events.scan::<Event>(position, PAGE).await?;
             let firsts = page.commits.into_iter().filter(|commit| commit.version == Version::new(1));
             self.compare(firsts.map(|commit| commit.stream).collect()).await?;
             for UnreadableStream { stream, problem } in page.unreadable {
@@ -197,7 +197,8 @@ impl Verifier {
             let row = rows.get(id);
             let finding =
                 |fault, store| Finding { order: id.clone(), fault, store, view: row.map(|row| row.version) };
-            let expected = stream.as_ref().ok().and_then(|stream| fold(id.clone(), &stream.commits).ok());
+            let expected: Option<Snapshot> =
+                stream.as_ref().ok().and_then(|stream| fold(id.clone(), &stream.commits).ok());
             let Some(expected) = expected else {
                 differing.push(finding(Fault::Unreadable, None));
                 continue;
@@ -309,13 +310,7 @@ impl fmt::Display for Finding {
 
 /// The order as its stream had it at a version: event by event, because the view may be between two of one commit.
 fn order_at(id: &OrderId, stream: &Stream, last: Version) -> Option<Snapshot> {
-    let mut order = Snapshot::absent(id.clone());
-    for commit in &stream.commits {
-        for (version, event) in commit.versioned().take_while(|(version, _)| *version <= last) {
-            order.apply(version, commit.recorded_at, event).ok()?;
-        }
-    }
-    Some(order)
+    fold_to(id.clone(), &stream.commits, last).ok()
 }
 
 fn whole(stream: OrderId) -> Load {

@@ -111,7 +111,7 @@ impl Work {
         let record = |number: u64| {
             let order = commits::order(number)?.to_string();
             let value = json!({
-                "type": kind, "schema": 1, "order": order, "version": version,
+                "type": kind, "schema": 1, "stream": order, "version": version,
                 "time": "2026-01-01T00:00:00Z", "data": data,
             });
             anyhow::Ok(json!({

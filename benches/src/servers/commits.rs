@@ -1,7 +1,7 @@
 //! The same commits for the event store and, as raw documents, for the driver.
 
 use anyhow::Context;
-use domain::{CommandId, Event, OrderId, OrderName, Version};
+use domain::{Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version};
 use event_store::{CommandHash, Commit, Metadata};
 use jiff::Timestamp;
 use mongodb::bson::{RawDocumentBuf, doc};
@@ -37,7 +37,8 @@ fn commit(number: u64, version: u64, event: Event, outbox: Outbox) -> anyhow::Re
         version: Version::new(version),
         command_id: CommandId::system(&format!("019ab3c4-5d6e-7f80-9{version:03}-{number:012}"))?,
         command_hash: CommandHash([7; 32]),
-        events: vec![event],
+        events: vec![EncodedEvent::encode(&event)],
+        awaits_outcome: Order::awaits_outcome(&event),
         recorded_at: Timestamp::from_microsecond(Timestamp::now().as_microsecond())?,
         metadata: Metadata {
             correlation_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),

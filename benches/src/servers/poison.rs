@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bytes::Bytes;
-use domain::{Event, Version};
+use domain::{Aggregate, EncodedEvent, Event, Order, Version};
 use event_channel::Record;
 
 use super::Bench;
@@ -53,7 +53,8 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> anyhow::Result<
 /// The record of this number: each kind in turn, of orders that are well otherwise.
 fn poison(number: u64) -> anyhow::Result<Record> {
     let commit = created(number * EVERY, Outbox::Published)?;
-    let record = command_handler::publisher::record(&commit, Version::new(1_000), &Event::ProcessingStarted);
+    let started = EncodedEvent::encode(&Event::ProcessingStarted);
+    let record = command_handler::publisher::record(Order::SOURCE, &commit, Version::new(1_000), &started);
     let value = String::from_utf8(record.value.clone().unwrap_or_default().to_vec())?;
     let garbage = format!("poison {number}");
     if number.is_multiple_of(LARGE_EVERY) {

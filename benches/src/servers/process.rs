@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use command_handler::{AfterCommit, CommandHandler, CommandRequest, KeyOrigin};
-use domain::{Command, CommandId, OrderName, Version};
+use domain::{Command, CommandId, Order, OrderName, Version};
 use event_channel::EventChannel;
 use event_store::{CommandHash, Metadata};
 use mongodb::bson::doc;
@@ -108,13 +108,13 @@ where
 }
 
 /// Waits until everything is published and marked.
-async fn settle(handler: CommandHandler) -> anyhow::Result<()> {
+async fn settle(handler: CommandHandler<Order>) -> anyhow::Result<()> {
     handler.publisher().idle().await;
     let left = handler.store().backlog().await?.commits;
     if left > 0 { bail!("{left} commits were not published") } else { Ok(()) }
 }
 
-async fn create(handler: &CommandHandler, orders: u64) -> anyhow::Result<()> {
+async fn create(handler: &CommandHandler<Order>, orders: u64) -> anyhow::Result<()> {
     let name = OrderName::parse("an order of some length")?;
     let creating = handler.clone();
     let call = move |number| {
@@ -129,7 +129,7 @@ async fn create(handler: &CommandHandler, orders: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn request(number: u64, command: Command) -> anyhow::Result<CommandRequest> {
+fn request(number: u64, command: Command) -> anyhow::Result<CommandRequest<Order>> {
     let id = if matches!(command, Command::Process) { "process" } else { "create" };
     Ok(CommandRequest {
         stream: order(number)?,

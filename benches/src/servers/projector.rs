@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use anyhow::{Context, bail, ensure};
-use domain::wire::{self, RecordedEvent};
-use domain::{Event, OrderName, Version};
+use domain::{EncodedEvent, Event, OrderName, Version};
+use domain::{RecordedEvent, wire};
 use jiff::Timestamp;
 use read_store::{Incoming, Origin, ReadStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, query};
@@ -165,7 +165,7 @@ fn incoming(orders: &[u64], batch: usize) -> anyhow::Result<Vec<Incoming>> {
     };
     let incoming = |(place, &number): (usize, &u64)| {
         let (order, version) = (order(number)?, Version::new(batch as u64 % 3 + 1));
-        let value = wire::encode(&order, version, received_at, &event);
+        let value = wire::encode(&order, version, received_at, &EncodedEvent::encode(&event));
         Ok(Incoming {
             origin: Origin {
                 topic: "orders.events".to_owned(),
@@ -174,7 +174,7 @@ fn incoming(orders: &[u64], batch: usize) -> anyhow::Result<Vec<Incoming>> {
             },
             key: Some(order.as_str().as_bytes().to_vec()),
             value: Some(value),
-            event: Ok(RecordedEvent { order, version, time: received_at, event: event.clone() }),
+            event: Ok(RecordedEvent { stream: order, version, time: received_at, event: event.clone() }),
             received_at,
         })
     };

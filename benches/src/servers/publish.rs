@@ -1,5 +1,6 @@
 //! Publishing to Kafka, against librdkafka with the same settings and the same records.
 
+use domain::{Aggregate, Order};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -47,7 +48,7 @@ pub(crate) async fn measure(bench: &Bench, callers: usize, table: &mut Table) ->
 pub(crate) fn record(number: u64) -> anyhow::Result<Record> {
     let commit = created(number, Outbox::Unpublished)?;
     let (version, event) = commit.versioned().next().context("a commit has events")?;
-    Ok(command_handler::publisher::record(&commit, version, event))
+    Ok(command_handler::publisher::record(Order::SOURCE, &commit, version, event))
 }
 
 async fn ours(bench: &Bench, callers: usize, topic: &Topic) -> anyhow::Result<f64> {

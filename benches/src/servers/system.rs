@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use command_handler::publisher::record;
-use domain::{Event, Reason};
+use domain::{Aggregate, EncodedEvent, Event, Order, Reason};
 use event_channel::Record;
 
 use super::commits::{Outbox, created, started};
@@ -148,9 +148,11 @@ pub(super) async fn fill(
         async move {
             let (created, next) = (created(number, Outbox::Published)?, started(number, Outbox::Published)?);
             let event = created.events.first().context("a commit has events")?;
-            producer.send(&record(&created, created.version, event)).await?;
+            producer.send(&record(Order::SOURCE, &created, created.version, event)).await?;
             let cancelled = Event::OrderCancelled { reason: Reason::parse("no longer wanted")? };
-            producer.send(&record(&next, next.version, &cancelled)).await?;
+            producer
+                .send(&record(Order::SOURCE, &next, next.version, &EncodedEvent::encode(&cancelled)))
+                .await?;
             match beside? {
                 Some(record) => producer.send(&record).await,
                 None => Ok(()),

@@ -17,6 +17,7 @@ mod report;
 mod source;
 mod target;
 
+use domain::Order;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,7 +100,7 @@ async fn open(args: &ImportSeedArgs) -> Result<Target, CannotStart> {
         // Whoever publishes to a channel in memory must receive from it too; this process does not.
         let in_memory = channel.channel.scheme() == "memory";
         let after_commit = if in_memory { AfterCommit::LeaveToRelay } else { AfterCommit::Answer };
-        let handler: CommandHandler = args.commands.open(after_commit).await.map_err(cannot_open)?;
+        let handler: CommandHandler<Order> = args.commands.open(after_commit).await.map_err(cannot_open)?;
         let store = handler.store().clone();
         (Target::EventStore(handler), store)
     };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use command_handler::{CommandError, CommandHandler, CommandRequest, KeyOrigin};
-use domain::{Command, Event, Order, OrderId, Version, decide, evolve};
+use domain::{Aggregate, Command, Event, Order, OrderId, Version};
 use event_store::{EventStore, Load, Metadata, StoreError, Stream, fold};
 
 use super::document::SeedCommand;
@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Where the commands go.
 pub(super) enum Target {
     /// Into the event store, by way of the handler of all commands.
-    EventStore(CommandHandler),
+    EventStore(CommandHandler<Order>),
     /// Nowhere: the event store is only read.
     DryRun(EventStore),
 }
@@ -44,7 +44,7 @@ pub(super) struct Taker {
 }
 
 enum Way {
-    Handle(CommandHandler),
+    Handle(CommandHandler<Order>),
     /// The orders that would have been changed, as they would be.
     Decide(HashMap<OrderId, Order>),
 }
@@ -73,7 +73,7 @@ impl Taker {
         }
     }
 
-    async fn try_to_take(&mut self, seed: &SeedCommand) -> Result<Taken, CommandError> {
+    async fn try_to_take(&mut self, seed: &SeedCommand) -> Result<Taken, CommandError<Order>> {
         let load = Load {
             stream: seed.order.clone(),
             after: domain::Version::NONE,
@@ -88,7 +88,7 @@ impl Taker {
                 }
             });
         }
-        if seed.command == Command::Process && was_started(&stream) {
+        if seed.command == Command::Process && was_started(&stream)? {
             return Ok(Taken::AlreadyThere);
         }
         let changes = match &mut self.way {
@@ -101,11 +101,16 @@ impl Taker {
 
 /// In the original, to process an order again was to do nothing. Here it would start an order anew that has failed meanwhile, and
 /// do so with each import once the small record of the first has been forgotten.
-fn was_started(stream: &Stream) -> bool {
-    stream.commits.iter().any(|commit| commit.events.contains(&Event::ProcessingStarted))
+fn was_started(stream: &Stream) -> Result<bool, StoreError> {
+    for commit in &stream.commits {
+        if commit.recorded::<Event>()?.iter().any(|recorded| recorded.event == Event::ProcessingStarted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-fn request(seed: &SeedCommand) -> CommandRequest {
+fn request(seed: &SeedCommand) -> CommandRequest<Order> {
     CommandRequest {
         stream: seed.order.clone(),
         command: seed.command.clone(),
@@ -128,15 +133,15 @@ fn changes(
     orders: &mut HashMap<OrderId, Order>,
     seed: &SeedCommand,
     stream: &Stream,
-) -> Result<bool, CommandError> {
+) -> Result<bool, CommandError<Order>> {
     let order = match orders.get(&seed.order) {
         Some(order) => order.clone(),
-        None => fold(seed.order.clone(), &stream.commits)?.order,
+        None => fold(seed.order.clone(), &stream.commits).map_err(StoreError::from)?.state,
     };
-    let events = decide(&order, seed.command.clone())?;
+    let events = order.decide(seed.command.clone()).map_err(CommandError::Rejected)?;
     if events.is_empty() {
         return Ok(false);
     }
-    orders.insert(seed.order.clone(), events.iter().fold(order, evolve));
+    orders.insert(seed.order.clone(), events.iter().fold(order, Order::evolve));
     Ok(true)
 }

@@ -1,5 +1,6 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`. Never on the public address.
 
+use domain::Order;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,7 +41,7 @@ const BATCHES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 
 #[derive(Clone)]
 pub struct Admin {
     /// For the backlog and the channel's lag.
-    pub handler: CommandHandler,
+    pub handler: CommandHandler<Order>,
     /// For what waits for an outcome.
     pub reminders: Reminders,
     /// For what is held.

@@ -1,5 +1,6 @@
 //! The public API: the functions' routers as one, behind CORS, tokens where they are asked for, and a bound on what is in hand.
 
+use domain::Order;
 use std::sync::Arc;
 
 use axum::Router;
@@ -48,7 +49,7 @@ struct Guard {
 }
 
 /// The functions' routes as one API.
-pub fn api(handler: &CommandHandler, view: &ReadStore, guards: Guards) -> Arc<Api> {
+pub fn api(handler: &CommandHandler<Order>, view: &ReadStore, guards: Guards) -> Arc<Api> {
     let routes = create_order::router(handler.clone())
         .merge(process_order::router(handler.clone()))
         .merge(cancel_order::router(handler.clone()))

@@ -19,6 +19,7 @@ pub mod origins;
 pub mod triggers;
 pub mod uninterrupted;
 
+use domain::{Aggregate, Order};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -133,7 +134,7 @@ struct Started {
     admin_listener: TcpListener,
     _locks: Option<Locks>,
     metrics: PrometheusHandle,
-    handler: CommandHandler,
+    handler: CommandHandler<Order>,
     view: ReadStore,
     fulfilment: Fulfilment,
 }
@@ -286,7 +287,7 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 }
 
 /// Drops the stores where waiting is allowed: what they had accepted is written before they close.
-async fn close(handler: CommandHandler, view: ReadStore) {
+async fn close(handler: CommandHandler<Order>, view: ReadStore) {
     let _ = tokio::task::spawn_blocking(move || drop((handler, view))).await;
 }
 
@@ -344,7 +345,7 @@ impl ServeArgs {
     fn start_relays(
         &self,
         work: &mut JoinSet<()>,
-        handler: &CommandHandler,
+        handler: &CommandHandler<Order>,
         view: &ReadStore,
         reminders: &Reminders,
         stopped: &watch::Receiver<bool>,
@@ -352,7 +353,8 @@ impl ServeArgs {
         let (store, publisher) = (handler.store(), handler.publisher());
         let relay = Relay::new(store.clone(), publisher.clone(), self.relay_min_age());
         work.spawn(relay.run(stopped.clone()));
-        let reminder_relay = ReminderRelay::new(reminders.clone(), publisher.channel().clone());
+        let reminder_relay =
+            ReminderRelay::new(reminders.clone(), publisher.channel().clone(), Order::SOURCE);
         work.spawn(reminder_relay.run(stopped.clone()));
         let reconciler = Reconciler::new(store.clone(), view.clone(), self.reconciler.clone());
         work.spawn(reconciler.run(stopped.clone()));

@@ -49,15 +49,17 @@ async fn content(url: &str) -> Content {
     let store = EventStore::open(url).await.unwrap();
     let (mut content, mut position) = (Content::new(), None);
     loop {
-        let page = store.scan(position, 1_000).await.unwrap();
+        let page = store.scan::<Event>(position, 1_000).await.unwrap();
         let firsts = page.commits.into_iter().filter(|commit| commit.version == Version::new(1));
         let load = |stream: OrderId| Load { stream, after: Version::NONE, command: None };
         let loads: Vec<Load> = firsts.map(|commit| load(commit.stream)).collect();
         for stream in store.load_many(loads).await.unwrap().into_iter().map(Result::unwrap) {
             let id = stream.commits[0].stream.clone();
             let commits = stream.commits.into_iter();
-            let seen =
-                commits.map(|commit| (commit.version, commit.command_id, commit.events, commit.metadata));
+            let seen = commits.map(|commit| {
+                let events = commit.recorded().unwrap().into_iter().map(|recorded| recorded.event);
+                (commit.version, commit.command_id, events.collect(), commit.metadata)
+            });
             content.insert(id, seen.collect());
         }
         match page.next {
@@ -78,7 +80,7 @@ fn all_sorts() -> Vec<(Document, Option<&'static str>)> {
         // These two say what is so already.
         (command(5, "process_order", "b"), None),
         (create(6, "a", "first"), None),
-        (create(7, "a", "other"), Some("another order has this id")),
+        (create(7, "a", "other"), Some("an order with this id and another name exists")),
         (process(8, "unknown"), Some("there is no such order")),
         (command(9, "create_order", "{\"id\":"), Some("data is not JSON")),
         (create(10, "c/d", "name"), Some("id has the character '/'")),

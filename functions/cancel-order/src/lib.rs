@@ -7,14 +7,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::delete;
 use command_handler::CommandHandler;
-use command_handler::http::{Call, invalid, order_id};
-use domain::{Command, Reason};
+use command_handler::http::{Call, invalid, stream_id};
+use domain::{Command, Order, Reason};
 use runtime::http::{PathText, read_body, require_json};
 use runtime::{Problem, json};
 use serde::Deserialize;
 
 /// The function's routes.
-pub fn router(handler: CommandHandler) -> Router {
+pub fn router(handler: CommandHandler<Order>) -> Router {
     Router::new().route("/{id}", delete(cancel)).with_state(handler)
 }
 
@@ -25,12 +25,12 @@ struct Cancellation {
 }
 
 async fn cancel(
-    State(handler): State<CommandHandler>,
+    State(handler): State<CommandHandler<Order>>,
     PathText(id): PathText<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let id = order_id(&id)?;
+    let id = stream_id(&id)?;
     let call = Call::read(&parts)?;
     let body = read_body(&parts.headers, body).await?;
     let cancellation = if body.trim_ascii().is_empty() {

@@ -9,7 +9,7 @@ use axum::response::Response;
 use axum::routing::post;
 use command_handler::CommandHandler;
 use command_handler::http::{Call, invalid};
-use domain::{Command, CommandId, OrderId, OrderName};
+use domain::{Command, CommandId, Order, OrderId, OrderName};
 use runtime::http::{read_body, require_json};
 use runtime::{Problem, json};
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 const KEYED_IDS: Uuid = Uuid::from_u128(0x6f72_6465_7273_5000_8000_6b65_7965_6431);
 
 /// The function's routes.
-pub fn router(handler: CommandHandler) -> Router {
+pub fn router(handler: CommandHandler<Order>) -> Router {
     Router::new().route("/", post(create)).with_state(handler)
 }
 
@@ -31,7 +31,7 @@ struct NewOrder {
     status: Option<String>,
 }
 
-async fn create(State(handler): State<CommandHandler>, request: Request) -> Result<Response, Problem> {
+async fn create(State(handler): State<CommandHandler<Order>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     require_json(&parts.headers)?;
     let call = Call::read(&parts)?;

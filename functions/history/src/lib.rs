@@ -6,14 +6,15 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use domain::schema::Data;
-use domain::{Invalid, OrderId, Snapshot, Version};
-use event_store::{Commit, EventStore, Load, StoreError};
+use domain::{EncodedEvent, Event, Invalid, OrderId, Snapshot, Version};
+use event_store::{Commit, EventStore, Load, StoreError, fold_to};
 use http::header::{CACHE_CONTROL, ETAG, LINK};
 use http::{HeaderValue, StatusCode, Uri};
 use runtime::Problem;
 use runtime::http::{PathText, json, query};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use smol_str::SmolStr;
 
 /// The most events that a page has, and how many it has when the client says nothing.
 const PAGE: usize = 500;
@@ -38,9 +39,9 @@ struct EventsQuery {
 struct Told<'a> {
     version: Version,
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: SmolStr,
     time: jiff::Timestamp,
-    data: Data<'a>,
+    data: Box<RawValue>,
     command_id: &'a str,
     command_kind: &'static str,
     correlation_id: &'a str,
@@ -63,8 +64,13 @@ async fn events(
         return Err(Problem::invalid("limit", format!("limit is {limit}; allowed: 1 to {PAGE}")));
     }
     let (id, commits) = load(&store, &id).await?;
-    let mut told: Vec<Told<'_>> =
-        commits.iter().flat_map(tell).filter(|event| event.version > after).take(limit + 1).collect();
+    let mut told = Vec::new();
+    for commit in commits.iter().filter(|commit| commit.last_version() > after) {
+        told.extend(tell(commit)?.filter(|event| event.version > after));
+        if told.len() > limit {
+            break;
+        }
+    }
     let more = told.len() > limit;
     told.truncate(limit);
     let mut response = json(StatusCode::OK, &told);
@@ -79,18 +85,23 @@ async fn events(
     Ok(response)
 }
 
-fn tell(commit: &Commit) -> impl Iterator<Item = Told<'_>> {
-    commit.versioned().map(|(version, event)| Told {
-        version,
-        kind: event.kind(),
-        time: commit.recorded_at,
-        data: event.data(),
-        command_id: commit.command_id.id(),
-        command_kind: commit.command_id.kind().name(),
-        correlation_id: &commit.metadata.correlation_id,
-        causation_id: commit.metadata.causation_id.as_deref(),
-        actor: commit.metadata.actor.as_deref(),
-    })
+/// The events in today's form, whatever program wrote them.
+fn tell(commit: &Commit) -> Result<impl Iterator<Item = Told<'_>>, Problem> {
+    let recorded = commit.recorded::<Event>().map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(recorded.into_iter().map(|recorded| {
+        let EncodedEvent { kind, data, .. } = EncodedEvent::encode(&recorded.event);
+        Told {
+            version: recorded.version,
+            kind,
+            time: recorded.time,
+            data,
+            command_id: commit.command_id.id(),
+            command_kind: commit.command_id.kind().name(),
+            correlation_id: &commit.metadata.correlation_id,
+            causation_id: commit.metadata.causation_id.as_deref(),
+            actor: commit.metadata.actor.as_deref(),
+        }
+    }))
 }
 
 async fn version(
@@ -99,15 +110,8 @@ async fn version(
 ) -> Result<Response, Problem> {
     let version = Version::parse(&version).map_err(|error| invalid(&error))?;
     let (id, commits) = load(&store, &id).await?;
-    let mut order = Snapshot::absent(id);
-    for (next, event, time) in
-        commits.iter().flat_map(|commit| commit.versioned().map(|(v, e)| (v, e, commit.recorded_at)))
-    {
-        if next > version {
-            break;
-        }
-        order.apply(next, time, event).map_err(|gap| Problem::internal(gap.to_string()))?;
-    }
+    let order: Snapshot =
+        fold_to(id, &commits, version).map_err(|error| Problem::internal(error.to_string()))?;
     if order.version != version || version == Version::NONE {
         let last = commits.last().map_or(Version::NONE, Commit::last_version);
         let detail = format!("The order has the versions 1 to {last}.");

@@ -7,23 +7,23 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
 use command_handler::CommandHandler;
-use command_handler::http::{Call, order_id};
-use domain::Command;
+use command_handler::http::{Call, stream_id};
+use domain::{Command, Order};
 use runtime::Problem;
 use runtime::http::{PathText, read_body};
 
 /// The function's routes.
-pub fn router(handler: CommandHandler) -> Router {
+pub fn router(handler: CommandHandler<Order>) -> Router {
     Router::new().route("/{id}", post(process)).with_state(handler)
 }
 
 async fn process(
-    State(handler): State<CommandHandler>,
+    State(handler): State<CommandHandler<Order>>,
     PathText(id): PathText<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let id = order_id(&id)?;
+    let id = stream_id(&id)?;
     let call = Call::read(&parts)?;
     let body = read_body(&parts.headers, body).await?;
     if !matches!(body.trim_ascii(), b"" | b"{}") {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use command_handler::{CommandError, CommandHandler, CommandRequest, KeyOrigin, command_hash};
-use domain::wire::{self, RecordedEvent};
-use domain::{Command, CommandId, Event, Order, OrderId, OrderName, Reason, Version};
+use domain::{Command, CommandId, Event, Order, OrderId, OrderName, Reason, RecordedEvent, Version, wire};
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use event_store::{Commit, CommitId, Load, Metadata, Reminders, StoreError, Stream, UnreadableStream, fold};
 use futures_util::{StreamExt, stream};
@@ -23,7 +22,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// Fulfils orders and records each outcome.
 #[derive(Clone)]
 pub struct Processor {
-    handler: CommandHandler,
+    handler: CommandHandler<Order>,
     reminders: Reminders,
     fulfilment: Fulfilment,
     concurrency: usize,
@@ -35,6 +34,30 @@ struct Started {
     version: Version,
     /// The number of the reminder that brought it, or 0.
     reminder: u32,
+}
+
+/// What the event store has of an order.
+struct Known {
+    commits: Vec<Commit>,
+    order: Order,
+}
+
+impl Known {
+    fn of(id: OrderId, stream: Stream) -> Result<Self, UnreadableStream> {
+        let order = fold(id, &stream.commits)?.state;
+        Ok(Self { commits: stream.commits, order })
+    }
+
+    /// The commit of the ProcessingStarted at this version and the order's name, if it is the stream's last event: any event behind it
+    /// is its outcome, or follows from that. A version that the store does not have asks for nothing: no command of ours stands behind
+    /// it.
+    fn waiting_for_outcome(&self, version: Version) -> Option<(&Commit, &OrderName)> {
+        let commit = self.commits.last().filter(|commit| commit.last_version() == version)?;
+        match &self.order {
+            Order::Present(details) if commit.awaits_outcome => Some((commit, &details.name)),
+            _ => None,
+        }
+    }
 }
 
 /// Why a batch comes again.
@@ -77,7 +100,7 @@ impl Processor {
     /// time.
     #[must_use]
     pub fn new(
-        handler: CommandHandler,
+        handler: CommandHandler<Order>,
         reminders: Reminders,
         fulfilment: Fulfilment,
         concurrency: usize,
@@ -99,8 +122,9 @@ impl Processor {
         let streams = self.handler.store().load_many(loads.collect()).await?;
         let deadline = deadline - MARGIN.min(deadline.saturating_duration_since(Instant::now()) / 2);
         let work = by_order.into_iter().zip(streams).map(|((order, events), stream)| async move {
-            match stream {
-                Ok(Stream { commits, .. }) => self.one_order(&events, &commits, deadline).await,
+            let known = stream.and_then(|stream| Known::of(order.clone(), stream));
+            match known {
+                Ok(known) => self.one_order(&events, &known, deadline).await,
                 Err(problem) => self.unreadable(&order, &events, &problem).await,
             }
         });
@@ -129,14 +153,9 @@ impl Processor {
     }
 
     /// The events of one order, in sequence, up to the first that could not be finished.
-    async fn one_order(
-        &self,
-        events: &[Started],
-        commits: &[Commit],
-        deadline: Instant,
-    ) -> Result<(), String> {
+    async fn one_order(&self, events: &[Started], known: &Known, deadline: Instant) -> Result<(), String> {
         for started in events {
-            if let Err(problem) = self.outcome(started, commits, deadline).await {
+            if let Err(problem) = self.outcome(started, known, deadline).await {
                 tracing::debug!(version = %started.version, problem, "not fulfilled yet");
                 metrics::counter!("orders_fulfilments_total", "result" => "unknown").increment(1);
                 return Err(problem);
@@ -146,12 +165,12 @@ impl Processor {
     }
 
     /// Sees to it that the event has its outcome.
-    async fn outcome(&self, started: &Started, commits: &[Commit], deadline: Instant) -> Result<(), String> {
-        let Some((commit, name)) = waiting_for_outcome(commits, started.version) else {
+    async fn outcome(&self, started: &Started, known: &Known, deadline: Instant) -> Result<(), String> {
+        let Some((commit, name)) = known.waiting_for_outcome(started.version) else {
             return Ok(());
         };
         let traceparent = commit.metadata.traceparent.as_deref();
-        let asked = Asked { order: &commit.stream, name: &name, version: started.version, traceparent };
+        let asked = Asked { order: &commit.stream, name, version: started.version, traceparent };
         let (command, result) = match self.ask(asked, started, deadline).await {
             Asking::Answered(Ok(())) => (Command::Complete, "fulfilled"),
             Asking::Answered(Err(reason)) => (Command::Fail { reason }, "refused"),
@@ -246,8 +265,9 @@ impl Processor {
 fn started(event: KafkaEvent) -> HashMap<OrderId, Vec<Started>> {
     let mut by_order: HashMap<OrderId, Vec<Started>> = HashMap::new();
     for record in event.records.into_values().flatten() {
-        if let Some(RecordedEvent { order, version, event: Event::ProcessingStarted, .. }) = decode(&record) {
-            let events = by_order.entry(order).or_default();
+        if let Some(RecordedEvent { stream, version, event: Event::ProcessingStarted, .. }) = decode(&record)
+        {
+            let events = by_order.entry(stream).or_default();
             // Published twice, it stands twice in the partition.
             if events.iter().all(|other| other.version != version) {
                 events.push(Started { version, reminder: reminder(&record) });
@@ -266,15 +286,4 @@ fn reminder(record: &KafkaRecord) -> u32 {
 
 fn decode(record: &KafkaRecord) -> Option<RecordedEvent> {
     wire::decode(record.value.as_ref()?).ok()
-}
-
-/// The commit of the ProcessingStarted at this version and the order's name, if it is the stream's last event: any event behind it
-/// is its outcome, or follows from that. A version that the store does not have asks for nothing: no command of ours stands behind it.
-fn waiting_for_outcome(commits: &[Commit], version: Version) -> Option<(&Commit, OrderName)> {
-    let commit = commits.last().filter(|commit| commit.last_version() == version)?;
-    let order = fold(commit.stream.clone(), commits).ok()?.order;
-    match (commit.events.last(), order) {
-        (Some(Event::ProcessingStarted), Order::Present(details)) => Some((commit, details.name)),
-        _ => None,
-    }
 }

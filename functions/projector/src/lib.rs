@@ -3,7 +3,8 @@
 //! Each record is decoded tolerantly; what can't be decoded goes in all the same, to be held with its reason, so no record
 //! stops the others. A read store that is down is not poison: the whole batch fails and comes again.
 
-use domain::wire::{self, RecordedEvent, Undecodable};
+use domain::RecordedEvent;
+use domain::wire::{self, Undecodable};
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use jiff::Timestamp;
 use read_store::{HeldReason, Incoming, Origin, ReadStore, ReadStoreError};

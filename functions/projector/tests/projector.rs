@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use domain::{Event, OrderId, OrderName, Version, wire};
+use domain::{EncodedEvent, Event, OrderId, OrderName, Version, wire};
 use event_source_mapping::event::KafkaEvent;
 use jiff::Timestamp;
 use read_store::{HeldReason, ReadStore};
@@ -14,7 +14,12 @@ async fn store(folder: &tempfile::TempDir) -> ReadStore {
 
 fn created(order: &str, version: u64) -> Vec<u8> {
     let event = Event::OrderCreated { name: OrderName::parse("a lamp").unwrap() };
-    wire::encode(&OrderId::parse(order).unwrap(), Version::new(version), Timestamp::UNIX_EPOCH, &event)
+    wire::encode(
+        &OrderId::parse(order).unwrap(),
+        Version::new(version),
+        Timestamp::UNIX_EPOCH,
+        &EncodedEvent::encode(&event),
+    )
 }
 
 fn record(offset: i64, value: &[u8]) -> Value {

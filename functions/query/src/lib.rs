@@ -18,6 +18,7 @@ use read_store::{Filter, ReadStore, ReadStoreError, Seen};
 use runtime::Problem;
 use runtime::http::{AtOnce, PathText, json, preference, query};
 use serde::Deserialize;
+use strum::VariantNames;
 
 /// The most orders that a page has, and how many it has when the client says nothing.
 const PAGE: usize = 500;
@@ -90,7 +91,9 @@ async fn list(State(Orders { store, .. }): State<Orders>, uri: Uri) -> Result<Re
 
 fn filter(asked: &ListQuery) -> Result<Filter, Problem> {
     let status = asked.status.as_deref().map(str::parse::<Status>).transpose();
-    let status = status.map_err(|error| Problem::invalid("status", error.to_string()))?;
+    let status = status.map_err(|_| {
+        Problem::invalid("status", format!("not a status; allowed: {}", Status::VARIANTS.join(", ")))
+    })?;
     let name = asked.name.as_deref().map(OrderName::parse).transpose().map_err(|error| invalid(&error))?;
     let after = asked.after.as_deref().map(OrderId::parse).transpose();
     let after = after.map_err(|error| Problem::invalid("after", error.to_string()))?;
@@ -164,7 +167,7 @@ fn order_at(version: Version, order: Option<Snapshot>) -> Result<Snapshot, Probl
         return Err(behind.at("min_version").retry_after(1).unlogged());
     }
     // Events that make nothing of an order leave a row without one.
-    order.filter(|order| order.order != Order::Absent).ok_or_else(|| {
+    order.filter(|order| order.state != Order::Absent).ok_or_else(|| {
         Problem::not_found("order-not-found", "There is no such order", "No order has this id.")
     })
 }

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use domain::wire::RecordedEvent;
+use domain::RecordedEvent;
 use domain::{OrderId, Version};
-use event_store::{EventStore, Load, Stream};
+use event_store::{EventStore, Load, Stream, UnreadableStream};
 use jiff::Timestamp;
 use read_store::{Incoming, ReadStore, ReadStoreError};
 use tracing::{error, warn};
@@ -85,7 +85,7 @@ pub(crate) async fn fill_in(
     let streams = events.load_many(behind.iter().map(whole).collect()).await?;
     let mut missing = Vec::new();
     for ((id, head), stream) in behind.into_iter().zip(streams) {
-        match stream.map(|stream| published_between(id, &stream, has(id), *head)) {
+        match stream.and_then(|stream| published_between(&stream, has(id), *head)) {
             Ok(lacks) if lacks.is_empty() => {}
             Ok(lacks) => missing.push(lacks),
             // It waits for a program that can read it, and keeps no other waiting.
@@ -95,24 +95,24 @@ pub(crate) async fn fill_in(
     if missing.is_empty() {
         return Ok(Filled::default());
     }
-    let named: Vec<&str> = missing.iter().flatten().map(|event| event.order.as_str()).take(NAMED).collect();
+    let named: Vec<&str> = missing.iter().flatten().map(|event| event.stream.as_str()).take(NAMED).collect();
     warn!(orders = missing.len(), ?named, "the view lacks events that were published: filling them in");
     let streams = missing.len() as u64;
     Ok(Filled { streams, events: take_in(view, missing).await? })
 }
 
 /// The events after a version and up to another, before the first that nobody is known to have published: that one is still to come.
-fn published_between(id: &OrderId, stream: &Stream, has: Version, head: Version) -> Vec<RecordedEvent> {
-    let published = stream.commits.iter().take_while(|commit| !commit.unpublished);
-    let events = published.flat_map(|commit| {
-        commit.versioned().map(|(version, event)| RecordedEvent {
-            order: id.clone(),
-            version,
-            time: commit.recorded_at,
-            event: event.clone(),
-        })
-    });
-    events.filter(|event| has < event.version && event.version <= head).collect()
+fn published_between(
+    stream: &Stream,
+    has: Version,
+    head: Version,
+) -> Result<Vec<RecordedEvent>, UnreadableStream> {
+    let mut lacks = Vec::new();
+    for commit in stream.commits.iter().take_while(|commit| !commit.unpublished) {
+        let is_lacking = |event: &RecordedEvent| has < event.version && event.version <= head;
+        lacks.extend(commit.recorded()?.into_iter().filter(is_lacking));
+    }
+    Ok(lacks)
 }
 
 /// Takes the events of streams in as the projector does; how many were applied. A row that can't be read stops no other stream.
@@ -132,7 +132,7 @@ async fn take_in(view: &ReadStore, streams: Vec<Vec<RecordedEvent>>) -> Result<u
         match view.project(incoming(events)).await {
             Ok(done) => applied += (done.applied + done.released) as u64,
             Err(ReadStoreError::Corrupt(problem)) => {
-                error!(order = ?events.first().map(|event| &event.order), problem, "a row of the view can't be filled in");
+                error!(order = ?events.first().map(|event| &event.stream), problem, "a row of the view can't be filled in");
             }
             Err(error) => return Err(error),
         }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::wire::RecordedEvent;
-use domain::{CommandId, Event, OrderId, OrderName, Reason, Version};
+use domain::RecordedEvent;
+use domain::{Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Reason, Version};
 use event_store::{CommandHash, Commit, CommitId, EventStore, Metadata};
 use jiff::Timestamp;
 use read_store::{Incoming, ReadStore, Walker};
@@ -37,7 +37,8 @@ impl World {
                 version: Version::new(version),
                 command_id: CommandId::system(&format!("{id}-{version}")).unwrap(),
                 command_hash: CommandHash([0; 32]),
-                events: vec![event],
+                events: vec![EncodedEvent::encode(&event)],
+                awaits_outcome: Order::awaits_outcome(&event),
                 recorded_at: Timestamp::UNIX_EPOCH,
                 metadata: Metadata::default(),
                 unpublished: true,
@@ -68,7 +69,7 @@ impl World {
             Event::OrderCancelled { reason: Reason::parse("no more wanted").unwrap() }
         };
         let event = RecordedEvent {
-            order: order(id),
+            stream: order(id),
             version: Version::new(version),
             time: Timestamp::UNIX_EPOCH,
             event,

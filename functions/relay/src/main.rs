@@ -1,5 +1,6 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
+use domain::{Aggregate, Order};
 use std::time::Duration;
 
 use clap::Parser;
@@ -26,11 +27,12 @@ async fn main() -> Result<(), function::Error> {
     settings.lambda.telemetry.start()?;
     function::run_event(
         async || {
-            let handler = settings.lambda.open().await?;
+            let handler = settings.lambda.open::<Order>().await?;
             let relay =
                 Relay::new(handler.store().clone(), handler.publisher().clone(), settings.relay_min_age);
             let reminders = settings.reminders.of(handler.store().clone());
-            let reminders = ReminderRelay::new(reminders, handler.publisher().channel().clone());
+            let reminders =
+                ReminderRelay::new(reminders, handler.publisher().channel().clone(), Order::SOURCE);
             Ok((relay, reminders, handler))
         },
         async |(relay, reminders, handler), _schedule: serde_json::Value, deadline| {

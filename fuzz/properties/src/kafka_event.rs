@@ -37,7 +37,7 @@ pub fn check(bytes: &[u8]) {
 fn orders(event: &KafkaEvent) -> Vec<OrderId> {
     let values = event.records.values().flatten().filter_map(|record| record.value.as_deref());
     let decoded = values.filter_map(|value| wire::decode(value).ok());
-    decoded.inspect(assert_is_event).map(|recorded| recorded.order).collect()
+    decoded.inspect(assert_is_event).map(|recorded| recorded.stream).collect()
 }
 
 async fn project(system: &System, event: KafkaEvent) {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use command_handler::{AfterCommit, CommandHandler};
-use domain::{Event, OrderId, OrderName, Version, wire};
+use domain::{EncodedEvent, Event, OrderId, OrderName, Version, wire};
 use event_channel::EventChannel;
 use event_source_mapping::event::KafkaEvent;
 use event_store::EventStore;
@@ -97,7 +97,7 @@ async fn fill(view: &ReadStore) {
     let record = |number: usize, id: &str| {
         let event = Event::OrderCreated { name: OrderName::parse("a lamp").expect("a name") };
         let id = OrderId::parse(id).expect("an id");
-        let value = wire::encode(&id, Version::new(1), Default::default(), &event);
+        let value = wire::encode(&id, Version::new(1), Default::default(), &EncodedEvent::encode(&event));
         // Text that is no base64 is read as it is.
         json!({"topic": "t", "partition": 0, "offset": number, "value": String::from_utf8(value).expect("text")})
     };

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::{Command, CommandId, Event, OrderId, Rejection, Snapshot, Version, decide};
 use event_channel::PublishError;
+use event_sourcing::{Aggregate, Command, CommandId, EncodedEvent, Snapshot, StreamId, Version};
 use event_store::{
     Answered, AppendError, CommandHash, Commit, EventStore, Load, Metadata, NoEvent, StoreError, Stream,
 };
@@ -14,9 +14,9 @@ use rand::Rng;
 use runtime::{KillPoint, kill_point};
 use thiserror::Error;
 
-use crate::kept::{Kept, State};
-use crate::meters::{Kind, Meters};
+use crate::meters::Meters;
 use crate::publisher::{Moment, Publisher};
+use crate::state_cache::{State, StateCache};
 
 /// How often a command is decided anew because others were faster, before the caller is told to come again.
 const ATTEMPTS: u32 = 16;
@@ -26,18 +26,18 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// A command and all that is known about who sent it.
 #[derive(Clone, Debug)]
-pub struct CommandRequest {
-    /// The order.
-    pub stream: OrderId,
+pub struct CommandRequest<A: Aggregate> {
+    /// The stream.
+    pub stream: StreamId,
     /// What is wanted of it.
-    pub command: Command,
+    pub command: A::Command,
     /// What makes this command the same when it is sent again.
     pub command_id: CommandId,
     /// Where that id is from.
     pub key: KeyOrigin,
     /// What the command asks, hashed: see [`crate::command_hash`].
     pub hash: CommandHash,
-    /// The version that the order must be at, from `If-Match`.
+    /// The version that the stream must be at, from `If-Match`.
     pub if_match: Option<IfMatch>,
     /// For the commit.
     pub metadata: Metadata,
@@ -58,7 +58,7 @@ pub enum KeyOrigin {
 /// What `If-Match` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfMatch {
-    /// `*`: the order exists.
+    /// `*`: the aggregate exists.
     Exists,
     /// `"N"`: it is at this version.
     Version(Version),
@@ -75,21 +75,21 @@ impl IfMatch {
 
 /// A command that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// The order as the command left it; for a repeated command, as it left it the first time.
-    pub snapshot: Snapshot,
+pub struct Outcome<A> {
+    /// The aggregate as the command left it; for a repeated command, as it left it the first time.
+    pub snapshot: Snapshot<A>,
     /// Whether the command yielded events (the first time), or was already true.
     pub with_events: bool,
 }
 
 /// A command that did not succeed.
 #[derive(Clone, Debug, Error)]
-pub enum CommandError {
-    /// The order's state does not allow it.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
+pub enum CommandError<A: Aggregate> {
+    /// The aggregate's state does not allow it.
+    #[error("{0}")]
+    Rejected(A::Rejection),
     /// `If-Match` does not hold.
-    #[error("the order is at version {0}")]
+    #[error("the {kind} is at version {0}", kind = A::KIND)]
     PreconditionFailed(Version),
     /// Another command was sent under the same key before.
     #[error("another command was sent under this key")]
@@ -98,7 +98,7 @@ pub enum CommandError {
     #[error(transparent)]
     TooLarge(PublishError),
     /// Others were faster, again and again.
-    #[error("too many commands for this order at the same time")]
+    #[error("too many commands for this {kind} at the same time", kind = A::KIND)]
     Contended,
     /// The event store failed. Whether the command took place is not known; repeat it under the same key.
     #[error(transparent)]
@@ -119,42 +119,43 @@ pub enum AfterCommit {
 
 /// Handles commands. Cheap to clone; one a process, so that what is kept and what is in flight is known in one place.
 #[derive(Clone)]
-pub struct CommandHandler {
+pub struct CommandHandler<A> {
     store: EventStore,
     publisher: Publisher,
-    kept: Arc<Kept>,
+    states: Arc<StateCache<A>>,
     meters: Arc<Meters>,
     after_commit: AfterCommit,
 }
 
 /// What a decision stands on.
-enum Basis {
+enum Basis<A> {
     /// Kept from before, or assumed: right until an append says otherwise, not good enough to answer from.
-    Kept(State),
+    Kept(State<A>),
     /// Just loaded, and the command id was not among its commits.
-    Loaded(State),
+    Loaded(State<A>),
 }
 
-enum Step {
-    Done(Outcome),
+enum Step<A> {
+    Done(Outcome<A>),
     /// Only a fresh load can tell.
     LoadFirst,
     /// Somebody else was faster.
     Conflict,
 }
 
-impl CommandHandler {
-    /// A handler on this store; `kept_orders` is how many orders are kept in memory.
+impl<A: Aggregate> CommandHandler<A> {
+    /// A handler on this store; `kept_states` is how many aggregates are kept in memory.
     #[must_use]
     pub fn new(
         store: EventStore,
         channel: event_channel::EventChannel,
-        kept_orders: NonZeroUsize,
+        kept_states: NonZeroUsize,
         after_commit: AfterCommit,
     ) -> Self {
-        let kept = Arc::new(Kept::new(kept_orders));
-        let publisher = Publisher::new(store.clone(), channel, Arc::clone(&kept));
-        Self { store, publisher, kept, meters: Arc::default(), after_commit }
+        let states = Arc::new(StateCache::new(kept_states));
+        let progress = Arc::<StateCache<A>>::clone(&states);
+        let publisher = Publisher::new(store.clone(), channel, A::SOURCE, progress);
+        Self { store, publisher, states, meters: Arc::default(), after_commit }
     }
 
     /// The event store.
@@ -173,15 +174,15 @@ impl CommandHandler {
     ///
     /// # Errors
     /// [`CommandError`], which says what the caller can do.
-    pub async fn handle(&self, request: CommandRequest) -> Result<Outcome, CommandError> {
+    pub async fn handle(&self, request: CommandRequest<A>) -> Result<Outcome<A>, CommandError<A>> {
         let started = Instant::now();
-        let command = Kind::of(&request.command);
+        let command = request.command.name();
         let result = self.attempt(request).await;
         self.meters.count(command, &result, started.elapsed());
         result
     }
 
-    async fn attempt(&self, request: CommandRequest) -> Result<Outcome, CommandError> {
+    async fn attempt(&self, request: CommandRequest<A>) -> Result<Outcome<A>, CommandError<A>> {
         let (began, mut conflicts) = (Instant::now(), 0);
         let mut basis = self.first_basis(&request);
         loop {
@@ -210,21 +211,25 @@ impl CommandHandler {
         }
     }
 
-    /// What is kept of the stream. A create assumes that there is nothing: it appends at version 1 and loads only on conflict.
-    fn first_basis(&self, request: &CommandRequest) -> Option<State> {
-        let kept = self.kept.get(&request.stream);
-        match request.command {
-            Command::Create { .. } => kept.or_else(|| Some(State::absent(request.stream.clone()))),
-            _ => kept,
+    /// What is kept of the stream. A command that creates assumes that there is nothing: it appends at version 1 and loads only on conflict.
+    fn first_basis(&self, request: &CommandRequest<A>) -> Option<State<A>> {
+        let kept = self.states.get(&request.stream);
+        match request.command.creates() {
+            true => kept.or_else(|| Some(State::absent(request.stream.clone()))),
+            false => kept,
         }
     }
 
-    async fn load(&self, request: &CommandRequest) -> Result<Stream, StoreError> {
+    async fn load(&self, request: &CommandRequest<A>) -> Result<Stream, StoreError> {
         let command = Some(request.command_id.clone());
         self.store.load(Load { stream: request.stream.clone(), after: Version::NONE, command }).await
     }
 
-    async fn decide_and_append(&self, request: &CommandRequest, basis: Basis) -> Result<Step, CommandError> {
+    async fn decide_and_append(
+        &self,
+        request: &CommandRequest<A>,
+        basis: Basis<A>,
+    ) -> Result<Step<A>, CommandError<A>> {
         let (mut state, fresh) = match basis {
             Basis::Kept(state) => (state, false),
             Basis::Loaded(state) => (state, true),
@@ -238,36 +243,37 @@ impl CommandHandler {
                 true => Ok(Step::Conflict),
             };
         }
-        match decide(&state.snapshot.order, request.command.clone()) {
+        match state.snapshot.state.decide(request.command.clone()) {
             Ok(events) if !events.is_empty() => self.append(request, state, events).await,
             // No append will check these two, so they are only believed on a fresh load, and of a store that is up to date.
             _ if !fresh => Ok(Step::LoadFirst),
             _ if !self.is_current(&state).await? => Ok(Step::Conflict),
             Ok(_) => self.already_true(request, state).await,
             Err(rejection) => {
-                self.kept.put(state);
-                Err(rejection.into())
+                self.states.put(state);
+                Err(CommandError::Rejected(rejection))
             }
         }
     }
 
-    async fn is_current(&self, state: &State) -> Result<bool, StoreError> {
+    async fn is_current(&self, state: &State<A>) -> Result<bool, StoreError> {
         self.store.is_current(&state.snapshot.id, state.snapshot.version).await
     }
 
     async fn append(
         &self,
-        request: &CommandRequest,
-        mut state: State,
-        events: Vec<Event>,
-    ) -> Result<Step, CommandError> {
+        request: &CommandRequest<A>,
+        mut state: State<A>,
+        events: Vec<A::Event>,
+    ) -> Result<Step<A>, CommandError<A>> {
         let recorded_at = now().max(state.snapshot.updated_at);
         let commit = Arc::new(Commit {
             stream: request.stream.clone(),
             version: state.snapshot.version.next(),
             command_id: request.command_id.clone(),
             command_hash: request.hash,
-            events,
+            events: events.iter().map(EncodedEvent::encode).collect(),
+            awaits_outcome: events.last().is_some_and(A::awaits_outcome),
             recorded_at,
             metadata: request.metadata.clone(),
             unpublished: true,
@@ -277,48 +283,51 @@ impl CommandHandler {
         match self.store.append(Arc::clone(&commit)).await {
             Ok(()) => kill_point(KillPoint::AfterAppend),
             Err(AppendError::Conflict) => {
-                self.kept.forget(&request.stream);
+                self.states.forget(&request.stream);
                 return Ok(Step::Conflict);
             }
             Err(AppendError::Store(error)) => {
                 // It may have taken place all the same, so what is kept is not to be believed.
-                self.kept.forget(&request.stream);
+                self.states.forget(&request.stream);
                 return Err(error.into());
             }
         }
-        commit.apply_to(&mut state.snapshot)?;
+        for (version, event) in (0..).map(|index| commit.version.plus(index)).zip(&events) {
+            // The commit begins right behind what it was decided on.
+            let _ = state.snapshot.apply(version, recorded_at, event);
+        }
         state.note(&commit);
         state.unpublished.push(commit);
         let outcome = Outcome { snapshot: state.snapshot.clone(), with_events: true };
-        let run = self.kept.put(state);
+        let run = self.states.put(state);
         self.publish(&request.stream, run).await;
         Ok(Step::Done(outcome))
     }
 
-    /// Answers a command that was answered before, with the order as it was then. Where its commit is still unpublished, nobody may be
+    /// Answers a command that was answered before, with the aggregate as it was then. Where its commit is still unpublished, nobody may be
     /// publishing it: its process may have died. The client that asks again need not wait for the relay.
     async fn replay(
         &self,
-        request: &CommandRequest,
+        request: &CommandRequest<A>,
         stream: Stream,
         answered: Answered,
-    ) -> Result<Outcome, CommandError> {
+    ) -> Result<Outcome<A>, CommandError<A>> {
         if answered.command_hash != request.hash {
             return Err(CommandError::KeyReused);
         }
         let until_then = stream.commits.iter().take_while(|commit| commit.last_version() <= answered.version);
-        let snapshot = event_store::fold(request.stream.clone(), until_then)?;
+        let snapshot = event_store::fold(request.stream.clone(), until_then).map_err(StoreError::from)?;
         let is_unpublished = |commit: &Commit| commit.unpublished && commit.version <= answered.version;
         if stream.commits.iter().any(is_unpublished)
             && let Ok(state) = state(request.stream.clone(), stream)
         {
-            let run = self.kept.put(state);
+            let run = self.states.put(state);
             self.publish(&request.stream, run).await;
         }
         Ok(Outcome { snapshot, with_events: answered.with_events })
     }
 
-    async fn publish(&self, stream: &OrderId, run: Vec<Arc<Commit>>) {
+    async fn publish(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
         match self.after_commit {
             AfterCommit::Answer => self.publisher.submit(stream, run),
             AfterCommit::AwaitPublish(patience) => {
@@ -331,11 +340,15 @@ impl CommandHandler {
     }
 
     /// A command that changes nothing. Under a sender's key it leaves a record, so that a late retry is answered the same even
-    /// after the order has moved on. What made it true may be unpublished, as with a command that is repeated ([`Self::replay`]).
-    async fn already_true(&self, request: &CommandRequest, state: State) -> Result<Step, CommandError> {
+    /// after the stream has moved on. What made it true may be unpublished, as with a command that is repeated ([`Self::replay`]).
+    async fn already_true(
+        &self,
+        request: &CommandRequest<A>,
+        state: State<A>,
+    ) -> Result<Step<A>, CommandError<A>> {
         let snapshot = state.snapshot.clone();
         let is_unpublished = !state.unpublished.is_empty();
-        let run = self.kept.put(state);
+        let run = self.states.put(state);
         if request.key == KeyOrigin::Sender {
             let record = NoEvent {
                 stream: request.stream.clone(),
@@ -358,7 +371,7 @@ impl CommandHandler {
     }
 }
 
-fn state(id: OrderId, stream: Stream) -> Result<State, StoreError> {
+fn state<A: Aggregate>(id: StreamId, stream: Stream) -> Result<State<A>, StoreError> {
     let mut state = State::of(event_store::fold(id, &stream.commits)?);
     stream.commits.iter().for_each(|commit| state.note(commit));
     let oldest_unpublished = stream.commits.iter().position(|commit| commit.unpublished);

@@ -1,7 +1,9 @@
 //! A request as a command, an outcome or an error as an answer: what the command functions share of HTTP.
 
 use axum::response::Response;
-use domain::{Command, CommandId, IdempotencyKey, Invalid, OrderId, Rejection, Version};
+use event_sourcing::{
+    Aggregate, Command, CommandId, IdempotencyKey, Invalid, Rejection, RejectionKind, StreamId, Version,
+};
 use event_store::{Metadata, StoreError};
 use http::header::{ETAG, HeaderName, HeaderValue, IF_MATCH, LOCATION};
 use http::request::Parts;
@@ -13,7 +15,7 @@ use uuid::Uuid;
 use crate::handler::{CommandError, CommandHandler, CommandRequest, IfMatch, KeyOrigin, Outcome};
 use crate::hash::command_hash;
 
-/// What every command request has besides its order and its body.
+/// What every command request has besides its stream and its body.
 #[derive(Clone, Debug)]
 pub struct Call {
     method: Method,
@@ -45,19 +47,19 @@ impl Call {
         (self.key == KeyOrigin::Sender).then_some(&self.command_id)
     }
 
-    /// Handles the command and answers: 201 when the command created the order, else 200, with the order, its `ETag` and its
+    /// Handles the command and answers: 201 when the command created the aggregate, else 200, with the aggregate, its `ETag` and its
     /// `Location`. `canonical_body` is the body as it is compared when the key is used again.
     ///
     /// # Errors
     /// The [`Problem`] of whatever went wrong.
-    pub async fn answer(
+    pub async fn answer<A: Aggregate>(
         self,
-        handler: &CommandHandler,
-        stream: OrderId,
-        command: Command,
+        handler: &CommandHandler<A>,
+        stream: StreamId,
+        command: A::Command,
         canonical_body: &[u8],
     ) -> Result<Response, Problem> {
-        let creates = matches!(command, Command::Create { .. });
+        let creates = command.creates();
         let hash = command_hash(self.method.as_str(), &stream, canonical_body);
         let Self { command_id, key, if_match, metadata, .. } = self;
         let published = Version::NONE;
@@ -66,7 +68,7 @@ impl Call {
         kill_point(KillPoint::AfterParse);
         let outcome = handler.handle(request).await?;
         let status = if creates && outcome.with_events { StatusCode::CREATED } else { StatusCode::OK };
-        Ok(order(status, &outcome))
+        Ok(shown(status, &outcome))
     }
 }
 
@@ -79,7 +81,7 @@ fn key(headers: &HeaderMap) -> Result<(IdempotencyKey, KeyOrigin), Problem> {
     Ok((key.map_err(|error| invalid(&error))?, origin))
 }
 
-fn order(status: StatusCode, outcome: &Outcome) -> Response {
+fn shown<A: Aggregate>(status: StatusCode, outcome: &Outcome<A>) -> Response {
     let mut response = json(status, &outcome.snapshot);
     let headers = response.headers_mut();
     // An id has only characters that may stand in a header and in a path as they are.
@@ -105,7 +107,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
     match quoted.map(Version::parse) {
         Some(Ok(version)) => Ok(Some(IfMatch::Version(version))),
         _ => Err(Problem::malformed(format!(
-            "If-Match is {text:?}; allowed: * or one version in double quotes, as in the ETag of an order"
+            "If-Match is {text:?}; allowed: * or one version in double quotes, as in the ETag of an answer"
         ))
         .at("If-Match")),
     }
@@ -121,31 +123,36 @@ pub fn invalid(error: &Invalid) -> Problem {
 ///
 /// # Errors
 /// 422 when it is not one.
-pub fn order_id(path: &str) -> Result<OrderId, Problem> {
-    OrderId::parse(path).map_err(|error| invalid(&error))
+pub fn stream_id(path: &str) -> Result<StreamId, Problem> {
+    StreamId::parse(path).map_err(|error| invalid(&error))
 }
 
-/// No order has this id.
+/// No aggregate of this kind has this id.
 #[must_use]
-pub fn order_not_found() -> Problem {
-    Problem::not_found("order-not-found", "There is no such order", "No order has this id.")
+pub fn not_found<A: Aggregate>() -> Problem {
+    let kind = A::KIND;
+    let title = format!("There is no such {kind}");
+    Problem::not_found(format!("{kind}-not-found"), title, format!("No {kind} has this id."))
 }
 
-impl From<CommandError> for Problem {
-    fn from(error: CommandError) -> Self {
+impl<A: Aggregate> From<CommandError<A>> for Problem {
+    fn from(error: CommandError<A>) -> Self {
         let detail = error.to_string();
         match error {
-            CommandError::Rejected(Rejection::NotFound) => order_not_found(),
-            CommandError::Rejected(Rejection::IdTaken) => {
-                Self::new(StatusCode::CONFLICT, "id-taken", "Another order has this id", "An order with this id and another name exists.").at("id")
-            }
-            CommandError::Rejected(Rejection::NotAllowed { .. }) => {
-                Self::new(StatusCode::CONFLICT, "not-allowed-in-state", "The order's state does not allow this", detail)
-            }
-            CommandError::PreconditionFailed(_) => {
-                Self::new(StatusCode::PRECONDITION_FAILED, "version-mismatch", "The order is at another version", detail)
-                    .at("If-Match")
-            }
+            CommandError::Rejected(rejection) => match rejection.kind() {
+                RejectionKind::NotFound => not_found::<A>(),
+                RejectionKind::Conflict { code, title, field } => {
+                    let problem = Self::new(StatusCode::CONFLICT, code, title, detail);
+                    field.map_or(problem.clone(), |field| problem.at(field))
+                }
+            },
+            CommandError::PreconditionFailed(_) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version-mismatch",
+                format!("The {} is at another version", A::KIND),
+                detail,
+            )
+            .at("If-Match"),
             CommandError::KeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",

@@ -1,4 +1,6 @@
-//! What a command does: load, decide, append, publish. Where domain, event store and channel meet.
+//! What a command does: load, decide, append, publish. Where an aggregate, its event store and the channel meet.
+//!
+//! Only the handler and its cache know the aggregate; publisher and relays see encoded events.
 //!
 //! - [`handler`]: the five steps, and why each race between them ends well.
 //! - [`publisher`]: commits onto the channel, serially per stream, and their marks.
@@ -9,9 +11,9 @@
 //! Knows nothing of read stores, triggers or which functions there are.
 
 mod hash;
-mod kept;
-mod left;
 mod meters;
+mod retry_list;
+mod state_cache;
 
 pub mod handler;
 pub mod http;

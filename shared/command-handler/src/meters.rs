@@ -1,9 +1,10 @@
 //! What is counted of commands. Each series is looked up once and kept, since the lookup by labels costs as much as a fold.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::Command;
+use event_sourcing::Aggregate;
 use event_store::{EventStore, ReminderCounts, Reminders, StoreError};
 use jiff::Timestamp;
 use metrics::{Counter, Histogram};
@@ -13,45 +14,32 @@ use crate::handler::{CommandError, Outcome};
 /// Counters by command and result, latencies by command.
 #[derive(Default)]
 pub(crate) struct Meters {
-    results: [[OnceLock<Counter>; 8]; 5],
-    durations: [OnceLock<Histogram>; 5],
+    commands: Mutex<HashMap<&'static str, Series>>,
 }
 
-/// A command without its data.
-#[derive(Clone, Copy)]
-pub(crate) enum Kind {
-    Create,
-    Process,
-    Complete,
-    Fail,
-    Cancel,
-}
-
-impl Kind {
-    pub(crate) const fn of(command: &Command) -> Self {
-        match command {
-            Command::Create { .. } => Self::Create,
-            Command::Process => Self::Process,
-            Command::Complete => Self::Complete,
-            Command::Fail { .. } => Self::Fail,
-            Command::Cancel { .. } => Self::Cancel,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        ["create", "process", "complete", "fail", "cancel"][self as usize]
-    }
+/// The series of one command.
+struct Series {
+    results: HashMap<&'static str, Counter>,
+    duration: Histogram,
 }
 
 impl Meters {
-    pub(crate) fn count(&self, command: Kind, result: &Result<Outcome, CommandError>, took: Duration) {
-        let (place, result) = result_of(result);
-        let counter =
-            || metrics::counter!("orders_commands_total", "command" => command.name(), "result" => result);
-        self.results[command as usize][place].get_or_init(counter).increment(1);
-        let histogram =
-            || metrics::histogram!("orders_command_duration_seconds", "command" => command.name());
-        self.durations[command as usize].get_or_init(histogram).record(took);
+    pub(crate) fn count<A: Aggregate>(
+        &self,
+        command: &'static str,
+        result: &Result<Outcome<A>, CommandError<A>>,
+        took: Duration,
+    ) {
+        let result = name_of(result);
+        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = commands.entry(command).or_insert_with(|| Series {
+            results: HashMap::new(),
+            duration: metrics::histogram!("orders_command_duration_seconds", "command" => command),
+        });
+        let counter = || metrics::counter!("orders_commands_total", "command" => command, "result" => result);
+        series.results.entry(result).or_insert_with(counter).increment(1);
+        series.duration.record(took);
     }
 }
 
@@ -66,7 +54,7 @@ pub async fn measure_backlog(store: &EventStore) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Measures which orders wait for their outcomes, and which for too long.
+/// Measures which streams wait for their outcomes, and which for too long.
 ///
 /// # Errors
 /// When the event store is not available; the last figures stand then.
@@ -78,15 +66,15 @@ pub async fn measure_reminders(reminders: &Reminders) -> Result<(), StoreError> 
     Ok(())
 }
 
-const fn result_of(result: &Result<Outcome, CommandError>) -> (usize, &'static str) {
+const fn name_of<A: Aggregate>(result: &Result<Outcome<A>, CommandError<A>>) -> &'static str {
     match result {
-        Ok(Outcome { with_events: true, .. }) => (0, "done"),
-        Ok(_) => (1, "already-true"),
-        Err(CommandError::Rejected(_)) => (2, "rejected"),
-        Err(CommandError::PreconditionFailed(_)) => (3, "precondition-failed"),
-        Err(CommandError::KeyReused) => (4, "key-reused"),
-        Err(CommandError::Contended) => (5, "contended"),
-        Err(CommandError::Store(_)) => (6, "store-failed"),
-        Err(CommandError::TooLarge(_)) => (7, "too-large"),
+        Ok(Outcome { with_events: true, .. }) => "done",
+        Ok(_) => "already-true",
+        Err(CommandError::Rejected(_)) => "rejected",
+        Err(CommandError::PreconditionFailed(_)) => "precondition-failed",
+        Err(CommandError::KeyReused) => "key-reused",
+        Err(CommandError::Contended) => "contended",
+        Err(CommandError::Store(_)) => "store-failed",
+        Err(CommandError::TooLarge(_)) => "too-large",
     }
 }

@@ -15,16 +15,16 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use domain::{OrderId, Version, wire};
 use event_channel::{EventChannel, Header, PublishError, Receipt, Record};
+use event_sourcing::{EncodedEvent, StreamId, Version, wire};
 use event_store::{Commit, EventStore};
 use metrics::Counter;
 use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 
-use crate::kept::Kept;
-use crate::left::Left;
 use crate::reminders;
+use crate::retry_list::RetryList;
+use crate::state_cache::StreamProgress;
 
 /// The most commits that are sent as one run.
 const RUN_LIMIT: usize = 100;
@@ -41,12 +41,14 @@ pub struct Publisher {
 struct Inner {
     store: EventStore,
     channel: EventChannel,
-    kept: Arc<Kept>,
+    /// The `ce_source` of the records.
+    source: &'static str,
+    progress: Arc<dyn StreamProgress>,
     /// Only the streams with something in flight.
-    streams: Mutex<HashMap<OrderId, InFlight>>,
+    streams: Mutex<HashMap<StreamId, InFlight>>,
     idle: Notify,
     failed: Notify,
-    left: Left,
+    left: RetryList,
     published: OnceLock<Counter>,
 }
 
@@ -82,10 +84,24 @@ pub enum Moment {
 }
 
 impl Publisher {
-    pub(crate) fn new(store: EventStore, channel: EventChannel, kept: Arc<Kept>) -> Self {
-        let (streams, idle, failed, left) = (Mutex::default(), Notify::new(), Notify::new(), Left::default());
-        let published = OnceLock::new();
-        Self { inner: Arc::new(Inner { store, channel, kept, streams, idle, failed, left, published }) }
+    pub(crate) fn new(
+        store: EventStore,
+        channel: EventChannel,
+        source: &'static str,
+        progress: Arc<dyn StreamProgress>,
+    ) -> Self {
+        let inner = Inner {
+            store,
+            channel,
+            source,
+            progress,
+            streams: Mutex::default(),
+            idle: Notify::new(),
+            failed: Notify::new(),
+            left: RetryList::default(),
+            published: OnceLock::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The channel.
@@ -101,7 +117,7 @@ impl Publisher {
     pub(crate) fn check(&self, commit: &Commit) -> Result<(), PublishError> {
         match self.channel().largest() {
             Some(limit) if limit < LARGEST_RECORD => {
-                records_of(commit).try_for_each(|record| self.channel().check(&record))
+                records_of(self.inner.source, commit).try_for_each(|record| self.channel().check(&record))
             }
             _ => Ok(()),
         }
@@ -109,14 +125,14 @@ impl Publisher {
 
     /// Sends a contiguous run of a stream's commits that begins at the oldest not known to be published. What of it is in
     /// flight already is not sent twice.
-    pub fn submit(&self, stream: &OrderId, run: Vec<Arc<Commit>>) {
+    pub fn submit(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
         self.take_in(stream, run, None);
     }
 
     /// The same, and a way to wait: `true` once the run's last commit has come to this moment, `false` when it failed before.
     pub fn submit_and_tell(
         &self,
-        stream: &OrderId,
+        stream: &StreamId,
         run: Vec<Arc<Commit>>,
         moment: Moment,
     ) -> impl Future<Output = bool> + use<> {
@@ -129,7 +145,7 @@ impl Publisher {
 
     /// Whether something of this stream is in flight here.
     #[must_use]
-    pub fn is_in_flight(&self, stream: &OrderId) -> bool {
+    pub fn is_in_flight(&self, stream: &StreamId) -> bool {
         self.streams().contains_key(stream)
     }
 
@@ -156,11 +172,11 @@ impl Publisher {
     }
 
     /// What failed here and nobody has sent since, as far as is known.
-    pub(crate) fn left(&self) -> &Left {
+    pub(crate) fn left(&self) -> &RetryList {
         &self.inner.left
     }
 
-    fn take_in(&self, stream: &OrderId, run: Vec<Arc<Commit>>, waiter: Option<Waiter>) {
+    fn take_in(&self, stream: &StreamId, run: Vec<Arc<Commit>>, waiter: Option<Waiter>) {
         let mut streams = self.streams();
         let flight = streams.entry(stream.clone()).or_default();
         for commit in run {
@@ -183,12 +199,12 @@ impl Publisher {
         }
     }
 
-    async fn send(self, stream: OrderId) {
+    async fn send(self, stream: StreamId) {
         let mut limit = RUN_LIMIT;
         while let Some(run) = self.next_run(&stream, limit) {
             let last = last_of(&run);
             kill_point(KillPoint::BeforePublish);
-            match self.inner.channel.publish(records(&run)).await {
+            match self.inner.channel.publish(records(self.inner.source, &run)).await {
                 Ok(receipt) => {
                     kill_point(KillPoint::AfterPublish);
                     self.count(&run);
@@ -215,13 +231,13 @@ impl Publisher {
         self.inner.published.get_or_init(counter).increment(events as u64);
     }
 
-    fn put_back(&self, stream: &OrderId, run: Vec<Arc<Commit>>) {
+    fn put_back(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
         if let Some(flight) = self.streams().get_mut(stream) {
             run.into_iter().rev().for_each(|commit| flight.queue.push_front(commit));
         }
     }
 
-    fn next_run(&self, stream: &OrderId, limit: usize) -> Option<Vec<Arc<Commit>>> {
+    fn next_run(&self, stream: &StreamId, limit: usize) -> Option<Vec<Arc<Commit>>> {
         let mut streams = self.streams();
         let flight = streams.get_mut(stream)?;
         if flight.queue.is_empty() {
@@ -234,7 +250,7 @@ impl Publisher {
     }
 
     /// Notes that the channel has a run; whether there is more to send. If there is not, this task no longer sends.
-    fn accepted(&self, stream: &OrderId, last: Version) -> bool {
+    fn accepted(&self, stream: &StreamId, last: Version) -> bool {
         let mut streams = self.streams();
         let Some(flight) = streams.get_mut(stream) else { return false };
         flight.unsettled += 1;
@@ -244,12 +260,12 @@ impl Publisher {
         flight.sending
     }
 
-    async fn settle(self, stream: OrderId, run: Vec<Arc<Commit>>, receipt: Receipt) {
+    async fn settle(self, stream: StreamId, run: Vec<Arc<Commit>>, receipt: Receipt) {
         let last = last_of(&run);
         // Rule 3: only what the channel will not forget is marked. If the mark is lost, the relay sends it again.
         let marked = receipt.settled().await && self.mark(&stream, &run).await;
         if marked {
-            self.inner.kept.published(&stream, last);
+            self.inner.progress.published(&stream, last);
         }
         let mut streams = self.streams();
         if let Some(flight) = streams.get_mut(&stream) {
@@ -264,8 +280,8 @@ impl Publisher {
         }
     }
 
-    async fn mark(&self, stream: &OrderId, run: &[Arc<Commit>]) -> bool {
-        let marks = reminders::marks(run, self.inner.kept.known(stream));
+    async fn mark(&self, stream: &StreamId, run: &[Arc<Commit>]) -> bool {
+        let marks = reminders::marks(run, self.inner.progress.known(stream));
         kill_point(KillPoint::BeforeMark);
         match self.inner.store.mark_published(marks).await {
             Ok(()) => {
@@ -281,7 +297,7 @@ impl Publisher {
 
     /// Rule 2: the whole queue goes. The commits stay unpublished in the store, the relay is woken, and a command that comes
     /// before it brings them along.
-    fn gave_up(&self, stream: &OrderId, oldest: Version, error: &PublishError) {
+    fn gave_up(&self, stream: &StreamId, oldest: Version, error: &PublishError) {
         // An event that is too large was within the limit when its command was accepted, and waits for somebody to raise it again:
         // to send it again at once is no use.
         let is_too_large = matches!(error, PublishError::TooLarge { .. });
@@ -306,7 +322,7 @@ impl Publisher {
         }
     }
 
-    fn forget_if_done(&self, streams: &mut HashMap<OrderId, InFlight>, stream: &OrderId) {
+    fn forget_if_done(&self, streams: &mut HashMap<StreamId, InFlight>, stream: &StreamId) {
         if streams.get(stream).is_some_and(InFlight::is_done) {
             streams.remove(stream);
         }
@@ -315,7 +331,7 @@ impl Publisher {
         }
     }
 
-    fn streams(&self) -> MutexGuard<'_, HashMap<OrderId, InFlight>> {
+    fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, InFlight>> {
         // Every change under the lock is whole, so a panic elsewhere left nothing half done.
         self.inner.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -345,19 +361,19 @@ fn last_of(run: &[Arc<Commit>]) -> Version {
     run.last().map_or(Version::NONE, |commit| commit.version)
 }
 
-fn records(run: &[Arc<Commit>]) -> Vec<Record> {
-    run.iter().flat_map(|commit| records_of(commit)).collect()
+fn records(source: &'static str, run: &[Arc<Commit>]) -> Vec<Record> {
+    run.iter().flat_map(|commit| records_of(source, commit)).collect()
 }
 
-fn records_of(commit: &Commit) -> impl Iterator<Item = Record> {
-    commit.versioned().map(|(version, event)| record(commit, version, event))
+fn records_of(source: &'static str, commit: &Commit) -> impl Iterator<Item = Record> {
+    commit.versioned().map(move |(version, event)| record(source, commit, version, event))
 }
 
-/// An event of a commit as it is published, under the version that the event has.
+/// An event of a commit as it is published, from this `ce_source`, under the version that the event has.
 #[must_use]
-pub fn record(commit: &Commit, version: Version, event: &domain::Event) -> Record {
+pub fn record(source: &'static str, commit: &Commit, version: Version, event: &EncodedEvent) -> Record {
     let traceparent = commit.metadata.traceparent.as_deref();
-    let headers = wire::headers(&commit.stream, version, commit.recorded_at, event, traceparent);
+    let headers = wire::headers(source, &commit.stream, version, commit.recorded_at, event, traceparent);
     Record {
         key: Some(Bytes::copy_from_slice(commit.stream.as_str().as_bytes())),
         value: Some(wire::encode(&commit.stream, version, commit.recorded_at, event).into()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::Version;
+use event_sourcing::Version;
 use event_store::{ANSWERED_KEPT, Commit, CommitId, EventStore, Load, StoreError};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use domain::{Version, wire};
 use event_channel::{EventChannel, Header};
+use event_sourcing::{Version, wire};
 use event_store::{Commit, CommitId, EventStore, Load, Mark, Remind, Reminder, Reminders, StoreError};
 use futures_util::{StreamExt, stream};
 use runtime::settings::seconds;
@@ -25,7 +25,7 @@ const SIDE_BY_SIDE: usize = 16;
 /// How often is looked for reminders that are due.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Setting of whatever sends reminders or sets orders aside.
+/// Setting of whatever sends reminders or sets streams aside.
 #[derive(Args, Clone, Debug)]
 pub struct ReminderSettings {
     /// Seconds that an order may wait for its outcome until its fulfilment is asked for again, by publishing its event again; the time
@@ -60,8 +60,8 @@ pub(crate) struct Awaiting {
 
 impl Awaiting {
     pub(crate) fn of(commit: &Commit) -> Option<Self> {
-        let awaits = commit.events.last()?.awaits_outcome();
-        awaits.then(|| Self { first: commit.version, last: commit.last_version() })
+        let at = |commit: &Commit| Self { first: commit.version, last: commit.last_version() };
+        commit.awaits_outcome.then(|| at(commit))
     }
 }
 
@@ -95,6 +95,7 @@ pub(crate) fn marks(run: &[Arc<Commit>], known: Known) -> Vec<Mark> {
 pub struct ReminderRelay {
     reminders: Reminders,
     channel: EventChannel,
+    source: &'static str,
 }
 
 /// What one look came to.
@@ -128,10 +129,11 @@ enum Sending {
 }
 
 impl ReminderRelay {
-    /// A relay of these reminders onto this channel. Any number may run: each reminder is claimed by one.
+    /// A relay of these reminders onto this channel, as records from this `ce_source`. Any number may run: each reminder is claimed by
+    /// one.
     #[must_use]
-    pub const fn new(reminders: Reminders, channel: EventChannel) -> Self {
-        Self { reminders, channel }
+    pub const fn new(reminders: Reminders, channel: EventChannel, source: &'static str) -> Self {
+        Self { reminders, channel, source }
     }
 
     /// The reminders.
@@ -205,14 +207,14 @@ impl ReminderRelay {
         let claimed = self.reminders.claim(reminder).await.map_err(|error| error.to_string())?;
         let Some(claimed) = claimed else { return Ok(Sending::Taken) };
         kill_point(KillPoint::ReminderAfterClaim);
-        let mut record = record(commit, version, event);
+        let mut record = record(self.source, commit, version, event);
         let number = (claimed.sent + 1).to_string();
         record.headers.push(Header { name: wire::REMINDER.into(), value: Some(number.into()) });
         self.channel.publish(vec![record]).await.map_err(|error| error.to_string())?;
         kill_point(KillPoint::ReminderAfterPublish);
         self.reminders.sent(&claimed).await.map_err(|error| error.to_string())?;
         kill_point(KillPoint::ReminderAfterNext);
-        tracing::info!(stream = %commit.stream, %version, number = claimed.sent + 1, "an order was reminded of");
+        tracing::info!(stream = %commit.stream, %version, number = claimed.sent + 1, "a stream was reminded of");
         metrics::counter!("orders_reminders_sent_total").increment(1);
         Ok(Sending::Sent)
     }
@@ -245,7 +247,8 @@ impl ReminderRelay {
 
 #[cfg(test)]
 mod tests {
-    use domain::{CommandId, Event, OrderId, OrderName};
+    use event_sourcing::testing::Event;
+    use event_sourcing::{Aggregate, CommandId, EncodedEvent, StreamId, testing};
     use event_store::{CommandHash, Metadata};
     use jiff::Timestamp;
 
@@ -253,11 +256,12 @@ mod tests {
 
     fn commit(version: u64, events: Vec<Event>) -> Arc<Commit> {
         Arc::new(Commit {
-            stream: OrderId::parse("a").unwrap(),
+            stream: StreamId::parse("a").unwrap(),
             version: Version::new(version),
             command_id: CommandId::system("a-command").unwrap(),
             command_hash: CommandHash([0; 32]),
-            events,
+            awaits_outcome: events.last().is_some_and(testing::Task::awaits_outcome),
+            events: events.iter().map(EncodedEvent::encode).collect(),
             recorded_at: Timestamp::UNIX_EPOCH,
             metadata: Metadata::default(),
             unpublished: true,
@@ -270,9 +274,9 @@ mod tests {
 
     #[test]
     fn what_awaits_an_outcome_is_reminded_of_until_the_next_commit_is_marked() {
-        let created = Event::OrderCreated { name: OrderName::parse("a lamp").unwrap() };
-        let start = commit(1, vec![created, Event::ProcessingStarted]);
-        let outcome = commit(3, vec![Event::OrderProcessed]);
+        let opened = Event::TaskOpened { title: "a lamp".to_owned() };
+        let start = commit(1, vec![opened, Event::TaskStarted]);
+        let outcome = commit(3, vec![Event::TaskFinished]);
         let at = |version| Known { version: Version::new(version), awaiting: Awaiting::of(&start) };
         assert_eq!(of(&[Arc::clone(&start)], at(2)), [(Remind::UntilFollowed, None)]);
         assert_eq!(of(&[Arc::clone(&start)], Known::default()), [(Remind::UntilFollowed, None)]);

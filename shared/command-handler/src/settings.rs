@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use event_channel::EventChannel;
+use event_sourcing::Aggregate;
 use event_store::EventStore;
 use runtime::secrets::{self, SecretError};
 use runtime::settings::{ChannelSettings, DataSettings, EventStoreSettings, milliseconds};
@@ -52,7 +53,10 @@ impl CommandSettings {
     ///
     /// # Errors
     /// When a URL is not one of ours, or a file can't be used.
-    pub async fn open(&self, after_commit: AfterCommit) -> Result<CommandHandler, OpenError> {
+    pub async fn open<A: Aggregate>(
+        &self,
+        after_commit: AfterCommit,
+    ) -> Result<CommandHandler<A>, OpenError> {
         let store = EventStore::open(self.event_store.url(&self.data)).await?;
         let channel = EventChannel::open(&self.channel.channel)?;
         Ok(CommandHandler::new(store, channel, self.kept_orders, after_commit))
@@ -80,7 +84,7 @@ impl LambdaSettings {
     ///
     /// # Errors
     /// As [`CommandSettings::open`], and when a secret can't be had.
-    pub async fn open(&self) -> Result<CommandHandler, OpenError> {
+    pub async fn open<A: Aggregate>(&self) -> Result<CommandHandler<A>, OpenError> {
         let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
         let event_store = secrets::resolve(&event_store.url(data)).await?;
         let channel = secrets::resolve(&channel.channel).await?;

@@ -4,25 +4,28 @@
 //! is a function of a state and a command, a state is a function of events, so every rule about orders
 //! is tested by calling it.
 //!
-//! - [`order`] is the aggregate whole: commands, events, [`evolve`], [`decide`].
-//! - [`ids`] are the values that are parsed once at the edge and can't be wrong afterwards.
-//! - [`command_id`] is the identity of a command, apart by kind and caller.
-//! - [`schema`] is how an event is stored: type name, schema version, data, and the upcasters between versions.
-//! - [`wire`] is how an event travels: the value and the headers of a record on the channel.
-//! - [`snapshot`] is an order as it was at a version, as stores and answers show it.
+//! - [`order`] is the aggregate whole: commands, events, the fold, the decisions.
+//! - [`values`] are the values that are parsed once at the edge and can't be wrong afterwards.
 //!
 //! Knows nothing of HTTP, databases, Kafka or Lambda.
 
-pub mod command_id;
-pub mod ids;
 pub mod order;
-mod said;
-pub mod schema;
-pub mod snapshot;
+pub mod values;
 mod visible;
-pub mod wire;
 
-pub use command_id::{CommandId, CommandKind};
-pub use ids::{IdempotencyKey, Invalid, OrderId, OrderName, Reason, Version};
-pub use order::{Command, Details, Event, Order, Rejection, Status, decide, evolve};
-pub use snapshot::{Gap, Snapshot};
+pub use event_sourcing::{
+    Aggregate, CommandId, CommandKind, EncodedEvent, Gap, IdempotencyKey, Invalid, StreamId, UnknownEvent,
+    Version, wire,
+};
+pub use order::{Command, Details, Event, Order, Rejection, Status};
+pub use values::{OrderName, Reason};
+
+/// The id of an order, which is the name of its stream.
+pub type OrderId = StreamId;
+
+/// An order at a version. Serializes as clients see it: `{"id","name","status","version","created_at","updated_at"}` and, for an
+/// order that failed or was cancelled, `"reason"`; an absent order is `{"id","version":0}`.
+pub type Snapshot = event_sourcing::Snapshot<Order>;
+
+/// An event of an order with its place in the order's life.
+pub type RecordedEvent = wire::Recorded<Event>;

@@ -7,18 +7,18 @@
 //!  └► cancelled ◄ failed
 //! ```
 
-use std::fmt;
-use std::str::FromStr;
-
+use event_sourcing::{Aggregate, EventType, RejectionKind};
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 use thiserror::Error;
 
-use crate::ids::{OrderName, Reason};
+use crate::values::{OrderName, Reason};
 
 // ── Commands and events ──────────────────────────────────────────────────────────────────────────────
 
 /// What somebody wants of an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Command {
     /// Let there be an order with this name.
     Create {
@@ -41,8 +41,8 @@ pub enum Command {
     },
 }
 
-/// What happened to an order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What happened to an order. The variants' names are those that stores, records and filters see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The first event of every order.
     OrderCreated {
@@ -65,19 +65,14 @@ pub enum Event {
     },
 }
 
-impl Event {
-    /// Whether another event must follow, which somebody else brings about: until then it is published again from time to time.
-    #[must_use]
-    pub const fn awaits_outcome(&self) -> bool {
-        matches!(self, Self::ProcessingStarted)
-    }
-}
+impl EventType for Event {}
 
 // ── Fold ─────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Where an order stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, IntoStaticStr, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Status {
     /// Created, nothing asked yet.
     New,
@@ -91,44 +86,9 @@ pub enum Status {
     Cancelled,
 }
 
-impl Status {
-    /// Every status, in the order of an order's life.
-    pub const ALL: [Self; 5] = [Self::New, Self::Processing, Self::Processed, Self::Failed, Self::Cancelled];
-
-    /// The name that clients and stores see.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Processing => "processing",
-            Self::Processed => "processed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The text is not the name of a status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("not a status; allowed: new, processing, processed, failed, cancelled")]
-pub struct UnknownStatus;
-
-impl FromStr for Status {
-    type Err = UnknownStatus;
-
-    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(UnknownStatus)
-    }
-}
-
 /// What decisions about an order need to know of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum Order {
     /// There is no such order.
     #[default]
@@ -138,35 +98,15 @@ pub enum Order {
 }
 
 /// What is known of an order that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Details {
     /// Its name.
     pub name: OrderName,
     /// Where it stands.
     pub status: Status,
     /// Why it failed or was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-}
-
-/// The order after an event. An event that cannot follow the order's state (see [`follows`]) changes nothing.
-#[must_use]
-pub fn evolve(order: Order, event: &Event) -> Order {
-    if !follows(&order, event) {
-        return order;
-    }
-    let (status, reason) = match event {
-        Event::OrderCreated { name } => {
-            return Order::Present(Details { name: name.clone(), status: Status::New, reason: None });
-        }
-        Event::ProcessingStarted => (Status::Processing, None),
-        Event::OrderProcessed => (Status::Processed, None),
-        Event::ProcessingFailed { reason } => (Status::Failed, Some(reason.clone())),
-        Event::OrderCancelled { reason } => (Status::Cancelled, Some(reason.clone())),
-    };
-    match order {
-        Order::Present(details) => Order::Present(Details { status, reason, ..details }),
-        Order::Absent => Order::Absent,
-    }
 }
 
 /// Whether this event can come next in the life of this order.
@@ -193,7 +133,7 @@ pub enum Rejection {
     #[error("there is no such order")]
     NotFound,
     /// The id belongs to an order with another name.
-    #[error("another order has this id")]
+    #[error("an order with this id and another name exists")]
     IdTaken,
     /// The order's state does not allow it.
     #[error("an order that is {status} can't be {wanted}; allowed from: {allowed}")]
@@ -207,23 +147,74 @@ pub enum Rejection {
     },
 }
 
-/// What happens when this command meets this order. A command that is already true yields no event and succeeds.
-///
-/// # Errors
-/// A [`Rejection`] when the order's state does not allow the command.
-pub fn decide(order: &Order, command: Command) -> Result<Vec<Event>, Rejection> {
-    let details = match (order, command) {
-        (Order::Absent, Command::Create { name }) => return Ok(vec![Event::OrderCreated { name }]),
-        (Order::Absent, _) => return Err(Rejection::NotFound),
-        (Order::Present(details), command) => (details, command),
-    };
-    match details {
-        (Details { name, .. }, Command::Create { name: wanted }) if *name == wanted => Ok(vec![]),
-        (_, Command::Create { .. }) => Err(Rejection::IdTaken),
-        (Details { status, .. }, Command::Process) => process(*status),
-        (Details { status, .. }, Command::Complete) => complete(*status),
-        (Details { status, .. }, Command::Fail { reason }) => fail(*status, reason),
-        (Details { status, .. }, Command::Cancel { reason }) => cancel(*status, reason),
+impl event_sourcing::Rejection for Rejection {
+    fn kind(&self) -> RejectionKind {
+        let conflict = |code, title, field| RejectionKind::Conflict { code, title, field };
+        match self {
+            Self::NotFound => RejectionKind::NotFound,
+            Self::IdTaken => conflict("id-taken", "Another order has this id", Some("id")),
+            Self::NotAllowed { .. } => {
+                conflict("not-allowed-in-state", "The order's state does not allow this", None)
+            }
+        }
+    }
+}
+
+impl Aggregate for Order {
+    const KIND: &'static str = "order";
+    const SOURCE: &'static str = "/orders";
+
+    type Command = Command;
+    type Event = Event;
+    type Rejection = Rejection;
+
+    fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
+        let details = match (self, command) {
+            (Self::Absent, Command::Create { name }) => return Ok(vec![Event::OrderCreated { name }]),
+            (Self::Absent, _) => return Err(Rejection::NotFound),
+            (Self::Present(details), command) => (details, command),
+        };
+        match details {
+            (Details { name, .. }, Command::Create { name: wanted }) if *name == wanted => Ok(vec![]),
+            (_, Command::Create { .. }) => Err(Rejection::IdTaken),
+            (Details { status, .. }, Command::Process) => process(*status),
+            (Details { status, .. }, Command::Complete) => complete(*status),
+            (Details { status, .. }, Command::Fail { reason }) => fail(*status, reason),
+            (Details { status, .. }, Command::Cancel { reason }) => cancel(*status, reason),
+        }
+    }
+
+    fn evolve(self, event: &Event) -> Self {
+        if !follows(&self, event) {
+            return self;
+        }
+        let (status, reason) = match event {
+            Event::OrderCreated { name } => {
+                return Self::Present(Details { name: name.clone(), status: Status::New, reason: None });
+            }
+            Event::ProcessingStarted => (Status::Processing, None),
+            Event::OrderProcessed => (Status::Processed, None),
+            Event::ProcessingFailed { reason } => (Status::Failed, Some(reason.clone())),
+            Event::OrderCancelled { reason } => (Status::Cancelled, Some(reason.clone())),
+        };
+        match self {
+            Self::Present(details) => Self::Present(Details { status, reason, ..details }),
+            Self::Absent => Self::Absent,
+        }
+    }
+
+    fn awaits_outcome(event: &Event) -> bool {
+        matches!(event, Event::ProcessingStarted)
+    }
+}
+
+impl event_sourcing::Command for Command {
+    fn name(&self) -> &'static str {
+        self.into()
+    }
+
+    fn creates(&self) -> bool {
+        matches!(self, Self::Create { .. })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::Invalid;
+use event_sourcing::Invalid;
 
 /// Letters and symbols that are blank: fillers of Hangul, and the pattern of Braille without dots.
 const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];

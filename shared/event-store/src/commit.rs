@@ -4,18 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{CommandId, Event, OrderId, Snapshot, Version};
+use event_sourcing::{Aggregate, CommandId, EncodedEvent, EventType, Recorded, Snapshot, StreamId, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::StoreError;
-
 /// What one command did to one stream. Never changed once written, save that it is marked published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// The stream: one an order.
-    pub stream: OrderId,
+    /// The stream.
+    pub stream: StreamId,
     /// The version of the first event; (stream, version) is unique.
     pub version: Version,
     /// The command; (stream, command id) is unique.
@@ -23,7 +21,9 @@ pub struct Commit {
     /// What the command asked, so that another command under the same id is told apart.
     pub command_hash: CommandHash,
     /// The events, at least one, with consecutive versions.
-    pub events: Vec<Event>,
+    pub events: Vec<EncodedEvent>,
+    /// Whether its last event asks for another, which somebody else brings about.
+    pub awaits_outcome: bool,
     /// When it was decided. Stores keep whole microseconds, so whoever decides rounds to them; else the commit in hand and the
     /// same commit loaded would differ.
     pub recorded_at: Timestamp,
@@ -41,35 +41,57 @@ impl Commit {
     }
 
     /// The events with their versions.
-    pub fn versioned(&self) -> impl Iterator<Item = (Version, &Event)> {
+    pub fn versioned(&self) -> impl Iterator<Item = (Version, &EncodedEvent)> {
         self.events.iter().enumerate().map(|(index, event)| (self.version.plus(index), event))
     }
 
-    /// Takes the events into the order that the commits before it made.
+    /// The events decoded, each with its place.
     ///
     /// # Errors
-    /// [`StoreError::Unreadable`] when the commit does not follow right behind them.
-    pub fn apply_to(&self, order: &mut Snapshot) -> Result<(), StoreError> {
-        for (version, event) in self.versioned() {
-            order
-                .apply(version, self.recorded_at, event)
-                .map_err(|gap| UnreadableStream::new(self.stream.as_str(), &gap.to_string()))?;
-        }
-        Ok(())
+    /// When this program does not know one of them.
+    pub fn recorded<E: EventType>(&self) -> Result<Vec<Recorded<E>>, UnreadableStream> {
+        let decode = |(version, event): (Version, &EncodedEvent)| match event.decode() {
+            Ok(event) => Ok(Recorded { stream: self.stream.clone(), version, time: self.recorded_at, event }),
+            Err(problem) => {
+                Err(UnreadableStream::new(self.stream.as_str(), &format!("version {version}: {problem}")))
+            }
+        };
+        self.versioned().map(decode).collect()
     }
 }
 
-/// The order that a stream's commits make, from the first on.
+/// What a stream's commits make of the aggregate, from the first on.
 ///
 /// # Errors
-/// [`StoreError::Unreadable`] when one does not follow the one before it.
-pub fn fold<'a>(
-    stream: OrderId,
+/// When one does not follow the one before it, or this program does not know one of its events.
+pub fn fold<'a, A: Aggregate>(
+    stream: StreamId,
     commits: impl IntoIterator<Item = &'a Commit>,
-) -> Result<Snapshot, StoreError> {
-    let mut order = Snapshot::absent(stream);
-    commits.into_iter().try_for_each(|commit| commit.apply_to(&mut order))?;
-    Ok(order)
+) -> Result<Snapshot<A>, UnreadableStream> {
+    fold_to(stream, commits, Version::new(Version::MAX))
+}
+
+/// As [`fold`], up to this version: the aggregate as it was then.
+///
+/// # Errors
+/// As [`fold`].
+pub fn fold_to<'a, A: Aggregate>(
+    stream: StreamId,
+    commits: impl IntoIterator<Item = &'a Commit>,
+    last: Version,
+) -> Result<Snapshot<A>, UnreadableStream> {
+    let mut snapshot = Snapshot::absent(stream);
+    for commit in commits.into_iter().take_while(|commit| commit.version <= last) {
+        for Recorded { version, time, event, .. } in commit.recorded::<A::Event>()? {
+            if version > last {
+                return Ok(snapshot);
+            }
+            snapshot
+                .apply(version, time, &event)
+                .map_err(|gap| UnreadableStream::new(commit.stream.as_str(), &gap.to_string()))?;
+        }
+    }
+    Ok(snapshot)
 }
 
 /// Where a commit came from.
@@ -77,7 +99,7 @@ pub fn fold<'a>(
 pub struct Metadata {
     /// What all that follows from one request shares.
     pub correlation_id: String,
-    /// The event (`order@version`) that caused the command, where one did.
+    /// The event (`stream@version`) that caused the command, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
     /// The request's trace (W3C Trace Context), where it had one.
@@ -103,7 +125,7 @@ impl fmt::Debug for CommandHash {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoEvent {
     /// The stream that it was for.
-    pub stream: OrderId,
+    pub stream: StreamId,
     /// The command; (stream, command id) is unique among commits and these records together.
     pub command_id: CommandId,
     /// What it asked.
@@ -118,7 +140,7 @@ pub struct NoEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// The stream.
-    pub stream: OrderId,
+    pub stream: StreamId,
     /// Only commits whose first version is after this one, which is the last of a commit; [`Version::NONE`] for all.
     pub after: Version,
     /// A command to look for in the whole stream.
@@ -138,7 +160,7 @@ pub struct Stream {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the stream {stream} in the event store can't be read: {problem}")]
 pub struct UnreadableStream {
-    /// Its name, which may be that of no order.
+    /// Its name, which may be none that is valid.
     pub stream: Arc<str>,
     /// The problem, with the version where it is.
     pub problem: Arc<str>,
@@ -165,29 +187,29 @@ pub struct Answered {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommitId {
     /// Its stream.
-    pub stream: OrderId,
+    pub stream: StreamId,
     /// The version of its first event.
     pub version: Version,
 }
 
 /// What a scan yields of a commit: all that a fold needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scanned {
+pub struct Scanned<E> {
     /// The stream.
-    pub stream: OrderId,
+    pub stream: StreamId,
     /// The version of the first event.
     pub version: Version,
     /// When it was decided.
     pub recorded_at: Timestamp,
     /// The events, at least one, with consecutive versions.
-    pub events: Vec<Event>,
+    pub events: Vec<E>,
 }
 
 /// A page of a scan.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
+#[derive(Clone, Debug)]
+pub struct Page<E> {
     /// The commits; those of one stream come in order and without a gap, also across pages.
-    pub commits: Vec<Scanned>,
+    pub commits: Vec<Scanned<E>>,
     /// Streams that can't be read, each once in a scan. Only commits before the problem are in the pages.
     pub unreadable: Vec<UnreadableStream>,
     /// Where the next page begins; `None` after the last.

@@ -1,12 +1,12 @@
 //! Pages of streams' heads: how far each stream is, without what is in it. The same for every variant.
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 
 /// A page of streams, each with the version of its last event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heads {
     /// Each stream once.
-    pub streams: Vec<(OrderId, Version)>,
+    pub streams: Vec<(StreamId, Version)>,
     /// Where the next page begins: behind this stream; `None` after the last page.
     pub next: Option<String>,
 }
@@ -53,7 +53,7 @@ impl Ends {
         let head = |(stream, end): (String, i64)| {
             let version = Version::new(u64::try_from(end).ok()?);
             // A name that is none is told by whoever reads the stream.
-            Some((OrderId::parse(&stream).ok()?, version))
+            Some((StreamId::parse(&stream).ok()?, version))
         };
         Heads { streams: self.streams.into_iter().filter_map(head).collect(), next }
     }

@@ -1,10 +1,11 @@
-//! The event store: one stream an order, one commit a command.
+//! The event store: one stream an aggregate, one commit a command.
 //!
 //! Two unique keys carry the guarantees, in every variant: (stream, version) is optimistic concurrency, (stream, command
 //! id) is idempotency. A commit that is in the store is durable, and unpublished until it is marked: the store is its own
 //! outbox. Appends, loads and marks are batched by what is waiting.
 //!
-//! Knows nothing of channels, read stores, HTTP or decisions. There is no order across streams.
+//! Knows nothing of channels, read stores, HTTP or decisions. It does not decode events, save where a
+//! fold or a scan is told which type they have. There is no sequence across streams.
 
 mod commit;
 mod heads;
@@ -20,14 +21,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{OrderId, Version};
+use event_sourcing::{EventType, StreamId, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use commit::{
     Answered, Backlog, CommandHash, Commit, CommitId, Load, Metadata, NoEvent, Page, ScanPosition, Scanned,
-    Stream, UnreadableStream, fold,
+    Stream, UnreadableStream, fold, fold_to,
 };
 pub use heads::Heads;
 #[cfg(feature = "mongodb")]
@@ -182,7 +183,11 @@ impl EventStore {
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn scan(&self, after: Option<ScanPosition>, limit: usize) -> Result<Page, StoreError> {
+    pub async fn scan<E: EventType>(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<Page<E>, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.scan(after, limit).await,
@@ -234,7 +239,7 @@ impl EventStore {
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn is_current(&self, stream: &OrderId, version: Version) -> Result<bool, StoreError> {
+    pub async fn is_current(&self, stream: &StreamId, version: Version) -> Result<bool, StoreError> {
         // One place to read from needs no answer.
         let _ = (stream, version);
         match self {

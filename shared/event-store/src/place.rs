@@ -1,11 +1,11 @@
 //! Places in streams: what must follow what, and where a scan has come to. The same for every variant.
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 
 use crate::{CommitId, Page, ScanPosition, Scanned, StoreError, UnreadableStream};
 
 /// The version of a commit, if it is the one after `last`.
-pub(crate) fn follows(stream: &OrderId, last: Version, found: i64) -> Result<Version, UnreadableStream> {
+pub(crate) fn follows(stream: &StreamId, last: Version, found: i64) -> Result<Version, UnreadableStream> {
     let next = last.next();
     if i64::try_from(next.get()) == Ok(found) {
         return Ok(next);
@@ -13,17 +13,17 @@ pub(crate) fn follows(stream: &OrderId, last: Version, found: i64) -> Result<Ver
     Err(unreadable(stream, &format!("version {found} comes after version {last}")))
 }
 
-pub(crate) fn unreadable_at(stream: &OrderId, version: Version, problem: &str) -> UnreadableStream {
+pub(crate) fn unreadable_at(stream: &StreamId, version: Version, problem: &str) -> UnreadableStream {
     unreadable(stream, &format!("version {version}: {problem}"))
 }
 
-pub(crate) fn unreadable(stream: &OrderId, problem: &str) -> UnreadableStream {
+pub(crate) fn unreadable(stream: &StreamId, problem: &str) -> UnreadableStream {
     UnreadableStream::new(stream.as_str(), problem)
 }
 
 /// An outstanding commit. One that no program of ours wrote is left out, since it must not keep a relay from all others.
 pub(crate) fn outstanding(stream: &str, version: Result<i64, String>) -> Option<CommitId> {
-    let named = OrderId::parse(stream).map_err(|error| error.to_string());
+    let named = StreamId::parse(stream).map_err(|error| error.to_string());
     match named.and_then(|named| Ok((named, version?))) {
         Ok((stream, version)) => Some(CommitId { stream, version: Version::new(version.unsigned_abs()) }),
         Err(problem) => {
@@ -59,22 +59,22 @@ impl Place {
 }
 
 /// A page of a scan in the making.
-pub(crate) struct PageOfRows {
+pub(crate) struct PageOfRows<E> {
     place: Option<Place>,
     rows: usize,
-    page: Page,
+    page: Page<E>,
 }
 
-impl PageOfRows {
+impl<E> PageOfRows<E> {
     pub(crate) fn after(place: Option<Place>) -> Self {
-        Self { place, rows: 0, page: Page::default() }
+        Self { place, rows: 0, page: Page { commits: Vec::new(), unreadable: Vec::new(), next: None } }
     }
 
     /// Takes the next row, which is of this stream. `read` reads the commit that comes after a version.
     pub(crate) fn take(
         &mut self,
         name: &str,
-        read: impl FnOnce(&OrderId, Version) -> Result<Scanned, StoreError>,
+        read: impl FnOnce(&StreamId, Version) -> Result<Scanned<E>, StoreError>,
     ) -> Result<(), StoreError> {
         self.rows += 1;
         let version = match &self.place {
@@ -100,15 +100,15 @@ impl PageOfRows {
     }
 
     /// The page, if it was to have so many rows.
-    pub(crate) fn finish(self, limit: usize) -> Page {
+    pub(crate) fn finish(self, limit: usize) -> Page<E> {
         let next = self.place.filter(|_| self.rows == limit).map(|place| place.position());
         Page { next, ..self.page }
     }
 
-    fn stream(&self, name: &str) -> Result<OrderId, UnreadableStream> {
+    fn stream(&self, name: &str) -> Result<StreamId, UnreadableStream> {
         match self.page.commits.last() {
             Some(commit) if commit.stream.as_str() == name => Ok(commit.stream.clone()),
-            _ => OrderId::parse(name).map_err(|error| UnreadableStream::new(name, &error.to_string())),
+            _ => StreamId::parse(name).map_err(|error| UnreadableStream::new(name, &error.to_string())),
         }
     }
 

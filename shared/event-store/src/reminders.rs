@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use domain::Version;
+use event_sourcing::Version;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{CommitId, EventStore, StoreError};
@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a claim holds: a relay that died after it has published, or not, is followed by another then.
 const LEASE: Duration = Duration::from_secs(20);
 
-/// The first time that an order waits alone; it doubles with each reminder.
+/// The first time that a stream waits alone; it doubles with each reminder.
 const SET_ASIDE: Duration = Duration::from_secs(5);
 
 /// A commit to be marked as published.
@@ -152,7 +152,7 @@ impl Reminders {
     }
 
     /// A claimed reminder's event was published again: sets the next time, twice as far away as the last. The channel may lose this one
-    /// too, and an order that is set aside was to come again soon.
+    /// too, and a stream that is set aside was to come again soon.
     ///
     /// # Errors
     /// When the store is not available.

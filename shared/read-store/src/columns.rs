@@ -16,7 +16,7 @@ pub(crate) fn details(order: &Order) -> (Option<&str>, Option<&str>, Option<&str
     match order {
         Order::Absent => (None, None, None),
         Order::Present(details) => (
-            Some(details.status.as_str()),
+            Some(details.status.into()),
             Some(details.name.as_str()),
             details.reason.as_ref().map(Reason::as_str),
         ),

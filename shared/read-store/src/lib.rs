@@ -22,7 +22,7 @@ mod walk;
 
 use std::time::Duration;
 
-use domain::wire::RecordedEvent;
+use domain::RecordedEvent;
 use domain::{OrderId, Snapshot, Version};
 use runtime::SecretUrl;
 use thiserror::Error;

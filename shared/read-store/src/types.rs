@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use domain::wire::{RecordedEvent, Undecodable};
+use domain::RecordedEvent;
+use domain::wire::Undecodable;
 use domain::{OrderId, OrderName, Snapshot, Status, Version};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -30,8 +31,8 @@ impl Incoming {
     /// The order that the value names, where it names one and a version.
     pub(crate) fn order(&self) -> Option<&OrderId> {
         match &self.event {
-            Ok(event) => Some(&event.order),
-            Err(Undecodable::Unknown { order, .. }) => Some(order),
+            Ok(event) => Some(&event.stream),
+            Err(Undecodable::Unknown { stream, .. }) => Some(stream),
             Err(_) => None,
         }
     }
@@ -47,7 +48,7 @@ impl Incoming {
     pub fn from_event_store(event: RecordedEvent, received_at: Timestamp) -> Self {
         Self {
             origin: Origin { topic: String::new(), partition: -1, offset: -1 },
-            key: Some(event.order.as_str().into()),
+            key: Some(event.stream.as_str().into()),
             value: None,
             event: Ok(event),
             received_at,

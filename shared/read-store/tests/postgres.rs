@@ -285,7 +285,7 @@ async fn a_record_with_the_one_character_that_the_server_refuses_is_held_all_the
     let Some(database) = migrated().await else { return };
     let store = ReadStore::open(database.url()).await.unwrap();
     let record = raw(
-        br#"{"type":"Or\u0000der","schema":1,"order":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{}}"#,
+        br#"{"type":"Or\u0000der","schema":1,"stream":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{}}"#,
         "a\0",
         1,
     );

@@ -20,8 +20,8 @@ pub struct Problem(Box<Said>);
 #[derive(Clone, Debug)]
 struct Said {
     status: StatusCode,
-    kind: &'static str,
-    title: &'static str,
+    kind: Cow<'static, str>,
+    title: Cow<'static, str>,
     detail: String,
     field: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -33,7 +33,7 @@ struct Said {
 struct Body<'a> {
     #[serde(rename = "type")]
     kind: String,
-    title: &'static str,
+    title: &'a str,
     status: u16,
     detail: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,11 +47,11 @@ impl Problem {
     #[must_use]
     pub fn new(
         status: StatusCode,
-        kind: &'static str,
-        title: &'static str,
+        kind: impl Into<Cow<'static, str>>,
+        title: impl Into<Cow<'static, str>>,
         detail: impl Into<String>,
     ) -> Self {
-        let detail = detail.into();
+        let (kind, title, detail) = (kind.into(), title.into(), detail.into());
         let (field, headers, cause) = (None, vec![], None);
         Self(Box::new(Said { status, kind, title, detail, field, headers, cause, logged: true }))
     }
@@ -64,7 +64,11 @@ impl Problem {
 
     /// 404: there is no such thing.
     #[must_use]
-    pub fn not_found(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub fn not_found(
+        kind: impl Into<Cow<'static, str>>,
+        title: impl Into<Cow<'static, str>>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self::new(StatusCode::NOT_FOUND, kind, title, detail)
     }
 
@@ -141,8 +145,8 @@ impl Problem {
 
     /// The problem's stable name.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        self.0.kind
+    pub fn kind(&self) -> &str {
+        &self.0.kind
     }
 
     /// What a caller did wrong is between us: a caller must not set the pace of the log.
@@ -150,9 +154,9 @@ impl Problem {
         let Said { status, kind, detail, cause, .. } = &*self.0;
         let (status, cause) = (status.as_u16(), cause.as_deref().unwrap_or_default());
         if self.0.logged && self.0.status.is_server_error() {
-            tracing::warn!(trace_id, status, problem = kind, %detail, cause);
+            tracing::warn!(trace_id, status, problem = %kind, %detail, cause);
         } else {
-            tracing::debug!(trace_id, status, problem = kind, %detail, cause);
+            tracing::debug!(trace_id, status, problem = %kind, %detail, cause);
         }
     }
 
@@ -162,7 +166,7 @@ impl Problem {
         self.log(trace_id);
         let body = Body {
             kind: format!("urn:problem:{}", self.0.kind),
-            title: self.0.title,
+            title: &self.0.title,
             status: self.0.status.as_u16(),
             detail: shown(&self.0.detail, LONGEST_DETAIL),
             field: self.0.field.as_deref().map(|field| shown(field, LONGEST_FIELD)),

@@ -90,7 +90,7 @@ impl Read {
         let value: Value = serde_json::from_slice(message.payload().unwrap_or_default()).unwrap_or_default();
         self.next[usize::try_from(message.partition()).expect("a partition")] = message.offset() + 1;
         self.records += 1;
-        let order = value["order"].as_str().unwrap_or_default();
+        let order = value["stream"].as_str().unwrap_or_default();
         let kind = value["type"].as_str().unwrap_or_default();
         let known = self.first.entry(order.to_owned()).or_default();
         let version = value["version"].as_u64().unwrap_or_default() as usize;

@@ -1,17 +1,18 @@
-//! What reaches the channel, in which order, and what is marked.
+//! What reaches the channel, in which sequence, and what is marked.
 
 use std::time::Duration;
 
 use command_handler::publisher::Moment;
 use command_handler::{CommandHandler, CommandRequest};
-use domain::{Command, Version};
+use event_sourcing::Version;
+use event_sourcing::testing::{Command, Task};
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use tokio::sync::watch;
 
 use crate::system::{
-    System, cancel, create, failed, handle, id, keyed, leave_unpublished, relay, request, stream,
-    unpublished, within,
+    System, failed, handle, id, keyed, leave_unpublished, open, relay, rename, request, stream, unpublished,
+    within,
 };
 
 #[tokio::test]
@@ -19,7 +20,7 @@ async fn a_commit_is_marked_only_when_every_group_has_it() {
     let system = System::new();
     let process = system.process().await;
     let mut reader = system.reader();
-    handle(&process, request("a", create("a lamp"))).await.unwrap();
+    handle(&process, request("a", open("a lamp"))).await.unwrap();
     assert_eq!(unpublished(&process).await, 1);
     reader.read(1).await;
     within(process.publisher().idle()).await;
@@ -32,12 +33,12 @@ async fn a_failed_publish_between_two_commits_is_made_up_for_before_anything_lat
     let process = system.process().await;
     let mut reader = system.reader();
     // The first takes the only place, the second finds none.
-    handle(&process, request("a", create("a lamp"))).await.unwrap();
-    handle(&process, request("a", Command::Process)).await.unwrap();
+    handle(&process, request("a", open("a lamp"))).await.unwrap();
+    handle(&process, request("a", Command::Start)).await.unwrap();
     failed(&process).await;
     // There is room again, and the third brings along what was not sent.
     reader.read(1).await;
-    handle(&process, request("a", Command::Complete)).await.unwrap();
+    handle(&process, request("a", Command::Finish)).await.unwrap();
     let (_stop, stopped) = watch::channel(false);
     let relay = tokio::spawn(relay(&process).run(stopped));
     within(async {
@@ -57,7 +58,7 @@ async fn a_repeat_of_a_command_whose_process_died_before_it_was_published_publis
     let mut reader = system.reader();
     let elsewhere = System::new();
     let lonely = elsewhere.process().await;
-    let command = || keyed("a", create("a lamp"), "key");
+    let command = || keyed("a", open("a lamp"), "key");
     let first = handle(&lonely, command()).await.unwrap();
     leave_unpublished(&process, &lonely, "a").await;
     assert_eq!(handle(&process, command()).await.unwrap(), first);
@@ -66,13 +67,13 @@ async fn a_repeat_of_a_command_whose_process_died_before_it_was_published_publis
     assert_eq!((reader.versions("a"), unpublished(&process).await), (vec![1], 0));
 }
 
-/// An order in processing, both of whose commits another process has left unpublished.
-async fn leave_start_unpublished(process: &CommandHandler, order: &str) {
+/// A task that somebody works on, both of whose commits another process has left unpublished.
+async fn leave_start_unpublished(process: &CommandHandler<Task>, stream: &str) {
     let elsewhere = System::new();
     let lonely = elsewhere.process().await;
-    handle(&lonely, request(order, create("a lamp"))).await.unwrap();
-    handle(&lonely, request(order, Command::Process)).await.unwrap();
-    leave_unpublished(process, &lonely, order).await;
+    handle(&lonely, request(stream, open("a lamp"))).await.unwrap();
+    handle(&lonely, request(stream, Command::Start)).await.unwrap();
+    leave_unpublished(process, &lonely, stream).await;
 }
 
 #[tokio::test]
@@ -81,7 +82,7 @@ async fn what_the_sender_has_read_from_the_channel_is_not_published_again() {
     let process = system.process().await;
     let mut reader = system.reader();
     leave_start_unpublished(&process, "a").await;
-    let complete = CommandRequest { published: Version::new(2), ..request("a", Command::Complete) };
+    let complete = CommandRequest { published: Version::new(2), ..request("a", Command::Finish) };
     handle(&process, complete).await.unwrap();
     reader.read(1).await;
     within(process.publisher().idle()).await;
@@ -95,7 +96,7 @@ async fn a_command_that_finds_itself_already_true_publishes_what_made_it_so() {
     let process = system.process().await;
     let mut reader = system.reader();
     leave_start_unpublished(&process, "a").await;
-    assert!(!handle(&process, request("a", Command::Process)).await.unwrap().with_events);
+    assert!(!handle(&process, request("a", Command::Start)).await.unwrap().with_events);
     reader.read(2).await;
     within(process.publisher().idle()).await;
     assert_eq!((reader.versions("a"), unpublished(&process).await), (vec![1, 2], 0));
@@ -109,10 +110,10 @@ async fn two_processes_that_publish_one_stream_keep_its_order() {
     // One has appended and dies before it publishes: here, its commit is put into the store alone.
     let elsewhere = System::new();
     let lonely = elsewhere.process().await;
-    handle(&lonely, request("a", create("a lamp"))).await.unwrap();
+    handle(&lonely, request("a", open("a lamp"))).await.unwrap();
     leave_unpublished(&one, &lonely, "a").await;
     // The other finds version 1 unpublished, and may send version 2 only behind it.
-    handle(&other, request("a", Command::Process)).await.unwrap();
+    handle(&other, request("a", Command::Start)).await.unwrap();
     reader.read(2).await;
     assert_eq!(reader.versions("a"), [1, 2]);
 }
@@ -121,15 +122,15 @@ async fn two_processes_that_publish_one_stream_keep_its_order() {
 async fn the_relay_publishes_what_was_left_and_nothing_twice_once_it_is_marked() {
     let system = System::new();
     let process = system.process().await;
-    for order in ["a", "b", "c"] {
-        leave_start_unpublished(&process, order).await;
+    for stream in ["a", "b", "c"] {
+        leave_start_unpublished(&process, stream).await;
     }
     let mut reader = system.reader();
     let swept = within(relay(&process).sweep()).await.unwrap();
     assert_eq!((swept.streams, swept.commits, swept.failed), (3, 6, 0));
     reader.read(6).await;
-    for order in ["a", "b", "c"] {
-        assert_eq!(reader.versions(order), [1, 2], "{order}");
+    for stream in ["a", "b", "c"] {
+        assert_eq!(reader.versions(stream), [1, 2], "{stream}");
     }
     within(process.publisher().idle()).await;
     assert_eq!(within(relay(&process).sweep()).await.unwrap().streams, 0);
@@ -140,7 +141,7 @@ async fn the_relay_leaves_alone_what_is_young_and_what_is_in_flight_here() {
     let system = System::new();
     let process = system.process().await;
     let _reader = system.reader();
-    handle(&process, request("a", create("a lamp"))).await.unwrap();
+    handle(&process, request("a", open("a lamp"))).await.unwrap();
     // Accepted, and not yet read by the reader: in flight.
     assert!(process.publisher().is_in_flight(&id("a")));
     assert_eq!(within(relay(&process).sweep()).await.unwrap().streams, 0);
@@ -157,8 +158,8 @@ async fn the_relay_sends_what_failed_here_however_young_it_is() {
     let system = System::with_channel("memory:?partitions=1&capacity=1");
     let process = system.process().await;
     let mut reader = system.reader();
-    for order in ["a", "b"] {
-        handle(&process, request(order, create("a lamp"))).await.unwrap();
+    for stream in ["a", "b"] {
+        handle(&process, request(stream, open("a lamp"))).await.unwrap();
     }
     // The first took the only place.
     failed(&process).await;
@@ -178,11 +179,10 @@ async fn a_long_run_gets_through_a_small_channel() {
     let process = system.process().await;
     let elsewhere = System::new();
     let lonely = elsewhere.process().await;
-    handle(&lonely, request("a", create("a lamp"))).await.unwrap();
+    handle(&lonely, request("a", open("a lamp"))).await.unwrap();
     for _ in 0..20 {
-        handle(&lonely, request("a", Command::Process)).await.unwrap();
-        let reason = domain::Reason::parse("no stock").unwrap();
-        handle(&lonely, request("a", Command::Fail { reason })).await.unwrap();
+        handle(&lonely, request("a", Command::Start)).await.unwrap();
+        handle(&lonely, request("a", Command::Stop)).await.unwrap();
     }
     leave_unpublished(&process, &lonely, "a").await;
     let mut reader = system.reader();
@@ -203,10 +203,10 @@ async fn whoever_waits_for_a_publish_is_told_when_it_fails() {
     let system = System::with_channel("memory:?partitions=1&capacity=1");
     let process = system.process().await;
     let _reader = system.reader();
-    handle(&process, request("a", create("a lamp"))).await.unwrap();
+    handle(&process, request("a", open("a lamp"))).await.unwrap();
     let elsewhere = System::new();
     let lonely = elsewhere.process().await;
-    handle(&lonely, request("b", create("a lamp"))).await.unwrap();
+    handle(&lonely, request("b", open("a lamp"))).await.unwrap();
     let run = stream(&lonely, "b").await.commits.into_iter().map(Into::into).collect();
     assert!(!within(process.publisher().submit_and_tell(&id("b"), run, Moment::Marked)).await);
 }
@@ -214,10 +214,10 @@ async fn whoever_waits_for_a_publish_is_told_when_it_fails() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever happens at the same time, through two processes and a channel of any size: each order's events come in order,
+    /// Whatever happens at the same time, through two processes and a channel of any size: each stream's events come in order,
     /// first occurrences without a gap, and in the end nothing is left.
     #[test]
-    fn events_of_an_order_arrive_in_order_and_all_of_them(
+    fn events_of_a_stream_arrive_in_order_and_all_of_them(
         commands in prop::collection::vec((0..3_usize, 0..4_u8, any::<bool>()), 1..60),
         capacity in 1..6_usize,
     ) {
@@ -233,15 +233,15 @@ async fn events_arrive(commands: Vec<(usize, u8, bool)>, capacity: usize) {
     let (stop, stopped) = watch::channel(false);
     let relays = processes.each_ref().map(|process| tokio::spawn(relay(process).run(stopped.clone())));
 
-    let orders = ["a", "b", "c"];
-    let work = commands.iter().map(|&(order, command, second)| {
+    let streams = ["a", "b", "c"];
+    let work = commands.iter().map(|&(stream, command, second)| {
         let command = match command {
-            0 => create("a lamp"),
-            1 => Command::Process,
-            2 => Command::Fail { reason: domain::Reason::parse("no stock").unwrap() },
-            _ => cancel(),
+            0 => open("a lamp"),
+            1 => Command::Start,
+            2 => Command::Stop,
+            _ => rename(),
         };
-        handle(&processes[usize::from(second)], request(orders[order], command))
+        handle(&processes[usize::from(second)], request(streams[stream], command))
     });
     let reading = async {
         loop {
@@ -267,10 +267,10 @@ async fn events_arrive(commands: Vec<(usize, u8, bool)>, capacity: usize) {
         within(relay).await.unwrap();
     }
     let arrived = reader.first_occurrences();
-    for order in orders {
+    for name in streams {
         let events: usize =
-            stream(&processes[0], order).await.commits.iter().map(|commit| commit.events.len()).sum();
+            stream(&processes[0], name).await.commits.iter().map(|commit| commit.events.len()).sum();
         let expected: Vec<u64> = (1..=events as u64).collect();
-        assert_eq!(arrived.get(&id(order)).cloned().unwrap_or_default(), expected, "{order}");
+        assert_eq!(arrived.get(&id(name)).cloned().unwrap_or_default(), expected, "{name}");
     }
 }

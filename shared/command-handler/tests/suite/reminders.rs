@@ -4,24 +4,25 @@ use std::time::Duration;
 
 use command_handler::reminders::Reminded;
 use command_handler::{CommandHandler, ReminderRelay};
-use domain::Command;
+use event_sourcing::Aggregate;
+use event_sourcing::testing::{Command, Task};
 use event_store::Reminders;
 
-use crate::system::{Reader, System, create, handle, request, stream, within};
+use crate::system::{Reader, System, handle, open, request, stream, within};
 
 /// Due as soon as its moment is over.
-fn reminders(process: &CommandHandler) -> Reminders {
+fn reminders(process: &CommandHandler<Task>) -> Reminders {
     Reminders::new(process.store().clone(), Duration::from_millis(1))
 }
 
-fn relay(process: &CommandHandler) -> ReminderRelay {
-    ReminderRelay::new(reminders(process), process.publisher().channel().clone())
+fn relay(process: &CommandHandler<Task>) -> ReminderRelay {
+    ReminderRelay::new(reminders(process), process.publisher().channel().clone(), Task::SOURCE)
 }
 
-/// An order that is being processed, of which all is published and marked.
-async fn started(process: &CommandHandler, reader: &mut Reader) {
-    handle(process, request("a", create("a lamp"))).await.unwrap();
-    handle(process, request("a", Command::Process)).await.unwrap();
+/// A task that somebody works on, of which all is published and marked.
+async fn started(process: &CommandHandler<Task>, reader: &mut Reader) {
+    handle(process, request("a", open("a lamp"))).await.unwrap();
+    handle(process, request("a", Command::Start)).await.unwrap();
     reader.read(2).await;
     within(process.publisher().idle()).await;
     within(async {
@@ -52,7 +53,7 @@ async fn the_outcome_of_whatever_process_ends_a_reminder() {
     let (process, other) = (system.process().await, system.process().await);
     let mut reader = system.reader();
     started(&process, &mut reader).await;
-    handle(&other, request("a", Command::Complete)).await.unwrap();
+    handle(&other, request("a", Command::Finish)).await.unwrap();
     reader.read(1).await;
     within(other.publisher().idle()).await;
     assert_eq!(reminders(&process).count().await.unwrap().waiting, 0);
@@ -67,7 +68,7 @@ async fn a_reminder_that_a_stream_has_left_behind_is_ended_and_not_sent() {
     started(&process, &mut reader).await;
     // As a process leaves it that dies before its mark.
     let made_by = elsewhere.process().await;
-    for command in [create("a lamp"), Command::Process, Command::Complete] {
+    for command in [open("a lamp"), Command::Start, Command::Finish] {
         handle(&made_by, request("a", command)).await.unwrap();
     }
     let outcome = stream(&made_by, "a").await.commits.remove(2);

@@ -7,9 +7,10 @@ use std::time::Duration;
 use command_handler::{
     AfterCommit, CommandError, CommandHandler, CommandRequest, KeyOrigin, Outcome, Relay, command_hash,
 };
-use domain::wire::{self, RecordedEvent};
-use domain::{Command, CommandId, IdempotencyKey, OrderId, OrderName, Reason, Version};
 use event_channel::{Consumer, EventChannel};
+use event_sourcing::testing::{Command, Event, Task};
+use event_sourcing::wire::{self, Recorded};
+use event_sourcing::{CommandId, IdempotencyKey, StreamId, Version};
 use event_store::{Commit, EventStore, Load, Metadata, Stream};
 use tempfile::TempDir;
 
@@ -31,7 +32,7 @@ impl System {
     }
 
     /// Another process on the same store and channel.
-    pub(crate) async fn process(&self) -> CommandHandler {
+    pub(crate) async fn process(&self) -> CommandHandler<Task> {
         let url = format!("sqlite:{}", self.folder.path().join("events.db").display());
         let store = EventStore::open(url).await.unwrap();
         CommandHandler::new(store, self.channel.clone(), NonZeroUsize::new(100).unwrap(), AfterCommit::Answer)
@@ -45,12 +46,12 @@ impl System {
 
 pub(crate) struct Reader {
     consumer: Consumer,
-    pub(crate) seen: Vec<RecordedEvent>,
+    pub(crate) seen: Vec<Recorded<Event>>,
 }
 
 impl Reader {
     /// Reads until the channel has brought so many records.
-    pub(crate) async fn read(&mut self, records: usize) -> &[RecordedEvent] {
+    pub(crate) async fn read(&mut self, records: usize) -> &[Recorded<Event>] {
         let wanted = self.seen.len() + records;
         while self.seen.len() < wanted {
             self.read_some(wanted - self.seen.len()).await;
@@ -66,19 +67,19 @@ impl Reader {
         }
     }
 
-    pub(crate) fn versions(&self, order: &str) -> Vec<u64> {
+    pub(crate) fn versions(&self, stream: &str) -> Vec<u64> {
         self.seen
             .iter()
-            .filter(|event| event.order.as_str() == order)
+            .filter(|event| event.stream.as_str() == stream)
             .map(|event| event.version.get())
             .collect()
     }
 
-    /// First occurrences, by order: they must come in order and without a gap.
-    pub(crate) fn first_occurrences(&self) -> HashMap<OrderId, Vec<u64>> {
-        let mut first: HashMap<OrderId, Vec<u64>> = HashMap::new();
+    /// First occurrences, by stream: they must come in order and without a gap.
+    pub(crate) fn first_occurrences(&self) -> HashMap<StreamId, Vec<u64>> {
+        let mut first: HashMap<StreamId, Vec<u64>> = HashMap::new();
         for event in &self.seen {
-            let versions = first.entry(event.order.clone()).or_default();
+            let versions = first.entry(event.stream.clone()).or_default();
             if !versions.contains(&event.version.get()) {
                 versions.push(event.version.get());
             }
@@ -91,31 +92,32 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this should have come to an end")
 }
 
-pub(crate) fn id(order: &str) -> OrderId {
-    OrderId::parse(order).unwrap()
+pub(crate) fn id(stream: &str) -> StreamId {
+    StreamId::parse(stream).unwrap()
 }
 
-pub(crate) fn create(name: &str) -> Command {
-    Command::Create { name: OrderName::parse(name).unwrap() }
+pub(crate) fn open(title: &str) -> Command {
+    Command::Open { title: title.to_owned() }
 }
 
-pub(crate) fn cancel() -> Command {
-    Command::Cancel { reason: Reason::parse("changed my mind").unwrap() }
+/// Allowed while nobody works on the task.
+pub(crate) fn rename() -> Command {
+    Command::Rename { title: "a chair".to_owned() }
 }
 
 /// A request as a client without a key makes it.
-pub(crate) fn request(order: &str, command: Command) -> CommandRequest {
+pub(crate) fn request(stream: &str, command: Command) -> CommandRequest<Task> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let key = format!("fresh-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    CommandRequest { key: KeyOrigin::Fresh, ..keyed(order, command, &key) }
+    CommandRequest { key: KeyOrigin::Fresh, ..keyed(stream, command, &key) }
 }
 
 /// A request as a client with a key makes it.
-pub(crate) fn keyed(order: &str, command: Command, key: &str) -> CommandRequest {
-    let hash = command_hash("TEST", &id(order), format!("{command:?}").as_bytes());
+pub(crate) fn keyed(stream: &str, command: Command, key: &str) -> CommandRequest<Task> {
+    let hash = command_hash("TEST", &id(stream), format!("{command:?}").as_bytes());
     CommandRequest {
-        stream: id(order),
+        stream: id(stream),
         command,
         command_id: CommandId::client(&IdempotencyKey::parse(key).unwrap(), None),
         key: KeyOrigin::Sender,
@@ -127,33 +129,37 @@ pub(crate) fn keyed(order: &str, command: Command, key: &str) -> CommandRequest 
 }
 
 pub(crate) async fn handle(
-    process: &CommandHandler,
-    request: CommandRequest,
-) -> Result<Outcome, CommandError> {
+    process: &CommandHandler<Task>,
+    request: CommandRequest<Task>,
+) -> Result<Outcome<Task>, CommandError<Task>> {
     within(process.handle(request)).await
 }
 
-pub(crate) async fn stream(process: &CommandHandler, order: &str) -> Stream {
-    process.store().load(Load { stream: id(order), after: Version::NONE, command: None }).await.unwrap()
+pub(crate) async fn stream(process: &CommandHandler<Task>, name: &str) -> Stream {
+    process.store().load(Load { stream: id(name), after: Version::NONE, command: None }).await.unwrap()
 }
 
 /// The stream as a process leaves it that dies between the append and the publish: `made_by` is a process of another system, where the
 /// commands were handled.
-pub(crate) async fn leave_unpublished(process: &CommandHandler, made_by: &CommandHandler, order: &str) {
-    for commit in stream(made_by, order).await.commits {
+pub(crate) async fn leave_unpublished(
+    process: &CommandHandler<Task>,
+    made_by: &CommandHandler<Task>,
+    name: &str,
+) {
+    for commit in stream(made_by, name).await.commits {
         process.store().append(Commit { unpublished: true, ..commit }.into()).await.unwrap();
     }
 }
 
-pub(crate) async fn unpublished(process: &CommandHandler) -> u64 {
+pub(crate) async fn unpublished(process: &CommandHandler<Task>) -> u64 {
     process.store().backlog().await.unwrap().commits
 }
 
-pub(crate) fn relay(process: &CommandHandler) -> Relay {
+pub(crate) fn relay(process: &CommandHandler<Task>) -> Relay {
     Relay::new(process.store().clone(), process.publisher().clone(), Duration::ZERO)
 }
 
 /// Waits until a publish has failed, however the tasks are scheduled.
-pub(crate) async fn failed(process: &CommandHandler) {
+pub(crate) async fn failed(process: &CommandHandler<Task>) {
     within(process.publisher().failed()).await;
 }

@@ -2,7 +2,8 @@
 //!
 //! Events and commands are functions, so that a test names them without building them.
 
-use domain::{Command, Event, Order, OrderName, Reason, Rejection, decide, evolve, order::follows};
+use domain::{Aggregate, Command, Event, Order, OrderName, Reason, order::follows};
+use event_sourcing::given::Given;
 
 /// A history as a test names it.
 pub(crate) type History<const N: usize> = [fn() -> Event; N];
@@ -16,47 +17,13 @@ pub(crate) const CANCELLED: History<2> = [created, cancelled];
 
 /// The order to which all this happened. Each event must be one that can follow.
 #[track_caller]
-pub(crate) fn given<const N: usize>(history: History<N>) -> Given {
-    let order = history.into_iter().fold(Order::default(), |order, event| {
+pub(crate) fn given<const N: usize>(history: History<N>) -> Given<Order> {
+    history.into_iter().fold(Order::default(), |order, event| {
         let event = event();
         assert!(follows(&order, &event), "{event:?} can't happen to {order:?}");
-        evolve(order, &event)
+        order.evolve(&event)
     });
-    Given { order }
-}
-
-pub(crate) struct Given {
-    pub(crate) order: Order,
-}
-
-impl Given {
-    pub(crate) fn when(self, command: fn() -> Command) -> When {
-        When { outcome: decide(&self.order, command()) }
-    }
-}
-
-pub(crate) struct When {
-    outcome: Result<Vec<Event>, Rejection>,
-}
-
-impl When {
-    #[track_caller]
-    pub(crate) fn then<const N: usize>(self, events: History<N>) {
-        assert_eq!(self.outcome, Ok(events.iter().map(|event| event()).collect()));
-    }
-
-    /// The command was already true.
-    #[track_caller]
-    pub(crate) fn then_nothing(self) {
-        self.then([]);
-    }
-
-    /// Refused, with exactly this text.
-    #[track_caller]
-    pub(crate) fn then_rejected(self, text: &str) {
-        let rejection = self.outcome.expect_err("the command was accepted");
-        assert_eq!(rejection.to_string(), text);
-    }
+    event_sourcing::given::given(history.map(|event| event()))
 }
 
 pub(crate) fn name(text: &str) -> OrderName {

@@ -1,6 +1,6 @@
 //! What holds for every order and every command, whatever the rules are.
 
-use domain::{Order, Snapshot, Version, decide, evolve, order::follows};
+use domain::{Aggregate, Order, Snapshot, Version, order::follows};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -12,25 +12,25 @@ proptest! {
     #[test]
     fn a_decision_yields_only_events_that_follow(events in any_events(), command in any_command()) {
         let mut order = fold(Order::default(), &events);
-        for event in decide(&order, command).unwrap_or_default() {
+        for event in order.decide(command).unwrap_or_default() {
             prop_assert!(follows(&order, &event), "{event:?} after {order:?}");
-            order = evolve(order, &event);
+            order = order.evolve(&event);
         }
     }
 
     #[test]
     fn a_command_that_was_carried_out_is_already_true(events in any_events(), command in any_command()) {
         let order = fold(Order::default(), &events);
-        if let Ok(decided) = decide(&order, command.clone()) {
+        if let Ok(decided) = order.decide(command.clone()) {
             let order = fold(order, &decided);
-            prop_assert_eq!(decide(&order, command), Ok(vec![]));
+            prop_assert_eq!(order.decide(command), Ok(vec![]));
         }
     }
 
     #[test]
     fn an_event_that_follows_changes_the_order_and_no_other_does(events in any_events(), event in any_event()) {
         let before = fold(Order::default(), &events);
-        let after = evolve(before.clone(), &event);
+        let after = before.clone().evolve(&event);
         prop_assert_eq!(follows(&before, &event), after != before);
     }
 
@@ -39,7 +39,7 @@ proptest! {
         let mut order = Order::default();
         let mut history = Vec::new();
         for command in commands {
-            let decided = decide(&order, command).unwrap_or_default();
+            let decided = order.decide(command).unwrap_or_default();
             order = fold(order, &decided);
             history.extend(decided);
         }
@@ -73,7 +73,7 @@ proptest! {
 
         prop_assert_eq!(&apply(prefix, cut, events.len()), &whole);
         prop_assert_eq!(whole.version, Version::new(events.len() as u64));
-        prop_assert_eq!(&whole.order, &fold(Order::default(), &events));
+        prop_assert_eq!(&whole.state, &fold(Order::default(), &events));
         if !events.is_empty() {
             prop_assert_eq!(whole.created_at, times[0]);
             prop_assert_eq!(whole.updated_at, times[events.len() - 1]);

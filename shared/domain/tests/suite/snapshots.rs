@@ -66,9 +66,9 @@ fn only_the_next_version_is_taken_in_and_a_refused_one_changes_nothing() {
 #[test]
 fn an_event_that_can_not_follow_moves_the_version_and_nothing_else_of_the_order() {
     let mut snapshot = snapshot(NEW);
-    let before = snapshot.order.clone();
+    let before = snapshot.state.clone();
     snapshot.apply(Version::new(2), at(1), &Event::OrderProcessed).unwrap();
-    assert_eq!(snapshot.order, before);
+    assert_eq!(snapshot.state, before);
     assert_eq!(snapshot.version, Version::new(2));
 }
 

@@ -1,6 +1,6 @@
 //! Any value that the domain knows, for properties.
 
-use domain::{Command, Event, Order, OrderId, OrderName, Reason, Version, evolve};
+use domain::{Aggregate, Command, Event, Order, OrderId, OrderName, Reason, Version};
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -71,5 +71,5 @@ pub(crate) fn any_events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 pub(crate) fn fold<'a>(order: Order, events: impl IntoIterator<Item = &'a Event>) -> Order {
-    events.into_iter().fold(order, evolve)
+    events.into_iter().fold(order, Order::evolve)
 }

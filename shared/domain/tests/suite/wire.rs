@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use domain::wire::{self, RecordedEvent, Undecodable};
-use domain::{OrderId, Version};
+use domain::wire::{self, Undecodable};
+use domain::{Aggregate, EncodedEvent, Event, Order, OrderId, RecordedEvent, Version};
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 use crate::dsl::*;
 use crate::strategies::*;
 
+fn decode(value: &[u8]) -> Result<RecordedEvent, Undecodable> {
+    wire::decode::<Event>(value)
+}
+
 proptest! {
     #![proptest_config(config())]
 
@@ -19,15 +23,15 @@ proptest! {
     fn what_is_encoded_is_decoded(
         order in any_id(), version in any_version(), time in any_time(), event in any_event(),
     ) {
-        let value = wire::encode(&order, version, time, &event);
-        let decoded = wire::decode(&value).unwrap();
-        prop_assert_eq!(decoded, RecordedEvent { order, version, time, event });
+        let value = wire::encode(&order, version, time, &EncodedEvent::encode(&event));
+        let decoded = decode(&value).unwrap();
+        prop_assert_eq!(decoded, RecordedEvent { stream: order, version, time, event });
     }
 
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in vec(any::<u8>(), 0..300)) {
         // Bytes at random are not even JSON with these fields.
-        prop_assert!(matches!(wire::decode(&bytes), Err(Undecodable::Malformed(_))));
+        prop_assert!(matches!(decode(&bytes), Err(Undecodable::Malformed(_))));
     }
 
     #[test]
@@ -35,12 +39,12 @@ proptest! {
         order in any_id(), version in any_version(), event in any_event(),
         place in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
-        let mut value = wire::encode(&order, version, Timestamp::UNIX_EPOCH, &event);
+        let mut value = wire::encode(&order, version, Timestamp::UNIX_EPOCH, &EncodedEvent::encode(&event));
         let place = place.index(value.len());
         value[place] = byte;
-        if let Ok(decoded) = wire::decode(&value) {
+        if let Ok(decoded) = decode(&value) {
             prop_assert!(decoded.version >= Version::new(1) && decoded.version.get() <= Version::MAX);
-            prop_assert_eq!(OrderId::parse(decoded.order.as_str()), Ok(decoded.order));
+            prop_assert_eq!(OrderId::parse(decoded.stream.as_str()), Ok(decoded.stream));
         }
     }
 
@@ -49,16 +53,16 @@ proptest! {
         order in any_id(), version in any_version(), event in any_event(),
         cut in any::<prop::sample::Index>(),
     ) {
-        let value = wire::encode(&order, version, Timestamp::UNIX_EPOCH, &event);
+        let value = wire::encode(&order, version, Timestamp::UNIX_EPOCH, &EncodedEvent::encode(&event));
         let cut = &value[..cut.index(value.len())];
-        prop_assert!(matches!(wire::decode(cut), Err(Undecodable::Malformed(_))));
+        prop_assert!(matches!(decode(cut), Err(Undecodable::Malformed(_))));
     }
 
     #[test]
     fn headers_are_visible_text_whatever_the_event(
         order in any_id(), version in any_version(), time in any_time(), event in any_event(),
     ) {
-        for (name, value) in wire::headers(&order, version, time, &event, None) {
+        for (name, value) in wire::headers(Order::SOURCE, &order, version, time, &EncodedEvent::encode(&event), None) {
             prop_assert!(value.bytes().all(|b| b.is_ascii_graphic()), "{name}: {value:?}");
         }
     }
@@ -72,7 +76,7 @@ fn some() -> (OrderId, Version, Timestamp) {
 /// The record of a failure, with one field changed.
 fn record_with(field: &str, value: Value) -> Vec<u8> {
     let mut record = json!({
-        "type": "ProcessingFailed", "schema": 1, "order": "someid", "version": 3,
+        "type": "ProcessingFailed", "schema": 1, "stream": "someid", "version": 3,
         "time": "2026-01-02T03:04:05.678Z", "data": {"reason": "out of stock"},
     });
     record[field] = value;
@@ -82,10 +86,12 @@ fn record_with(field: &str, value: Value) -> Vec<u8> {
 #[test]
 fn a_record_is_this_json() {
     let (order, version, time) = some();
-    let text = |event| String::from_utf8(wire::encode(&order, version, time, &event)).unwrap();
+    let text = |event| {
+        String::from_utf8(wire::encode(&order, version, time, &EncodedEvent::encode(&event))).unwrap()
+    };
     let record = |kind: &str, data: &str| {
         format!(
-            r#"{{"type":"{kind}","schema":1,"order":"someid","version":3,"time":"2026-01-02T03:04:05.678Z","data":{data}}}"#
+            r#"{{"type":"{kind}","schema":1,"stream":"someid","version":3,"time":"2026-01-02T03:04:05.678Z","data":{data}}}"#
         )
     };
     assert_eq!(text(created()), record("OrderCreated", r#"{"name":"a lamp"}"#));
@@ -99,7 +105,7 @@ fn a_record_is_this_json() {
 fn fields_that_a_newer_program_added_are_ignored() {
     for field in ["added", "data"] {
         let value = json!({"reason": "out of stock", "added": 1});
-        let decoded = wire::decode(&record_with(field, value)).unwrap();
+        let decoded = decode(&record_with(field, value)).unwrap();
         assert_eq!(decoded.event, processing_failed());
     }
 }
@@ -107,10 +113,10 @@ fn fields_that_a_newer_program_added_are_ignored() {
 #[test]
 fn a_record_without_one_of_its_fields_is_malformed() {
     let whole: Value = serde_json::from_slice(&record_with("version", json!(3))).unwrap();
-    for field in ["type", "schema", "order", "version", "time", "data"] {
+    for field in ["type", "schema", "stream", "version", "time", "data"] {
         let mut record = whole.clone();
         record.as_object_mut().unwrap().remove(field);
-        let error = wire::decode(&serde_json::to_vec(&record).unwrap()).unwrap_err();
+        let error = decode(&serde_json::to_vec(&record).unwrap()).unwrap_err();
         assert!(matches!(&error, Undecodable::Malformed(text) if text.contains(field)), "{error}");
     }
 }
@@ -121,13 +127,13 @@ fn a_field_of_another_kind_is_malformed() {
         ("type", json!(1)),
         ("schema", json!("1")),
         ("schema", json!(-1)),
-        ("order", json!(7)),
+        ("stream", json!(7)),
         ("version", json!(-1)),
         ("version", json!(1.5)),
         ("time", json!("yesterday")),
     ];
     for (field, value) in odd {
-        let error = wire::decode(&record_with(field, value)).unwrap_err();
+        let error = decode(&record_with(field, value)).unwrap_err();
         assert!(matches!(error, Undecodable::Malformed(_)), "{field}: {error}");
     }
 }
@@ -138,11 +144,11 @@ fn what_is_said_of_a_record_is_never_long() {
     let records = [
         ("type", json!(long)),
         ("schema", json!(long)),
-        ("order", json!(long)),
+        ("stream", json!(long)),
         ("data", json!({"reason": {"no": long}})),
     ];
     for (field, value) in records {
-        let error = wire::decode(&record_with(field, value)).unwrap_err().to_string();
+        let error = decode(&record_with(field, value)).unwrap_err().to_string();
         assert!(error.len() < 500, "{field}: {} bytes", error.len());
     }
 }
@@ -152,23 +158,23 @@ fn what_is_no_text_is_malformed_also_where_a_newer_program_may_have_added_someth
     let mut record = record_with("added", json!("here"));
     let place = record.windows(4).position(|part| part == b"here").unwrap();
     record[place] = 0xff;
-    assert!(matches!(wire::decode(&record), Err(Undecodable::Malformed(_))));
+    assert!(matches!(decode(&record), Err(Undecodable::Malformed(_))));
 }
 
 #[test]
 fn a_record_of_no_valid_order_says_so() {
     for id in ["", "..", "a/b", "é"] {
-        let error = wire::decode(&record_with("order", json!(id))).unwrap_err();
-        assert!(matches!(error, Undecodable::NoValidOrder(_)), "{id:?}: {error}");
+        let error = decode(&record_with("stream", json!(id))).unwrap_err();
+        assert!(matches!(error, Undecodable::NoValidStream(_)), "{id:?}: {error}");
     }
 }
 
 #[test]
 fn a_version_that_no_event_has_is_named_with_its_order() {
     for number in [0, Version::MAX + 1, u64::MAX] {
-        match wire::decode(&record_with("version", json!(number))).unwrap_err() {
-            Undecodable::BadVersion { order, version } => {
-                assert_eq!((order.as_str(), version), ("someid", number));
+        match decode(&record_with("version", json!(number))).unwrap_err() {
+            Undecodable::BadVersion { stream, version } => {
+                assert_eq!((stream.as_str(), version), ("someid", number));
             }
             other => panic!("{other:?}"),
         }
@@ -189,11 +195,11 @@ fn an_event_that_is_not_known_is_named_with_its_order_and_version() {
         ),
     ];
     for (field, value, expected) in unknown {
-        let error = wire::decode(&record_with(field, value)).unwrap_err();
+        let error = decode(&record_with(field, value)).unwrap_err();
         assert!(error.to_string().starts_with(expected), "{error}");
         match error {
-            Undecodable::Unknown { order, version, .. } => {
-                assert_eq!((order.as_str(), version), ("someid", Version::new(3)));
+            Undecodable::Unknown { stream, version, .. } => {
+                assert_eq!((stream.as_str(), version), ("someid", Version::new(3)));
             }
             other => panic!("{other:?}"),
         }
@@ -215,17 +221,36 @@ fn headers_are_those_of_cloudevents_1_0_in_binary_mode() {
     let own = |headers: &[(&'static str, &str)]| -> Vec<_> {
         headers.iter().map(|(name, value)| (*name, Cow::from((*value).to_owned()))).collect()
     };
-    assert_eq!(wire::headers(&order, version, time, &processing_failed(), None), own(&expected));
+    assert_eq!(
+        wire::headers(
+            Order::SOURCE,
+            &order,
+            version,
+            time,
+            &EncodedEvent::encode(&processing_failed()),
+            None
+        ),
+        own(&expected)
+    );
 
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let traced = wire::headers(&order, version, time, &processing_failed(), Some(traceparent));
+    let traced = wire::headers(
+        Order::SOURCE,
+        &order,
+        version,
+        time,
+        &EncodedEvent::encode(&processing_failed()),
+        Some(traceparent),
+    );
     assert_eq!(traced, own(&[expected.as_slice(), &[("traceparent", traceparent)]].concat()));
 }
 
 #[test]
 fn names_of_attributes_are_what_cloudevents_allows() {
     let (order, version, time) = some();
-    for (name, _) in wire::headers(&order, version, time, &created(), None) {
+    for (name, _) in
+        wire::headers(Order::SOURCE, &order, version, time, &EncodedEvent::encode(&created()), None)
+    {
         let attribute = name.strip_prefix("ce_").unwrap_or("datacontenttype");
         assert!(attribute.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{name}");
     }

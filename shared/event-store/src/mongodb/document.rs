@@ -4,7 +4,7 @@
 //! JSON; and reading it needs no conversion. Type and schema are fields, so that a shell can count and find events. Times are text
 //! of fixed length in UTC, which sorts as time does: a BSON date would lose the microseconds.
 
-use domain::{CommandId, Event, OrderId, Version};
+use event_sourcing::{CommandId, EncodedEvent, EventType, StreamId, Version, event};
 use jiff::{SignedDuration, Timestamp};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{self, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
@@ -37,7 +37,7 @@ pub(super) fn number(version: Version) -> i64 {
 pub(super) fn of_commit(commit: &Commit) -> Result<RawDocumentBuf, StoreError> {
     let mut events = RawArrayBuf::new();
     for event in &commit.events {
-        events.push(of_event(event)?);
+        events.push(of_event(event));
     }
     let mut document = RawDocumentBuf::new();
     document.append(cstr!("_id"), id(commit.stream.as_str(), commit.version));
@@ -49,6 +49,9 @@ pub(super) fn of_commit(commit: &Commit) -> Result<RawDocumentBuf, StoreError> {
     document.append(cstr!("recorded_at"), time(commit.recorded_at));
     let metadata = bson::serialize_to_raw_document_buf(&commit.metadata).map_err(unwritable)?;
     document.append(cstr!("metadata"), metadata);
+    if commit.awaits_outcome {
+        document.append(cstr!("awaits_outcome"), true);
+    }
     if commit.unpublished {
         document.append(cstr!("unpublished"), true);
     }
@@ -59,12 +62,12 @@ pub(super) fn of_commit(commit: &Commit) -> Result<RawDocumentBuf, StoreError> {
     Ok(document)
 }
 
-fn of_event(event: &Event) -> Result<RawDocumentBuf, StoreError> {
+fn of_event(event: &EncodedEvent) -> RawDocumentBuf {
     let mut document = RawDocumentBuf::new();
-    document.append(cstr!("type"), event.kind());
-    document.append(cstr!("schema"), i64::from(event.schema()));
-    document.append(cstr!("data"), serde_json::to_string(&event.data()).map_err(unwritable)?);
-    Ok(document)
+    document.append(cstr!("type"), event.kind.as_str());
+    document.append(cstr!("schema"), i64::from(event.schema));
+    document.append(cstr!("data"), event.data.get());
+    document
 }
 
 /// Without an id, for which the driver makes one, and without a version: so it is no commit, and no scan comes by it. The server
@@ -93,7 +96,7 @@ fn unwritable(problem: impl std::fmt::Display) -> StoreError {
 
 /// The commit that comes after version `last` of the stream.
 pub(super) fn commit(
-    stream: &OrderId,
+    stream: &StreamId,
     last: Version,
     document: &RawDocument,
 ) -> Result<Commit, UnreadableStream> {
@@ -104,7 +107,8 @@ pub(super) fn commit(
         Ok(Commit {
             stream: stream.clone(),
             version,
-            events: events(version, document)?,
+            events: events(version, document, encoded)?,
+            awaits_outcome: document.get_bool("awaits_outcome").unwrap_or_default(),
             command_id,
             command_hash: hash(document)?,
             recorded_at: recorded_at(document)?,
@@ -116,19 +120,19 @@ pub(super) fn commit(
 }
 
 /// The commit that a scan comes to after version `last` of the stream.
-pub(super) fn scanned(
-    stream: &OrderId,
+pub(super) fn scanned<E: EventType>(
+    stream: &StreamId,
     last: Version,
     document: &RawDocument,
-) -> Result<Scanned, UnreadableStream> {
+) -> Result<Scanned<E>, UnreadableStream> {
     let version = follows(stream, last, first_version(stream, document)?)?;
-    let read = || Ok((recorded_at(document)?, events(version, document)?));
+    let read = || Ok((recorded_at(document)?, events(version, document, decoded)?));
     let (recorded_at, events) = read().map_err(|problem: String| unreadable_at(stream, version, &problem))?;
     Ok(Scanned { stream: stream.clone(), version, recorded_at, events })
 }
 
 /// How the command of a document, a commit or a small record, was answered.
-pub(super) fn answered(stream: &OrderId, document: &RawDocument) -> Result<Answered, UnreadableStream> {
+pub(super) fn answered(stream: &StreamId, document: &RawDocument) -> Result<Answered, UnreadableStream> {
     let with_events = is_commit(document);
     let read = || {
         let version = whole(document, if with_events { "last_version" } else { "answered" })?;
@@ -142,17 +146,28 @@ pub(super) fn is_commit(document: &RawDocument) -> bool {
     matches!(document.get("version"), Ok(Some(_)))
 }
 
-pub(super) fn first_version(stream: &OrderId, document: &RawDocument) -> Result<i64, UnreadableStream> {
+pub(super) fn first_version(stream: &StreamId, document: &RawDocument) -> Result<i64, UnreadableStream> {
     whole(document, "version").map_err(|problem| unreadable(stream, &problem))
 }
 
-fn events(version: Version, document: &RawDocument) -> Result<Vec<Event>, String> {
+/// A stored event's type, schema and data as the events are to be.
+type Read<T> = fn(&str, u32, &RawValue) -> Result<T, String>;
+
+fn encoded(kind: &str, schema: u32, data: &RawValue) -> Result<EncodedEvent, String> {
+    Ok(EncodedEvent { kind: kind.into(), schema, data: data.to_owned() })
+}
+
+fn decoded<E: EventType>(kind: &str, schema: u32, data: &RawValue) -> Result<E, String> {
+    event::decode(kind, schema, data).map_err(|problem| problem.to_string())
+}
+
+fn events<T>(version: Version, document: &RawDocument, read: Read<T>) -> Result<Vec<T>, String> {
     let stored = document.get_array("events").map_err(|_| "events is not an array".to_owned())?;
     let mut events = Vec::new();
     for event in stored {
         let event =
             event.map_err(|error| error.to_string())?.as_document().ok_or("an event is no document")?;
-        events.push(read_event(event)?);
+        events.push(read_event(event, read)?);
     }
     let last = whole(document, "last_version")?;
     match events.len() {
@@ -164,11 +179,11 @@ fn events(version: Version, document: &RawDocument) -> Result<Vec<Event>, String
     }
 }
 
-fn read_event(event: &RawDocument) -> Result<Event, String> {
+fn read_event<T>(event: &RawDocument, read: Read<T>) -> Result<T, String> {
     let schema = whole(event, "schema")?;
     let schema = u32::try_from(schema).map_err(|_| format!("schema {schema} is none"))?;
     let data: &RawValue = serde_json::from_str(text(event, "data")?).map_err(|error| error.to_string())?;
-    Event::read(text(event, "type")?, schema, data).map_err(|error| error.to_string())
+    read(text(event, "type")?, schema, data)
 }
 
 fn hash(document: &RawDocument) -> Result<CommandHash, String> {
@@ -221,7 +236,7 @@ mod tests {
     fn a_small_record_is_forgotten_a_day_after_it_is_written() {
         let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
         let record = NoEvent {
-            stream: OrderId::parse("a").unwrap(),
+            stream: StreamId::parse("a").unwrap(),
             command_id: CommandId::system("no-op").unwrap(),
             command_hash: CommandHash([1; 32]),
             version: Version::new(3),

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 use lru::LruCache;
 
 /// About 100 bytes each. The number is not 0, which the compiler checks.
@@ -11,7 +11,7 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
 /// The last version that this process has seen of streams. What it says stays true, whatever others append, because commits are
 /// neither changed nor deleted; what it does not say is looked up.
-pub(super) struct Ends(Mutex<LruCache<OrderId, Version>>);
+pub(super) struct Ends(Mutex<LruCache<StreamId, Version>>);
 
 impl Default for Ends {
     fn default() -> Self {
@@ -21,7 +21,7 @@ impl Default for Ends {
 
 impl Ends {
     /// A durable commit of the stream ends at this version.
-    pub(super) fn note(&self, stream: &OrderId, version: Version) {
+    pub(super) fn note(&self, stream: &StreamId, version: Version) {
         let mut ends = self.lock();
         match ends.get_mut(stream) {
             Some(end) => *end = version.max(*end),
@@ -32,7 +32,7 @@ impl Ends {
     }
 
     /// Whether a commit is known to end at this version.
-    pub(super) fn has(&self, stream: &OrderId, version: Version) -> bool {
+    pub(super) fn has(&self, stream: &StreamId, version: Version) -> bool {
         self.lock().get(stream) == Some(&version)
     }
 
@@ -42,7 +42,7 @@ impl Ends {
     }
 
     /// Nothing panics while it is held, and if it did, an entry is right or not there.
-    fn lock(&self) -> MutexGuard<'_, LruCache<OrderId, Version>> {
+    fn lock(&self) -> MutexGuard<'_, LruCache<StreamId, Version>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
 //! How far streams are, in the order of the commits' ids: a page begins by a seek, and nothing of a commit but its end is read.
 
-use domain::Version;
+use event_sourcing::Version;
 use mongodb::bson::{Document, doc};
 
 use super::connection::{Connection, unavailable, within};

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 use mongodb::bson::{Bson, Document, doc};
 
 use super::Answer;
@@ -79,7 +79,7 @@ pub(super) struct Marks {
 }
 
 /// A commit by its stream and its version.
-type Place<'a> = (&'a OrderId, Version);
+type Place<'a> = (&'a StreamId, Version);
 
 /// The commits of several marks, by what is done to them.
 struct Batch<'a> {
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     fn mark(stream: &str, version: u64, remind: Remind, ends: Option<u64>) -> Mark {
-        let (stream, version) = (OrderId::parse(stream).unwrap(), Version::new(version));
+        let (stream, version) = (StreamId::parse(stream).unwrap(), Version::new(version));
         Mark { commit: CommitId { stream, version }, remind, ends: ends.map(Version::new) }
     }
 
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_router_is_told_the_streams_and_any_other_server_only_the_ids() {
-        let (a, b) = (OrderId::parse("a").unwrap(), OrderId::parse("b").unwrap());
+        let (a, b) = (StreamId::parse("a").unwrap(), StreamId::parse("b").unwrap());
         let (one, other) = ((&a, Version::new(3)), (&b, Version::new(12)));
         let (a3, b12) = ("a@0000000000000000003", "b@0000000000000000012");
         assert_eq!(filter(&[one], Topology::Whole), doc! { "_id": a3 });

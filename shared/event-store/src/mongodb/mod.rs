@@ -24,7 +24,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{OrderId, Version};
+use event_sourcing::{EventType, StreamId, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;
 use runtime::waiting::WaitingTasks;
@@ -149,7 +149,11 @@ impl MongoDbEventStore {
         Ok(streams)
     }
 
-    pub(crate) async fn scan(&self, after: Option<ScanPosition>, limit: usize) -> Result<Page, StoreError> {
+    pub(crate) async fn scan<E: EventType>(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<Page<E>, StoreError> {
         survey::scan(&self.connection, after.as_ref(), limit).await
     }
 
@@ -165,7 +169,7 @@ impl MongoDbEventStore {
         survey::outstanding(&self.connection, &young, limit).await
     }
 
-    pub(crate) async fn is_current(&self, stream: &OrderId, version: Version) -> Result<bool, StoreError> {
+    pub(crate) async fn is_current(&self, stream: &StreamId, version: Version) -> Result<bool, StoreError> {
         read::is_current(&self.connection, stream, version).await
     }
 

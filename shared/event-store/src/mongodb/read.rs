@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReadConcern;
@@ -117,7 +117,7 @@ impl Reader {
 /// that it is not there says it all.
 pub(super) async fn is_current(
     connection: &Connection,
-    stream: &OrderId,
+    stream: &StreamId,
     version: Version,
 ) -> Result<bool, StoreError> {
     within(async {
@@ -174,7 +174,7 @@ fn filter<'a>(loads: impl Iterator<Item = &'a Load>) -> Option<Document> {
     let mut commands = BTreeSet::new();
     let mut conditions = Vec::new();
     for load in loads {
-        let command = load.command.as_ref().map(domain::CommandId::as_str);
+        let command = load.command.as_ref().map(event_sourcing::CommandId::as_str);
         if load.after == Version::NONE {
             whole.insert(load.stream.as_str());
             commands.extend(command);
@@ -221,7 +221,7 @@ mod tests {
         let url = format!("mongodb://{hosts}/orders_test_{:016x}", rand::random::<u64>());
         let connection = Connection::new(&url.as_str().into(), None).await.unwrap();
         let commits = connection.commits().await.unwrap();
-        let stream = OrderId::parse("a").unwrap();
+        let stream = StreamId::parse("a").unwrap();
         let commit =
             doc! { "_id": document::id("a", Version::new(1)), "stream": "a", "command_id": "system x" };
         commits.insert_one(RawDocumentBuf::try_from(&commit).unwrap()).await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use event_sourcing::EventType;
 use jiff::Timestamp;
 use mongodb::Collection;
 use mongodb::bson::{Bson, Document, RawBsonRef, RawDocumentBuf, doc};
@@ -22,11 +23,11 @@ type Commits = Collection<RawDocumentBuf>;
 
 /// In the order of the ids, all of which are text: the commits of a stream come together and in order, a page begins by a seek, and
 /// small records, whose ids are not text, are not met.
-pub(super) async fn scan(
+pub(super) async fn scan<E: EventType>(
     connection: &Connection,
     after: Option<&ScanPosition>,
     limit: usize,
-) -> Result<Page, StoreError> {
+) -> Result<Page<E>, StoreError> {
     let mut again = 0;
     loop {
         let last = after.map(Place::parse).transpose()?;
@@ -38,7 +39,11 @@ pub(super) async fn scan(
     }
 }
 
-async fn page(connection: &Connection, last: Option<Place>, limit: usize) -> Result<Page, StoreError> {
+async fn page<E: EventType>(
+    connection: &Connection,
+    last: Option<Place>,
+    limit: usize,
+) -> Result<Page<E>, StoreError> {
     let commits = connection.commits().await?;
     let after = match &last {
         Some(place) => doc! { "$gt": id(&place.stream, place.version) },

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 use mongodb::Collection;
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind, InsertManyError};
@@ -30,7 +30,7 @@ pub(super) struct Write {
 
 /// The versions that a commit takes.
 struct Span {
-    stream: OrderId,
+    stream: StreamId,
     first: Version,
     last: Version,
 }
@@ -221,7 +221,7 @@ mod tests {
     fn write(stream: &str, version: Option<u64>) -> Write {
         let document = rawdoc! { "stream": stream };
         let span = version.map(|version| {
-            let (first, stream) = (Version::new(version), OrderId::parse(stream).unwrap());
+            let (first, stream) = (Version::new(version), StreamId::parse(stream).unwrap());
             Span { stream, first, last: first }
         });
         Write { document, span, answer: oneshot::channel().0 }

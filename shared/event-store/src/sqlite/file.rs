@@ -15,7 +15,7 @@ use crate::OpenError;
 const APPLICATION: i32 = i32::from_be_bytes(*b"ORev");
 
 /// The version of the tables below (`PRAGMA user_version`); a change of them gives it the next number.
-const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 3;
 
 /// Commits and command ids are in one tree, so that what is written for a command lies together, mostly in one page: with
 /// ids in no order a page of its own is the greater part of what a row costs. For the same reason there are no rowids. Whole
@@ -34,6 +34,8 @@ const TABLES: &str = "
         events       TEXT,
         command_id   TEXT,
         metadata     TEXT,
+        -- 1: the last event asks for another, which somebody else brings about.
+        awaits       INTEGER,
         -- Optimistic concurrency: a version of a stream is taken once. And idempotency: a command id is, by a commit or by
         -- the small record of a command without events.
         PRIMARY KEY (stream, key)

@@ -19,6 +19,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use event_sourcing::EventType;
 use jiff::Timestamp;
 use runtime::files::OpenedFile;
 use runtime::waiting::Waiting;
@@ -118,7 +119,11 @@ impl SqliteEventStore {
         ask(&self.reader, |answer| read::Job { loads, answer }).await
     }
 
-    pub(crate) async fn scan(&self, after: Option<ScanPosition>, limit: usize) -> Result<Page, StoreError> {
+    pub(crate) async fn scan<E: EventType>(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<Page<E>, StoreError> {
         self.survey(move |connection| survey::scan(connection, after.as_ref(), limit)).await
     }
 

@@ -1,6 +1,6 @@
 //! The reader: all loads that wait, answered from one snapshot.
 
-use domain::{CommandId, OrderId, Version};
+use event_sourcing::{CommandId, EncodedEvent, StreamId, Version};
 use jiff::Timestamp;
 use runtime::files::OpenedFile;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction, params};
@@ -20,7 +20,7 @@ pub(super) struct Job {
 }
 
 const COMMITS: &str = "
-    SELECT key, recorded_at, events, command_id, command_hash, metadata,
+    SELECT key, recorded_at, events, command_id, command_hash, metadata, awaits,
         EXISTS (SELECT 1 FROM unpublished AS u WHERE u.stream = s.stream AND u.version = s.key)
     FROM streams AS s WHERE stream = ?1 AND key > ?2 AND key < '' ORDER BY key";
 
@@ -74,11 +74,11 @@ fn read_commits(snapshot: &Transaction<'_>, load: &Load) -> Result<Vec<Commit>, 
     Ok(commits)
 }
 
-fn read_commit(stream: &OrderId, last: Version, row: &Row<'_>) -> Result<Commit, StoreError> {
+fn read_commit(stream: &StreamId, last: Version, row: &Row<'_>) -> Result<Commit, StoreError> {
     let fail = |error| failed(stream, error);
     let version = follows(stream, last, row.get(0).map_err(fail)?)?;
     let unreadable = |problem: String| unreadable_at(stream, version, &problem);
-    let events = json::read_events(text(row, 2).map_err(fail)?).map_err(unreadable)?;
+    let events = json::read_events(text(row, 2).map_err(fail)?, encoded).map_err(unreadable)?;
     let metadata = serde_json::from_str(text(row, 5).map_err(fail)?)
         .map_err(|error| unreadable(format!("no metadata: {error}")))?;
     Ok(Commit {
@@ -88,15 +88,21 @@ fn read_commit(stream: &OrderId, last: Version, row: &Row<'_>) -> Result<Commit,
             .map_err(|error| unreadable(error.to_string()))?,
         command_hash: CommandHash(row.get(4).map_err(fail)?),
         events,
+        awaits_outcome: row.get(6).map_err(fail)?,
         recorded_at: time(row.get(1).map_err(fail)?).map_err(unreadable)?,
         metadata,
-        unpublished: row.get(6).map_err(fail)?,
+        unpublished: row.get(7).map_err(fail)?,
     })
+}
+
+fn encoded(event: json::Stored<'_>) -> Result<EncodedEvent, String> {
+    let data = event.data.to_owned();
+    Ok(EncodedEvent { kind: event.kind.into(), schema: event.schema, data })
 }
 
 fn read_answer(
     snapshot: &Transaction<'_>,
-    stream: &OrderId,
+    stream: &StreamId,
     command: &CommandId,
 ) -> Result<Option<Answered>, StoreError> {
     let read = |row: &Row<'_>| {
@@ -131,7 +137,7 @@ pub(super) fn time(microseconds: i64) -> Result<Timestamp, String> {
 }
 
 /// SQLite failed, or a column holds what we never write, or a page of the file does.
-pub(super) fn failed(stream: &OrderId, error: Error) -> StoreError {
+pub(super) fn failed(stream: &StreamId, error: Error) -> StoreError {
     if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
         return unreadable(stream, &error.to_string()).into();
     }

@@ -1,6 +1,6 @@
 //! Reminders as rows of a small table: only what waits is in it.
 
-use domain::Version;
+use event_sourcing::Version;
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::read::{text, time};

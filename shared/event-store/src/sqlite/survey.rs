@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use domain::{OrderId, Version};
+use event_sourcing::{EventType, StreamId, Version, event};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
@@ -62,11 +62,11 @@ const SCAN: &str = "
     SELECT stream, key, recorded_at, events FROM streams
     WHERE (stream, key) > (?1, ?2) AND key < '' ORDER BY stream, key LIMIT ?3";
 
-pub(super) fn scan(
+pub(super) fn scan<E: EventType>(
     connection: &Connection,
     after: Option<&ScanPosition>,
     limit: usize,
-) -> Result<Page, StoreError> {
+) -> Result<Page<E>, StoreError> {
     let last = after.map(Place::parse).transpose()?;
     let (stream, version) = last.as_ref().map_or(("", Version::NONE), |place| (&place.stream, place.version));
     let limit = limit.max(1);
@@ -82,12 +82,19 @@ pub(super) fn scan(
     Ok(page.finish(limit))
 }
 
-fn read_scanned(row: &Row<'_>, stream: &OrderId, last: Version) -> Result<Scanned, StoreError> {
+fn read_scanned<E: EventType>(
+    row: &Row<'_>,
+    stream: &StreamId,
+    last: Version,
+) -> Result<Scanned<E>, StoreError> {
     let fail = |error| failed(stream, error);
     let version = follows(stream, last, row.get(1).map_err(fail)?)?;
     let unreadable = |problem: String| unreadable_at(stream, version, &problem);
     let recorded_at = time(row.get(2).map_err(fail)?).map_err(unreadable)?;
-    let events = json::read_events(text(row, 3).map_err(fail)?).map_err(unreadable)?;
+    let decode = |stored: json::Stored<'_>| {
+        event::decode(&stored.kind, stored.schema, stored.data).map_err(|problem| problem.to_string())
+    };
+    let events = json::read_events(text(row, 3).map_err(fail)?, decode).map_err(unreadable)?;
     Ok(Scanned { stream: stream.clone(), version, recorded_at, events })
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::Version;
+use event_sourcing::Version;
 use jiff::Timestamp;
 use runtime::files::OpenedFile;
 use runtime::{KillPoint, kill_point};
@@ -42,8 +42,8 @@ const LAST_VERSION: &str =
 
 /// The key lets no version be taken twice; `DO NOTHING` makes that an outcome.
 const ADD_COMMIT: &str = "
-    INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+    INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata, awaits)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
 
 /// Guarantee: the key lets neither a commit nor a small record have a command id that the stream has; `DO NOTHING` makes that
 /// an outcome.
@@ -155,7 +155,9 @@ impl<'c> Statements<'c> {
         if version != 1 && self.last_version_of(stream)? + 1 != version {
             return Ok(0);
         }
-        let row = params![stream, version, last_version, hash, recorded_at, Text(text), command_id, metadata];
+        let (events, awaits) = (Text(text), commit.awaits_outcome);
+        let row =
+            params![stream, version, last_version, hash, recorded_at, events, command_id, metadata, awaits];
         if changed(&mut self.add_commit, row)? == 0 {
             return Ok(0);
         }
@@ -227,7 +229,8 @@ fn no_text(error: serde_json::Error) -> rusqlite::Error {
 mod tests {
     use std::path::Path;
 
-    use domain::{CommandId, Event, OrderId, OrderName};
+    use event_sourcing::testing::Event;
+    use event_sourcing::{CommandId, EncodedEvent, StreamId};
     use tokio::sync::oneshot;
 
     use super::super::file;
@@ -243,11 +246,12 @@ mod tests {
 
     fn create(stream: usize) -> (Write, Answered) {
         let commit = Commit {
-            stream: OrderId::parse(&format!("order-{stream}")).unwrap(),
+            stream: StreamId::parse(&format!("task-{stream}")).unwrap(),
             version: Version::new(1),
             command_id: CommandId::system("create").unwrap(),
             command_hash: CommandHash([0; 32]),
-            events: vec![Event::OrderCreated { name: OrderName::parse(&"x".repeat(255)).unwrap() }],
+            events: vec![EncodedEvent::encode(&Event::TaskOpened { title: "x".repeat(255) })],
+            awaits_outcome: false,
             recorded_at: Timestamp::UNIX_EPOCH,
             metadata: Metadata::default(),
             unpublished: true,
@@ -296,7 +300,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path());
         let record = NoEvent {
-            stream: OrderId::parse("order-0").unwrap(),
+            stream: StreamId::parse("task-0").unwrap(),
             command_id: CommandId::system("create").unwrap(),
             command_hash: CommandHash([0; 32]),
             version: Version::NONE,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::Version;
+use event_sourcing::Version;
 use event_store::{AppendError, Commit, EventStore, Metadata};
 use futures_util::future::join_all;
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use domain::{CommandId, Event, IdempotencyKey, OrderId, OrderName, Reason, Version};
+use event_sourcing::testing::{Event, Task};
+use event_sourcing::{Aggregate, CommandId, EncodedEvent, IdempotencyKey, StreamId, Version};
 use event_store::{
     Answered, AppendError, CommandHash, Commit, CommitId, EventStore, Load, Metadata, NoEvent, Stream,
 };
 use jiff::Timestamp;
 
-pub(crate) fn order(id: &str) -> OrderId {
-    OrderId::parse(id).unwrap()
+pub(crate) fn id(stream: &str) -> StreamId {
+    StreamId::parse(stream).unwrap()
 }
 
 pub(crate) fn command(id: &str) -> CommandId {
@@ -25,25 +26,26 @@ pub(crate) fn second(number: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + number).unwrap()
 }
 
-/// An event as some place in a stream would have it; the store does not ask whether an order's life makes sense.
+/// An event as some place in a stream would have it; the store does not ask whether a task's life makes sense.
 pub(crate) fn event(version: u64) -> Event {
     match version % 5 {
-        1 => Event::OrderCreated { name: OrderName::parse(&format!("läwp \"{version}\" ☃")).unwrap() },
-        2 => Event::ProcessingStarted,
-        3 => Event::ProcessingFailed { reason: Reason::parse("out of stock \\ again").unwrap() },
-        4 => Event::OrderProcessed,
-        _ => Event::OrderCancelled { reason: Reason::parse("changed my mind").unwrap() },
+        1 => Event::TaskOpened { title: format!("läwp \"{version}\" ☃") },
+        2 => Event::TaskStarted,
+        3 => Event::TaskRenamed { title: "out of stock \\ again".to_owned() },
+        4 => Event::TaskFinished,
+        _ => Event::TaskStopped,
     }
 }
 
 /// A commit of `events` events at a version, by a command of its own, recorded at the second of its version.
 pub(crate) fn commit(stream: &str, version: u64, events: u64) -> Commit {
     Commit {
-        stream: order(stream),
+        stream: id(stream),
         version: Version::new(version),
         command_id: command(&format!("{stream}-command-{version}")),
         command_hash: hash(7),
-        events: (version..version + events).map(event).collect(),
+        events: (version..version + events).map(|version| EncodedEvent::encode(&event(version))).collect(),
+        awaits_outcome: Task::awaits_outcome(&event(version + events - 1)),
         recorded_at: second(i64::try_from(version).unwrap()),
         metadata: Metadata { correlation_id: format!("request-{version}"), ..Metadata::default() },
         unpublished: true,
@@ -57,7 +59,7 @@ pub(crate) fn commit_by(command_id: &str, stream: &str, version: u64) -> Commit 
 
 pub(crate) fn record(command_id: &str, stream: &str, version: u64) -> NoEvent {
     NoEvent {
-        stream: order(stream),
+        stream: id(stream),
         command_id: command(command_id),
         command_hash: hash(9),
         version: Version::new(version),
@@ -66,7 +68,7 @@ pub(crate) fn record(command_id: &str, stream: &str, version: u64) -> NoEvent {
 }
 
 pub(crate) fn place(stream: &str, version: u64) -> CommitId {
-    CommitId { stream: order(stream), version: Version::new(version) }
+    CommitId { stream: id(stream), version: Version::new(version) }
 }
 
 pub(crate) async fn append(store: &EventStore, commit: Commit) {
@@ -90,7 +92,7 @@ pub(crate) async fn wins(store: &EventStore, commit: Commit) -> bool {
 }
 
 pub(crate) fn whole(stream: &str) -> Load {
-    Load { stream: order(stream), after: Version::NONE, command: None }
+    Load { stream: id(stream), after: Version::NONE, command: None }
 }
 
 pub(crate) async fn load(store: &EventStore, stream: &str) -> Vec<Commit> {

@@ -1,6 +1,7 @@
 //! A command id yields one outcome in a stream, which is found again.
 
-use domain::Version;
+use event_sourcing::Version;
+use event_sourcing::testing::Event;
 use event_store::{Answered, AppendError, Commit, NoEvent};
 use futures_util::future::join_all;
 
@@ -41,7 +42,7 @@ pub(crate) async fn a_command_without_events_is_remembered(stores: &impl Stores)
     assert_eq!(answer(&stores.open().await, "a", "no-op").await, Some(answered));
     // It is no commit.
     assert_eq!(versions(&load(&store, "a").await), [1, 2, 3]);
-    assert_eq!(store.scan(None, 10).await.unwrap().commits.len(), 3);
+    assert_eq!(store.scan::<Event>(None, 10).await.unwrap().commits.len(), 3);
 }
 
 pub(crate) async fn a_command_id_is_unique_among_commits_and_small_records_together(stores: &impl Stores) {

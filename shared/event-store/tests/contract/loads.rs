@@ -1,10 +1,11 @@
 //! Whole streams and parts of them, many at once, and what is refused as unreadable.
 
-use domain::{Event, Version};
-use event_store::{Commit, Load, StoreError, Stream, UnreadableStream};
+use event_sourcing::testing::{Event, Task};
+use event_sourcing::{Recorded, Snapshot, Version};
+use event_store::{EventStore, Load, StoreError, Stream, UnreadableStream, fold};
 use futures_util::future::{join_all, try_join_all};
 
-use crate::build::{append, append_each, command, commit, event, load, order, versions, whole};
+use crate::build::{append, append_each, command, commit, event, id, load, versions, whole};
 use crate::stores::Stores;
 
 pub(crate) async fn a_stream_that_does_not_exist_is_empty(stores: &impl Stores) {
@@ -26,8 +27,8 @@ pub(crate) async fn streams_come_in_the_order_asked(stores: &impl Stores) {
     let streams: Vec<Stream> = streams.into_iter().map(Result::unwrap).collect();
     let found: Vec<Vec<u64>> = streams.iter().map(|stream| versions(&stream.commits)).collect();
     assert_eq!(found, [vec![1, 2, 3], vec![], vec![1], vec![3], vec![1, 2], vec![1]]);
-    assert_eq!(streams[0].commits[0].stream, order("c"));
-    assert_eq!(streams[4].commits[1].stream, order("b"));
+    assert_eq!(streams[0].commits[0].stream, id("c"));
+    assert_eq!(streams[4].commits[1].stream, id("b"));
 }
 
 pub(crate) async fn a_long_stream_is_loaded_whole_and_from_any_commit_on(stores: &impl Stores) {
@@ -38,10 +39,10 @@ pub(crate) async fn a_long_stream_is_loaded_whole_and_from_any_commit_on(stores:
     }
 
     let commits = load(&store, "long").await;
-    let events: Vec<(Version, &Event)> = commits.iter().flat_map(Commit::versioned).collect();
+    let events: Vec<Recorded<Event>> = commits.iter().flat_map(|commit| commit.recorded().unwrap()).collect();
     assert_eq!(events.len() as u64, EVENTS);
-    for (index, (version, found)) in (1..).zip(events) {
-        assert_eq!((version.get(), found), (index, &event(index)));
+    for (index, found) in (1..).zip(events) {
+        assert_eq!((found.version.get(), found.event), (index, event(index)));
     }
 
     let middle = Load { after: Version::new(9_950), ..whole("long") };
@@ -66,8 +67,8 @@ pub(crate) async fn a_gap_in_a_stream_is_unreadable(stores: &impl Stores) {
     let store = stores.open().await;
     append_each(&store, "a", 1..=4).await;
     append_each(&store, "b", 1..=2).await;
-    stores.lose(&order("a"), Version::new(2)).await;
-    stores.lose(&order("b"), Version::new(1)).await;
+    stores.lose(&id("a"), Version::new(2)).await;
+    stores.lose(&id("b"), Version::new(1)).await;
 
     for (stream, after) in [("a", 0), ("a", 1), ("b", 0)] {
         let asked = Load { after: Version::new(after), ..whole(stream) };
@@ -84,16 +85,31 @@ pub(crate) async fn an_event_that_this_program_does_not_know_is_unreadable(store
     let store = stores.open().await;
     append_each(&store, "a", 1..=2).await;
     for (events, problem) in [
-        (r#"[{"type":"OrderEaten","schema":1,"data":{}}]"#, "unknown event type \"OrderEaten\""),
-        (r#"[{"type":"OrderCreated","schema":99,"data":{}}]"#, "unknown schema 99"),
-        (r#"[{"type":"OrderCreated","schema":1,"data":{"name":7}}]"#, "OrderCreated"),
-        (r#"[{"type":"OrderProcessed"}]"#, "schema"),
+        (r#"[{"type":"TaskEaten","schema":1,"data":{}}]"#, "unknown event type \"TaskEaten\""),
+        (r#"[{"type":"TaskOpened","schema":99,"data":{}}]"#, "unknown schema 99"),
+        (r#"[{"type":"TaskOpened","schema":1,"data":{"title":7}}]"#, "TaskOpened"),
+        (r#"[{"type":"TaskFinished"}]"#, "schema"),
         ("[]", "without events"),
     ] {
-        stores.overwrite_events(&order("a"), Version::new(2), events).await;
-        assert_unreadable(store.load(whole("a")).await, "a", problem);
-        assert_unreadable(store.load(whole("a")).await, "a", "version 2");
+        stores.overwrite_events(&id("a"), Version::new(2), events).await;
+        assert_unreadable(read(&store, "a").await, "a", problem);
+        assert_unreadable(read(&store, "a").await, "a", "version 2");
     }
+}
+
+/// What a whole stream makes of a task.
+async fn read(store: &EventStore, name: &str) -> Result<Snapshot<Task>, StoreError> {
+    let commits = store.load(whole(name)).await?.commits;
+    Ok(fold(id(name), &commits)?)
+}
+
+pub(crate) async fn an_event_that_this_program_does_not_know_is_loaded_as_it_is(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", [1]).await;
+    let unknown = r#"[{"type":"TaskEaten","schema":99,"data":{"by": [1, "dog"]}}]"#;
+    stores.overwrite_events(&id("a"), Version::new(1), unknown).await;
+    let loaded = load(&store, "a").await.remove(0).events.remove(0);
+    assert_eq!((&*loaded.kind, loaded.schema, loaded.data.get()), ("TaskEaten", 99, r#"{"by": [1, "dog"]}"#));
 }
 
 pub(crate) async fn a_stream_is_current_at_its_last_version(stores: &impl Stores) {
@@ -102,7 +118,7 @@ pub(crate) async fn a_stream_is_current_at_its_last_version(stores: &impl Stores
     append(&store, commit("a", 3, 2)).await;
     // One that has moved on is only noticed where a load may be out of date, so no answer is wrong.
     for (stream, version) in [("a", 4), ("nowhere", 0)] {
-        assert!(store.is_current(&order(stream), Version::new(version)).await.unwrap(), "{stream}");
+        assert!(store.is_current(&id(stream), Version::new(version)).await.unwrap(), "{stream}");
     }
 }
 
@@ -111,13 +127,13 @@ pub(crate) async fn a_stream_that_cant_be_read_fails_no_other(stores: &impl Stor
     for name in ["a", "gap", "newer", "z"] {
         append_each(&store, name, 1..=3).await;
     }
-    stores.lose(&order("gap"), Version::new(2)).await;
-    let newer = r#"[{"type":"OrderCreated","schema":99,"data":{}}]"#;
-    stores.overwrite_events(&order("newer"), Version::new(1), newer).await;
+    stores.lose(&id("gap"), Version::new(2)).await;
+    let newer = r#"[{"type":"TaskOpened","schema":"of another kind","data":{}}]"#;
+    stores.overwrite_events(&id("newer"), Version::new(1), newer).await;
     let asked = ["newer", "a", "gap", "z", "newer"].map(whole).to_vec();
     let mut streams = store.load_many(asked.clone()).await.unwrap();
     for (found, stream, problem) in
-        [(0, "newer", "unknown schema 99"), (2, "gap", "version 3"), (4, "newer", "version 1")]
+        [(0, "newer", "schema"), (2, "gap", "version 3"), (4, "newer", "version 1")]
     {
         expect_unreadable(streams[found].as_ref().unwrap_err(), stream, problem);
     }
@@ -128,8 +144,8 @@ pub(crate) async fn a_stream_that_cant_be_read_fails_no_other(stores: &impl Stor
     let alone = join_all(asked.into_iter().map(|asked| store.load(asked))).await;
     assert_eq!(alone.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false, true, false]);
 
-    let known = r#"[{"type":"OrderCreated","schema":1,"data":{"name":"a lamp"}}]"#;
-    stores.overwrite_events(&order("newer"), Version::new(1), known).await;
+    let known = r#"[{"type":"TaskOpened","schema":1,"data":{"title":"a lamp"}}]"#;
+    stores.overwrite_events(&id("newer"), Version::new(1), known).await;
     assert_eq!(versions(&load(&store, "newer").await), [1, 2, 3]);
 }
 
@@ -137,13 +153,13 @@ pub(crate) async fn events_written_by_a_former_program_are_read(stores: &impl St
     let store = stores.open().await;
     append(&store, commit("a", 1, 2)).await;
     // The order of fields, unknown ones and escapes are a writer's choice; schema 1 is the oldest that there is.
-    let written = r#"[ {"data": {"name": "caf\u00e9", "was": 1}, "schema": 1, "by": "x", "type": "OrderCre\u0061ted"},
-        {"type": "ProcessingStarted", "schema": 1, "data": {}} ]"#;
-    stores.overwrite_events(&order("a"), Version::new(1), written).await;
-    let name = domain::OrderName::parse("café").unwrap();
-    let expected = [Event::OrderCreated { name }, Event::ProcessingStarted];
-    assert_eq!(load(&store, "a").await[0].events, expected);
-    assert_eq!(store.scan(None, 1).await.unwrap().commits[0].events, expected);
+    let written = r#"[ {"data": {"title": "caf\u00e9", "was": 1}, "schema": 1, "by": "x", "type": "TaskOpen\u0065d"},
+        {"type": "TaskStarted", "schema": 1, "data": {}} ]"#;
+    stores.overwrite_events(&id("a"), Version::new(1), written).await;
+    let expected = [Event::TaskOpened { title: "café".to_owned() }, Event::TaskStarted];
+    let loaded = load(&store, "a").await[0].recorded().unwrap();
+    assert_eq!(loaded.into_iter().map(|recorded| recorded.event).collect::<Vec<Event>>(), expected);
+    assert_eq!(store.scan::<Event>(None, 1).await.unwrap().commits[0].events, expected);
 }
 
 pub(crate) fn expect_unreadable(found: &UnreadableStream, stream: &str, expected: &str) {

@@ -67,6 +67,7 @@ macro_rules! every_scenario {
                 a_long_stream_is_loaded_whole_and_from_any_commit_on,
                 one_load_answers_many_callers,
                 a_gap_in_a_stream_is_unreadable,
+                an_event_that_this_program_does_not_know_is_loaded_as_it_is,
                 an_event_that_this_program_does_not_know_is_unreadable,
                 a_stream_that_cant_be_read_fails_no_other,
                 events_written_by_a_former_program_are_read,

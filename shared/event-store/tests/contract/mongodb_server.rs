@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use domain::Version;
+use event_sourcing::Version;
 use event_store::{AppendError, EventStore, OpenError, StoreError};
 use futures_util::future::{join_all, try_join_all};
 use mongodb::IndexModel;

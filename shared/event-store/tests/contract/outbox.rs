@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use domain::Version;
+use event_sourcing::Version;
 use event_store::{Backlog, Commit, CommitId, EventStore};
 use futures_util::future::join_all;
 use jiff::Timestamp;

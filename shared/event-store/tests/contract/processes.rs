@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use domain::Version;
+use event_sourcing::Version;
 use event_store::{Commit, EventStore};
 use futures_util::future::join_all;
 

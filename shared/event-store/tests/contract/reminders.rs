@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::Version;
+use event_sourcing::Version;
 use event_store::{Mark, REMINDERS, Remind, Reminder, ReminderCounts, Reminders};
 use futures_util::future::join_all;
 

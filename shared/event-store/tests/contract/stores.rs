@@ -1,6 +1,6 @@
 //! A store for a scenario: how it is opened again, and how its content is damaged.
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 use event_store::{CommitId, EventStore};
 
 /// One store, fresh and empty, that is gone when this is dropped.
@@ -15,10 +15,10 @@ pub(crate) trait Stores: Sized {
     fn url(&self) -> String;
 
     /// Deletes a commit, which no program of ours does.
-    async fn lose(&self, stream: &OrderId, version: Version);
+    async fn lose(&self, stream: &StreamId, version: Version);
 
     /// Replaces what is recorded as a commit's events: an array as JSON.
-    async fn overwrite_events(&self, stream: &OrderId, version: Version, events: &str);
+    async fn overwrite_events(&self, stream: &StreamId, version: Version, events: &str);
 
     /// Lets a reminder begin ten years from now, as a clock that is ahead would.
     async fn put_reminder_ahead(&self, commit: &CommitId);
@@ -53,12 +53,12 @@ impl Stores for Sqlite {
         format!("sqlite:{}", self.0.path().join("events.db").display())
     }
 
-    async fn lose(&self, stream: &OrderId, version: Version) {
+    async fn lose(&self, stream: &StreamId, version: Version) {
         let place = (stream.as_str(), i64::try_from(version.get()).unwrap());
         self.tamper("DELETE FROM streams WHERE stream = ?1 AND key = ?2", place);
     }
 
-    async fn overwrite_events(&self, stream: &OrderId, version: Version, events: &str) {
+    async fn overwrite_events(&self, stream: &StreamId, version: Version, events: &str) {
         let values = (stream.as_str(), i64::try_from(version.get()).unwrap(), events);
         self.tamper("UPDATE streams SET events = ?3 WHERE stream = ?1 AND key = ?2", values);
     }
@@ -134,12 +134,12 @@ impl Stores for MongoDb {
         self.url.clone()
     }
 
-    async fn lose(&self, stream: &OrderId, version: Version) {
+    async fn lose(&self, stream: &StreamId, version: Version) {
         let place = mongodb::bson::doc! { "stream": stream.as_str(), "version": version.get() as i64 };
         assert_eq!(self.commits().delete_one(place).await.unwrap().deleted_count, 1);
     }
 
-    async fn overwrite_events(&self, stream: &OrderId, version: Version, events: &str) {
+    async fn overwrite_events(&self, stream: &StreamId, version: Version, events: &str) {
         use mongodb::bson::{Bson, Document, doc, serialize_to_bson};
         use serde_json::{Value, value::RawValue};
         type Fields = std::collections::BTreeMap<String, Box<RawValue>>;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
-use domain::wire::{self, RecordedEvent};
 use domain::{OrderId, Snapshot, Version};
+use domain::{RecordedEvent, wire};
 
 use super::{Done, HeldRow, Outcome, Release, Upsert, Verdict};
 use crate::types::{HeldId, HeldReason};
@@ -35,8 +35,8 @@ impl<'a> Waiter<'a> {
     fn event(&self, order: &OrderId, version: Version) -> Option<Cow<'a, RecordedEvent>> {
         match self {
             Self::Kept { value, .. } => {
-                let event = wire::decode(value.as_deref()?).ok()?;
-                (event.order == *order && event.version == version).then_some(Cow::Owned(event))
+                let event: RecordedEvent = wire::decode(value.as_deref()?).ok()?;
+                (event.stream == *order && event.version == version).then_some(Cow::Owned(event))
             }
             Self::Event { event, .. } => Some(Cow::Borrowed(event)),
             Self::Poison { .. } => None,

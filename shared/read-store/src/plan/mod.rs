@@ -15,9 +15,9 @@ mod tests;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use domain::schema::UnknownEvent;
+use domain::UnknownEvent;
 use domain::wire::{self, Undecodable};
-use domain::{OrderId, Snapshot, Version};
+use domain::{Event, OrderId, Snapshot, Version};
 
 use self::line::{Line, Waiter};
 use crate::types::{HeldId, HeldReason, Incoming, Origin, Projected};
@@ -94,10 +94,10 @@ impl Verdict {
         let by_key = || OrderId::parse(std::str::from_utf8(key?).ok()?).ok();
         let (order, version, reason) = match undecodable {
             Undecodable::Malformed(_) => (by_key(), None, HeldReason::Undecodable),
-            Undecodable::NoValidOrder(_) => (by_key(), None, HeldReason::NoValidOrder),
-            Undecodable::BadVersion { order, .. } => (Some(order.clone()), None, HeldReason::Undecodable),
-            Undecodable::Unknown { order, version, problem } => {
-                (Some(order.clone()), Some(*version), unknown_reason(problem))
+            Undecodable::NoValidStream(_) => (by_key(), None, HeldReason::NoValidOrder),
+            Undecodable::BadVersion { stream, .. } => (Some(stream.clone()), None, HeldReason::Undecodable),
+            Undecodable::Unknown { stream, version, problem } => {
+                (Some(stream.clone()), Some(*version), unknown_reason(problem))
             }
         };
         Self { order, version, reason, problem: shortened(undecodable.to_string()) }
@@ -106,8 +106,8 @@ impl Verdict {
     /// The verdict on a kept record, decoded again. An event is at a gap until it turns out to be next.
     #[must_use]
     pub fn again(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
-        match wire::decode(value.unwrap_or_default()) {
-            Ok(event) => Self::gap(event.order, event.version),
+        match wire::decode::<Event>(value.unwrap_or_default()) {
+            Ok(event) => Self::gap(event.stream, event.version),
             Err(problem) => Self::of(&problem, key),
         }
     }
@@ -190,7 +190,7 @@ impl Hold<'_> {
     pub fn value(&self) -> Option<Vec<u8>> {
         match (&self.record.value, &self.record.event) {
             (Some(value), _) => Some(value.clone()),
-            (None, Ok(event)) => Some(wire::encode(&event.order, event.version, event.time, &event.event)),
+            (None, Ok(event)) => Some(event.encode()),
             (None, Err(_)) => None,
         }
     }
@@ -273,7 +273,7 @@ impl<'a> Planner<'a> {
     fn take(&mut self, index: usize, record: &'a Incoming) -> Outcome {
         match &record.event {
             Ok(event) => {
-                let (line, done) = self.line(&event.order, Some(index));
+                let (line, done) = self.line(&event.stream, Some(index));
                 line.take(event.version, Waiter::Event { index, event }, done)
             }
             Err(problem) => {

@@ -1,4 +1,4 @@
-use domain::{Event, OrderName, Reason};
+use domain::{EncodedEvent, Event, OrderName, Reason};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -34,13 +34,18 @@ fn event_of(order: &str, version: u64) -> Event {
 
 fn event(order: &str, version: u64) -> Incoming {
     let seconds = i64::try_from(version).unwrap();
-    let value = wire::encode(&id(order), Version::new(version), time(seconds), &event_of(order, version));
+    let value = wire::encode(
+        &id(order),
+        Version::new(version),
+        time(seconds),
+        &EncodedEvent::encode(&event_of(order, version)),
+    );
     record(value, order, seconds)
 }
 
 fn unknown(order: &str, version: u64) -> Incoming {
     let value = format!(
-        r#"{{"type":"OrderPainted","schema":1,"order":"{order}","version":{version},"time":"1970-01-01T00:00:09Z","data":{{}}}}"#
+        r#"{{"type":"OrderPainted","schema":1,"stream":"{order}","version":{version},"time":"1970-01-01T00:00:09Z","data":{{}}}}"#
     );
     record(value.into_bytes(), order, i64::try_from(version).unwrap())
 }
@@ -150,7 +155,7 @@ fn a_gap_that_heals_within_a_batch_is_never_held() {
 fn a_problem_is_kept_short_however_large_the_record_is() {
     let kind = "Päint".repeat(200_000);
     let value = format!(
-        r#"{{"type":"{kind}","schema":1,"order":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{{}}}}"#
+        r#"{{"type":"{kind}","schema":1,"stream":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{{}}}}"#
     );
     let problem = Verdict::again(None, Some(value.as_bytes())).problem;
     assert!(
@@ -201,7 +206,7 @@ fn each_kind_of_poison_has_its_reason_and_says_its_order_by_value_else_by_key() 
     };
     let value = |kind: &str, order: &str, version: u64, data: &str| {
         format!(
-            r#"{{"type":"{kind}","schema":1,"order":"{order}","version":{version},"time":"1970-01-01T00:00:00Z","data":{data}}}"#
+            r#"{{"type":"{kind}","schema":1,"stream":"{order}","version":{version},"time":"1970-01-01T00:00:00Z","data":{data}}}"#
         )
     };
     let (key, by_key, by_value) = ("k", Some("k".to_owned()), Some("v".to_owned()));
@@ -246,12 +251,17 @@ fn poison_does_not_take_the_place_of_the_event_of_its_version() {
 #[test]
 fn an_event_that_cannot_follow_the_state_still_moves_the_version_on() {
     let out_of_place = |version| {
-        let value = wire::encode(&id("a"), Version::new(version), time(1), &Event::OrderProcessed);
+        let value = wire::encode(
+            &id("a"),
+            Version::new(version),
+            time(1),
+            &EncodedEvent::encode(&Event::OrderProcessed),
+        );
         record(value, "a", 0)
     };
     let mut view = View::default();
     assert_eq!(view.take(&[event("a", 1), out_of_place(2), out_of_place(3)]), counts(3, 0, 0, 0));
-    assert_eq!(view.rows[&id("a")].order, fold("a", 1).order);
+    assert_eq!(view.rows[&id("a")].state, fold("a", 1).state);
 }
 
 #[test]

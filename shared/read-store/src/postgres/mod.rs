@@ -23,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::wire::RecordedEvent;
+use domain::RecordedEvent;
 use domain::{OrderId, Snapshot, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;

@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use domain::wire::RecordedEvent;
+use domain::RecordedEvent;
 use domain::{OrderId, Snapshot};
 use jiff::Timestamp;
 use runtime::{KillPoint, kill_point};
@@ -66,7 +66,7 @@ fn lanes(events: Vec<RecordedEvent>, connections: usize) -> Vec<Vec<Incoming>> {
     let mut lanes: Vec<Vec<Incoming>> = (0..count).map(|_| Vec::new()).collect();
     for event in events {
         let mut hasher = DefaultHasher::new();
-        event.order.hash(&mut hasher);
+        event.stream.hash(&mut hasher);
         let lane = hasher.finish() as usize % count;
         lanes[lane].push(Incoming::from_event_store(event, now));
     }

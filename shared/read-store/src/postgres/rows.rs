@@ -1,6 +1,6 @@
 //! Rows and values of the tables, to and from ours.
 
-use domain::order::Details;
+use domain::Details;
 use domain::{Order, OrderId, OrderName, Reason, Snapshot, Status};
 use jiff::Timestamp;
 use sqlx::encode::{Encode, IsNull};
@@ -99,14 +99,14 @@ fn read_snapshot(row: &PgRow) -> Result<Snapshot, Failed> {
     let status = row.try_get::<Option<&str>, _>(2)?.map(|text| parsed(text, str::parse::<Status>));
     let name = row.try_get::<Option<&str>, _>(3)?.map(|text| parsed(text, OrderName::parse));
     let reason = row.try_get::<Option<&str>, _>(4)?.map(|text| parsed(text, Reason::parse));
-    let order = match (status.transpose()?, name.transpose()?) {
+    let state = match (status.transpose()?, name.transpose()?) {
         (Some(status), Some(name)) => Order::Present(Details { name, status, reason: reason.transpose()? }),
         _ => Order::Absent,
     };
     let nanos: i32 = row.try_get(7)?;
     Ok(Snapshot {
         id: order_id(row, 0)?,
-        order,
+        state,
         version: version(row.try_get(1)?),
         created_at: row.try_get::<Micros, _>(5)?.time(nanos / 1_000)?,
         updated_at: row.try_get::<Micros, _>(6)?.time(nanos % 1_000)?,

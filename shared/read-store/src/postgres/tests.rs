@@ -1,6 +1,6 @@
 //! What only the inside shows: which way a statement goes, and whose connections it takes.
 
-use domain::wire::RecordedEvent;
+use domain::RecordedEvent;
 use domain::{Event, OrderId, OrderName, Status, Version};
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
@@ -114,7 +114,7 @@ async fn the_projector_waits_for_no_query_however_many_take_their_time() {
     }
     let created = Event::OrderCreated { name: OrderName::parse("a lamp").unwrap() };
     let (order, version, at) = (OrderId::parse("a").unwrap(), Version::new(1), Timestamp::UNIX_EPOCH);
-    let event = RecordedEvent { order, version, time: at, event: created };
+    let event = RecordedEvent { stream: order, version, time: at, event: created };
     let projected = store.project(vec![Incoming::from_event_store(event, at)]).await.unwrap();
     assert_eq!(projected.applied, 1);
 }

@@ -88,7 +88,7 @@ fn update_sql(ViewId(view): ViewId, guard: &str) -> String {
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 fn bind<'q, 'p>(statement: Statement<'q>, rows: impl Iterator<Item = &'p Snapshot> + Clone) -> Statement<'q> {
-    let details = || rows.clone().map(|row| rows::details(&row.order));
+    let details = || rows.clone().map(|row| rows::details(&row.state));
     statement
         .bind(rows.clone().map(|row| row.id.as_str()).collect::<Vec<_>>())
         .bind(rows.clone().map(|row| number(row.version)).collect::<Vec<_>>())

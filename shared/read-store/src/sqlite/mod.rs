@@ -16,7 +16,7 @@ mod write;
 use std::path::Path;
 use std::time::Duration;
 
-use domain::wire::RecordedEvent;
+use domain::RecordedEvent;
 use domain::{OrderId, Snapshot, Version};
 use jiff::Timestamp;
 use runtime::files::{Gone, OpenedFile};

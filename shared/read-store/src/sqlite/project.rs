@@ -163,7 +163,7 @@ fn upsert(connection: &Connection, view: ViewId, upserts: &[Upsert]) -> Result<(
     // Exactly once: a row is only ever written over the version from which it was folded.
     let mut statement = connection.prepare_cached(&upsert_sql(view, "has.version = ?8"))?;
     for Upsert { from, row, .. } in upserts {
-        let (status, name, reason) = rows::details(&row.order);
+        let (status, name, reason) = rows::details(&row.state);
         let written = statement.execute(params![
             row.id.as_str(),
             number(row.version),

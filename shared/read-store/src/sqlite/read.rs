@@ -1,6 +1,6 @@
 //! What queries read. Each read finds the active view in its own transaction, so that none misses a swap.
 
-use domain::{OrderId, OrderName, Snapshot, Status, Version};
+use domain::{OrderId, OrderName, Snapshot, Version};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::{Answer, project, rows, schema};
@@ -112,7 +112,7 @@ pub(super) fn page(connection: &mut Connection, filter: &Filter) -> Result<Page,
     let mut values: Vec<&dyn ToSql> = vec![&after, &fetch];
     let name = filter.name.as_ref().map(OrderName::as_str);
     values.extend(name.as_ref().map(|name| name as &dyn ToSql));
-    let status = filter.status.map(Status::as_str);
+    let status = filter.status.map(<&str>::from);
     values.extend(status.as_ref().map(|status| status as &dyn ToSql));
     let found = statement.query_map(&values[..], rows::snapshot)?;
     let mut orders = found.collect::<Result<Vec<_>, _>>()?;

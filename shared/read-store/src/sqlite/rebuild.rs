@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use domain::wire::RecordedEvent;
+use domain::RecordedEvent;
 use domain::{OrderId, Snapshot};
 use jiff::Timestamp;
 use runtime::{KillPoint, kill_point};
@@ -210,7 +210,7 @@ fn overwrite(connection: &Connection, view: ViewId, orders: &[Snapshot]) -> Resu
     let mut statement = connection.prepare_cached(&project::upsert_sql(view, guard))?;
     let mut written = 0;
     for order in orders {
-        let (status, name, reason) = rows::details(&order.order);
+        let (status, name, reason) = rows::details(&order.state);
         let (created, updated) = (Time(order.created_at), Time(order.updated_at));
         let id = order.id.as_str();
         let row = params![id, number(order.version), status, name, reason, created, updated];

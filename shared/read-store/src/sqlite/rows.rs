@@ -1,6 +1,6 @@
 //! Rows and values of the tables, to and from ours.
 
-use domain::order::Details;
+use domain::Details;
 use domain::{Order, OrderId, OrderName, Reason, Snapshot, Status};
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
@@ -73,7 +73,7 @@ pub(super) fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
     let status: Option<Parsed<Status>> = row.get(2)?;
     let name: Option<Parsed<OrderName>> = row.get(3)?;
     let reason: Option<Parsed<Reason>> = row.get(4)?;
-    let order = match (status, name) {
+    let state = match (status, name) {
         (Some(Parsed(status)), Some(Parsed(name))) => {
             Order::Present(Details { name, status, reason: reason.map(|Parsed(reason)| reason) })
         }
@@ -81,7 +81,7 @@ pub(super) fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
     };
     Ok(Snapshot {
         id: row.get::<_, Parsed<OrderId>>(0)?.0,
-        order,
+        state,
         version: version(row.get(1)?),
         created_at: row.get::<_, Time>(5)?.0,
         updated_at: row.get::<_, Time>(6)?.0,

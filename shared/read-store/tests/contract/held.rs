@@ -103,7 +103,7 @@ pub(crate) async fn a_repair_leaves_a_later_row_alone(shared: &Shared) {
     store.project(events("a", 1..=3)).await.unwrap();
     assert_eq!(store.repair(vec![fold("a", 2)]).await.unwrap(), 0);
     let mut garbled = fold("a", 3);
-    garbled.order = fold("a", 1).order;
+    garbled.state = fold("a", 1).state;
     assert_eq!(store.repair(vec![garbled]).await.unwrap(), 1);
     assert_eq!(store.repair(vec![fold("a", 3)]).await.unwrap(), 1);
     assert_rows(&store, &[("a", 3)]).await;

@@ -10,8 +10,9 @@ use std::any::Any;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use domain::schema::UnknownEvent;
-use domain::wire::{self, RecordedEvent, Undecodable};
+use domain::RecordedEvent;
+use domain::UnknownEvent;
+use domain::wire::{self, Undecodable};
 use domain::{Event, OrderId, OrderName, Reason, Snapshot, Version};
 use jiff::Timestamp;
 use read_store::{Incoming, Origin, ReadStore};
@@ -94,7 +95,7 @@ pub(crate) fn recorded(order: &str, number: u64) -> RecordedEvent {
         _ => Event::ProcessingFailed { reason: Reason::from_any("out of stock") },
     };
     let time = Timestamp::from_second(1_700_000_000 + i64::try_from(number).unwrap()).unwrap();
-    RecordedEvent { order: id(order), version: version(number), time, event }
+    RecordedEvent { stream: id(order), version: version(number), time, event }
 }
 
 /// The row after so many events.
@@ -110,7 +111,7 @@ pub(crate) fn fold(order: &str, events: u64) -> Snapshot {
 /// The record of an event.
 pub(crate) fn incoming(order: &str, number: u64) -> Incoming {
     let event = recorded(order, number);
-    let value = wire::encode(&event.order, event.version, event.time, &event.event);
+    let value = event.encode();
     raw(&value, order, i64::try_from(number).unwrap())
 }
 
@@ -133,14 +134,14 @@ pub(crate) fn raw(value: &[u8], key: &str, offset: i64) -> Incoming {
 /// The record of an event as a program takes it in that does not know its type yet.
 pub(crate) fn not_known_yet(order: &str, number: u64) -> Incoming {
     let problem = UnknownEvent::Type("Future".to_owned());
-    let event = Err(Undecodable::Unknown { order: id(order), version: version(number), problem });
+    let event = Err(Undecodable::Unknown { stream: id(order), version: version(number), problem });
     Incoming { event, ..incoming(order, number) }
 }
 
 /// The record of an event of a type that nobody knows.
 pub(crate) fn unknown(order: &str, number: u64) -> Incoming {
     let value = format!(
-        r#"{{"type":"OrderPainted","schema":1,"order":"{order}","version":{number},"time":"2026-01-01T00:00:00Z","data":{{}}}}"#
+        r#"{{"type":"OrderPainted","schema":1,"stream":"{order}","version":{number},"time":"2026-01-01T00:00:00Z","data":{{}}}}"#
     );
     raw(value.as_bytes(), order, i64::try_from(number).unwrap())
 }

@@ -88,7 +88,7 @@ pub(crate) async fn a_gap_is_held_and_heals_through_another_handle(shared: &Shar
 
 pub(crate) async fn poison_of_each_kind_touches_its_order_only(shared: &Shared) {
     let store = shared.open().await;
-    let bad_order = br#"{"type":"OrderCreated","schema":1,"order":"a/b","version":1,"time":"2026-01-01T00:00:00Z","data":{}}"#;
+    let bad_order = br#"{"type":"OrderCreated","schema":1,"stream":"a/b","version":1,"time":"2026-01-01T00:00:00Z","data":{}}"#;
     let poison = || {
         vec![
             raw(b"not JSON", "b", 10),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::wire;
-use domain::{Event, Order, OrderId, OrderName, Status};
+use domain::{EncodedEvent, Event, Order, OrderId, OrderName, Status};
 use read_store::{Filter, ReadStore, Seen};
 
 use super::{Shared, events, fold, id, not_known_yet, raw, recorded, until, version, version_of};
@@ -147,11 +147,16 @@ pub(crate) async fn a_version_that_another_handle_writes_is_seen_too(shared: &Sh
 pub(crate) async fn an_order_whose_events_make_nothing_of_it_is_in_no_list(shared: &Shared) {
     let store = shared.open().await;
     let order: OrderId = id("a");
-    let value = wire::encode(&order, version(1), recorded("a", 1).time, &Event::OrderProcessed);
+    let value = wire::encode(
+        &order,
+        version(1),
+        recorded("a", 1).time,
+        &EncodedEvent::encode(&Event::OrderProcessed),
+    );
     let taken = store.project(vec![raw(&value, "a", 1)]).await.unwrap();
     assert_eq!(taken.applied, 1, "its version goes on all the same");
     let row = store.get(&order).await.unwrap().unwrap();
-    assert_eq!((row.order, row.version), (Order::Absent, version(1)));
+    assert_eq!((row.state, row.version), (Order::Absent, version(1)));
     assert_eq!(page_ids(&store, &Filter { limit: 5, ..Filter::default() }).await, Vec::<String>::new());
 }
 

@@ -305,7 +305,7 @@ impl World {
         view.set_back(&order).await;
         for event in told.as_array().expect("a list").iter().skip(1).rev() {
             let value = json!({
-                "type": event["type"], "schema": 1, "order": order, "version": event["version"], "time": event["time"],
+                "type": event["type"], "schema": 1, "stream": order, "version": event["version"], "time": event["time"],
                 "data": event["data"],
             });
             view.hold(Some(&order), event["version"].as_i64(), "unknown-type", &value.to_string()).await;

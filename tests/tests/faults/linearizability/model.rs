@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use domain::{Command, Event, Order, OrderName, Reason, Rejection, decide, evolve};
+use domain::{Aggregate, Command, EncodedEvent, Event, Order, OrderName, Reason, Rejection};
 use serde_json::{Value, json};
 
 use super::checker::{Model, Took};
@@ -119,7 +119,7 @@ impl Model for OneOrder {
     }
 
     fn by_itself(&self, state: &State) -> Vec<State> {
-        let changed = |command: &Command| state.happened(&decide(&state.order, command.clone()).ok()?);
+        let changed = |command: &Command| state.happened(&state.order.decide(command.clone()).ok()?);
         self.outcomes.iter().filter_map(changed).collect()
     }
 }
@@ -142,7 +142,7 @@ impl State {
         if !holds {
             return self.refused(412, "version-mismatch");
         }
-        match decide(&self.order, asked.what.command()) {
+        match self.order.decide(asked.what.command()) {
             Err(Rejection::NotFound) => self.refused(404, "order-not-found"),
             Err(Rejection::IdTaken) => self.refused(409, "id-taken"),
             Err(Rejection::NotAllowed { .. }) => self.refused(409, "not-allowed-in-state"),
@@ -181,8 +181,9 @@ impl State {
     fn happened(&self, events: &[Event]) -> Option<Self> {
         let mut after = self.clone();
         for event in events {
-            after.order = evolve(after.order, event);
-            after.events.push(told(event.kind(), &json!(event.data())));
+            after.order = after.order.evolve(event);
+            let EncodedEvent { kind, data, .. } = EncodedEvent::encode(event);
+            after.events.push(told(&kind, &json!(data)));
         }
         (!events.is_empty()).then_some(after)
     }

@@ -35,7 +35,7 @@ pub(super) fn poison(number: u64, order: &'static str) -> Poison {
         1 => by_key(record(order, later, "OrderPainted", &time), "unknown-type"),
         2 => {
             let schema = json!({
-                "type": "OrderProcessed", "schema": 99, "order": order, "version": later, "time": time, "data": {},
+                "type": "OrderProcessed", "schema": 99, "stream": order, "version": later, "time": time, "data": {},
             });
             by_key(schema.to_string().into_bytes(), "unknown-type")
         }

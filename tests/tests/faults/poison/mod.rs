@@ -87,7 +87,7 @@ async fn expect_flow(system: &System, prefix: &str) {
 /// The value of a record, as the channel carries it.
 fn record(order: &str, version: u64, kind: &str, time: &Value) -> Vec<u8> {
     let value = serde_json::json!({
-        "type": kind, "schema": 1, "order": order, "version": version, "time": time, "data": {},
+        "type": kind, "schema": 1, "stream": order, "version": version, "time": time, "data": {},
     });
     value.to_string().into_bytes()
 }

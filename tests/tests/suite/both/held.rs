@@ -25,7 +25,7 @@ async fn held(system: &System) -> Vec<Value> {
 /// The value of a record, as the channel carries it.
 fn record(order: &str, version: u64, kind: &str) -> String {
     let record = json!({
-        "type": kind, "schema": 1, "order": order, "version": version, "time": "2026-01-02T03:04:05Z", "data": {},
+        "type": kind, "schema": 1, "stream": order, "version": version, "time": "2026-01-02T03:04:05Z", "data": {},
     });
     record.to_string()
 }

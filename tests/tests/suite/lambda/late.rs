@@ -93,7 +93,7 @@ async fn functions_survive_a_read_store_that_comes_up_late() {
 
 /// What Lambda sends for one event of the order `a`.
 fn event(kind: &str, version: u64, data: &Value) -> Value {
-    let value = json!({"type": kind, "schema": 1, "order": "a", "version": version, "time": "2026-01-01T00:00:00Z", "data": data});
+    let value = json!({"type": kind, "schema": 1, "stream": "a", "version": version, "time": "2026-01-01T00:00:00Z", "data": data});
     let record = json!({"topic": "orders.events", "partition": 0, "offset": version, "timestamp": 0, "timestampType": "CREATE_TIME",
         "value": STANDARD.encode(value.to_string()), "headers": []});
     json!({"eventSource": "SelfManagedKafka", "bootstrapServers": "localhost:9092", "records": {"orders.events-0": [record]}})

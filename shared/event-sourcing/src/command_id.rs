@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{IdempotencyKey, Invalid, visible};
+use crate::values::{IdempotencyKey, Invalid, visible};
 
 /// The origin of a command's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 use event_store::CommitId;
 
 /// The most streams that are known by name. What is over it waits until it is old enough for any relay.
@@ -11,12 +11,12 @@ const LIMIT: usize = 100_000;
 
 /// Streams that were not published, each with the oldest of its commits that was not.
 #[derive(Default)]
-pub(crate) struct Left {
-    streams: Mutex<HashMap<OrderId, Version>>,
+pub(crate) struct RetryList {
+    streams: Mutex<HashMap<StreamId, Version>>,
 }
 
-impl Left {
-    pub(crate) fn note(&self, stream: &OrderId, oldest: Version) {
+impl RetryList {
+    pub(crate) fn note(&self, stream: &StreamId, oldest: Version) {
         let mut streams = self.streams();
         if let Some(known) = streams.get_mut(stream) {
             *known = oldest.min(*known);
@@ -28,12 +28,12 @@ impl Left {
     /// Some of them, which are forgotten here.
     pub(crate) fn take(&self, limit: usize) -> Vec<CommitId> {
         let mut streams = self.streams();
-        let some: Vec<OrderId> = streams.keys().take(limit).cloned().collect();
+        let some: Vec<StreamId> = streams.keys().take(limit).cloned().collect();
         let commit = |stream| Some(CommitId { version: streams.remove(&stream)?, stream });
         some.into_iter().filter_map(commit).collect()
     }
 
-    fn streams(&self) -> MutexGuard<'_, HashMap<OrderId, Version>> {
+    fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, Version>> {
         // Every change under the lock is whole, so a panic elsewhere left nothing half done.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,8 +45,8 @@ mod tests {
 
     #[test]
     fn a_stream_is_left_from_its_oldest_commit_on_and_taken_once() {
-        let left = Left::default();
-        let a = OrderId::parse("a").unwrap();
+        let left = RetryList::default();
+        let a = StreamId::parse("a").unwrap();
         for version in [3, 2, 5] {
             left.note(&a, Version::new(version));
         }

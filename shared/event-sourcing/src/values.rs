@@ -1,13 +1,10 @@
-//! Values parsed once at the edge. Whoever holds one need not check it again.
+//! Values that are parsed once at the edge. Whoever holds one need not check it again.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use crate::visible::refuse_unseen;
 
 /// Why a value was refused: what it is, what was wrong and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -21,10 +18,13 @@ pub struct Invalid {
     pub allowed: &'static str,
 }
 
+/// Declares a value that is a text with rules: `text_value! { /// What it is. Name, Arc<str> }`. The type has `as_str`, the usual
+/// traits, and serializes as its text; its own `parse(&str) -> Result<Self, Invalid>` says what is allowed.
+#[macro_export]
 macro_rules! text_value {
     ($(#[$doc:meta])* $name:ident, $inner:ty) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name($inner);
 
@@ -37,9 +37,9 @@ macro_rules! text_value {
         }
 
         impl TryFrom<String> for $name {
-            type Error = Invalid;
+            type Error = $crate::Invalid;
 
-            fn try_from(text: String) -> Result<Self, Invalid> {
+            fn try_from(text: String) -> Result<Self, $crate::Invalid> {
                 Self::parse(&text)
             }
         }
@@ -50,20 +50,20 @@ macro_rules! text_value {
             }
         }
 
-        impl Borrow<str> for $name {
+        impl ::std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 self.as_str()
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 write!(f, "{}({:?})", stringify!($name), self.as_str())
             }
         }
@@ -71,13 +71,13 @@ macro_rules! text_value {
 }
 
 text_value! {
-    /// The identity of an order and the name of its stream: 1–128 of `A–Z a–z 0–9 . _ ~ -`
+    /// The name of a stream, which is the id of what its events are about: 1–128 of `A–Z a–z 0–9 . _ ~ -`
     /// (the unreserved characters of RFC 3986, so it stands in a path as it is), not `.` or `..`.
     /// Cheap to clone.
-    OrderId, Arc<str>
+    StreamId, Arc<str>
 }
 
-impl OrderId {
+impl StreamId {
     /// # Errors
     /// When the text is empty, too long, has another character, or is `.` or `..`.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
@@ -100,81 +100,6 @@ impl OrderId {
         }
         Ok(Self(text.into()))
     }
-}
-
-text_value! {
-    /// What an order is called: 1–255 characters, no control characters.
-    /// Cheap to clone.
-    OrderName, Arc<str>
-}
-
-impl OrderName {
-    /// # Errors
-    /// When the text is empty, too long or has a control character.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
-        line(text, "name").map(|text| Self(text.into()))
-    }
-
-    /// A name for a new order, which people can see. What an event has may be from before that was asked.
-    ///
-    /// # Errors
-    /// As [`OrderName::parse`], and when it shows nothing.
-    pub fn parse_new(text: &str) -> Result<Self, Invalid> {
-        let name = Self::parse(text)?;
-        refuse_unseen(text, "name")?;
-        Ok(name)
-    }
-}
-
-text_value! {
-    /// Why an order failed or was cancelled: 1–255 characters, no control characters.
-    Reason, Box<str>
-}
-
-impl Reason {
-    /// # Errors
-    /// When the text is empty, too long or has a control character.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
-        line(text, "reason").map(|text| Self(text.into()))
-    }
-
-    /// A reason that somebody gives, which people can see. What an event has may be from before that was asked.
-    ///
-    /// # Errors
-    /// As [`Reason::parse`], and when it shows nothing.
-    pub fn parse_new(text: &str) -> Result<Self, Invalid> {
-        let reason = Self::parse(text)?;
-        refuse_unseen(text, "reason")?;
-        Ok(reason)
-    }
-
-    /// The nearest allowed reason to any text: control characters become spaces, and what is too long is cut.
-    /// For texts that no client typed, such as another service's answer.
-    #[must_use]
-    pub fn from_any(text: &str) -> Self {
-        let cleaned: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(255).collect();
-        let trimmed = cleaned.trim();
-        Self(if trimmed.is_empty() { "no reason given" } else { trimmed }.into())
-    }
-}
-
-fn line<'a>(text: &'a str, what: &'static str) -> Result<&'a str, Invalid> {
-    let refuse = |problem: String| Invalid {
-        what,
-        problem,
-        allowed: "1 to 255 characters without control characters",
-    };
-    if text.is_empty() {
-        return Err(refuse("is empty".into()));
-    }
-    let length = text.chars().count();
-    if length > 255 {
-        return Err(refuse(format!("has {length} characters")));
-    }
-    if let Some(control) = text.chars().find(|c| c.is_control()) {
-        return Err(refuse(format!("has the control character {control:?}")));
-    }
-    Ok(text)
 }
 
 text_value! {

@@ -1,4 +1,4 @@
-//! The orders that a warm process keeps, so that a second command skips the load.
+//! The states that a warm process keeps, so that a second command on a stream skips the load.
 //!
 //! An entry may be stale: another process may have gone on. That is safe, because an append checks the version; what is
 //! decided from an entry and appends nothing is decided again on a fresh load.
@@ -6,17 +6,26 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::{OrderId, Snapshot, Version};
+use event_sourcing::{Aggregate, Snapshot, StreamId, Version};
 use event_store::Commit;
 use lru::LruCache;
 
 use crate::reminders::{Awaiting, Known};
 
-/// An order as this process last saw it.
+/// What a publisher asks and tells of the streams that this process knows.
+pub(crate) trait StreamProgress: Send + Sync {
+    /// What is known of a stream, whether or not somebody uses it again.
+    fn known(&self, stream: &StreamId) -> Known;
+
+    /// Everything of the stream up to this version is published.
+    fn published(&self, stream: &StreamId, up_to: Version);
+}
+
+/// An aggregate as this process last saw it.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
-    /// The order.
-    pub(crate) snapshot: Snapshot,
+pub(crate) struct State<A> {
+    /// The aggregate.
+    pub(crate) snapshot: Snapshot<A>,
     /// Its commits from the oldest that is not known to be published: what a publisher must send before anything newer.
     pub(crate) unpublished: Vec<Arc<Commit>>,
     /// Everything up to this version is known to be published.
@@ -25,18 +34,18 @@ pub(crate) struct State {
     awaiting: Option<Awaiting>,
 }
 
-impl State {
-    /// An order before its first event.
-    pub(crate) fn absent(stream: OrderId) -> Self {
+impl<A: Aggregate> State<A> {
+    /// Before the first event.
+    pub(crate) fn absent(stream: StreamId) -> Self {
         Self::of(Snapshot::absent(stream))
     }
 
-    /// An order of which nothing is known to be unpublished.
-    pub(crate) fn of(snapshot: Snapshot) -> Self {
+    /// A state of which nothing is known to be unpublished.
+    pub(crate) fn of(snapshot: Snapshot<A>) -> Self {
         Self { snapshot, unpublished: vec![], published: Version::NONE, awaiting: None }
     }
 
-    /// A commit of the order, later than those before.
+    /// A commit of the stream, later than those before.
     pub(crate) fn note(&mut self, commit: &Commit) {
         self.awaiting = Awaiting::of(commit).or(self.awaiting);
     }
@@ -49,22 +58,22 @@ impl State {
 
 /// A bounded number of states; the least recently used goes first. Whatever is forgotten is read again from the event
 /// store, with the marks of what is published, so nothing is lost by it.
-pub(crate) struct Kept {
-    states: Mutex<LruCache<OrderId, State>>,
+pub(crate) struct StateCache<A> {
+    states: Mutex<LruCache<StreamId, State<A>>>,
 }
 
-impl Kept {
+impl<A: Aggregate> StateCache<A> {
     pub(crate) fn new(capacity: NonZeroUsize) -> Self {
         Self { states: Mutex::new(LruCache::new(capacity)) }
     }
 
-    pub(crate) fn get(&self, stream: &OrderId) -> Option<State> {
+    pub(crate) fn get(&self, stream: &StreamId) -> Option<State<A>> {
         self.lock().get(stream).cloned()
     }
 
-    /// Keeps a state, unless a newer one is there: two commands may end in another order than they were appended. What became
+    /// Keeps a state, unless a newer one is there: two commands may end in another sequence than they were appended. What became
     /// published while the command was in hand is taken over. Gives back what the state has unpublished.
-    pub(crate) fn put(&self, mut state: State) -> Vec<Arc<Commit>> {
+    pub(crate) fn put(&self, mut state: State<A>) -> Vec<Arc<Commit>> {
         let mut states = self.lock();
         let kept = states.peek(&state.snapshot.id);
         state.mark_published(kept.map_or(Version::NONE, |kept| kept.published));
@@ -75,25 +84,25 @@ impl Kept {
         unpublished
     }
 
-    /// What is known of a stream, whether or not somebody uses it again.
-    pub(crate) fn known(&self, stream: &OrderId) -> Known {
-        let known = |state: &State| Known { version: state.snapshot.version, awaiting: state.awaiting };
-        self.lock().peek(stream).map(known).unwrap_or_default()
-    }
-
-    pub(crate) fn forget(&self, stream: &OrderId) {
+    pub(crate) fn forget(&self, stream: &StreamId) {
         self.lock().pop(stream);
     }
 
-    /// Everything of the stream up to this version is published.
-    pub(crate) fn published(&self, stream: &OrderId, up_to: Version) {
+    fn lock(&self) -> MutexGuard<'_, LruCache<StreamId, State<A>>> {
+        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Aggregate> StreamProgress for StateCache<A> {
+    fn known(&self, stream: &StreamId) -> Known {
+        let known = |state: &State<A>| Known { version: state.snapshot.version, awaiting: state.awaiting };
+        self.lock().peek(stream).map(known).unwrap_or_default()
+    }
+
+    fn published(&self, stream: &StreamId, up_to: Version) {
         if let Some(state) = self.lock().peek_mut(stream) {
             state.mark_published(up_to);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<OrderId, State>> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

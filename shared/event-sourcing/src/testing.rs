@@ -1,0 +1,165 @@
+//! A small aggregate, for the tests of whatever stores, publishes or handles any: a task that is opened, started, stopped, finished.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{Aggregate, EventType, RejectionKind};
+
+/// A task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Task {
+    /// There is none.
+    #[default]
+    Absent,
+    /// Nobody works on it.
+    Open {
+        /// What is to be done.
+        title: String,
+    },
+    /// Somebody works on it.
+    Running {
+        /// What is to be done.
+        title: String,
+    },
+    /// It is done.
+    Finished {
+        /// What was to be done.
+        title: String,
+    },
+}
+
+/// What somebody wants of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Let there be a task.
+    Open {
+        /// What is to be done.
+        title: String,
+    },
+    /// Another title, while nobody works on it.
+    Rename {
+        /// The title.
+        title: String,
+    },
+    /// Begin to work on it.
+    Start,
+    /// Leave it.
+    Stop,
+    /// It is done.
+    Finish,
+}
+
+/// What happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The first event of every task.
+    TaskOpened {
+        /// What is to be done.
+        title: String,
+    },
+    /// It has another title.
+    TaskRenamed {
+        /// The title.
+        title: String,
+    },
+    /// Somebody works on it; that it is stopped or finished must follow.
+    TaskStarted,
+    /// Nobody works on it any more.
+    TaskStopped,
+    /// It is done.
+    TaskFinished,
+}
+
+impl EventType for Event {}
+
+/// Why a command was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Rejection {
+    /// There is no such task.
+    #[error("there is no such task")]
+    NotFound,
+    /// The task has another title.
+    #[error("another task has this id")]
+    IdTaken,
+    /// The task's state does not allow it.
+    #[error("the task's state does not allow this")]
+    NotAllowed,
+}
+
+impl crate::Command for Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::Rename { .. } => "rename",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Finish => "finish",
+        }
+    }
+
+    fn creates(&self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+}
+
+impl crate::Rejection for Rejection {
+    fn kind(&self) -> RejectionKind {
+        let conflict = |code, title| RejectionKind::Conflict { code, title, field: None };
+        match self {
+            Self::NotFound => RejectionKind::NotFound,
+            Self::IdTaken => conflict("id-taken", "Another task has this id"),
+            Self::NotAllowed => conflict("not-allowed-in-state", "The task's state does not allow this"),
+        }
+    }
+}
+
+impl Aggregate for Task {
+    const KIND: &'static str = "task";
+    const SOURCE: &'static str = "/tasks";
+
+    type Command = Command;
+    type Event = Event;
+    type Rejection = Rejection;
+
+    fn decide(&self, command: Command) -> Result<Vec<Event>, Rejection> {
+        match (self, command) {
+            (Self::Absent, Command::Open { title }) => Ok(vec![Event::TaskOpened { title }]),
+            (Self::Absent, _) => Err(Rejection::NotFound),
+            (
+                Self::Open { title } | Self::Running { title } | Self::Finished { title },
+                Command::Open { title: wanted },
+            ) => {
+                if *title == wanted {
+                    Ok(vec![])
+                } else {
+                    Err(Rejection::IdTaken)
+                }
+            }
+            (Self::Open { title }, Command::Rename { title: wanted }) if *title == wanted => Ok(vec![]),
+            (Self::Open { .. }, Command::Rename { title }) => Ok(vec![Event::TaskRenamed { title }]),
+            (Self::Open { .. }, Command::Start) => Ok(vec![Event::TaskStarted]),
+            (Self::Running { .. } | Self::Finished { .. }, Command::Start)
+            | (Self::Open { .. }, Command::Stop)
+            | (Self::Finished { .. }, Command::Finish) => Ok(vec![]),
+            (Self::Running { .. }, Command::Stop) => Ok(vec![Event::TaskStopped]),
+            (Self::Running { .. }, Command::Finish) => Ok(vec![Event::TaskFinished]),
+            _ => Err(Rejection::NotAllowed),
+        }
+    }
+
+    fn evolve(self, event: &Event) -> Self {
+        match (self, event) {
+            (Self::Absent, Event::TaskOpened { title })
+            | (Self::Open { .. }, Event::TaskRenamed { title }) => Self::Open { title: title.clone() },
+            (Self::Open { title }, Event::TaskStarted) => Self::Running { title },
+            (Self::Running { title }, Event::TaskStopped) => Self::Open { title },
+            (Self::Running { title }, Event::TaskFinished) => Self::Finished { title },
+            (task, _) => task,
+        }
+    }
+
+    fn awaits_outcome(event: &Event) -> bool {
+        matches!(event, Event::TaskStarted)
+    }
+}
