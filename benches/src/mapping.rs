@@ -34,7 +34,7 @@ pub(crate) struct MappingArgs {
     pub(crate) common: Common,
 
     /// The broker, by default that of `deploy/services up kafka`; a topic is made there and deleted
-    #[arg(long, env = "ORDERS_TEST_KAFKA", value_name = "URL", default_value = "kafka://127.0.0.1:29092")]
+    #[arg(long, env = "TEST_KAFKA", value_name = "URL", default_value = "kafka://127.0.0.1:29092")]
     kafka: String,
 
     /// How many records

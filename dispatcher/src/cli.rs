@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use domain::APPLICATION;
 use runtime::settings;
 use runtime::telemetry::TelemetrySettings;
 
@@ -76,7 +77,7 @@ pub enum Command {
 
 /// Reads the command line and the variables; ends the process where they can't be used, or help is asked for.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Cli {
-    settings::parse_from(with_default_command(args))
+    settings::parse_from(APPLICATION, with_default_command(args))
 }
 
 /// The arguments with `serve` put in where they begin with a flag of its own, or where there are none.

@@ -16,7 +16,7 @@ pub struct RelayArgs {
     #[command(flatten)]
     stores: PublishingStores,
     /// Seconds that a commit is left to whoever appended it
-    #[arg(long, env = "ORDERS_RELAY_MIN_AGE", value_name = "S", default_value = "0", value_parser = seconds)]
+    #[arg(long, env = "RELAY_MIN_AGE", value_name = "S", default_value = "0", value_parser = seconds)]
     relay_min_age: Duration,
     /// Seconds after which to end, whatever is left
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]

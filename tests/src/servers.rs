@@ -1,5 +1,5 @@
-//! Real servers, named by `ORDERS_TEST_MONGODB=mongodb://host:port`, `ORDERS_TEST_KAFKA=kafka://host:port` and
-//! `ORDERS_TEST_POSTGRES=postgres://user:password@host:port/database`; options may follow a question mark. `deploy/test` starts
+//! Real servers, named by `TEST_MONGODB=mongodb://host:port`, `TEST_KAFKA=kafka://host:port` and
+//! `TEST_POSTGRES=postgres://user:password@host:port/database`; options may follow a question mark. `deploy/test` starts
 //! them and sets the three.
 
 use std::env;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::report::not_run;
 
-const NAMES: [&str; 3] = ["ORDERS_TEST_MONGODB", "ORDERS_TEST_KAFKA", "ORDERS_TEST_POSTGRES"];
+const NAMES: [&str; 3] = ["TEST_MONGODB", "TEST_KAFKA", "TEST_POSTGRES"];
 
 /// Few enough that each has records soon, and enough for two replicas to share.
 pub const PARTITIONS: usize = 4;

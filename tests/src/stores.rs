@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::servers::Servers;
 
 /// Says what [`Stores::fresh`] gives: `embedded`, which is the default, or `servers`.
-const KIND: &str = "ORDERS_TEST_STORES";
+const KIND: &str = "TEST_STORES";
 
 /// The stores of one system. Settings go to every process by its environment, so that servers and tools find the same.
 #[derive(Clone, Debug)]
@@ -22,12 +22,12 @@ impl Stores {
     /// Stores that nobody else uses, of the kind that the suite runs on.
     ///
     /// # Panics
-    /// When `ORDERS_TEST_STORES` says something else than it may, or the servers are not there.
+    /// When `TEST_STORES` says something else than it may, or the servers are not there.
     #[must_use]
     pub fn fresh() -> Self {
         match env::var(KIND).as_deref() {
             Err(_) | Ok("embedded") => Self::Embedded,
-            Ok("servers") => Self::servers().expect("ORDERS_TEST_STORES=servers needs servers"),
+            Ok("servers") => Self::servers().expect("TEST_STORES=servers needs servers"),
             Ok(other) => panic!("{KIND} is {other:?}; it may be embedded or servers"),
         }
     }

@@ -9,17 +9,17 @@ use clap::Args;
 #[derive(Args)]
 pub(crate) struct ServerArgs {
     /// A MongoDB server. Given for all three or for none
-    #[arg(long, env = "ORDERS_TEST_MONGODB", value_name = "mongodb://HOST:PORT", requires_all = ["kafka", "postgres"])]
+    #[arg(long, env = "TEST_MONGODB", value_name = "mongodb://HOST:PORT", requires_all = ["kafka", "postgres"])]
     mongodb: Option<String>,
 
     /// Kafka brokers
-    #[arg(long, env = "ORDERS_TEST_KAFKA", value_name = "kafka://HOST:PORT", requires_all = ["mongodb", "postgres"])]
+    #[arg(long, env = "TEST_KAFKA", value_name = "kafka://HOST:PORT", requires_all = ["mongodb", "postgres"])]
     kafka: Option<String>,
 
     /// A PostgreSQL database in which the user may create schemas
     #[arg(
         long,
-        env = "ORDERS_TEST_POSTGRES",
+        env = "TEST_POSTGRES",
         value_name = "postgres://USER:PASSWORD@HOST:PORT/DATABASE",
         requires_all = ["mongodb", "kafka"]
     )]

@@ -43,7 +43,7 @@ const PUBLISHING: Duration = Duration::from_secs(30);
 pub struct ImportSeedArgs {
     /// Where the original program's commands are: mongodb://HOST:27017/DATABASE, in the collection `commands`. Without a DATABASE,
     /// go_event_sourcing_example. They are only read
-    #[arg(value_name = "URL", env = "ORDERS_SEED", hide_env_values = true)]
+    #[arg(value_name = "URL", env = "SEED", hide_env_values = true)]
     seed: SecretUrl,
     #[command(flatten)]
     commands: CommandSettings,

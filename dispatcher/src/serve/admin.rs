@@ -1,6 +1,6 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`. Never on the public address.
 
-use domain::Order;
+use domain::{APPLICATION, Order};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::layers::{Layer, PrefixLayer};
 use read_store::{HeldSummary, ReadStore, Walk};
 use runtime::Problem;
 use runtime::http::{check_head, traced, with_fallbacks};
@@ -67,7 +68,11 @@ pub fn start_metrics() -> Result<PrometheusHandle, CannotStart> {
         .and_then(|builder| {
             builder.set_buckets_for_metric(Matcher::Suffix("_batch_size".to_owned()), BATCHES)
         });
-    builder.map_err(|error| cannot(&error))?.install_recorder().map_err(|error| cannot(&error))
+    let recorder = builder.map_err(|error| cannot(&error))?.build_recorder();
+    let handle = recorder.handle();
+    let recorder = PrefixLayer::new(APPLICATION).layer(recorder);
+    metrics::set_global_recorder(recorder).map_err(|error| cannot(&error))?;
+    Ok(handle)
 }
 
 /// The admin routes.
@@ -166,7 +171,7 @@ fn measure_lag(admin: &Admin) {
     // Not a number where nobody knows.
     let set = |group: &str, partition: i32, records: Option<u64>| {
         let (group, partition) = (group.to_owned(), partition.to_string());
-        metrics::gauge!("orders_channel_lag", "group" => group, "partition" => partition)
+        metrics::gauge!("channel_lag", "group" => group, "partition" => partition)
             .set(records.map_or(f64::NAN, |records| records as f64));
     };
     let now = admin.handler.publisher().channel().lag();
@@ -183,10 +188,10 @@ fn measure_lag(admin: &Admin) {
 fn measure_comparison(walk: &Walk) {
     let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
     let since = walk.doubt.as_ref().map_or(0.0, |(since, _)| seconds(*since));
-    metrics::gauge!("orders_view_in_doubt_since").set(since);
-    metrics::gauge!("orders_view_compared_at").set(walk.ended.map_or(0.0, seconds));
-    metrics::counter!("orders_view_missing_orders_total").absolute(walk.found);
-    metrics::counter!("orders_view_filled_events_total").absolute(walk.filled);
+    metrics::gauge!("view_in_doubt_since").set(since);
+    metrics::gauge!("view_compared_at").set(walk.ended.map_or(0.0, seconds));
+    metrics::counter!("view_missing_orders_total").absolute(walk.found);
+    metrics::counter!("view_filled_events_total").absolute(walk.filled);
 }
 
 /// What is not counted as it happens, but looked at when somebody asks.
@@ -201,7 +206,7 @@ async fn measure_now(admin: &Admin) {
     if let Some(walk) = walk {
         measure_comparison(&walk);
     }
-    metrics::counter!("orders_log_lines_lost_total").absolute(admin.lost_lines.count());
-    metrics::gauge!("orders_publishing_streams").set(admin.handler.publisher().in_flight() as f64);
+    metrics::counter!("log_lines_lost_total").absolute(admin.lost_lines.count());
+    metrics::gauge!("publishing_streams").set(admin.handler.publisher().in_flight() as f64);
     measure_lag(admin);
 }

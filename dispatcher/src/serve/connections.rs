@@ -199,7 +199,7 @@ impl Connection {
         let others = self.unsent.fetch_add(bytes, Ordering::Relaxed);
         if bytes > SMALL && others + bytes > MOST_AT_ONCE {
             self.unsent.fetch_sub(bytes, Ordering::Relaxed);
-            metrics::counter!("orders_http_bad_connections_total", "reason" => "crowded-out").increment(1);
+            metrics::counter!("http_bad_connections_total", "reason" => "crowded-out").increment(1);
             return false;
         }
         self.answer.store(bytes, Ordering::Relaxed);
@@ -219,7 +219,7 @@ impl Connection {
 
     fn close(&self, reason: &'static str) {
         self.become_(Phase::Closing);
-        metrics::counter!("orders_http_bad_connections_total", "reason" => reason).increment(1);
+        metrics::counter!("http_bad_connections_total", "reason" => reason).increment(1);
         self.cut.notify_one();
     }
 

@@ -141,7 +141,7 @@ where
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
-            metrics::counter!("orders_http_bad_connections_total", "reason" => reason(&error)).increment(1);
+            metrics::counter!("http_bad_connections_total", "reason" => reason(&error)).increment(1);
         }
     });
 }

@@ -24,8 +24,8 @@ impl Meters {
         let (counter, histogram) = self.series[method.0][route.0][status.0].get_or_init(|| {
             let (method, route, status) = (method.1, route.1, status.1);
             (
-                metrics::counter!("orders_http_requests_total", "method" => method, "route" => route, "status" => status),
-                metrics::histogram!("orders_http_request_duration_seconds", "method" => method, "route" => route),
+                metrics::counter!("http_requests_total", "method" => method, "route" => route, "status" => status),
+                metrics::histogram!("http_request_duration_seconds", "method" => method, "route" => route),
             )
         });
         counter.increment(1);

@@ -70,10 +70,10 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(1);
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
     /// Where the API listens
-    #[arg(long, env = "ORDERS_LISTEN", value_name = "ADDRESS", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080))]
+    #[arg(long, env = "LISTEN", value_name = "ADDRESS", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080))]
     listen: SocketAddr,
     /// Where /metrics, /healthz and /readyz are
-    #[arg(long, env = "ORDERS_ADMIN_LISTEN", value_name = "ADDRESS", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081))]
+    #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081))]
     admin_listen: SocketAddr,
     #[command(flatten)]
     stores: AllStores,
@@ -83,25 +83,25 @@ pub struct ServeArgs {
     reminders: ReminderSettings,
     /// Let in only requests with a bearer token from this file: a name and a token a line. What the file says is taken over when
     /// it changes, and at SIGHUP
-    #[arg(long, env = "ORDERS_AUTH_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, env = "AUTH_TOKEN_FILE", value_name = "FILE")]
     auth_token_file: Option<PathBuf>,
     /// Let the API listen beyond this machine without tokens
-    #[arg(long, env = "ORDERS_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
     allow_unauthenticated: bool,
     /// Show /metrics beyond this machine without tokens; /healthz and /readyz never need one
-    #[arg(long, env = "ORDERS_ADMIN_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "ADMIN_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
     admin_allow_unauthenticated: bool,
     /// Queries in hand at the same time, queries that wait for a version, and other requests; more are answered 503, or what
     /// there is without waiting
-    #[arg(long, env = "ORDERS_MAX_IN_FLIGHT", value_name = "REQUESTS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "MAX_IN_FLIGHT", value_name = "REQUESTS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     max_in_flight: u32,
     /// An origin that browsers let call the API, such as `https://example.com`, or `*` for any; may be given several times
     /// [default: any]
-    #[arg(long, env = "ORDERS_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
+    #[arg(long, env = "CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     cors_origin: Vec<HeaderValue>,
     /// Seconds that the relay leaves a commit to whoever appended it [default: 20 on servers, where other processes publish
     /// too; 0 on the embedded default]
-    #[arg(long, env = "ORDERS_RELAY_MIN_AGE", value_name = "S", value_parser = seconds)]
+    #[arg(long, env = "RELAY_MIN_AGE", value_name = "S", value_parser = seconds)]
     relay_min_age: Option<Duration>,
     #[command(flatten)]
     reconciler: ReconcilerSettings,

@@ -86,8 +86,8 @@ impl Topic {
     /// One that is not there yet; `None` where there is no broker, which has been said then.
     pub(crate) fn fresh() -> Option<Self> {
         static SAID: Once = Once::new();
-        let Ok(url) = std::env::var("ORDERS_TEST_KAFKA") else {
-            let line = "NOT RUN: orders import-seed with a real broker, for ORDERS_TEST_KAFKA names none\n";
+        let Ok(url) = std::env::var("TEST_KAFKA") else {
+            let line = "NOT RUN: orders import-seed with a real broker, for TEST_KAFKA names none\n";
             SAID.call_once(|| stderr().write_all(line.as_bytes()).unwrap());
             return None;
         };

@@ -7,7 +7,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection, Database};
 
-const SERVER: &str = "ORDERS_TEST_MONGODB";
+const SERVER: &str = "TEST_MONGODB";
 
 /// A seed, and the place of an event store beside it.
 pub(crate) struct Seed {

@@ -1,11 +1,12 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
 use command_handler::settings::LambdaSettings;
+use domain::APPLICATION;
 use runtime::{function, settings};
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = settings::parse::<LambdaSettings>();
+    let settings = settings::parse::<LambdaSettings>(APPLICATION);
     settings.telemetry.start()?;
-    function::run_http(async || Ok(create_order::router(settings.open().await?))).await
+    function::run_http(APPLICATION, async || Ok(create_order::router(settings.open().await?))).await
 }

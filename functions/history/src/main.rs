@@ -1,6 +1,7 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
 use clap::Parser;
+use domain::APPLICATION;
 use event_store::EventStore;
 use runtime::settings::{self, DataSettings, EventStoreSettings};
 use runtime::telemetry::TelemetrySettings;
@@ -22,9 +23,9 @@ struct Settings {
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = settings::parse::<Settings>();
+    let settings = settings::parse::<Settings>(APPLICATION);
     settings.telemetry.start()?;
-    function::run_http(async || {
+    function::run_http(APPLICATION, async || {
         let url = secrets::resolve(&settings.event_store.url(&settings.data)).await?;
         Ok(history::router(EventStore::open_with(url, CONNECTIONS).await?))
     })

@@ -19,13 +19,13 @@ use crate::breaker::Breaker;
 #[derive(Args, Clone, Debug)]
 pub struct FulfilmentSettings {
     /// What fulfils an order: an HTTP service (`https://…`), or a mock: `mock:?latency=MS&failure_rate=0.1`
-    #[arg(long, env = "ORDERS_FULFILMENT", value_name = "URL", default_value = "mock:")]
+    #[arg(long, env = "FULFILMENT", value_name = "URL", default_value = "mock:")]
     pub fulfilment: SecretUrl,
     /// Seconds that a call to the fulfilment service may take
-    #[arg(long, env = "ORDERS_FULFILMENT_TIMEOUT", value_name = "S", default_value = "10", value_parser = seconds)]
+    #[arg(long, env = "FULFILMENT_TIMEOUT", value_name = "S", default_value = "10", value_parser = seconds)]
     pub fulfilment_timeout: Duration,
     /// Orders of one batch that are fulfilled at the same time
-    #[arg(long, env = "ORDERS_FULFILMENT_CONCURRENCY", value_name = "ORDERS", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "FULFILMENT_CONCURRENCY", value_name = "ORDERS", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub fulfilment_concurrency: u16,
 }
 

@@ -3,6 +3,7 @@
 use clap::Parser;
 use command_handler::ReminderSettings;
 use command_handler::settings::LambdaSettings;
+use domain::APPLICATION;
 use processor::{FulfilmentSettings, Processor};
 use runtime::{function, secrets, settings};
 
@@ -19,10 +20,11 @@ struct Settings {
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = settings::parse::<Settings>();
+    let settings = settings::parse::<Settings>(APPLICATION);
     settings.lambda.telemetry.start()?;
     let concurrency = settings.fulfilment.fulfilment_concurrency.into();
     function::run_event(
+        APPLICATION,
         async || {
             let handler = settings.lambda.open().await?;
             let mut fulfilment = settings.fulfilment.clone();

@@ -145,7 +145,7 @@ impl Processor {
         problem: &UnreadableStream,
     ) -> Result<(), String> {
         tracing::error!(%problem, "an order can't be fulfilled");
-        metrics::counter!("orders_unreadable_streams_total", "by" => "processor").increment(1);
+        metrics::counter!("unreadable_streams_total", "by" => "processor").increment(1);
         let Some(started) = events.last() else { return Ok(()) };
         // A start is a commit of its own.
         let at = CommitId { stream: order.clone(), version: started.version };
@@ -157,7 +157,7 @@ impl Processor {
         for started in events {
             if let Err(problem) = self.outcome(started, known, deadline).await {
                 tracing::debug!(version = %started.version, problem, "not fulfilled yet");
-                metrics::counter!("orders_fulfilments_total", "result" => "unknown").increment(1);
+                metrics::counter!("fulfilments_total", "result" => "unknown").increment(1);
                 return Err(problem);
             }
         }
@@ -183,7 +183,7 @@ impl Processor {
         self.tries.succeeded(&commit.stream, started.version);
         let recorded = self.record(commit, started.version, command).await?;
         let result = if recorded == Recorded::KeyReused { "key-reused" } else { result };
-        metrics::counter!("orders_fulfilments_total", "result" => result).increment(1);
+        metrics::counter!("fulfilments_total", "result" => result).increment(1);
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Processor {
         set_aside.map_err(|error| error.to_string())?;
         kill_point(KillPoint::AfterSetAside);
         tracing::warn!(order = %at.stream, version = %started.version, problem, "an order is set aside");
-        metrics::counter!("orders_fulfilments_total", "result" => "set-aside").increment(1);
+        metrics::counter!("fulfilments_total", "result" => "set-aside").increment(1);
         Ok(())
     }
 

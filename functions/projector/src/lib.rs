@@ -19,7 +19,7 @@ pub async fn project(store: &ReadStore, event: KafkaEvent) -> Result<BatchRespon
     let batch: Vec<Incoming> = records.map(|record| incoming(record, received_at)).collect();
     let projected = store.project(batch).await?;
     let count = |result, events| {
-        metrics::counter!("orders_projected_events_total", "result" => result).increment(events as u64);
+        metrics::counter!("projected_events_total", "result" => result).increment(events as u64);
     };
     count("applied", projected.applied + projected.released);
     count("ignored", projected.ignored);
@@ -36,8 +36,8 @@ pub async fn measure_held(store: &ReadStore) -> Result<(), ReadStoreError> {
     for reason in HeldReason::ALL {
         let of_reason = held.iter().find(|held| held.reason == reason);
         let (events, orders) = of_reason.map_or((0, 0), |held| (held.events, held.orders));
-        metrics::gauge!("orders_held_events", "reason" => reason.as_str()).set(events as f64);
-        metrics::gauge!("orders_held_orders", "reason" => reason.as_str()).set(orders as f64);
+        metrics::gauge!("held_events", "reason" => reason.as_str()).set(events as f64);
+        metrics::gauge!("held_orders", "reason" => reason.as_str()).set(orders as f64);
     }
     Ok(())
 }

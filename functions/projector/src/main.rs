@@ -1,5 +1,6 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
+use domain::APPLICATION;
 use event_source_mapping::event::KafkaEvent;
 use read_store::ReadStore;
 use runtime::function;
@@ -10,9 +11,10 @@ const CONNECTIONS: usize = 1;
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = settings::parse::<ViewFunctionSettings>();
+    let settings = settings::parse::<ViewFunctionSettings>(APPLICATION);
     settings.telemetry.start()?;
     function::run_event(
+        APPLICATION,
         async || Ok(ReadStore::open_with(settings.url().await?, CONNECTIONS).await?),
         async |store, event: KafkaEvent, _deadline| {
             // The template's schedule sends no record; the mapping always does.

@@ -9,7 +9,7 @@ use read_store::{HeldReason, ReadStore};
 use serde_json::{Value, json};
 
 async fn store(folder: &tempfile::TempDir) -> ReadStore {
-    ReadStore::open(format!("sqlite:{}", folder.path().join("orders.db").display())).await.unwrap()
+    ReadStore::open(format!("sqlite:{}", folder.path().join("views.db").display())).await.unwrap()
 }
 
 fn created(order: &str, version: u64) -> Vec<u8> {

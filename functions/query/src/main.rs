@@ -1,5 +1,6 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
+use domain::APPLICATION;
 use std::time::Duration;
 
 use clap::Parser;
@@ -16,15 +17,15 @@ struct Settings {
     #[command(flatten)]
     view: ViewFunctionSettings,
     /// Seconds that `min_version` waits at the most: an invocation that waits is one of those that the account may run at a time.
-    #[arg(long, env = "ORDERS_LONGEST_WAIT", value_parser = seconds, default_value = "1")]
+    #[arg(long, env = "LONGEST_WAIT", value_parser = seconds, default_value = "1")]
     longest_wait: Duration,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let Settings { view, longest_wait } = settings::parse();
+    let Settings { view, longest_wait } = settings::parse(APPLICATION);
     view.telemetry.start()?;
-    function::run_http(async || {
+    function::run_http(APPLICATION, async || {
         let store = ReadStore::open_with(view.url().await?, CONNECTIONS).await?;
         Ok(query::router(store, Waits::up_to(longest_wait)))
     })

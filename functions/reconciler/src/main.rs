@@ -1,5 +1,6 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
+use domain::APPLICATION;
 use std::time::Duration;
 
 use clap::Parser;
@@ -29,9 +30,10 @@ struct Settings {
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = settings::parse::<Settings>();
+    let settings = settings::parse::<Settings>(APPLICATION);
     settings.view.telemetry.start()?;
     function::run_event(
+        APPLICATION,
         async || {
             let url = secrets::resolve(&settings.event_store.url(settings.view.data())).await?;
             let events = EventStore::open_with(&url, CONNECTIONS).await?;

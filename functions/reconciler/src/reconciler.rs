@@ -215,7 +215,7 @@ impl Reconciler {
             filled = Filled { streams: filled.streams + rest.streams, events: filled.events + rest.events };
         }
         let compared = page.streams.len() as u64;
-        counter!("orders_reconciled_streams_total").increment(compared);
+        counter!("reconciled_streams_total").increment(compared);
         let step = Step {
             position: page.next,
             ended: ended.then(Timestamp::now),

@@ -9,10 +9,10 @@ use clap::Args;
 pub struct ReconcilerSettings {
     /// Streams a second that are compared with the view while nothing is in doubt: 120 are ten million in a day; 0 compares
     /// nothing, in doubt neither
-    #[arg(long, env = "ORDERS_RECONCILE_RATE", value_name = "STREAMS", default_value_t = 120)]
+    #[arg(long, env = "RECONCILE_RATE", value_name = "STREAMS", default_value_t = 120)]
     pub reconcile_rate: u32,
     /// Percent of the time that comparing may take up, also while the view is in doubt
-    #[arg(long, env = "ORDERS_RECONCILE_SHARE", value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, env = "RECONCILE_SHARE", value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub reconcile_share: u32,
 }
 

@@ -24,7 +24,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let url = |file: &str| format!("sqlite:{}", folder.path().join(file).display());
         let events = EventStore::open(&url("events.db")).await.unwrap();
-        let view = ReadStore::open(&url("orders.db")).await.unwrap();
+        let view = ReadStore::open(&url("views.db")).await.unwrap();
         Self { events, view, _folder: folder }
     }
 

@@ -1,6 +1,6 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
-use domain::{Aggregate, Order};
+use domain::{APPLICATION, Aggregate, Order};
 use std::time::Duration;
 
 use clap::Parser;
@@ -17,15 +17,16 @@ struct Settings {
     #[command(flatten)]
     reminders: ReminderSettings,
     /// Seconds that a commit is left to whoever appended it
-    #[arg(long, env = "ORDERS_RELAY_MIN_AGE", value_name = "S", default_value = "20", value_parser = seconds)]
+    #[arg(long, env = "RELAY_MIN_AGE", value_name = "S", default_value = "20", value_parser = seconds)]
     relay_min_age: Duration,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), function::Error> {
-    let settings = settings::parse::<Settings>();
+    let settings = settings::parse::<Settings>(APPLICATION);
     settings.lambda.telemetry.start()?;
     function::run_event(
+        APPLICATION,
         async || {
             let handler = settings.lambda.open::<Order>().await?;
             let relay =

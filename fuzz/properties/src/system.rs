@@ -67,7 +67,7 @@ impl System {
             let channel = EventChannel::open("memory:").expect("a channel");
             let kept = NonZeroUsize::new(100).expect("more than none");
             let handler = CommandHandler::new(store.clone(), channel, kept, AfterCommit::LeaveToRelay);
-            let view = ReadStore::open(url("orders.db")).await.expect("a read store");
+            let view = ReadStore::open(url("views.db")).await.expect("a read store");
             fill(&view).await;
             let router = create_order::router(handler.clone())
                 .merge(process_order::router(handler.clone()))

@@ -292,10 +292,7 @@ impl<A: Aggregate> CommandHandler<A> {
                 return Err(error.into());
             }
         }
-        for (version, event) in (0..).map(|index| commit.version.plus(index)).zip(&events) {
-            // The commit begins right behind what it was decided on.
-            let _ = state.snapshot.apply(version, recorded_at, event);
-        }
+        events.iter().for_each(|event| state.snapshot.push(recorded_at, event));
         state.note(&commit);
         state.unpublished.push(commit);
         let outcome = Outcome { snapshot: state.snapshot.clone(), with_events: true };
@@ -315,8 +312,8 @@ impl<A: Aggregate> CommandHandler<A> {
         if answered.command_hash != request.hash {
             return Err(CommandError::KeyReused);
         }
-        let until_then = stream.commits.iter().take_while(|commit| commit.last_version() <= answered.version);
-        let snapshot = event_store::fold(request.stream.clone(), until_then).map_err(StoreError::from)?;
+        let snapshot = event_store::fold_to(request.stream.clone(), &stream.commits, answered.version)
+            .map_err(StoreError::from)?;
         let is_unpublished = |commit: &Commit| commit.unpublished && commit.version <= answered.version;
         if stream.commits.iter().any(is_unpublished)
             && let Ok(state) = state(request.stream.clone(), stream)

@@ -35,9 +35,9 @@ impl Meters {
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         let series = commands.entry(command).or_insert_with(|| Series {
             results: HashMap::new(),
-            duration: metrics::histogram!("orders_command_duration_seconds", "command" => command),
+            duration: metrics::histogram!("command_duration_seconds", "command" => command),
         });
-        let counter = || metrics::counter!("orders_commands_total", "command" => command, "result" => result);
+        let counter = || metrics::counter!("commands_total", "command" => command, "result" => result);
         series.results.entry(result).or_insert_with(counter).increment(1);
         series.duration.record(took);
     }
@@ -49,8 +49,8 @@ impl Meters {
 /// When the event store is not available; the last figures stand then.
 pub async fn measure_backlog(store: &EventStore) -> Result<(), StoreError> {
     let backlog = store.backlog().await?;
-    metrics::gauge!("orders_unpublished_commits").set(backlog.commits as f64);
-    metrics::gauge!("orders_unpublished_oldest_age").set(backlog.age(Timestamp::now()).as_secs_f64());
+    metrics::gauge!("unpublished_commits").set(backlog.commits as f64);
+    metrics::gauge!("unpublished_oldest_age").set(backlog.age(Timestamp::now()).as_secs_f64());
     Ok(())
 }
 
@@ -60,9 +60,9 @@ pub async fn measure_backlog(store: &EventStore) -> Result<(), StoreError> {
 /// When the event store is not available; the last figures stand then.
 pub async fn measure_reminders(reminders: &Reminders) -> Result<(), StoreError> {
     let ReminderCounts { waiting, set_aside, overdue } = reminders.count().await?;
-    metrics::gauge!("orders_reminders_waiting").set(waiting as f64);
-    metrics::gauge!("orders_reminders_set_aside").set(set_aside as f64);
-    metrics::gauge!("orders_reminders_overdue").set(overdue as f64);
+    metrics::gauge!("reminders_waiting").set(waiting as f64);
+    metrics::gauge!("reminders_set_aside").set(set_aside as f64);
+    metrics::gauge!("reminders_overdue").set(overdue as f64);
     Ok(())
 }
 

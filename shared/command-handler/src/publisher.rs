@@ -227,7 +227,7 @@ impl Publisher {
     /// Events that the channel has taken, also those that it had before.
     fn count(&self, run: &[Arc<Commit>]) {
         let events: usize = run.iter().map(|commit| commit.events.len()).sum();
-        let counter = || metrics::counter!("orders_published_events_total");
+        let counter = || metrics::counter!("published_events_total");
         self.inner.published.get_or_init(counter).increment(events as u64);
     }
 
@@ -306,7 +306,7 @@ impl Publisher {
         } else {
             tracing::debug!(%stream, %error, "a run could not be published");
         }
-        metrics::counter!("orders_publish_failures_total").increment(1);
+        metrics::counter!("publish_failures_total").increment(1);
         let mut streams = self.streams();
         if let Some(flight) = streams.get_mut(stream) {
             flight.queue.clear();

@@ -116,7 +116,7 @@ impl Relay {
             // It waits for a program that can read it, and keeps no other from being sent.
             Err(StoreError::Unreadable(problem)) => {
                 tracing::error!(%problem, "a stream can't be relayed");
-                metrics::counter!("orders_unreadable_streams_total", "by" => "relay").increment(1);
+                metrics::counter!("unreadable_streams_total", "by" => "relay").increment(1);
                 return None;
             }
             Err(error) => {

@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub struct ReminderSettings {
     /// Seconds that an order may wait for its outcome until its fulfilment is asked for again, by publishing its event again; the time
     /// doubles with each reminder
-    #[arg(long, env = "ORDERS_REMINDER_AFTER", value_name = "S", default_value = "900", value_parser = delay)]
+    #[arg(long, env = "REMINDER_AFTER", value_name = "S", default_value = "900", value_parser = delay)]
     pub reminder_after: Duration,
 }
 
@@ -160,7 +160,7 @@ impl ReminderRelay {
                 Ok([commit]) => waiting.push((reminder, commit.clone())),
                 Ok(_) => ended.push(reminder.commit),
                 Err(error) => {
-                    tracing::error!(stream = %reminder.commit.stream, %error, "an order can't be reminded of");
+                    tracing::error!(stream = %reminder.commit.stream, %error, "a stream can't be reminded of");
                     reminded.failed += 1;
                     // It makes room for others for a while.
                     let _ = self.reminders.claim(&reminder).await;
@@ -215,7 +215,7 @@ impl ReminderRelay {
         self.reminders.sent(&claimed).await.map_err(|error| error.to_string())?;
         kill_point(KillPoint::ReminderAfterNext);
         tracing::info!(stream = %commit.stream, %version, number = claimed.sent + 1, "a stream was reminded of");
-        metrics::counter!("orders_reminders_sent_total").increment(1);
+        metrics::counter!("reminders_sent_total").increment(1);
         Ok(Sending::Sent)
     }
 

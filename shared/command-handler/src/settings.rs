@@ -30,7 +30,7 @@ pub struct CommandSettings {
     #[command(flatten)]
     pub channel: ChannelSettings,
     /// Orders kept in memory, so that a second command on one skips the load
-    #[arg(long, env = "ORDERS_KEPT_ORDERS", value_name = "ORDERS", default_value = "10000")]
+    #[arg(long, env = "KEPT_ORDERS", value_name = "ORDERS", default_value = "10000")]
     pub kept_orders: NonZeroUsize,
 }
 
@@ -70,7 +70,7 @@ pub struct LambdaSettings {
     #[command(flatten)]
     pub commands: CommandSettings,
     /// Milliseconds that a command waits for its events to be published before it answers; the relay publishes what was not
-    #[arg(long, env = "ORDERS_PUBLISH_PATIENCE", value_name = "MS", default_value = "3000", value_parser = milliseconds)]
+    #[arg(long, env = "PUBLISH_PATIENCE", value_name = "MS", default_value = "3000", value_parser = milliseconds)]
     pub publish_patience: Duration,
     /// The log.
     #[command(flatten)]

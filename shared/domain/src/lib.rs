@@ -20,6 +20,9 @@ pub use event_sourcing::{
 pub use order::{Command, Details, Event, Order, Rejection, Status};
 pub use values::{OrderName, Reason};
 
+/// The name of the application: its variables, metrics and topics begin with it.
+pub const APPLICATION: &str = "orders";
+
 /// The id of an order, which is the name of its stream.
 pub type OrderId = StreamId;
 

@@ -119,13 +119,18 @@ impl<A: Aggregate> Snapshot<A> {
         if version != self.version.next() {
             return Err(Gap { have: self.version, found: version });
         }
+        self.push(time, event);
+        Ok(())
+    }
+
+    /// Takes in an event that is known to be the next.
+    pub fn push(&mut self, time: Timestamp, event: &A::Event) {
         if self.version == Version::NONE {
             self.created_at = time;
         }
         self.state = std::mem::take(&mut self.state).evolve(event);
-        self.version = version;
+        self.version = self.version.next();
         self.updated_at = time;
-        Ok(())
     }
 }
 

@@ -29,16 +29,18 @@ pub type Error = lambda_runtime::Error;
 /// every invocation one in 1970.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Runs a router as a Lambda behind an HTTP API, a REST API or a load balancer, until the process ends. `open` makes the router.
+/// Runs a router of the application as a Lambda behind an HTTP API, a REST API or a load balancer, until the process ends. `open` makes
+/// the router.
 ///
 /// # Errors
 /// When the router can't be made at the start, or the Runtime API fails.
-pub async fn run_http<F>(open: impl Fn() -> F) -> Result<(), Error>
+pub async fn run_http<F>(application: &'static str, open: impl Fn() -> F) -> Result<(), Error>
 where
     F: Future<Output = Result<Router, Error>>,
 {
-    let metrics = Metrics::start();
-    let opened = Opened::start(async || Ok(http::wrap(open().await?)), secrets::in_environment()).await?;
+    let metrics = Metrics::start(application);
+    let opened =
+        Opened::start(async || Ok(http::wrap(open().await?)), secrets::in_environment(application)).await?;
     lambda_runtime::run(service_fn(async |event| {
         let router = opened.get().await.cloned().unwrap_or_else(|error| not_open(&error));
         let answer = answer(router, event).await;
@@ -48,12 +50,13 @@ where
     .await
 }
 
-/// Runs a function that takes and gives JSON as a Lambda, until the process ends. `open` makes what the function works with;
+/// Runs a function of the application that takes and gives JSON as a Lambda, until the process ends. `open` makes what the function works with;
 /// `handle` is given that, the event and its deadline.
 ///
 /// # Errors
 /// When what it works with can't be made at the start, or the Runtime API fails.
 pub async fn run_event<T, I, O, F>(
+    application: &'static str,
     open: impl Fn() -> F,
     handle: impl AsyncFn(&T, I, Instant) -> Result<O, Error>,
 ) -> Result<(), Error>
@@ -62,8 +65,8 @@ where
     I: DeserializeOwned,
     O: Serialize,
 {
-    let metrics = Metrics::start();
-    let opened = Opened::start(open, secrets::in_environment()).await?;
+    let metrics = Metrics::start(application);
+    let opened = Opened::start(open, secrets::in_environment(application)).await?;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<I>| {
         let deadline = Instant::now() + remaining(event.context.deadline(), SystemTime::now());
         let answer = handle(opened.get().await?, event.payload, deadline).await;

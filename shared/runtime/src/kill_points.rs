@@ -1,7 +1,7 @@
 //! Points at which a process can be made to kill itself, to show what is left of its work then. Only with the feature
 //! `kill-points`, which nothing that ships has; without it [`kill_point`] is nothing.
 //!
-//! `ORDERS_KILL_POINT=NAME:N` sends the process a SIGKILL when it passes the point for the N-th time.
+//! `KILL_POINT=NAME:N` sends the process a SIGKILL when it passes the point for the N-th time.
 
 /// Declares each point with its name, so that neither the list of all nor a name can be forgotten.
 macro_rules! kill_points {
@@ -133,7 +133,7 @@ mod armed {
 
     use super::KillPoint;
 
-    const VARIABLE: &str = "ORDERS_KILL_POINT";
+    const VARIABLE: &str = "KILL_POINT";
 
     static ASKED: OnceLock<Option<(KillPoint, u64)>> = OnceLock::new();
     static PASSED: AtomicU64 = AtomicU64::new(0);

@@ -233,10 +233,10 @@ mod tests {
         for (url, expected) in [
             ("postgres://u:p@host:1/db?password=x", "postgres://…@host:1/db"),
             ("mongodb://u:p%40x@a,b:2/db", "mongodb://…@a,b:2/db"),
-            ("kafka://[::1]:9092/orders.events?ca=/a", "kafka://[::1]:9092/orders.events"),
+            ("kafka://[::1]:9092/shop.events?ca=/a", "kafka://[::1]:9092/shop.events"),
             ("https://u:p@host/hooks/key", "https://…@host/…"),
             ("https://host:8443", "https://host:8443"),
-            ("nosql://me:hunter2@localhost/orders?key=hunter3", "nosql://…@localhost/…"),
+            ("nosql://me:hunter2@localhost/shop?key=hunter3", "nosql://…@localhost/…"),
             ("sqlite:data/events.db", "sqlite:data/events.db"),
             ("memory:?partitions=4", "memory:?partitions=4"),
             ("mock:?failure_rate=2", "mock:?failure_rate=2"),

@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::secret_url::SecretUrl;
+use crate::settings;
 
 /// Its port where `PARAMETERS_SECRETS_EXTENSION_HTTP_PORT` says nothing.
 const PORT: u16 = 2773;
@@ -146,11 +147,12 @@ pub fn is_secret(setting: &str) -> bool {
     Place::of(setting).is_some()
 }
 
-/// Whether any `ORDERS_…` variable stands for a secret.
+/// Whether any variable of the application stands for a secret.
 #[must_use]
-pub fn in_environment() -> bool {
+pub fn in_environment(application: &str) -> bool {
+    let prefix = settings::variable(application, "");
     env::vars_os().any(|(name, value)| {
-        name.to_str().is_some_and(|name| name.starts_with("ORDERS_")) && value.to_str().is_some_and(is_secret)
+        name.to_str().is_some_and(|name| name.starts_with(&prefix)) && value.to_str().is_some_and(is_secret)
     })
 }
 

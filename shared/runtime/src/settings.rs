@@ -1,8 +1,8 @@
-//! Settings that more than one binary has, declared once: each is a flag and an `ORDERS_…` variable of the same name. The
-//! dispatcher reads both; a function as a Lambda has only the variables. An empty variable is as none.
+//! Settings that more than one binary has, declared once: each is a flag, and a variable of the same name behind the application's, such
+//! as `ORDERS_DATA`. A server reads both; a function as a Lambda has only the variables. An empty variable is as none.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process;
@@ -16,17 +16,18 @@ use crate::secret_url::SecretUrl;
 use crate::secrets::{self, SecretError};
 use crate::telemetry::TelemetrySettings;
 
-/// The settings of this process; ends it with 2 where they can't be used, and with 0 where help was asked for and printed.
+/// The settings of this process, whose variables begin with the application's name; ends it with 2 where they can't be used, and with 0
+/// where help was asked for and printed.
 #[must_use]
-pub fn parse<P: Parser>() -> P {
-    parse_from(env::args_os())
+pub fn parse<P: Parser>(application: &str) -> P {
+    parse_from(application, env::args_os())
 }
 
 /// [`parse`], from these arguments.
 #[must_use]
-pub fn parse_from<P: Parser>(args: impl IntoIterator<Item = OsString>) -> P {
+pub fn parse_from<P: Parser>(application: &str, args: impl IntoIterator<Item = OsString>) -> P {
     let args: Vec<OsString> = args.into_iter().collect();
-    let parsed = as_we_mean_it(P::command()).try_get_matches_from(&args);
+    let parsed = of_application(application, P::command()).try_get_matches_from(&args);
     parsed.and_then(|matches| P::from_arg_matches(&matches)).unwrap_or_else(|error| {
         let printed = print(&error, &args).and_then(|()| io::stdout().flush());
         process::exit(if printed.is_ok() { error.exit_code() } else { error.exit_code().max(1) })
@@ -47,22 +48,37 @@ fn print(error: &clap::Error, args: &[OsString]) -> io::Result<()> {
     if told == said { error.print() } else { write!(io::stderr(), "{told}") }
 }
 
-/// An empty variable (`${X:-}`) is none, and help shows no variable's value: it may be a secret.
-fn as_we_mean_it(command: Command) -> Command {
+/// The name of an application's variable: `ORDERS_DATA` of `orders` and `DATA`.
+#[must_use]
+pub fn variable(application: &str, name: &str) -> String {
+    format!("{}_{name}", application.to_uppercase().replace('-', "_"))
+}
+
+/// The command with the application's name in its variables and, for `{application}`, in its defaults. An empty variable (`${X:-}`) is
+/// none, and help shows no variable's value: it may be a secret.
+#[must_use]
+pub fn of_application(application: &str, command: Command) -> Command {
+    // Leaked once an argument of a process.
     let command = command.mut_args(|arg| {
-        let variable = arg.get_env().and_then(env::var_os);
-        let arg =
-            if variable.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg };
+        let named = |text: &OsStr| text.to_string_lossy().replace("{application}", application);
+        let defaults: Vec<&'static str> =
+            arg.get_default_values().iter().map(|text| &*named(text).leak()).collect();
+        let arg = if defaults.is_empty() { arg } else { arg.default_values(defaults) };
+        let Some(name) = arg.get_env().map(|name| variable(application, &name.to_string_lossy())) else {
+            return arg;
+        };
+        let is_empty = env::var_os(&name).is_some_and(|value| value.is_empty());
+        let arg = if is_empty { arg.env(Resettable::Reset) } else { arg.env(&*name.leak()) };
         arg.hide_env_values(true)
     });
-    command.mut_subcommands(as_we_mean_it)
+    command.mut_subcommands(|command| of_application(application, command))
 }
 
 /// Where state is kept when no URL says otherwise.
 #[derive(Args, Clone, Debug)]
 pub struct DataSettings {
     /// Folder of the embedded default's files
-    #[arg(long, env = "ORDERS_DATA", value_name = "FOLDER", default_value = "data", value_parser = folder)]
+    #[arg(long, env = "DATA", value_name = "FOLDER", default_value = "data", value_parser = folder)]
     pub data: PathBuf,
 }
 
@@ -70,7 +86,7 @@ pub struct DataSettings {
 #[derive(Args, Clone, Debug)]
 pub struct EventStoreSettings {
     /// The event store [default: sqlite:FOLDER/events.db, in the --data folder]
-    #[arg(long, env = "ORDERS_EVENT_STORE", value_name = "URL")]
+    #[arg(long, env = "EVENT_STORE", value_name = "URL")]
     pub event_store: Option<SecretUrl>,
 }
 
@@ -78,15 +94,15 @@ pub struct EventStoreSettings {
 #[derive(Args, Clone, Debug)]
 pub struct ChannelSettings {
     /// The event channel
-    #[arg(long, env = "ORDERS_CHANNEL", value_name = "URL", default_value = "memory:?topic=orders.events")]
+    #[arg(long, env = "CHANNEL", value_name = "URL", default_value = "memory:?topic={application}.events")]
     pub channel: SecretUrl,
 }
 
 /// Which read store.
 #[derive(Args, Clone, Debug)]
 pub struct ReadStoreSettings {
-    /// The read store [default: sqlite:FOLDER/orders.db, in the --data folder]
-    #[arg(long, env = "ORDERS_READ_STORE", value_name = "URL")]
+    /// The read store [default: sqlite:FOLDER/views.db, in the --data folder]
+    #[arg(long, env = "READ_STORE", value_name = "URL")]
     pub read_store: Option<SecretUrl>,
 }
 
@@ -102,7 +118,7 @@ impl ReadStoreSettings {
     /// The read store's URL.
     #[must_use]
     pub fn url(&self, data: &DataSettings) -> SecretUrl {
-        self.read_store.clone().unwrap_or_else(|| data.sqlite("orders.db"))
+        self.read_store.clone().unwrap_or_else(|| data.sqlite("views.db"))
     }
 }
 

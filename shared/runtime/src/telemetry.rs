@@ -12,11 +12,11 @@ use tracing_subscriber::prelude::*;
 #[derive(Args, Clone, Debug)]
 pub struct TelemetrySettings {
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module such as `info,processor=debug`
-    #[arg(long, env = "ORDERS_LOG", global = true, value_name = "FILTER", default_value = "info")]
+    #[arg(long, env = "LOG", global = true, value_name = "FILTER", default_value = "info")]
     pub log: String,
 
     /// How a line of the log looks
-    #[arg(long, env = "ORDERS_LOG_FORMAT", global = true, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "LOG_FORMAT", global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 

@@ -23,7 +23,7 @@ impl SqliteView {
     /// That of a system on the embedded default.
     #[must_use]
     pub fn of(system: &System) -> Self {
-        Self { file: open(system, "orders.db") }
+        Self { file: open(system, "views.db") }
     }
 
     /// The number of the view in use.

@@ -2,7 +2,7 @@
 //!
 //! - [`both`]: whatever the system stands on. [`embedded`]: files and the data folder. [`servers`]: several processes.
 //! - [`lambda`]: the functions as Lambdas.
-//! - [`command_line`], [`startup`], [`signals`], [`secrets`]: the command line and the start. [`arrows`], [`readme`], [`template`]: the project and the
+//! - [`command_line`], [`startup`], [`signals`], [`secrets`]: the command line and the start. [`arrows`], [`law`], [`readme`], [`template`]: the project and the
 //!   deployment.
 
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
@@ -13,6 +13,7 @@ mod both;
 mod command_line;
 mod embedded;
 mod lambda;
+mod law;
 mod readme;
 mod secrets;
 mod servers;

@@ -55,7 +55,7 @@ async fn a_folder_that_can_not_be_written() {
 
 #[tokio::test]
 async fn a_file_that_is_not_ours() {
-    for name in ["events.db", "orders.db"] {
+    for name in ["events.db", "views.db"] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(name);
         fs::write(&file, "my diary, which is long enough to be mistaken for something else\n".repeat(100))

@@ -103,7 +103,7 @@ async fn a_command_that_finds_itself_already_true_publishes_what_made_it_so() {
 }
 
 #[tokio::test]
-async fn two_processes_that_publish_one_stream_keep_its_order() {
+async fn two_processes_that_publish_one_stream_keep_its_sequence() {
     let system = System::new();
     let (one, other) = (system.process().await, system.process().await);
     let mut reader = system.reader();
@@ -217,7 +217,7 @@ proptest! {
     /// Whatever happens at the same time, through two processes and a channel of any size: each stream's events come in order,
     /// first occurrences without a gap, and in the end nothing is left.
     #[test]
-    fn events_of_a_stream_arrive_in_order_and_all_of_them(
+    fn events_of_a_stream_arrive_in_sequence_and_all_of_them(
         commands in prop::collection::vec((0..3_usize, 0..4_u8, any::<bool>()), 1..60),
         capacity in 1..6_usize,
     ) {

@@ -66,8 +66,8 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let read = Options::parse("?partitions=2&capacity=9&topic=orders.events").unwrap();
-        assert_eq!(read, Options { partitions: 2, capacity: 9, topic: "orders.events".to_owned() });
+        let read = Options::parse("?partitions=2&capacity=9&topic=shop.events").unwrap();
+        assert_eq!(read, Options { partitions: 2, capacity: 9, topic: "shop.events".to_owned() });
     }
 
     #[test]

@@ -63,15 +63,15 @@ mod tests {
     use super::*;
 
     const LINE: &str =
-        "[thrd:main]: Topic orders changed id from AAAAAAAAAAAAAAAAAAAAAA to 4ax1b2Q1TIKzOdM4pNsjPw";
+        "[thrd:main]: Topic shop changed id from AAAAAAAAAAAAAAAAAAAAAA to 4ax1b2Q1TIKzOdM4pNsjPw";
 
     #[test]
     fn the_id_of_the_topic_is_heard_and_no_others() {
         let identity = Identity::default();
         identity.hear("other", LINE);
-        identity.hear("orders", "[thrd:main]: Topic orders [0] Leader 1 Epoch 0");
+        identity.hear("shop", "[thrd:main]: Topic shop [0] Leader 1 Epoch 0");
         assert_eq!(identity.id(), None);
-        identity.hear("orders", LINE);
+        identity.hear("shop", LINE);
         assert_eq!(identity.id().as_deref(), Some("4ax1b2Q1TIKzOdM4pNsjPw"));
         assert!(!identity.take_change(), "the first id is no change");
     }
@@ -79,10 +79,10 @@ mod tests {
     #[test]
     fn another_id_is_a_change_that_is_told_once() {
         let identity = Identity::default();
-        identity.hear("orders", LINE);
-        identity.hear("orders", LINE);
+        identity.hear("shop", LINE);
+        identity.hear("shop", LINE);
         assert!(!identity.take_change());
-        identity.hear("orders", "Topic orders changed id from 4ax1b2Q1TIKzOdM4pNsjPw to x");
+        identity.hear("shop", "Topic shop changed id from 4ax1b2Q1TIKzOdM4pNsjPw to x");
         assert!(identity.take_change());
         assert!(!identity.take_change());
     }

@@ -175,10 +175,10 @@ mod tests {
     /// Without the login, which brokers other than MSK do not take.
     #[tokio::test]
     async fn a_topic_is_created_once_and_then_it_is_there() {
-        let Ok(kafka) = env::var("ORDERS_TEST_KAFKA") else {
+        let Ok(kafka) = env::var("TEST_KAFKA") else {
             // Past the harness, which keeps the output of tests that pass.
             let _ = std::io::stderr()
-                .write_all(b"NOT RUN: a topic created by rskafka; set ORDERS_TEST_KAFKA=kafka://host:port\n");
+                .write_all(b"NOT RUN: a topic created by rskafka; set TEST_KAFKA=kafka://host:port\n");
             return;
         };
         let brokers = kafka.trim_start_matches("kafka://").split('/').next().unwrap();

@@ -188,9 +188,9 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_its_default() {
-        let options = Options::parse("//one:9092,two:9093/orders.events").unwrap();
+        let options = Options::parse("//one:9092,two:9093/shop.events").unwrap();
         assert_eq!(options.brokers, "one:9092,two:9093");
-        assert_eq!(options.topic, "orders.events");
+        assert_eq!(options.topic, "shop.events");
         assert_eq!((options.partitions, options.replication, options.largest), (8, -1, 1_000_000));
         assert!(options.create);
         assert_eq!(options.delivery_timeout, Duration::from_secs(8));
@@ -201,14 +201,14 @@ mod tests {
     fn every_option_is_read() {
         let options = Options::parse(
             "//[::1]:1/t?create=false&partitions=3&replication=2&delivery_timeout_ms=500&session_timeout_ms=7000&largest=2000\
-             &group_prefix=eu.&client_id=orders%201",
+             &group_prefix=eu.&client_id=shop%201",
         )
         .unwrap();
         assert_eq!((options.partitions, options.replication, options.largest), (3, 2, 2_000));
         assert!(!options.create);
         assert_eq!(options.delivery_timeout, Duration::from_millis(500));
         assert_eq!(options.session_timeout, Duration::from_secs(7));
-        assert_eq!((&*options.group_prefix, &*options.client_id), ("eu.", "orders 1"));
+        assert_eq!((&*options.group_prefix, &*options.client_id), ("eu.", "shop 1"));
     }
 
     #[test]

@@ -108,16 +108,16 @@ mod tests {
     #[test]
     fn an_assignment_is_read_as_the_protocol_writes_it_and_garbage_as_nothing() {
         let mut written = vec![0, 1, 0, 0, 0, 2];
-        for (topic, partitions) in [("other", vec![7]), ("orders", vec![0, 3])] {
+        for (topic, partitions) in [("other", vec![7]), ("shop", vec![0, 3])] {
             written.extend((topic.len() as i16).to_be_bytes());
             written.extend(topic.as_bytes());
             written.extend((partitions.len() as i32).to_be_bytes());
             partitions.iter().for_each(|partition: &i32| written.extend(partition.to_be_bytes()));
         }
         written.extend([0, 0, 0, 0]);
-        assert_eq!(assigned(&written, "orders"), [0, 3].into());
-        assert!(assigned(&written[..20], "orders").is_empty());
-        assert!(assigned(&[], "orders").is_empty());
-        assert!(assigned(&[0, 1, 0x7f, 0xff, 0xff, 0xff], "orders").is_empty());
+        assert_eq!(assigned(&written, "shop"), [0, 3].into());
+        assert!(assigned(&written[..20], "shop").is_empty());
+        assert!(assigned(&[], "shop").is_empty());
+        assert!(assigned(&[0, 1, 0x7f, 0xff, 0xff, 0xff], "shop").is_empty());
     }
 }

@@ -110,7 +110,7 @@ async fn create(options: &Options) -> Result<(), String> {
 #[cfg(not(feature = "msk-admin"))]
 #[allow(clippy::unused_async)]
 async fn create_on_msk(_: &Options, _: &str) -> Result<(), String> {
-    Err("this program creates none with mechanism=AWS_MSK_IAM; orders migrate does".to_owned())
+    Err("this program creates none with mechanism=AWS_MSK_IAM; the command migrate does".to_owned())
 }
 
 /// What to do when a topic is not there and can't be created from here.
@@ -187,14 +187,14 @@ mod tests {
         let advice = |options: &str| advice(&Options::parse(options).unwrap(), "no");
         assert_eq!(
             advice(
-                "//b-1:9098,b-2:9098/orders.events?partitions=4&replication=3&mechanism=AWS_MSK_IAM&region=eu-west-1"
+                "//b-1:9098,b-2:9098/shop.events?partitions=4&replication=3&mechanism=AWS_MSK_IAM&region=eu-west-1"
             ),
-            "the topic \"orders.events\" is not there and can't be created from here (no); whoever may has to: \
+            "the topic \"shop.events\" is not there and can't be created from here (no); whoever may has to: \
              printf '%s\\n' security.protocol=SASL_SSL sasl.mechanism=AWS_MSK_IAM \
              'sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required;' \
              sasl.client.callback.handler.class=software.amazon.msk.auth.iam.IAMClientCallbackHandler > iam.properties && \
              CLASSPATH=aws-msk-iam-auth-all.jar kafka-topics --bootstrap-server b-1:9098,b-2:9098 --command-config iam.properties \
-             --create --topic orders.events --partitions 4 --replication-factor 3"
+             --create --topic shop.events --partitions 4 --replication-factor 3"
         );
         assert!(advice("//one:1/t").ends_with(
             "whoever may has to: kafka-topics --bootstrap-server one:1 --create --topic t --partitions 8"

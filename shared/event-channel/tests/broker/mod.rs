@@ -1,4 +1,4 @@
-//! A real broker for tests, named by `ORDERS_TEST_KAFKA=kafka://host:port`. Every test has a topic of its own, so that all
+//! A real broker for tests, named by `TEST_KAFKA=kafka://host:port`. Every test has a topic of its own, so that all
 //! run side by side, and what a test made is deleted after it, also when it fails.
 
 use std::future::Future;
@@ -15,7 +15,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceS
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
 
-const VARIABLE: &str = "ORDERS_TEST_KAFKA";
+const VARIABLE: &str = "TEST_KAFKA";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A topic that is a test's alone.
@@ -29,11 +29,11 @@ pub(crate) struct Topic {
 pub(crate) async fn with_topic<T: Future<Output = ()>>(test: impl FnOnce(Topic) -> T) {
     static SAID: Once = Once::new();
     let Ok(url) = std::env::var(VARIABLE) else {
-        let said = "NOT RUN: the tests on a real Kafka broker; set ORDERS_TEST_KAFKA=kafka://host:port\n";
+        let said = "NOT RUN: the tests on a real Kafka broker; set TEST_KAFKA=kafka://host:port\n";
         SAID.call_once(|| stderr().write_all(said.as_bytes()).unwrap());
         return;
     };
-    let brokers = url.strip_prefix("kafka://").expect("ORDERS_TEST_KAFKA is kafka://host:port");
+    let brokers = url.strip_prefix("kafka://").expect("TEST_KAFKA is kafka://host:port");
     let brokers = brokers.split('/').next().unwrap().to_owned();
     let topic = Topic { brokers, name: name() };
     let (name, admin) = (topic.name.clone(), topic.admin());

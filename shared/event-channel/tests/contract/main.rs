@@ -60,16 +60,16 @@ fn by_key(deliveries: &[Delivery]) -> BTreeMap<String, Vec<String>> {
     values
 }
 
-async fn records_of_one_key_keep_their_order_and_their_partition(channel: EventChannel) {
+async fn records_of_one_key_keep_their_sequence_and_their_partition(channel: EventChannel) {
     let mut consumer = channel.subscribe("readers", everything).unwrap();
     for value in 0..20 {
         let run = (0..5).map(|key| record(&format!("key-{key}"), value)).collect();
         channel.publish(run).await.unwrap();
     }
     let taken = take(&mut consumer, 100).await;
-    let in_order: Vec<String> = (0..20).map(|value| value.to_string()).collect();
+    let in_sequence: Vec<String> = (0..20).map(|value| value.to_string()).collect();
     assert_eq!(by_key(&taken).len(), 5);
-    assert!(by_key(&taken).values().all(|values| *values == in_order));
+    assert!(by_key(&taken).values().all(|values| *values == in_sequence));
     let mut partitions = BTreeMap::new();
     for delivery in &taken {
         assert_eq!(*partitions.entry(key_of(delivery)).or_insert(delivery.partition), delivery.partition);
@@ -227,7 +227,7 @@ macro_rules! contract {
     };
     ($variant:ident, $run:expr) => {
         contract! { $variant, $run;
-            records_of_one_key_keep_their_order_and_their_partition,
+            records_of_one_key_keep_their_sequence_and_their_partition,
             offsets_rise_within_a_partition,
             every_group_gets_every_record,
             what_was_not_committed_is_delivered_to_the_next_member,

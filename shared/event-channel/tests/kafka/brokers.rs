@@ -141,7 +141,7 @@ async fn whatever_the_check_lets_through_is_taken_alone_and_in_runs_longer_than_
 
 #[tokio::test]
 async fn a_limit_of_ones_own_needs_no_broker() {
-    let channel = EventChannel::open("kafka://127.0.0.1:9/orders?largest=1000").unwrap();
+    let channel = EventChannel::open("kafka://127.0.0.1:9/shop?largest=1000").unwrap();
     assert!(matches!(channel.check(&record_of(1_000)), Err(PublishError::TooLarge { limit: 1_000, .. })));
     channel.check(&record_of(800)).unwrap();
 }
@@ -158,7 +158,7 @@ async fn a_published_run_is_settled() {
 #[tokio::test]
 async fn brokers_that_are_away_are_said_to_be_so_and_are_waited_for_within_bounds() {
     // Nothing listens on the discard port.
-    let channel = EventChannel::open("kafka://127.0.0.1:9/orders?delivery_timeout_ms=500").unwrap();
+    let channel = EventChannel::open("kafka://127.0.0.1:9/shop?delivery_timeout_ms=500").unwrap();
     let publishes = (0..20).map(|value| channel.publish(vec![record(1, value)]));
     let before = Instant::now();
     for refused in futures_util::future::join_all(publishes).await {

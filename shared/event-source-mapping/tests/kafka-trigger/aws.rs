@@ -1,4 +1,4 @@
-//! A server that stands in for S3, SQS and SNS, named by `ORDERS_TEST_AWS=http://host:port`: moto's. What a test makes there has a name
+//! A server that stands in for S3, SQS and SNS, named by `TEST_AWS=http://host:port`: moto's. What a test makes there has a name
 //! that no other test has; the server forgets it when it ends.
 
 use std::future::Future;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::broker::{Topic, with_topic};
 
-const VARIABLE: &str = "ORDERS_TEST_AWS";
+const VARIABLE: &str = "TEST_AWS";
 /// moto's account, which is the one that templates are read with.
 const ACCOUNT: &str = "123456789012";
 
@@ -24,8 +24,7 @@ pub(crate) struct Aws {
 pub(crate) async fn with_aws<T: Future<Output = ()>>(test: impl FnOnce(Aws, Topic) -> T) {
     static SAID: Once = Once::new();
     let Ok(url) = std::env::var(VARIABLE) else {
-        let said =
-            "NOT RUN: the tests on S3, SQS and SNS; set ORDERS_TEST_AWS=http://host:port (deploy/moto)\n";
+        let said = "NOT RUN: the tests on S3, SQS and SNS; set TEST_AWS=http://host:port (deploy/moto)\n";
         SAID.call_once(|| stderr().write_all(said.as_bytes()).unwrap());
         return;
     };

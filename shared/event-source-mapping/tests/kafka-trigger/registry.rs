@@ -1,4 +1,4 @@
-//! Records whose keys and values have schemas in a real registry, named by `ORDERS_TEST_REGISTRY`, the URL of its Confluent
+//! Records whose keys and values have schemas in a real registry, named by `TEST_REGISTRY`, the URL of its Confluent
 //! API. `deploy/examples/check` does the same with serializers and consumers of other makers.
 
 use std::io::{Write as _, stderr};
@@ -38,8 +38,8 @@ struct Registry {
 /// Runs a test where there are both servers; that it is not run is said once.
 async fn with_registry<T: Future<Output = ()>>(test: impl FnOnce(Place, Registry) -> T) {
     static SAID: Once = Once::new();
-    let Some(url) = std::env::var("ORDERS_TEST_REGISTRY").ok().filter(|url| !url.is_empty()) else {
-        let said = "NOT RUN: the tests on a real schema registry; set ORDERS_TEST_REGISTRY=http://host:port/apis/ccompat/v7\n";
+    let Some(url) = std::env::var("TEST_REGISTRY").ok().filter(|url| !url.is_empty()) else {
+        let said = "NOT RUN: the tests on a real schema registry; set TEST_REGISTRY=http://host:port/apis/ccompat/v7\n";
         SAID.call_once(|| stderr().write_all(said.as_bytes()).unwrap());
         return;
     };

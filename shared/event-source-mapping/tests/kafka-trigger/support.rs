@@ -107,7 +107,7 @@ fn template_of(topic: &str, function_name: &str, source_config: &str, properties
 
 /// `host:port`.
 pub(crate) fn brokers() -> String {
-    let url = std::env::var("ORDERS_TEST_KAFKA").unwrap();
+    let url = std::env::var("TEST_KAFKA").unwrap();
     url.trim_start_matches("kafka://").split('/').next().unwrap().to_owned()
 }
 

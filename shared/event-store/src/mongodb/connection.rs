@@ -20,7 +20,7 @@ use super::indexes;
 use crate::{OpenError, StoreError};
 
 /// The database where the URL's path names none.
-const DATABASE: &str = "orders";
+const DATABASE: &str = "events";
 
 const COLLECTION: &str = "commits";
 
@@ -178,7 +178,7 @@ async fn connect(
 ) -> Result<Collection<RawDocumentBuf>, Error> {
     let mut options = ClientOptions::parse(url).await?;
     options.max_pool_size = options.max_pool_size.or(connections);
-    options.app_name.get_or_insert_with(|| "orders".to_owned());
+    options.app_name.get_or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
     options.server_selection_timeout.get_or_insert(SELECTION);
     options.connect_timeout.get_or_insert(CONNECT);
     // What is written is written again under the same keys where that is needed, and Amazon DocumentDB refuses retryable writes.

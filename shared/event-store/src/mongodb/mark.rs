@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(done(vec![start("alone")]), ["alone2"]);
         assert_eq!(done(vec![start("a"), start("b"), job(&[mark("c", 1, Remind::Never, None)])]), ["c1"]);
         assert_eq!(done(vec![outcome("a")]), ["a2", "a3"]);
-        assert_eq!(done(vec![outcome("d"), start("d")]), ["d2", "d3"], "in whatever order");
+        assert_eq!(done(vec![outcome("d"), start("d")]), ["d2", "d3"], "in whatever sequence");
         // Sent once more, by a relay: the first is not forgotten.
         assert_eq!(done(vec![start("b"), start("e")]), ["b2"]);
         assert_eq!(done(vec![outcome("b"), outcome("e")]), ["b2", "b3", "e2", "e3"]);

@@ -68,7 +68,7 @@ pub struct MongoDbEventStore {
 type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
 impl MongoDbEventStore {
-    /// Reads the URL and connects to nothing yet. The database is the one in its path, else `orders`; the most connections are
+    /// Reads the URL and connects to nothing yet. The database is the one in its path, else `events`; the most connections are
     /// those that it says, else these, else the driver's own number.
     ///
     /// # Errors

@@ -211,14 +211,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_is_current_where_no_commit_comes_after_it() {
-        let Ok(url) = std::env::var("ORDERS_TEST_MONGODB") else {
-            std::io::stderr()
-                .write_all(b"mongodb: NOT TESTED, for ORDERS_TEST_MONGODB names no server\n")
-                .unwrap();
+        let Ok(url) = std::env::var("TEST_MONGODB") else {
+            std::io::stderr().write_all(b"mongodb: NOT TESTED, for TEST_MONGODB names no server\n").unwrap();
             return;
         };
         let hosts = url.trim_start_matches("mongodb://").split('/').next().unwrap();
-        let url = format!("mongodb://{hosts}/orders_test_{:016x}", rand::random::<u64>());
+        let url = format!("mongodb://{hosts}/events_test_{:016x}", rand::random::<u64>());
         let connection = Connection::new(&url.as_str().into(), None).await.unwrap();
         let commits = connection.commits().await.unwrap();
         let stream = StreamId::parse("a").unwrap();

@@ -66,14 +66,14 @@ pub(super) async fn list(
 async fn find(
     connection: &Connection,
     filter: Document,
-    order: Document,
+    sort: Document,
     limit: usize,
 ) -> Result<Vec<Row>, StoreError> {
     within(async {
         let commits = connection.commits().await?;
         let found = commits
             .find(filter)
-            .sort(order)
+            .sort(sort)
             .projection(doc! { "_id": 0, "stream": 1, "version": 1, "reminder": 1 })
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .await;

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_inserted_by_stream_and_version_whatever_order_it_came_in() {
+    fn a_batch_is_inserted_by_stream_and_version_however_it_came_in() {
         let mut writes = [write("b", Some(10)), write("a", Some(2)), write("b", None), write("b", Some(9))];
         sort(&mut writes);
         let placed =

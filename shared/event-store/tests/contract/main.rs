@@ -62,7 +62,7 @@ macro_rules! every_scenario {
             }
             loads {
                 a_stream_that_does_not_exist_is_empty,
-                streams_come_in_the_order_asked,
+                streams_come_as_they_were_asked,
                 a_stream_is_current_at_its_last_version,
                 a_long_stream_is_loaded_whole_and_from_any_commit_on,
                 one_load_answers_many_callers,
@@ -80,7 +80,7 @@ macro_rules! every_scenario {
                 what_is_too_young_is_not_outstanding,
                 what_is_dated_in_the_future_is_outstanding,
                 no_more_streams_are_outstanding_than_asked_for,
-                relays_see_outstanding_streams_in_different_orders,
+                relays_see_outstanding_streams_shuffled,
                 the_backlog_is_what_is_not_marked,
             }
             reminders {

@@ -54,7 +54,7 @@ async fn an_index_of_the_same_name_that_does_something_else_is_named() {
         store.ping().await.unwrap_err().to_string(),
         store.append(Arc::new(commit("a", 1, 1))).await.unwrap_err().to_string(),
     ] {
-        assert!(problem.contains("the index commands of orders_test_"), "{problem}");
+        assert!(problem.contains("the index commands of events_test_"), "{problem}");
         assert!(problem.contains("unique=false") && problem.contains("unique=true"), "{problem}");
     }
     // It is looked at again as soon as it was put right.

@@ -137,7 +137,7 @@ pub(crate) async fn no_more_streams_are_outstanding_than_asked_for(stores: &impl
     }
 }
 
-pub(crate) async fn relays_see_outstanding_streams_in_different_orders(stores: &impl Stores) {
+pub(crate) async fn relays_see_outstanding_streams_shuffled(stores: &impl Stores) {
     let store = stores.open().await;
     let names: Vec<String> = (0..100).map(|number| format!("stream-{number}")).collect();
     join_all(names.iter().map(|name| append(&store, commit(name, 1, 1)))).await;

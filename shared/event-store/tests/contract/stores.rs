@@ -79,7 +79,7 @@ pub(crate) struct MongoDb {
 
 /// The server that the scenarios run on, such as `mongodb://127.0.0.1:27017`.
 #[cfg(feature = "mongodb")]
-const MONGODB: &str = "ORDERS_TEST_MONGODB";
+const MONGODB: &str = "TEST_MONGODB";
 
 #[cfg(feature = "mongodb")]
 impl MongoDb {
@@ -124,7 +124,7 @@ impl Stores for MongoDb {
             server.split_once('?').map_or((&*server, ""), |(url, options)| (url, options));
         let (scheme, hosts) = before.split_once("://").unwrap();
         let hosts = hosts.split('/').next().unwrap();
-        let database = format!("orders_test_{:016x}", rand::random::<u64>());
+        let database = format!("events_test_{:016x}", rand::random::<u64>());
         let url = format!("{scheme}://{hosts}/{database}?{options}");
         let client = mongodb::Client::with_uri_str(&url).await.unwrap();
         Some(Self { url, database: client.database(&database) })

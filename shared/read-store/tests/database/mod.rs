@@ -1,4 +1,4 @@
-//! Fresh PostgreSQL schemas for tests, on the server that `ORDERS_TEST_POSTGRES` names: a URL of a database in which its user
+//! Fresh PostgreSQL schemas for tests, on the server that `TEST_POSTGRES` names: a URL of a database in which its user
 //! may create schemas.
 
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 
-const SERVER: &str = "ORDERS_TEST_POSTGRES";
+const SERVER: &str = "TEST_POSTGRES";
 
 /// A schema of its own, so that tests run side by side. Deleted when dropped.
 pub(crate) struct Database {

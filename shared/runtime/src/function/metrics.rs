@@ -1,7 +1,7 @@
 //! What a function counts, as CloudWatch takes it: lines of the log in the embedded metric format ("Specification: Embedded metric
 //! format", Amazon CloudWatch User Guide). They are written before an invocation answers, because a function is frozen afterwards.
 //!
-//! Each name is a custom metric, which costs. So the names in `ORDERS_METRICS` are reported and no others, and labels make no metrics
+//! Each name is a custom metric, which costs. So the names in the variable `METRICS` are reported and no others, and labels make no metrics
 //! of their own: the series of one name are added up. Histograms are not reported, since Lambda measures durations itself.
 
 use std::env;
@@ -15,25 +15,29 @@ use metrics::{
 };
 use serde_json::{Map, Value, json};
 
-/// The namespace in CloudWatch; without it nothing is reported.
-const NAMESPACE: &str = "ORDERS_METRICS_NAMESPACE";
+use crate::settings;
 
-/// The names that are reported, parted by commas.
-const NAMES: &str = "ORDERS_METRICS";
+/// The application's variable with the namespace in CloudWatch; without it nothing is reported.
+const NAMESPACE: &str = "METRICS_NAMESPACE";
 
-/// The one dimension, the same for all functions, so that they add to the same metrics.
-const DIMENSION: (&str, &str) = ("service", "orders");
+/// The application's variable with the names that are reported, parted by commas. They begin with the application's name.
+const NAMES: &str = "METRICS";
+
+/// The one dimension. Its value is the application, the same for all functions, so that they add to the same metrics.
+const DIMENSION: &str = "service";
 
 /// What this process counts and reports. Clones share it.
 #[derive(Clone)]
 pub(super) struct Metrics {
+    application: &'static str,
     namespace: Arc<str>,
     series: Arc<[Series]>,
 }
 
 /// A name that is reported.
 struct Series {
-    name: String,
+    /// As it is reported: `APPLICATION_NAME`.
+    reported: String,
     count: Arc<AtomicU64>,
     levels: Mutex<Vec<(Key, Arc<Level>)>>,
 }
@@ -47,21 +51,22 @@ struct Level {
 
 impl Metrics {
     /// Starts to count, where the environment names a namespace.
-    pub(super) fn start() -> Option<Self> {
-        let metrics = Self::new(&env::var(NAMESPACE).ok()?, &env::var(NAMES).unwrap_or_default());
+    pub(super) fn start(application: &'static str) -> Option<Self> {
+        let variable = |name| env::var(settings::variable(application, name)).ok();
+        let metrics = Self::new(application, &variable(NAMESPACE)?, &variable(NAMES).unwrap_or_default());
         // A second recorder in one process is refused, and the first goes on.
         metrics::set_global_recorder(metrics.clone()).ok()?;
         Some(metrics)
     }
 
-    fn new(namespace: &str, names: &str) -> Self {
+    fn new(application: &'static str, namespace: &str, names: &str) -> Self {
         let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
         let series = names.map(|name| Series {
-            name: name.to_owned(),
+            reported: name.to_owned(),
             count: Arc::default(),
             levels: Mutex::default(),
         });
-        Self { namespace: namespace.into(), series: series.collect() }
+        Self { application, namespace: namespace.into(), series: series.collect() }
     }
 
     /// Writes what was counted or measured since the last time.
@@ -73,17 +78,16 @@ impl Metrics {
     }
 
     fn line(&self, now: SystemTime) -> Option<Value> {
-        let news = self.series.iter().filter_map(|series| Some((series.name.clone(), series.take()?)));
+        let news = self.series.iter().filter_map(|series| Some((series.reported.clone(), series.take()?)));
         let mut members: Map<String, Value> = news.collect();
         if members.is_empty() {
             return None;
         }
         let names: Vec<Value> = members.keys().map(|name| json!({ "Name": name })).collect();
-        let (dimension, value) = DIMENSION;
         let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let directive =
-            json!({ "Namespace": *self.namespace, "Dimensions": [[dimension]], "Metrics": names });
-        members.insert(dimension.to_owned(), json!(value));
+            json!({ "Namespace": *self.namespace, "Dimensions": [[DIMENSION]], "Metrics": names });
+        members.insert(DIMENSION.to_owned(), json!(self.application));
         members.insert(
             "_aws".to_owned(),
             json!({
@@ -95,7 +99,8 @@ impl Metrics {
     }
 
     fn of(&self, key: &Key) -> Option<&Series> {
-        self.series.iter().find(|series| series.name == key.name())
+        let reported = [self.application, "_", key.name()].concat();
+        self.series.iter().find(|series| series.reported == reported)
     }
 }
 
@@ -196,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_line_is_as_the_specification_has_it() {
-        let metrics = Metrics::new("shop", "events_total, oldest_age");
+        let metrics = Metrics::new("shop", "of-the-shop", "shop_events_total, shop_oldest_age");
         metrics::with_local_recorder(&metrics, || {
             metrics::counter!("events_total", "result" => "applied").increment(3);
             metrics::counter!("events_total", "result" => "held").increment(1);
@@ -206,21 +211,21 @@ mod tests {
             "_aws": {
                 "Timestamp": 1_700_000_000_123_u64,
                 "CloudWatchMetrics": [{
-                    "Namespace": "shop",
+                    "Namespace": "of-the-shop",
                     "Dimensions": [["service"]],
-                    "Metrics": [{ "Name": "events_total" }, { "Name": "oldest_age" }],
+                    "Metrics": [{ "Name": "shop_events_total" }, { "Name": "shop_oldest_age" }],
                 }],
             },
-            "service": "orders",
-            "events_total": 4,
-            "oldest_age": 1.5,
+            "service": "shop",
+            "shop_events_total": 4,
+            "shop_oldest_age": 1.5,
         });
         assert_eq!(line_of(&metrics), Some(expected));
     }
 
     #[test]
     fn what_is_not_named_is_not_reported() {
-        let metrics = Metrics::new("shop", "events_total");
+        let metrics = Metrics::new("shop", "of-the-shop", "shop_events_total");
         metrics::with_local_recorder(&metrics, || {
             metrics::counter!("commands_total").increment(1);
             metrics::gauge!("lag").set(1.0);
@@ -231,7 +236,7 @@ mod tests {
 
     #[test]
     fn each_invocation_reports_what_is_new_to_it() {
-        let metrics = Metrics::new("shop", "events_total,held");
+        let metrics = Metrics::new("shop", "of-the-shop", "shop_events_total,shop_held");
         let count = metrics::with_local_recorder(&metrics, || {
             metrics::gauge!("held", "reason" => "gap").set(2.0);
             metrics::gauge!("held", "reason" => "malformed").set(1.0);
@@ -239,13 +244,13 @@ mod tests {
         });
         count.increment(1);
         let first = line_of(&metrics).unwrap();
-        assert_eq!((&first["events_total"], &first["held"]), (&json!(1), &json!(3.0)));
+        assert_eq!((&first["shop_events_total"], &first["shop_held"]), (&json!(1), &json!(3.0)));
         assert_eq!(line_of(&metrics), None);
         count.increment(2);
         let third = line_of(&metrics).unwrap();
-        assert_eq!((&third["events_total"], third.get("held")), (&json!(2), None));
+        assert_eq!((&third["shop_events_total"], third.get("shop_held")), (&json!(2), None));
         // A level that goes to zero is news; its siblings keep theirs.
         metrics::with_local_recorder(&metrics, || metrics::gauge!("held", "reason" => "gap").set(0.0));
-        assert_eq!(line_of(&metrics).unwrap()["held"], json!(1.0));
+        assert_eq!(line_of(&metrics).unwrap()["shop_held"], json!(1.0));
     }
 }

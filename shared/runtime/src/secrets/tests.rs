@@ -48,20 +48,21 @@ impl Server {
 }
 
 /// As AWS documents `GetSecretValue`.
-const SECRET: &str = r#"{"ARN":"arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders/store-AbCdEf","Name":"orders/store",
+const SECRET: &str = r#"{"ARN":"arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop/store-AbCdEf","Name":"shop/store",
     "SecretString":"{\"url\":\"postgres://a:b@c/d\",\"port\":5432}","VersionId":"1","VersionStages":["AWSCURRENT"]}"#;
 
 /// As AWS documents `GetParameter`.
-const PARAMETER: &str = r#"{"Parameter":{"Name":"/orders/store","Type":"SecureString","Value":"postgres://a:b@c/d","Version":1}}"#;
+const PARAMETER: &str =
+    r#"{"Parameter":{"Name":"/shop/store","Type":"SecureString","Value":"postgres://a:b@c/d","Version":1}}"#;
 
 #[tokio::test]
 async fn a_secret_is_asked_for_by_its_id_with_the_session_token() {
     let server = Server::start(vec![(200, SECRET)]).await;
-    let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders/store-AbCdEf";
+    let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop/store-AbCdEf";
     let whole = server.look_up(&format!("secret:{arn}")).await.unwrap();
     assert_eq!(whole, r#"{"url":"postgres://a:b@c/d","port":5432}"#);
     assert_eq!(server.look_up(&format!("secret:{arn}#url")).await.unwrap(), "postgres://a:b@c/d");
-    let path = "/secretsmanager/get?secretId=arn%3Aaws%3Asecretsmanager%3Aeu-west-1%3A123456789012%3Asecret%3Aorders%2Fstore-AbCdEf";
+    let path = "/secretsmanager/get?secretId=arn%3Aaws%3Asecretsmanager%3Aeu-west-1%3A123456789012%3Asecret%3Ashop%2Fstore-AbCdEf";
     let expected = (path.to_owned(), "session".to_owned());
     assert_eq!(server.asked(), [expected.clone(), expected]);
 }
@@ -69,10 +70,10 @@ async fn a_secret_is_asked_for_by_its_id_with_the_session_token() {
 #[tokio::test]
 async fn a_parameter_is_asked_for_decrypted() {
     let server = Server::start(vec![(200, PARAMETER)]).await;
-    assert_eq!(server.look_up("parameter:/orders/store").await.unwrap(), "postgres://a:b@c/d");
+    assert_eq!(server.look_up("parameter:/shop/store").await.unwrap(), "postgres://a:b@c/d");
     assert_eq!(
         server.asked()[0].0,
-        "/systemsmanager/parameters/get?name=%2Forders%2Fstore&withDecryption=true"
+        "/systemsmanager/parameters/get?name=%2Fshop%2Fstore&withDecryption=true"
     );
 }
 
@@ -81,13 +82,13 @@ async fn a_parameter_is_asked_for_decrypted() {
 async fn a_login_is_a_secret_and_the_rest_of_its_url_is_not() {
     let login = r#"{"SecretString":"{\"username\":\"ann\",\"password\":\"p@:/?#é\"}"}"#;
     let server = Server::start(vec![(200, login)]).await;
-    let setting = "kafka://{secret:orders/kafka@eu}@b-1:9096,b-2:9096/orders.events?mechanism=SCRAM-SHA-256";
+    let setting = "kafka://{secret:shop/kafka@eu}@b-1:9096,b-2:9096/shop.events?mechanism=SCRAM-SHA-256";
     let url = server.look_up(setting).await.unwrap();
     assert_eq!(
         url,
-        "kafka://ann:p%40%3A%2F%3F%23%C3%A9@b-1:9096,b-2:9096/orders.events?mechanism=SCRAM-SHA-256"
+        "kafka://ann:p%40%3A%2F%3F%23%C3%A9@b-1:9096,b-2:9096/shop.events?mechanism=SCRAM-SHA-256"
     );
-    assert_eq!(server.asked()[0].0, "/secretsmanager/get?secretId=orders%2Fkafka%40eu");
+    assert_eq!(server.asked()[0].0, "/secretsmanager/get?secretId=shop%2Fkafka%40eu");
     assert!(is_secret(setting));
 }
 
@@ -95,7 +96,7 @@ async fn a_login_is_a_secret_and_the_rest_of_its_url_is_not() {
 async fn an_extension_that_is_not_ready_is_asked_again() {
     let not_ready = "not ready to serve traffic, please wait";
     let server = Server::start(vec![(400, not_ready), (400, not_ready), (503, ""), (200, SECRET)]).await;
-    assert_eq!(server.look_up("secret:orders/store#url").await.unwrap(), "postgres://a:b@c/d");
+    assert_eq!(server.look_up("secret:shop/store#url").await.unwrap(), "postgres://a:b@c/d");
     assert_eq!(server.asked().len(), 4);
 }
 
@@ -122,7 +123,7 @@ async fn an_extension_that_is_not_there_yet_is_waited_for() {
 async fn a_refusal_is_final_and_says_what_aws_said() {
     let denied = "AccessDeniedException: not authorized to perform: secretsmanager:GetSecretValue";
     let server = Server::start(vec![(400, denied)]).await;
-    let problem = server.look_up("secret:orders/store").await.unwrap_err();
+    let problem = server.look_up("secret:shop/store").await.unwrap_err();
     assert!(problem.contains("400") && problem.contains(denied), "{problem}");
     assert_eq!(server.asked().len(), 1);
 }
@@ -131,7 +132,7 @@ async fn a_refusal_is_final_and_says_what_aws_said() {
 async fn an_extension_that_never_gets_ready_is_given_up() {
     let mut server = Server::start(vec![(400, "not ready to serve traffic, please wait")]).await;
     server.extension.patience = Duration::from_millis(100);
-    let problem = server.look_up("secret:orders/store").await.unwrap_err();
+    let problem = server.look_up("secret:shop/store").await.unwrap_err();
     assert!(problem.contains("is the layer AWS-Parameters-and-Secrets-Lambda-Extension there?"), "{problem}");
 }
 

@@ -112,8 +112,7 @@ async fn every_point_that_the_program_has_is_one_at_which_it_is_killed() {
 #[test]
 fn no_other_program_has_them() {
     let has = |name: &str| {
-        let found =
-            Command::new("grep").args(["--quiet", "--text", "ORDERS_KILL_POINT"]).arg(binary(name)).status();
+        let found = Command::new("grep").args(["--quiet", "--text", "KILL_POINT"]).arg(binary(name)).status();
         found.expect("grep is there").success()
     };
     assert!(has(PROGRAM), "or it can no longer be told by this");

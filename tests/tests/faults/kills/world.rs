@@ -150,7 +150,7 @@ impl World {
             (0..self.servers.len()).for_each(|place| self.down(place));
         }
         self.down(place);
-        let victim = self.serve(place).env("ORDERS_KILL_POINT", asked).start();
+        let victim = self.serve(place).env("KILL_POINT", asked).start();
         if point.victim == Victim::Server {
             self.up(|other| other != place).await;
         }
@@ -166,7 +166,7 @@ impl World {
     async fn kill_tool(&mut self, point: Point, asked: &str, words: &[&str]) -> bool {
         self.all_up().await;
         let tool = self.system.invocation(words);
-        let killed = dies(tool.clone().env("ORDERS_KILL_POINT", asked).start(), point).await;
+        let killed = dies(tool.clone().env("KILL_POINT", asked).start(), point).await;
         tool.run().await.with_code(0);
         killed
     }

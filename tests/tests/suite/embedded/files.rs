@@ -43,7 +43,7 @@ async fn data_files_are_for_their_owner_alone_whatever_the_umask_is() {
         })
         .await;
         let files: Vec<_> = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect();
-        for name in ["events.db", "events.db-wal", "orders.db", "orders.lock", "events.db.lock"] {
+        for name in ["events.db", "events.db-wal", "views.db", "orders.lock", "events.db.lock"] {
             assert!(files.contains(&data.join(name)), "{name} is not among {files:?}");
         }
         for file in files {
@@ -103,7 +103,7 @@ async fn a_data_folder_that_is_deleted_under_a_server_is_noticed_and_commands_ar
     expect_noticed(&system).await;
     fs::create_dir(system.folder()).unwrap();
     // Other files at the same paths are not those that are open.
-    for name in ["events.db", "orders.db"] {
+    for name in ["events.db", "views.db"] {
         fs::write(system.path(name), "").unwrap();
     }
     expect_noticed(&system).await;
@@ -115,7 +115,7 @@ async fn a_view_that_was_deleted_while_nothing_ran_is_rebuilt_at_the_start_which
     let mut system = Setup::on(Stores::Embedded).start().await;
     let order = system.create_and_process("a").await;
     system.stop().await;
-    for name in ["orders.db", "orders.db-wal", "orders.db-shm"] {
+    for name in ["views.db", "views.db-wal", "views.db-shm"] {
         let _ = fs::remove_file(system.path(name));
     }
     system.start_again().await;
