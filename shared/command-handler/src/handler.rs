@@ -202,7 +202,7 @@ impl<A: Aggregate> CommandHandler<A> {
                 Step::LoadFirst => {}
                 Step::Conflict => {
                     conflicts += 1;
-                    if conflicts == ATTEMPTS || began.elapsed() > LONGEST {
+                    if !may_try_again(conflicts, began.elapsed()) {
                         return Err(CommandError::Contended);
                     }
                     pause(conflicts).await;
@@ -384,9 +384,27 @@ fn now() -> Timestamp {
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
+/// Whether a command is decided anew after this many conflicts and this time since its first try.
+fn may_try_again(conflicts: u32, elapsed: Duration) -> bool {
+    conflicts < ATTEMPTS && elapsed <= LONGEST
+}
+
 /// Waits a moment before the next try, longer and more varied the more have failed: 0 to 2^n ms, at most 64.
 async fn pause(conflicts: u32) {
     let most = 1_u64 << conflicts.min(6);
     let wait = rand::rng().random_range(0..=most * 1000);
     tokio::time::sleep(Duration::from_micros(wait)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_conflicts_ends_the_tries_and_so_does_their_time() {
+        assert!(may_try_again(1, Duration::ZERO));
+        assert!(may_try_again(ATTEMPTS - 1, LONGEST));
+        assert!(!may_try_again(ATTEMPTS, Duration::ZERO));
+        assert!(!may_try_again(1, LONGEST + Duration::from_nanos(1)));
+    }
 }
