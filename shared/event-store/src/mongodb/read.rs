@@ -206,18 +206,42 @@ fn part(streams: mongodb::bson::Bson, after: Version, commands: Vec<&str>) -> Do
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+    use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
+    /// The address of the server that the environment names. Without one, the test is not run, and this says so.
+    fn server() -> Option<String> {
+        let Ok(url) = std::env::var("TEST_MONGODB") else {
+            std::io::stderr()
+                .write_all(b"mongodb: NOT TESTED, for TEST_MONGODB names no server\n")
+                .unwrap();
+            return None;
+        };
+        Some(url.trim_start_matches("mongodb://").split('/').next().unwrap().to_owned())
+    }
+
+    /// A database of its own.
+    async fn connect(server: &str) -> Connection {
+        let url =
+            format!("mongodb://{server}/events_test_{:016x}?directConnection=true", rand::random::<u64>());
+        Connection::new(&url.as_str().into(), None).await.unwrap()
+    }
+
+    async fn drop_database(connection: &Connection) {
+        let commits = connection.commits().await.unwrap();
+        commits.client().database(&commits.namespace().db).drop().await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_stream_is_current_where_no_commit_comes_after_it() {
-        let Ok(url) = std::env::var("TEST_MONGODB") else {
-            std::io::stderr().write_all(b"mongodb: NOT TESTED, for TEST_MONGODB names no server\n").unwrap();
-            return;
-        };
-        let hosts = url.trim_start_matches("mongodb://").split('/').next().unwrap();
-        let url = format!("mongodb://{hosts}/events_test_{:016x}", rand::random::<u64>());
-        let connection = Connection::new(&url.as_str().into(), None).await.unwrap();
+        let Some(server) = server() else { return };
+        let connection = connect(&server).await;
         let commits = connection.commits().await.unwrap();
         let stream = StreamId::parse("a").unwrap();
         let commit =
@@ -229,6 +253,44 @@ mod tests {
         connection.server().await.unwrap().becomes_a_replica();
         assert!(!current(0).await);
         assert!(current(1).await);
-        commits.client().database(&commits.namespace().db).drop().await.unwrap();
+        drop_database(&connection).await;
+    }
+
+    #[tokio::test]
+    async fn a_replica_reads_with_linearizable_read_concern_whether_a_stream_is_current() {
+        let Some(server) = server() else { return };
+        let (address, requests) = record_requests(server).await;
+        let connection = connect(&address.to_string()).await;
+        connection.server().await.unwrap().becomes_a_replica();
+        let is_asked = || requests.lock().unwrap().windows(12).any(|bytes| bytes == b"linearizable");
+        assert!(!is_asked());
+        assert!(is_current(&connection, &StreamId::parse("a").unwrap(), Version::NONE).await.unwrap());
+        assert!(is_asked(), "a deposed primary may answer");
+        drop_database(&connection).await;
+    }
+
+    /// Listens in front of the server, and records what clients send to it.
+    async fn record_requests(server: String) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::default();
+        let recorded = Arc::clone(&requests);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (from_client, mut to_client) = client.into_split();
+                let (mut from_server, to_server) = TcpStream::connect(&server).await.unwrap().into_split();
+                tokio::spawn(pass_on(from_client, to_server, Arc::clone(&recorded)));
+                tokio::spawn(async move { copy(&mut from_server, &mut to_client).await });
+            }
+        });
+        (address, requests)
+    }
+
+    async fn pass_on(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, requests: Arc<Mutex<Vec<u8>>>) {
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = client.read(&mut bytes).await {
+            requests.lock().unwrap().extend_from_slice(&bytes[..length]);
+            server.write_all(&bytes[..length]).await.unwrap();
+        }
     }
 }
