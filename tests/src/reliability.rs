@@ -1,5 +1,8 @@
 //! The table of guarantees: what holds, by which line of code, shown by which tests, with what they came to. Made of one file of
 //! guarantees, the lines that fault tests report (see [`crate::report`]), and what became of the mutations.
+//!
+//! A test is named by its function, or as a mutation names it. Before the name of a test that is no fault test stand the folder of its
+//! package and its test target: `shared/event-store lib mongodb::read::tests::…`. Such a test reports no line.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -150,14 +153,15 @@ pub fn lines(report: &str) -> Vec<Value> {
 #[must_use]
 pub fn table(about: &str, reported: &[Value], mutated: &[Value]) -> String {
     let mut text = format!("# Reliability\n\n{about}\n\n");
-    guarantees_table(&mut text, reported);
+    guarantees_table(&mut text, reported, mutated);
     runs(&mut text, reported);
     kills(&mut text, reported);
     mutations_table(&mut text, mutated);
     text
 }
 
-fn guarantees_table(text: &mut String, reported: &[Value]) {
+fn guarantees_table(text: &mut String, reported: &[Value], mutated: &[Value]) {
+    let passed = passed(mutated);
     text.push_str(
         "## What is guaranteed\n\n| guarantee | given by | shown by | figures |\n|---|---|---|---|\n",
     );
@@ -165,21 +169,31 @@ fn guarantees_table(text: &mut String, reported: &[Value]) {
         let by: Vec<_> = guarantee.by.iter().map(|(file, symbol)| format!("`{file}`: `{symbol}`")).collect();
         let shown: Vec<_> = guarantee.tests.iter().map(|test| format!("`{}`", test.name)).collect();
         let (what, by, shown) = (&guarantee.what, by.join("<br>"), shown.join("<br>"));
-        let _ = writeln!(text, "| {what} | {by} | {shown} | {} |", guarantee.came_to(reported));
+        let _ = writeln!(text, "| {what} | {by} | {shown} | {} |", guarantee.came_to(reported, &passed));
     }
 }
 
+/// The tests that a mutation was tried with and that caught it: each has passed without the mutation before.
+fn passed(mutated: &[Value]) -> BTreeSet<String> {
+    let is_caught = |mutation: &Mutation| {
+        mutated.iter().any(|line| line["mutation"] == *mutation.name && line["caught"] == true)
+    };
+    mutations().into_iter().filter(is_caught).map(|mutation| mutation.test).collect()
+}
+
 impl Guarantee {
-    /// Its figures, and which of its tests have reported nothing.
-    fn came_to(&self, reported: &[Value]) -> String {
+    /// Its figures, and which of its tests were not run.
+    fn came_to(&self, reported: &[Value], passed: &BTreeSet<String>) -> String {
         let figures: Vec<_> =
             self.figures.iter().filter_map(|figure| self.figure(figure, reported)).collect();
-        let is_run = |test: &&Test| reported.iter().any(|line| test.is_of(line));
+        let is_run =
+            |test: &&Test| passed.contains(&test.name) || reported.iter().any(|line| test.is_of(line));
         let not_run = self.tests.iter().filter(|test| !is_run(test));
         let not_run: Vec<_> = not_run.map(|test| format!("`{}`", test.name)).collect();
         let not_run = (!not_run.is_empty()).then(|| format!("**not run**: {}", not_run.join(", ")));
         let figures = (!figures.is_empty()).then(|| figures.join(", "));
-        [figures, not_run].into_iter().flatten().collect::<Vec<_>>().join("<br>")
+        let said: Vec<_> = [figures, not_run].into_iter().flatten().collect();
+        if said.is_empty() { "passed".to_owned() } else { said.join("<br>") }
     }
 
     fn figure(&self, figure: &Figure, reported: &[Value]) -> Option<String> {
@@ -339,7 +353,17 @@ mod tests {
 
     use super::*;
 
-    /// Everything under `tests` in which tests are written.
+    /// Whether there is a test of this name. A fault test may be named by its function alone.
+    fn is_there(test: &str) -> bool {
+        let (binary, name) = test.rsplit_once(' ').unwrap_or(("tests faults", test));
+        let (package, target) = binary.split_once(' ').unwrap();
+        let written_in = if target == "lib" { "src" } else { "tests" };
+        let mut written = String::new();
+        sources(&root().join(package).join(written_in), &mut written);
+        written.contains(&format!("fn {}(", name.rsplit("::").next().unwrap()))
+    }
+
+    /// Everything in a folder in which tests are written.
     fn sources(folder: &Path, found: &mut String) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -360,6 +384,7 @@ mod tests {
     fn every_guarantee_is_given_by_a_line_that_is_there_and_shown_by_tests_that_are() {
         let mut tests = String::new();
         sources(&root().join("tests/tests"), &mut tests);
+        let mutated: BTreeSet<_> = mutations().into_iter().map(|mutation| mutation.test).collect();
         for Guarantee { what, by, tests: names, figures, .. } in guarantees() {
             assert!(!by.is_empty() && !names.is_empty(), "{what}");
             for name in figures.iter().flat_map(|figure| &figure.of) {
@@ -370,8 +395,13 @@ mod tests {
                 assert!(text.contains(&symbol), "{what}: there is no {symbol} in {file}");
             }
             for Test { name, reported_as } in names {
-                assert!(tests.contains(&format!("fn {name}(")), "{what}: there is no test {name}");
-                assert!(tests.contains(&reported_words(&reported_as)), "{name}: nothing says {reported_as}");
+                assert!(is_there(&name), "{what}: there is no test {name}");
+                if name.contains(' ') {
+                    assert!(mutated.contains(&name), "{what}: no mutation shows that {name} passes");
+                } else {
+                    let words = reported_words(&reported_as);
+                    assert!(tests.contains(&words), "{name}: nothing says {reported_as}");
+                }
             }
         }
     }
@@ -394,8 +424,6 @@ mod tests {
 
     #[test]
     fn every_mutation_changes_what_is_there_and_names_a_test_that_is() {
-        let mut tests = String::new();
-        sources(&root().join("tests/tests"), &mut tests);
         let all = mutations();
         assert!(!all.is_empty());
         let guarantees = guarantees();
@@ -404,8 +432,7 @@ mod tests {
         assert_eq!(known, breaking.collect(), "each breaks a guarantee");
         for Mutation { name, test, expect, .. } in all {
             assert!(!expect.is_empty(), "{name}");
-            let function = test.rsplit("::").next().unwrap();
-            assert!(tests.contains(&format!("fn {function}(")), "{name}: there is no test {test}");
+            assert!(is_there(&test), "{name}: there is no test {test}");
             let patch = read(&root().join(format!("tests/reliability/mutations/{name}.patch")));
             let changed = changed(&patch);
             assert!(!changed.is_empty(), "{name} changes nothing");
@@ -442,7 +469,7 @@ mod tests {
             [outage("kafka killed", 1.25), outage("mongodb killed", 2.5), outage("kafka frozen", 0.5)];
         let guarantee =
             guarantees().into_iter().find(|guarantee| guarantee.what.starts_with("Commands go on"));
-        let said = guarantee.unwrap().came_to(&lines);
+        let said = guarantee.unwrap().came_to(&lines, &BTreeSet::new());
         let expected = "2 servers killed and started again, 1 servers frozen for 10 s, 9,000 commands meanwhile, 0 lost, \
             2.50 s at most until all went on<br>**not run**: `postgresql_is_killed_and_commands_go_on`";
         assert!(said.starts_with(expected), "{said}");
@@ -469,6 +496,15 @@ mod tests {
             (shown(json!({})), shown(json!({"503": 12}))),
             ("none".to_owned(), "(503: 12)".to_owned())
         );
+    }
+
+    #[test]
+    fn a_test_that_reports_nothing_has_passed_where_it_caught_its_mutation() {
+        let line = |caught: bool| json!({"mutation": "key-shared-by-callers", "caught": caught, "said": ""});
+        let shown = |caught| table("Of today.", &[], &[line(caught)]);
+        let test = "`tests black_box both::auth::the_same_key_of_two_callers_is_two_commands`";
+        assert!(shown(true).contains(&format!("{test} | passed |\n")), "{}", shown(true));
+        assert!(shown(false).contains(&format!("{test} | **not run**: {test} |\n")), "{}", shown(false));
     }
 
     #[test]

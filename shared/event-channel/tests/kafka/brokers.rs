@@ -195,7 +195,7 @@ async fn of_a_run_whose_first_record_is_refused_for_good_the_rest_is_not_taken()
             sizes.extend(delivered.iter().map(|delivery| delivery.record.value.as_ref().unwrap().len()));
         }
         let runs = &sizes[1..sizes.len() - 1];
-        assert!(runs.chunks(2).all(|run| *run == [900_000, 200_000]), "{sizes:?}");
+        assert!(runs.chunks(2).all(|run| *run == [900_000, 200_000]), "a run is not whole: {sizes:?}");
     })
     .await;
 }

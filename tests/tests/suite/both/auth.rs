@@ -78,7 +78,7 @@ async fn the_same_key_of_two_callers_is_two_commands() {
     let unnamed = || json!({"name": "a lamp"});
     let adas = create(ADA, unnamed()).await.with_status(201).json();
     let bobs = create(BOB, unnamed()).await.with_status(201).json();
-    assert_ne!(adas["id"], bobs["id"]);
+    assert_ne!(adas["id"], bobs["id"], "two callers have one order");
     for (token, order) in [(ADA, &adas), (BOB, &bobs)] {
         assert_eq!(create(token, unnamed()).await.with_status(201).json(), *order);
     }
