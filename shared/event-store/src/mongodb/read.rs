@@ -218,9 +218,7 @@ mod tests {
     /// The address of the server that the environment names. Without one, the test is not run, and this says so.
     fn server() -> Option<String> {
         let Ok(url) = std::env::var("TEST_MONGODB") else {
-            std::io::stderr()
-                .write_all(b"mongodb: NOT TESTED, for TEST_MONGODB names no server\n")
-                .unwrap();
+            std::io::stderr().write_all(b"mongodb: NOT TESTED, for TEST_MONGODB names no server\n").unwrap();
             return None;
         };
         Some(url.trim_start_matches("mongodb://").split('/').next().unwrap().to_owned())
