@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::{Mutex, RwLock};
 use runtime::http::Actor;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
@@ -74,7 +75,7 @@ impl Tokens {
     /// Whose token this is. Every token is compared, each in constant time, so that the time tells nothing about them.
     #[must_use]
     pub fn actor(&self, sent: &str) -> Option<Actor> {
-        let tokens = self.shared.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.shared.tokens.read();
         let mut found = tokens.len() as u64;
         for (index, token) in (0_u64..).zip(tokens.iter()) {
             let same: Choice = token.secret.as_bytes().ct_eq(sent.as_bytes());
@@ -86,14 +87,14 @@ impl Tokens {
     /// The token of the file's first line.
     #[must_use]
     pub fn first(&self) -> Option<String> {
-        let tokens = self.shared.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.shared.tokens.read();
         tokens.first().map(|token| token.secret.clone())
     }
 
     /// Notes that somebody sent a token that is not let in.
     pub fn note_wrong(&self) {
         let count = self.shared.wrong.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut logged = self.shared.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.shared.logged.lock();
         if logged.is_none_or(|logged| logged.elapsed() >= LOG_PAUSE) {
             *logged = Some(Instant::now());
             self.shared.wrong.fetch_sub(count, Ordering::Relaxed);
@@ -131,7 +132,7 @@ impl Tokens {
         match read(&self.shared.file) {
             Ok(tokens) => {
                 tracing::info!(tokens = tokens.len(), "the tokens of {file} are let in from now on");
-                *self.shared.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+                *self.shared.tokens.write() = tokens;
             }
             Err(problem) => tracing::error!("the tokens stay as they were: {file}: {problem}"),
         }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::args::Call;
@@ -70,7 +70,7 @@ impl CheckFile {
     }
 
     pub(super) fn append(&self, acknowledged: &Acknowledged<'_>) -> Result<(), Unwritten> {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = self.out.lock();
         let written = serde_json::to_writer(&mut out.lines, acknowledged)
             .map_err(io::Error::from)
             .and_then(|()| out.lines.write_all(b"\n"));
@@ -82,7 +82,7 @@ impl CheckFile {
 
     /// Everything is in the file when this succeeds.
     pub(super) fn finish(&self) -> io::Result<()> {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = self.out.lock();
         if let Some(error) = out.failed.take() {
             return Err(error);
         }

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use domain::Status;
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -96,7 +97,7 @@ impl Verification {
 
     fn note(&self, id: &str, expected: Expected, outcome: Result<Status, String>) {
         self.done.fetch_add(1, Ordering::Relaxed);
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found.lock();
         match outcome {
             Ok(status) => *found.found.entry(status.into()).or_default() += 1,
             Err(problem) => {
@@ -123,7 +124,7 @@ pub(super) async fn run(verification: Arc<Verification>, clients: Vec<Client>) -
     while let Some(joined) = readers.join_next().await {
         joined.context("a client panicked")?;
     }
-    Ok(verification.found.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    Ok(verification.found.lock().clone())
 }
 
 /// Reads an order until it is as expected; each is read at least once. Fails with what was wrong the last time.

@@ -2,7 +2,7 @@
 
 use domain::{APPLICATION, Order};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +16,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::layers::{Layer, PrefixLayer};
+use parking_lot::Mutex;
 use read_store::{HeldSummary, ReadStore, Walk};
 use runtime::Problem;
 use runtime::http::{check_head, traced, with_fallbacks};
@@ -175,7 +176,7 @@ fn measure_lag(admin: &Admin) {
             .set(records.map_or(f64::NAN, |records| records as f64));
     };
     let now = admin.handler.publisher().channel().lag();
-    let mut told = admin.told_lag.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut told = admin.told_lag.lock();
     for (group, partition) in told.drain() {
         set(&group, partition, Some(0));
     }

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -96,7 +97,7 @@ impl Connections {
     /// A place for a connection that was accepted. Where all are taken, those whose clients have done nothing for longest are closed; none
     /// when each has a request in hand.
     pub async fn take_place(self: &Arc<Self>) -> Option<Place> {
-        let full = || self.open().len() >= self.most;
+        let full = || self.open.lock().len() >= self.most;
         if full() {
             self.close_idle();
             let room = async {
@@ -115,7 +116,7 @@ impl Connections {
         let connection = Connection { state, answer, unsent, tick, cut: Notify::new() };
         let (number, connection) = (self.next.fetch_add(1, Ordering::Relaxed), Arc::new(connection));
         connection.become_(Phase::Idle);
-        self.open().insert(number, Arc::clone(&connection));
+        self.open.lock().insert(number, Arc::clone(&connection));
         Some(Place { connections: Arc::clone(self), number, connection })
     }
 
@@ -166,21 +167,16 @@ impl Connections {
             let (phase, since) = connection.state();
             phases.contains(&phase).then(|| (since, *number, Arc::clone(connection)))
         };
-        let mut found: Vec<_> = self.open().iter().filter_map(of_phases).collect();
+        let mut found: Vec<_> = self.open.lock().iter().filter_map(of_phases).collect();
         // Of those since the same tick the one that was accepted first.
         found.sort_unstable_by_key(|(since, number, _)| (*since, *number));
         found.into_iter().map(|(since, _, connection)| (since, connection)).collect()
-    }
-
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.open().remove(&self.number);
+        self.connections.open.lock().remove(&self.number);
         self.connections.closed.notify_waiters();
     }
 }

@@ -9,8 +9,8 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::Method;
+use parking_lot::Mutex;
 use runtime::Problem;
 use runtime::http::{Actor, AtOnce, discard_body, read_body};
 use tokio_util::task::TaskTracker;
@@ -82,7 +83,7 @@ struct OnItsWay<'a> {
 
 impl<'a> OnItsWay<'a> {
     fn of(gate: &'a Gate, caller: Actor) -> Result<Self, Problem> {
-        let mut arriving = gate.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arriving = gate.arriving.lock();
         let count = arriving.entry(caller.clone()).or_default();
         if *count >= gate.most {
             return Err(too_many());
@@ -95,7 +96,7 @@ impl<'a> OnItsWay<'a> {
 
 impl Drop for OnItsWay<'_> {
     fn drop(&mut self) {
-        let mut arriving = self.gate.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arriving = self.gate.arriving.lock();
         if let Some(count) = arriving.get_mut(&self.caller) {
             *count -= 1;
             if *count == 0 {

@@ -4,8 +4,9 @@
 //! succeeds the breaker closes, else it stays open twice as long. A failure that asks for a pause opens it at once, for so long at
 //! least.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
@@ -31,7 +32,7 @@ struct State {
 impl Breaker {
     /// Whether a call may be made now. Once the time is over, the first who asks may, and decides for the others.
     pub fn allows(&self, now: Instant) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.paused_until.is_some_and(|until| now < until) {
             return false;
         }
@@ -47,13 +48,13 @@ impl Breaker {
 
     /// A call was answered.
     pub fn succeeded(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         *state = State { paused_until: state.paused_until, ..State::default() };
     }
 
     /// A call failed, and the service asked for this pause.
     pub fn failed(&self, now: Instant, pause: Option<Duration>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.failures += 1;
         state.paused_until = state.paused_until.max(pause.map(|pause| now + pause));
         if state.failures >= FAILURES || pause.is_some() {
@@ -61,11 +62,6 @@ impl Breaker {
                 if state.open_for.is_zero() { SHORTEST } else { (state.open_for * 2).min(LONGEST) };
             state.open_until = Some(now + state.open_for);
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,10 +5,10 @@
 //! the service can't bear, and others would wait behind it for ever. In memory, since a reminder is there whoever forgets.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::{OrderId, Version};
+use parking_lot::Mutex;
 
 /// Calls that may fail before an order is set aside.
 const TRIES: u32 = 5;
@@ -56,7 +56,7 @@ pub(crate) enum Next {
 impl Tries {
     /// The service has answered for an order, whatever it said.
     pub(crate) fn succeeded(&self, order: &OrderId, version: Version) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.successes += 1;
         state.failing.remove(&(order.clone(), version));
     }
@@ -64,7 +64,7 @@ impl Tries {
     /// The service has failed with an order, which came as reminder number `reminder`, or 0: a reminder has few tries, since others
     /// were before it.
     pub(crate) fn failed(&self, order: &OrderId, version: Version, reminder: u32) -> Next {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.failing.len() >= LIMIT {
             state.failing.clear();
         }
@@ -80,11 +80,6 @@ impl Tries {
         }
         state.failing.remove(&key);
         Next::SetAside
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,13 +1,13 @@
 //! What is counted of commands. Each series is looked up once and kept, since the lookup by labels costs as much as a fold.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use event_sourcing::Aggregate;
 use event_store::{EventStore, ReminderCounts, Reminders, StoreError};
 use jiff::Timestamp;
 use metrics::{Counter, Histogram};
+use parking_lot::Mutex;
 
 use crate::handler::{CommandError, Outcome};
 
@@ -31,8 +31,7 @@ impl Meters {
         took: Duration,
     ) {
         let result = name_of(result);
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut commands = self.commands.lock();
         let series = commands.entry(command).or_insert_with(|| Series {
             results: HashMap::new(),
             duration: metrics::histogram!("command_duration_seconds", "command" => command),

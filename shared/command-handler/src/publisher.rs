@@ -12,13 +12,14 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use event_channel::{EventChannel, Header, PublishError, Receipt, Record};
 use event_sourcing::{EncodedEvent, StreamId, Version, wire};
 use event_store::{Commit, EventStore};
 use metrics::Counter;
+use parking_lot::Mutex;
 use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 
@@ -146,20 +147,20 @@ impl Publisher {
     /// Whether something of this stream is in flight here.
     #[must_use]
     pub fn is_in_flight(&self, stream: &StreamId) -> bool {
-        self.streams().contains_key(stream)
+        self.inner.streams.lock().contains_key(stream)
     }
 
     /// How many streams have something in flight here.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.streams().len()
+        self.inner.streams.lock().len()
     }
 
     /// Waits until nothing is in flight.
     pub async fn idle(&self) {
         loop {
             let idle = self.inner.idle.notified();
-            if self.streams().is_empty() {
+            if self.inner.streams.lock().is_empty() {
                 return;
             }
             idle.await;
@@ -177,7 +178,7 @@ impl Publisher {
     }
 
     fn take_in(&self, stream: &StreamId, run: Vec<Arc<Commit>>, waiter: Option<Waiter>) {
-        let mut streams = self.streams();
+        let mut streams = self.inner.streams.lock();
         let flight = streams.entry(stream.clone()).or_default();
         for commit in run {
             if commit.version > flight.taken {
@@ -232,13 +233,13 @@ impl Publisher {
     }
 
     fn put_back(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
-        if let Some(flight) = self.streams().get_mut(stream) {
+        if let Some(flight) = self.inner.streams.lock().get_mut(stream) {
             run.into_iter().rev().for_each(|commit| flight.queue.push_front(commit));
         }
     }
 
     fn next_run(&self, stream: &StreamId, limit: usize) -> Option<Vec<Arc<Commit>>> {
-        let mut streams = self.streams();
+        let mut streams = self.inner.streams.lock();
         let flight = streams.get_mut(stream)?;
         if flight.queue.is_empty() {
             flight.sending = false;
@@ -251,7 +252,7 @@ impl Publisher {
 
     /// Notes that the channel has a run; whether there is more to send. If there is not, this task no longer sends.
     fn accepted(&self, stream: &StreamId, last: Version) -> bool {
-        let mut streams = self.streams();
+        let mut streams = self.inner.streams.lock();
         let Some(flight) = streams.get_mut(stream) else { return false };
         flight.unsettled += 1;
         flight.accepted = last;
@@ -267,7 +268,7 @@ impl Publisher {
         if marked {
             self.inner.progress.published(&stream, last);
         }
-        let mut streams = self.streams();
+        let mut streams = self.inner.streams.lock();
         if let Some(flight) = streams.get_mut(&stream) {
             flight.unsettled -= 1;
             flight.tell(Moment::Marked, last, marked);
@@ -307,7 +308,7 @@ impl Publisher {
             tracing::debug!(%stream, %error, "a run could not be published");
         }
         metrics::counter!("publish_failures_total").increment(1);
-        let mut streams = self.streams();
+        let mut streams = self.inner.streams.lock();
         if let Some(flight) = streams.get_mut(stream) {
             flight.queue.clear();
             flight.sending = false;
@@ -329,11 +330,6 @@ impl Publisher {
         if streams.is_empty() {
             self.inner.idle.notify_waiters();
         }
-    }
-
-    fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, InFlight>> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.inner.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

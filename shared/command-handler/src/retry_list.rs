@@ -1,10 +1,10 @@
 //! What failed in this process: to all others it looks as if it were on its way, so it is for this one's relay, however young it is.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event_sourcing::{StreamId, Version};
 use event_store::CommitId;
+use parking_lot::Mutex;
 
 /// The most streams that are known by name. What is over it waits until it is old enough for any relay.
 const LIMIT: usize = 100_000;
@@ -17,7 +17,7 @@ pub(crate) struct RetryList {
 
 impl RetryList {
     pub(crate) fn note(&self, stream: &StreamId, oldest: Version) {
-        let mut streams = self.streams();
+        let mut streams = self.streams.lock();
         if let Some(known) = streams.get_mut(stream) {
             *known = oldest.min(*known);
         } else if streams.len() < LIMIT {
@@ -27,15 +27,10 @@ impl RetryList {
 
     /// Some of them, which are forgotten here.
     pub(crate) fn take(&self, limit: usize) -> Vec<CommitId> {
-        let mut streams = self.streams();
+        let mut streams = self.streams.lock();
         let some: Vec<StreamId> = streams.keys().take(limit).cloned().collect();
         let commit = |stream| Some(CommitId { version: streams.remove(&stream)?, stream });
         some.into_iter().filter_map(commit).collect()
-    }
-
-    fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, Version>> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

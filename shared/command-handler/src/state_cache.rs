@@ -4,11 +4,12 @@
 //! decided from an entry and appends nothing is decided again on a fresh load.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use event_sourcing::{Aggregate, Snapshot, StreamId, Version};
 use event_store::Commit;
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::reminders::{Awaiting, Known};
 
@@ -89,8 +90,7 @@ impl<A: Aggregate> StateCache<A> {
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<StreamId, State<A>>> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+        self.states.lock()
     }
 }
 

@@ -4,11 +4,12 @@
 //! waits also looks again from time to time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::{OrderId, Version};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -120,8 +121,7 @@ impl Waiters {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, ByOrder> {
-        // What is guarded is right after each step, so a panic elsewhere is no reason to stop.
-        self.by_order.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_order.lock()
     }
 }
 

@@ -8,9 +8,10 @@ mod consumer;
 mod options;
 mod queue;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::{Mutex, MutexGuard};
 use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 use tokio::time;
@@ -196,8 +197,7 @@ impl Drop for Handle {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock between two changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn filter(&self, records: &[Record]) -> Wanted {

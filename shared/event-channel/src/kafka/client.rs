@@ -1,10 +1,11 @@
 //! What every client of librdkafka has: settings, where its log goes, how it shows who it is.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 #[cfg(feature = "kafka-tls")]
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
@@ -77,13 +78,13 @@ impl Client {
         if !reason.contains("brokers are down") {
             // How long it took and how often it was so would make the same trouble look like another one.
             let reason = reason.split(" (after ").next().unwrap_or(reason);
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+            *self.trouble.lock() = Some(reason.to_owned());
         }
     }
 
     /// What went wrong since the last time that this was asked.
     pub(super) fn take_trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.trouble.lock().take()
     }
 
     pub(super) fn oauth_token(&self) -> Result<OAuthToken, Box<dyn Error>> {

@@ -1,7 +1,6 @@
 //! What may have been missed, for whoever can look whether it was.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -22,14 +21,14 @@ impl Doubts {
             Doubt::NoPosition => info!(topic, "{doubt}"),
             _ => warn!(topic, "records may have been missed: {doubt}"),
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(doubt);
+        *self.last.lock() = Some(doubt);
         self.noted.notify_one();
     }
 
     /// Waits for one. Cancel safe.
     pub(super) async fn next(&self) -> Doubt {
         loop {
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let last = self.last.lock().take();
             match last {
                 Some(doubt) => return doubt,
                 None => self.noted.notified().await,

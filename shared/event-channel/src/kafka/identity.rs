@@ -4,7 +4,9 @@
 //! librdkafka goes by the id, but tells it to programs in its log alone, in one line: with `debug=metadata`, when it learns the id or
 //! finds another. A test on a real broker holds it to that line.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Has librdkafka say which id a topic has. Few lines, since brokers are seldom asked what topics there are.
 pub(super) const DEBUG: &str = "metadata";
@@ -25,24 +27,19 @@ impl Identity {
     /// Takes a line of librdkafka's log.
     pub(super) fn hear(&self, topic: &str, line: &str) {
         let Some(id) = id_in(topic, line) else { return };
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.is_another |= known.id.as_deref().is_some_and(|before| before != id);
         known.id = Some(id.into());
     }
 
     /// `None` where brokers give topics no id.
     pub(super) fn id(&self) -> Option<Arc<str>> {
-        self.known().id.clone()
+        self.known.lock().id.clone()
     }
 
     /// Whether the topic has become another since this was last asked.
     pub(super) fn take_change(&self) -> bool {
-        std::mem::take(&mut self.known().is_another)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut self.known.lock().is_another)
     }
 }
 

@@ -4,8 +4,9 @@
 //! there looks like a function that takes long, so calls wait here instead, where their time does not count yet.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The turns of all functions at one endpoint.
@@ -32,8 +33,7 @@ impl Turns {
     /// Those of the function with these names: the same ones whoever asks, because several mappings may have one function.
     pub(super) fn of(&self, names: &[String]) -> FunctionTurns {
         let Some(at_once) = self.at_once else { return FunctionTurns(None) };
-        // Nothing panics with the lock held, and the map would be whole.
-        let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.of.lock();
         let turns = all.entry(names.to_vec()).or_insert_with(|| Arc::new(Semaphore::new(at_once)));
         FunctionTurns(Some(Arc::clone(turns)))
     }

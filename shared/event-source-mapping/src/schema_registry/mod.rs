@@ -20,13 +20,14 @@ mod wire;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tokio::time::{self, Instant};
 
 use self::confluent::Confluent;
@@ -215,7 +216,7 @@ impl SchemaRegistry {
 
     /// A schema that is known; else a future that is ready when it is.
     fn schema(&self, id: &SchemaId) -> Result<Arc<Schema>, Hindrance> {
-        let mut schemas = self.0.schemas();
+        let mut schemas = self.0.schemas.lock();
         match schemas.get(id) {
             Some(Entry::Known(schema)) => return Ok(Arc::clone(schema)),
             Some(Entry::Missing(why, until)) if until.is_none_or(|until| Instant::now() < until) => {
@@ -244,7 +245,7 @@ impl SchemaRegistry {
                 Entry::Missing(Undecodable { reason: Reason::SchemaNotFound, error }, Some(until))
             }
         };
-        let mut schemas = self.0.schemas();
+        let mut schemas = self.0.schemas.lock();
         if schemas.len() >= MOST_MISSING {
             schemas.retain(|_, entry| !matches!(entry, Entry::Missing(_, Some(_))));
         }
@@ -253,11 +254,6 @@ impl SchemaRegistry {
 }
 
 impl Registry {
-    fn schemas(&self) -> MutexGuard<'_, HashMap<SchemaId, Entry>> {
-        // A panic elsewhere leaves the map whole.
-        self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn framing(&self) -> Framing {
         match &self.client {
             Client::Confluent(_) => Framing::Confluent,

@@ -1,10 +1,10 @@
 //! Versions that are known to end a commit, so that an append need not look.
 
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event_sourcing::{StreamId, Version};
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 
 /// About 100 bytes each. The number is not 0, which the compiler checks.
 const KEPT: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
@@ -41,8 +41,7 @@ impl Ends {
         self.lock().clear();
     }
 
-    /// Nothing panics while it is held, and if it did, an entry is right or not there.
     fn lock(&self) -> MutexGuard<'_, LruCache<StreamId, Version>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

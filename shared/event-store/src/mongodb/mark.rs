@@ -1,11 +1,12 @@
 //! Marks: all that wait, as one update; those that set reminders, as another.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use event_sourcing::{StreamId, Version};
 use mongodb::bson::{Bson, Document, doc};
+use parking_lot::Mutex;
 
 use super::Answer;
 use super::connection::{Connection, Topology, unavailable, within};
@@ -124,7 +125,7 @@ impl Marks {
 
     pub(super) async fn work(self: Arc<Self>, jobs: Vec<Job>) {
         let several = jobs.len() > 1;
-        let (now, waiting) = self.held().exchange(jobs);
+        let (now, waiting) = self.held.lock().exchange(jobs);
         if !waiting.is_empty() {
             tokio::spawn(Arc::clone(&self).release(waiting));
         }
@@ -137,7 +138,7 @@ impl Marks {
     /// Sets those of these reminders that are still held once they have waited long enough.
     async fn release(self: Arc<Self>, waiting: Vec<CommitId>) {
         tokio::time::sleep(HOLD).await;
-        let late = waiting.iter().filter_map(|commit| self.held().0.remove(commit)).collect();
+        let late = waiting.iter().filter_map(|commit| self.held.lock().0.remove(commit)).collect();
         self.end(late).await;
     }
 
@@ -147,11 +148,6 @@ impl Marks {
             // Whoever no longer waits does not want to know.
             let _ = job.answer.send(marked.clone());
         }
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        // Every change under the lock is whole, so a panic elsewhere left nothing half done.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Both updates at once: they have no commit in common.

@@ -5,9 +5,10 @@
 
 use std::future::Future;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use runtime::SecretUrl;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
@@ -177,14 +178,9 @@ impl Connections {
     }
 
     fn reuse(&self) -> Option<PgConnection> {
-        let mut idle = self.idle();
+        let mut idle = self.idle.lock();
         idle.retain(|idle| idle.since.elapsed() < IDLE);
         idle.pop().map(|idle| idle.connection)
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        // What is guarded is right after each step, so a panic elsewhere is no reason to stop.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,7 +188,7 @@ impl Lease {
     /// For the next one. Only when no transaction is open and no answer is outstanding.
     pub(super) fn give_back(self) {
         let Self { connection, home, .. } = self;
-        home.idle().push(Idle { connection, since: Instant::now() });
+        home.idle.lock().push(Idle { connection, since: Instant::now() });
     }
 
     /// Whether this connection had died before it was taken: then the same may be done with another one. The other idle ones
@@ -200,7 +196,7 @@ impl Lease {
     pub(super) fn is_stale(&self, error: &sqlx::Error) -> bool {
         let stale = self.reused && failure::is_cut(error);
         if stale {
-            self.home.idle().clear();
+            self.home.idle.lock().clear();
         }
         stale
     }

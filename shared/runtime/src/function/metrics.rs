@@ -6,13 +6,14 @@
 
 use std::env;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use crate::settings;
@@ -111,7 +112,7 @@ impl Series {
         if count > 0 {
             return Some(json!(count));
         }
-        let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let levels = self.levels.lock();
         // Each is asked, so that each begins anew.
         let is_new =
             levels.iter().fold(false, |any, (_, level)| level.is_new.swap(false, Ordering::AcqRel) || any);
@@ -120,7 +121,7 @@ impl Series {
     }
 
     fn level(&self, key: &Key) -> Arc<Level> {
-        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut levels = self.levels.lock();
         if let Some((_, level)) = levels.iter().find(|(known, _)| known == key) {
             return Arc::clone(level);
         }

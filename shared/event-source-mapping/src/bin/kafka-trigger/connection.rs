@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use event_channel::EventChannel;
 use futures_util::future::select_ok;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time;
@@ -49,20 +50,15 @@ impl Unreachable {
     async fn wait_for_a_broker(&self, servers: &str) {
         let mut wait = FIRST_WAIT;
         while let Err(error) = connect(servers).await {
-            if self.brokers().insert(servers.to_owned()) {
+            if self.0.lock().insert(servers.to_owned()) {
                 eprintln!("kafka-trigger: no broker takes a connection at {servers}: {error}; trying again");
             }
             time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        if self.brokers().remove(servers) {
+        if self.0.lock().remove(servers) {
             eprintln!("kafka-trigger: a broker takes connections at {servers} now");
         }
-    }
-
-    fn brokers(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        // A set of names is whole whatever a panic elsewhere left.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
