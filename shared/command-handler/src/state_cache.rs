@@ -9,7 +9,7 @@ use std::sync::Arc;
 use event_sourcing::{Aggregate, Snapshot, StreamId, Version};
 use event_store::Commit;
 use lru::LruCache;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::reminders::{Awaiting, Known};
 
@@ -69,13 +69,13 @@ impl<A: Aggregate> StateCache<A> {
     }
 
     pub(crate) fn get(&self, stream: &StreamId) -> Option<State<A>> {
-        self.lock().get(stream).cloned()
+        self.states.lock().get(stream).cloned()
     }
 
     /// Keeps a state, unless a newer one is there: two commands may end in another sequence than they were appended. What became
     /// published while the command was in hand is taken over. Gives back what the state has unpublished.
     pub(crate) fn put(&self, mut state: State<A>) -> Vec<Arc<Commit>> {
-        let mut states = self.lock();
+        let mut states = self.states.lock();
         let kept = states.peek(&state.snapshot.id);
         state.mark_published(kept.map_or(Version::NONE, |kept| kept.published));
         let unpublished = state.unpublished.clone();
@@ -86,22 +86,18 @@ impl<A: Aggregate> StateCache<A> {
     }
 
     pub(crate) fn forget(&self, stream: &StreamId) {
-        self.lock().pop(stream);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<StreamId, State<A>>> {
-        self.states.lock()
+        self.states.lock().pop(stream);
     }
 }
 
 impl<A: Aggregate> StreamProgress for StateCache<A> {
     fn known(&self, stream: &StreamId) -> Known {
         let known = |state: &State<A>| Known { version: state.snapshot.version, awaiting: state.awaiting };
-        self.lock().peek(stream).map(known).unwrap_or_default()
+        self.states.lock().peek(stream).map(known).unwrap_or_default()
     }
 
     fn published(&self, stream: &StreamId, up_to: Version) {
-        if let Some(state) = self.lock().peek_mut(stream) {
+        if let Some(state) = self.states.lock().peek_mut(stream) {
             state.mark_published(up_to);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use domain::{OrderId, Version};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -94,7 +94,7 @@ impl Waiters {
     /// Registers. Only what is written after this is told, so look at the store after it.
     pub(crate) fn register(&self, order: &OrderId, wanted: Version) -> Waiting {
         let (tell, told) = oneshot::channel();
-        let mut by_order = self.shared.lock();
+        let mut by_order = self.shared.by_order.lock();
         by_order.tickets += 1;
         let ticket = by_order.tickets;
         by_order.waiting.entry(order.clone()).or_default().push(Waiter { ticket, wanted, tell });
@@ -108,7 +108,7 @@ impl Waiters {
         if self.shared.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let mut by_order = self.shared.lock();
+        let mut by_order = self.shared.by_order.lock();
         for Upsert { row, held, .. } in rows {
             let Some(waiting) = by_order.waiting.get_mut(&row.id) else { continue };
             for waiter in waiting.extract_if(.., |waiter| waiter.wanted <= row.version) {
@@ -116,12 +116,6 @@ impl Waiters {
                 let _ = waiter.tell.send(Seen { order: Some(row.clone()), held: *held });
             }
         }
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, ByOrder> {
-        self.by_order.lock()
     }
 }
 
@@ -137,7 +131,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut by_order = self.shared.lock();
+        let mut by_order = self.shared.by_order.lock();
         self.shared.count.fetch_sub(1, Ordering::SeqCst);
         if let Some(waiting) = by_order.waiting.get_mut(&self.order) {
             waiting.retain(|waiter| waiter.ticket != self.ticket);
@@ -185,9 +179,9 @@ mod tests {
         let register = || waiters.register(&order(), Version::new(1));
         let (first, second) = (register(), register());
         drop(first);
-        assert_eq!(waiters.shared.lock().waiting[&order()].len(), 1);
+        assert_eq!(waiters.shared.by_order.lock().waiting[&order()].len(), 1);
         drop(second);
-        assert!(waiters.shared.lock().waiting.is_empty());
+        assert!(waiters.shared.by_order.lock().waiting.is_empty());
         assert_eq!(waiters.shared.count.load(Ordering::SeqCst), 0);
     }
 }

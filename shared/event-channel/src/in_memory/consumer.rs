@@ -42,7 +42,7 @@ impl InMemoryConsumer {
 
     /// Takes what waits, in equal shares from each partition as far as it goes.
     fn take(&self, limit: usize) -> Result<Vec<Delivery>, PublishError> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         if state.closed {
             return Err(closed());
         }
@@ -69,7 +69,7 @@ impl InMemoryConsumer {
 
     pub(crate) fn commit(&mut self, partition: i32, next_offset: i64) {
         let Some(place) = self.place(partition) else { return };
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         let State { groups, freed, .. } = &mut *state;
         if groups[self.group].queues[place].commit(next_offset) {
             *freed += 1;
@@ -100,7 +100,7 @@ impl InMemoryConsumer {
 
 impl Drop for InMemoryConsumer {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         let group = &mut state.groups[self.group];
         group.has_member = false;
         group.queues.iter_mut().for_each(Queue::rewind);

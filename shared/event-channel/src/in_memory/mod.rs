@@ -11,7 +11,7 @@ mod queue;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 use tokio::time;
@@ -120,7 +120,7 @@ impl InMemoryChannel {
         loop {
             // Filters may parse a record: not under the lock.
             let wanted = shared.filter(&records);
-            let mut state = shared.lock();
+            let mut state = shared.state.lock();
             if state.joined == wanted.joined {
                 return shared.accept(&mut state, records, &wanted);
             }
@@ -134,7 +134,7 @@ impl InMemoryChannel {
         // From here on a wake-up counts, so that none is lost between the look and the wait.
         freed.as_mut().enable();
         {
-            let state = shared.lock();
+            let state = shared.state.lock();
             if state.refused_at != Some(state.freed) {
                 return;
             }
@@ -150,7 +150,7 @@ impl InMemoryChannel {
         filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<InMemoryConsumer, OpenError> {
         let shared = &self.handle.shared;
-        let mut state = shared.lock();
+        let mut state = shared.state.lock();
         let place = state.groups.iter().position(|known| &*known.name == group).unwrap_or(state.groups.len());
         if let Some(known) = state.groups.get_mut(place) {
             if known.has_member {
@@ -170,7 +170,7 @@ impl InMemoryChannel {
 
     /// What each group has not committed, for each partition.
     pub(crate) fn lag(&self) -> Vec<Lag> {
-        let state = self.handle.shared.lock();
+        let state = self.handle.shared.state.lock();
         state.groups.iter().flat_map(Group::lag).collect()
     }
 }
@@ -185,7 +185,7 @@ fn number(partition: usize) -> i32 {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         state.closed = true;
         for group in &mut state.groups {
             group.queues.iter_mut().for_each(Queue::clear);
@@ -196,13 +196,9 @@ impl Drop for Handle {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     fn filter(&self, records: &[Record]) -> Wanted {
         let (joined, filters) = {
-            let state = self.lock();
+            let state = self.state.lock();
             let filters: Vec<Filter> = state.groups.iter().map(|group| Arc::clone(&group.filter)).collect();
             (state.joined, filters)
         };

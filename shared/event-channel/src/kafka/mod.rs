@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
@@ -225,7 +225,7 @@ impl KafkaChannel {
 
     /// How far this process's members are behind in their partitions, as of two seconds ago at most.
     pub(crate) fn lag(&self) -> Vec<Lag> {
-        let members: Vec<_> = locked(&self.shared.members).iter().filter_map(Weak::upgrade).collect();
+        let members: Vec<_> = self.shared.members.lock().iter().filter_map(Weak::upgrade).collect();
         members.iter().flat_map(|member| member.lag()).collect()
     }
 }
@@ -236,14 +236,10 @@ fn speaks_of_topic(code: RDKafkaErrorCode) -> bool {
     matches!(code, UnknownPartition | UnknownTopic | UnknownTopicOrPartition)
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
-
 impl Shared {
     /// The producer of a topic that is there. Connects when that was not done.
     async fn link(self: &Arc<Self>) -> Result<Producer, PublishError> {
-        if let Some(producer) = &*locked(&self.producer) {
+        if let Some(producer) = &*self.producer.lock() {
             return Ok(producer.clone());
         }
         // A task, so that a caller who gives up does not stop it: what it finds is found by the next.
@@ -261,7 +257,7 @@ impl Shared {
     /// Connects for whoever asked at `since`; of those who wait for their turn meanwhile, none tries again what has just failed.
     async fn connect(self: Arc<Self>, since: Instant) -> Result<Producer, Arc<str>> {
         let mut last = self.connecting.lock().await;
-        if let Some(producer) = &*locked(&self.producer) {
+        if let Some(producer) = &*self.producer.lock() {
             return Ok(producer.clone());
         }
         if let Some((at, problem)) = &*last
@@ -271,7 +267,7 @@ impl Shared {
         }
         match self.try_to_connect().await {
             Ok(producer) => {
-                *locked(&self.producer) = Some(producer.clone());
+                *self.producer.lock() = Some(producer.clone());
                 *last = None;
                 Ok(producer)
             }
@@ -311,7 +307,7 @@ impl Shared {
 
     /// Logs what records are refused with: once a while, however many that are.
     fn tell(&self, problem: &str) {
-        let mut told = locked(&self.told);
+        let mut told = self.told.lock();
         let is_known = told.as_ref().is_some_and(|(at, known)| known == problem && at.elapsed() < TELL_AGAIN);
         if !is_known {
             warn!(topic = &*self.topic, brokers = self.options.brokers, "records are refused: {problem}");
@@ -321,14 +317,14 @@ impl Shared {
 
     /// The next to need the producer connects anew. Whoever has it still may finish with it.
     fn unlink(&self) {
-        *locked(&self.producer) = None;
+        *self.producer.lock() = None;
     }
 
     /// Has somebody ask what the topic is like, unless that was done so shortly before; nobody waits for it.
     fn look_soon(self: &Arc<Self>, at_least: Duration) {
         let Ok(runtime) = Handle::try_current() else { return };
         {
-            let looked = &mut locked(&self.looked).0;
+            let looked = &mut self.looked.lock().0;
             if looked.is_some_and(|at| at.elapsed() < at_least) {
                 return;
             }
@@ -366,7 +362,7 @@ impl Shared {
     async fn is_limit_another(&self) -> bool {
         let is_in_doubt = self.limit_is_in_doubt.swap(false, Ordering::Relaxed);
         {
-            let looked = &mut locked(&self.looked).1;
+            let looked = &mut self.looked.lock().1;
             if !is_in_doubt && looked.is_some_and(|at| at.elapsed() < LOOK_AT_LIMIT) {
                 return false;
             }
@@ -378,7 +374,7 @@ impl Shared {
 
     /// Whether the topic has as many partitions, as far as is known.
     fn has_as_many(&self, partitions: usize) -> bool {
-        locked(&self.producer).as_ref().is_some_and(|producer| producer.partitions() <= partitions)
+        self.producer.lock().as_ref().is_some_and(|producer| producer.partitions() <= partitions)
     }
 
     /// The topic's partitions that nobody of the group has; none where the brokers do not say.
@@ -416,7 +412,7 @@ impl Shared {
 
     /// Keeps an eye on a member for [`KafkaChannel::lag`].
     fn watch(&self, member: &BaseConsumer<Group>) {
-        let mut members = locked(&self.members);
+        let mut members = self.members.lock();
         members.retain(|known| known.strong_count() > 0);
         members.push(Arc::downgrade(member.context()));
     }

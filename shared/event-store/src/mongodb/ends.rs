@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use event_sourcing::{StreamId, Version};
 use lru::LruCache;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 /// About 100 bytes each. The number is not 0, which the compiler checks.
 const KEPT: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
@@ -22,7 +22,7 @@ impl Default for Ends {
 impl Ends {
     /// A durable commit of the stream ends at this version.
     pub(super) fn note(&self, stream: &StreamId, version: Version) {
-        let mut ends = self.lock();
+        let mut ends = self.0.lock();
         match ends.get_mut(stream) {
             Some(end) => *end = version.max(*end),
             None => {
@@ -33,15 +33,11 @@ impl Ends {
 
     /// Whether a commit is known to end at this version.
     pub(super) fn has(&self, stream: &StreamId, version: Version) -> bool {
-        self.lock().get(stream) == Some(&version)
+        self.0.lock().get(stream) == Some(&version)
     }
 
     /// Nothing is known any more.
     pub(super) fn forget(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<StreamId, Version>> {
-        self.0.lock()
+        self.0.lock().clear();
     }
 }
