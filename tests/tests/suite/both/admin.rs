@@ -82,7 +82,7 @@ async fn metrics_tell_what_is_under_way_and_come_to_rest() {
     })
     .await;
     for group in ["projector", "processor"] {
-        let size = resting.sum("event_source_mapping_batch_size_count", &[("function", group)]);
+        let size = resting.sum("orders_event_source_mapping_batch_size_count", &[("function", group)]);
         assert!(size >= 1.0, "{group}");
     }
     assert!(resting.tells("orders_unpublished_oldest_age"));

@@ -27,7 +27,8 @@ async fn two_replicas() -> Option<[System; 2]> {
 /// How often the function was invoked that was invoked less.
 async fn invocations(replica: &System) -> f64 {
     let metrics = replica.metrics().await;
-    let of = |function| metrics.sum("event_source_mapping_batch_size_count", &[("function", function)]);
+    let of =
+        |function| metrics.sum("orders_event_source_mapping_batch_size_count", &[("function", function)]);
     of("projector").min(of("processor"))
 }
 
