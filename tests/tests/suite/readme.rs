@@ -1,4 +1,4 @@
-//! The README says what is so.
+//! README.md and docs/cli.md say what is so.
 
 use std::fmt::Write;
 use std::fs;
@@ -18,17 +18,18 @@ const ADDRESS: &str = "127.0.0.1:8080";
 const BEGIN: &str = "<!-- cli -->\n";
 const END: &str = "<!-- /cli -->";
 
-fn path() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "..", "README.md"].iter().collect()
+/// A document, by its path from the root.
+fn path(document: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "..", document].iter().collect()
 }
 
-fn text() -> String {
-    fs::read_to_string(path()).unwrap()
+fn text(document: &str) -> String {
+    fs::read_to_string(path(document)).unwrap()
 }
 
 /// The calls in the README's shell blocks, in their order.
 pub(crate) fn calls() -> Vec<String> {
-    let text = text();
+    let text = text("README.md");
     let blocks = text.split("\n```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next());
     let lines = blocks.flat_map(str::lines);
     lines.filter(|line| line.starts_with("curl ") && line.contains(ADDRESS)).map(str::to_owned).collect()
@@ -76,7 +77,7 @@ async fn reference() -> String {
         let words: Vec<&str> = command.split(' ').skip(1).chain(["--help"]).collect();
         let help = Invocation::new(&words).run().await.with_code(0).stdout;
         let help = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-        write!(reference, "\n### {command}\n\n```text\n{help}\n```\n").unwrap();
+        write!(reference, "\n## {command}\n\n```text\n{help}\n```\n").unwrap();
         commands.extend(commands_in(&help).into_iter().rev().map(|below| format!("{command} {below}")));
     }
     reference + "\n"
@@ -92,19 +93,20 @@ fn commands_in(help: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_command_line_reference_of_the_readme_is_what_help_prints() {
-    let text = text();
-    let (before, rest) = text.split_once(BEGIN).expect("the README has <!-- cli -->");
-    let (written, after) = rest.split_once(END).expect("the README has <!-- /cli -->");
+async fn the_command_line_reference_is_what_help_prints() {
+    const REFERENCE: &str = "docs/cli.md";
+    let text = text(REFERENCE);
+    let (before, rest) = text.split_once(BEGIN).expect("the reference has <!-- cli -->");
+    let (written, after) = rest.split_once(END).expect("the reference has <!-- /cli -->");
     let reference = reference().await;
     for command in ["orders", "orders serve", "orders held list", "orders load"] {
-        assert!(reference.contains(&format!("\n### {command}\n")), "{reference}");
+        assert!(reference.contains(&format!("\n## {command}\n")), "{reference}");
     }
-    if std::env::var_os("UPDATE_README").is_some() {
-        return fs::write(path(), format!("{before}{BEGIN}{reference}{END}{after}")).unwrap();
+    if std::env::var_os("UPDATE_CLI").is_some() {
+        return fs::write(path(REFERENCE), format!("{before}{BEGIN}{reference}{END}{after}")).unwrap();
     }
     assert!(
         written == reference,
-        "--help has changed; UPDATE_README=1 cargo test -p tests readme writes it anew"
+        "--help has changed; UPDATE_CLI=1 cargo test -p tests readme writes it anew"
     );
 }
