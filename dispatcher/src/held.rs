@@ -66,7 +66,7 @@ enum Action {
 
 /// A held event as it is shown: bytes as text, where they are text.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct HeldEventBody<'a> {
     id: HeldId,
     order: Option<&'a OrderId>,
     version: Option<domain::Version>,
@@ -78,7 +78,7 @@ struct Shown<'a> {
     value: Option<String>,
 }
 
-impl<'a> From<&'a HeldEvent> for Shown<'a> {
+impl<'a> From<&'a HeldEvent> for HeldEventBody<'a> {
     fn from(held: &'a HeldEvent) -> Self {
         let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| bytes.escape_ascii().to_string());
         Self {
@@ -136,7 +136,7 @@ async fn list(store: &ReadStore, order: Option<&OrderId>, json: bool) -> anyhow:
 
 fn print_row(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
     if json {
-        line!("{}", serde_json::to_string(&Shown::from(held))?)?;
+        line!("{}", serde_json::to_string(&HeldEventBody::from(held))?)?;
         return Ok(());
     }
     let order = held.order.as_ref().map_or("(no order)", OrderId::as_str);
@@ -149,7 +149,7 @@ async fn show(store: &ReadStore, id: HeldId, json: bool) -> anyhow::Result<ExitC
     let Some(held) = store.held_event(id).await? else {
         bail!("there is no held event {id}");
     };
-    let shown = Shown::from(&held);
+    let shown = HeldEventBody::from(&held);
     line!("{}", if json { serde_json::to_string(&shown)? } else { serde_json::to_string_pretty(&shown)? })?;
     Ok(ExitCode::SUCCESS)
 }

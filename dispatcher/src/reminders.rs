@@ -33,7 +33,7 @@ pub struct RemindersArgs {
 
 /// A reminder as it is shown.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ReminderBody<'a> {
     order: &'a str,
     version: u64,
     state: &'static str,
@@ -42,7 +42,7 @@ struct Shown<'a> {
     problem: Option<&'a str>,
 }
 
-impl<'a> From<&'a Reminder> for Shown<'a> {
+impl<'a> From<&'a Reminder> for ReminderBody<'a> {
     fn from(reminder: &'a Reminder) -> Self {
         let state = match reminder {
             reminder if reminder.is_overdue() => "overdue",
@@ -82,7 +82,7 @@ async fn list(reminders: &Reminders, args: &RemindersArgs) -> anyhow::Result<usi
             (!args.set_aside || reminder.problem.is_some()) && (!args.overdue || reminder.is_overdue())
         };
         for reminder in page.iter().filter(is_wanted) {
-            print_row(&Shown::from(reminder), args.json)?;
+            print_row(&ReminderBody::from(reminder), args.json)?;
             shown += 1;
         }
         match page.last() {
@@ -92,12 +92,12 @@ async fn list(reminders: &Reminders, args: &RemindersArgs) -> anyhow::Result<usi
     }
 }
 
-fn print_row(shown: &Shown<'_>, json: bool) -> anyhow::Result<()> {
+fn print_row(shown: &ReminderBody<'_>, json: bool) -> anyhow::Result<()> {
     if json {
         line!("{}", serde_json::to_string(shown)?)?;
         return Ok(());
     }
-    let Shown { order, version, state, sent, due, problem } = shown;
+    let ReminderBody { order, version, state, sent, due, problem } = shown;
     line!("{order}@{version}  {state}  {sent} reminders  due {due}  {}", problem.unwrap_or_default())?;
     Ok(())
 }

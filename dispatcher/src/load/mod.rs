@@ -33,7 +33,7 @@ pub use args::{Call, LoadArgs};
 pub use client::Target;
 pub use report::{Latency, Report, Series};
 pub use stop::Ended;
-pub use verify::{Missed, Verified};
+pub use verify::{Mismatch, Verified};
 
 use crate::CannotStart;
 

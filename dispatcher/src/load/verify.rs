@@ -30,12 +30,12 @@ pub struct Verified {
     /// The others, by status.
     pub found: BTreeMap<&'static str, u64>,
     /// The first of the missed.
-    pub examples: Vec<Missed>,
+    pub examples: Vec<Mismatch>,
 }
 
 /// An order that is not as it was acknowledged.
 #[derive(Clone, Debug, Serialize)]
-pub struct Missed {
+pub struct Mismatch {
     /// Its id.
     pub id: String,
     /// The version that was acknowledged.
@@ -58,7 +58,7 @@ impl fmt::Display for Verified {
         for (status, count) in &self.found {
             write!(f, "\n{status}: {count}")?;
         }
-        for Missed { id, version, problem } in &self.examples {
+        for Mismatch { id, version, problem } in &self.examples {
             write!(f, "\nmissed: {id} at version {version}: {problem}")?;
         }
         Ok(())
@@ -103,7 +103,7 @@ impl Verification {
             Err(problem) => {
                 found.missed += 1;
                 if found.examples.len() < NAMED {
-                    found.examples.push(Missed { id: id.to_owned(), version: expected.version, problem });
+                    found.examples.push(Mismatch { id: id.to_owned(), version: expected.version, problem });
                 }
             }
         }
@@ -156,7 +156,7 @@ async fn settled(
 }
 
 #[derive(Deserialize)]
-struct Shown {
+struct OrderBody {
     status: String,
     version: u64,
 }
@@ -166,7 +166,7 @@ fn judge(answer: &Answer, expected: Expected) -> Result<Status, String> {
         return Err(format!("GET answers {}", answer.status));
     }
     let no_order = |error: &dyn fmt::Display| format!("GET does not show an order: {error}");
-    let shown: Shown = serde_json::from_slice(&answer.body).map_err(|error| no_order(&error))?;
+    let shown: OrderBody = serde_json::from_slice(&answer.body).map_err(|error| no_order(&error))?;
     let status: Status = shown.status.parse().map_err(|error| no_order(&error))?;
     if shown.version < expected.version {
         return Err(format!("is at version {}", shown.version));

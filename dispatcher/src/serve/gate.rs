@@ -42,7 +42,7 @@ pub struct Gate {
 }
 
 /// A request, as it is counted.
-struct Asked {
+struct RequestLabels {
     since: Instant,
     method: Label,
     route: Label,
@@ -125,7 +125,7 @@ impl Gate {
     where
         F: Future<Output = Response> + Send + 'static,
     {
-        let asked = Asked::of(&request);
+        let asked = RequestLabels::of(&request);
         let need = Need::of(&request, asked.route);
         if let Err(refusal) = admit(&mut request) {
             discard_body(request);
@@ -150,7 +150,7 @@ impl Gate {
         self.orphans.wait().await;
     }
 
-    fn count(&self, asked: &Asked, response: Response) -> Response {
+    fn count(&self, asked: &RequestLabels, response: Response) -> Response {
         self.meters.count(asked.method, asked.route, status_of(response.status()), asked.since.elapsed());
         response
     }
@@ -204,7 +204,7 @@ impl Gate {
     }
 }
 
-impl Asked {
+impl RequestLabels {
     fn of(request: &Request) -> Self {
         let (method, route) = (method_of(request.method()), route_of(request.uri().path()));
         Self { since: Instant::now(), method, route }

@@ -36,7 +36,7 @@ struct EventsQuery {
 
 /// An event with its time and its causes.
 #[derive(Serialize)]
-struct Told<'a> {
+struct EventBody<'a> {
     version: Version,
     #[serde(rename = "type")]
     kind: SmolStr,
@@ -64,17 +64,17 @@ async fn events(
         return Err(Problem::invalid("limit", format!("limit is {limit}; allowed: 1 to {PAGE}")));
     }
     let (id, commits) = load(&store, &id).await?;
-    let mut told = Vec::new();
+    let mut events_of_page = Vec::new();
     for commit in commits.iter().filter(|commit| commit.last_version() > after) {
-        told.extend(tell(commit)?.filter(|event| event.version > after));
-        if told.len() > limit {
+        events_of_page.extend(bodies(commit)?.filter(|event| event.version > after));
+        if events_of_page.len() > limit {
             break;
         }
     }
-    let more = told.len() > limit;
-    told.truncate(limit);
-    let mut response = json(StatusCode::OK, &told);
-    if let (true, Some(last)) = (more, told.last())
+    let more = events_of_page.len() > limit;
+    events_of_page.truncate(limit);
+    let mut response = json(StatusCode::OK, &events_of_page);
+    if let (true, Some(last)) = (more, events_of_page.last())
         && let Ok(link) = HeaderValue::try_from(format!(
             "</{id}/events?limit={limit}&after={}>; rel=\"next\"",
             last.version
@@ -86,11 +86,11 @@ async fn events(
 }
 
 /// The events in today's form, whatever program wrote them.
-fn tell(commit: &Commit) -> Result<impl Iterator<Item = Told<'_>>, Problem> {
+fn bodies(commit: &Commit) -> Result<impl Iterator<Item = EventBody<'_>>, Problem> {
     let recorded = commit.recorded::<Event>().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(recorded.into_iter().map(|recorded| {
         let EncodedEvent { kind, data, .. } = EncodedEvent::encode(&recorded.event);
-        Told {
+        EventBody {
             version: recorded.version,
             kind,
             time: recorded.time,

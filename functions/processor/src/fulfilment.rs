@@ -41,7 +41,7 @@ pub struct BadFulfilment {
 
 /// An order to fulfil.
 #[derive(Clone, Debug)]
-pub struct Asked<'a> {
+pub struct FulfilmentRequest<'a> {
     /// The order.
     pub order: &'a OrderId,
     /// Its name.
@@ -136,7 +136,7 @@ fn mock(options: &str) -> Result<Fulfilment, String> {
 
 impl Fulfilment {
     /// Fulfils an order, or says by `deadline` that it does not know.
-    pub async fn fulfil(&self, asked: &Asked<'_>, deadline: Instant) -> Answer {
+    pub async fn fulfil(&self, asked: &FulfilmentRequest<'_>, deadline: Instant) -> Answer {
         match self {
             Self::Mock { latency, failure_rate } => pretend(asked, *latency, *failure_rate, deadline).await,
             Self::Http(service) => service.call(asked, deadline).await,
@@ -144,7 +144,12 @@ impl Fulfilment {
     }
 }
 
-async fn pretend(asked: &Asked<'_>, latency: Duration, failure_rate: f64, deadline: Instant) -> Answer {
+async fn pretend(
+    asked: &FulfilmentRequest<'_>,
+    latency: Duration,
+    failure_rate: f64,
+    deadline: Instant,
+) -> Answer {
     if Instant::now() + latency > deadline {
         return Answer::NotAsked("there is no time left");
     }
@@ -165,7 +170,7 @@ fn share(order: &OrderId) -> f64 {
 }
 
 impl HttpService {
-    async fn call(&self, asked: &Asked<'_>, deadline: Instant) -> Answer {
+    async fn call(&self, asked: &FulfilmentRequest<'_>, deadline: Instant) -> Answer {
         let left = deadline.saturating_duration_since(Instant::now()).min(self.timeout);
         if left.is_zero() {
             return Answer::NotAsked("there is no time left");
@@ -181,7 +186,7 @@ impl HttpService {
         answer
     }
 
-    async fn send(&self, asked: &Asked<'_>, timeout: Duration) -> Answer {
+    async fn send(&self, asked: &FulfilmentRequest<'_>, timeout: Duration) -> Answer {
         let body = RequestBody { order: asked.order, name: asked.name, version: asked.version };
         let mut request = self
             .client

@@ -13,7 +13,7 @@ use runtime::{KillPoint, kill_point};
 use thiserror::Error;
 
 use crate::answer::{Answer, Failure};
-use crate::fulfilment::{Asked, Fulfilment};
+use crate::fulfilment::{Fulfilment, FulfilmentRequest};
 use crate::tries::{Next, Tries};
 
 /// Kept free at the end of an invocation, so that an outcome that is known can still be appended.
@@ -37,12 +37,12 @@ struct Started {
 }
 
 /// What the event store has of an order.
-struct Known {
+struct OrderHistory {
     commits: Vec<Commit>,
     order: Order,
 }
 
-impl Known {
+impl OrderHistory {
     fn of(id: OrderId, stream: Stream) -> Result<Self, UnreadableStream> {
         let order = fold(id, &stream.commits)?.state;
         Ok(Self { commits: stream.commits, order })
@@ -77,7 +77,7 @@ pub enum BatchError {
 }
 
 /// What came of asking the service for an order.
-enum Asking {
+enum FulfilmentResult {
     /// It is fulfilled, or refused for good.
     Answered(Result<(), Reason>),
     /// The service fails with this order, and not with others.
@@ -88,7 +88,7 @@ enum Asking {
 
 /// The end of an outcome. Either way it is not recorded again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Recorded {
+enum OutcomeRecord {
     /// It is in the stream, or came too late for it.
     Decided,
     /// Its command id was used for something else.
@@ -122,7 +122,7 @@ impl Processor {
         let streams = self.handler.store().load_many(loads.collect()).await?;
         let deadline = deadline - MARGIN.min(deadline.saturating_duration_since(Instant::now()) / 2);
         let work = by_order.into_iter().zip(streams).map(|((order, events), stream)| async move {
-            let known = stream.and_then(|stream| Known::of(order.clone(), stream));
+            let known = stream.and_then(|stream| OrderHistory::of(order.clone(), stream));
             match known {
                 Ok(known) => self.one_order(&events, &known, deadline).await,
                 Err(problem) => self.unreadable(&order, &events, &problem).await,
@@ -153,7 +153,12 @@ impl Processor {
     }
 
     /// The events of one order, in sequence, up to the first that could not be finished.
-    async fn one_order(&self, events: &[Started], known: &Known, deadline: Instant) -> Result<(), String> {
+    async fn one_order(
+        &self,
+        events: &[Started],
+        known: &OrderHistory,
+        deadline: Instant,
+    ) -> Result<(), String> {
         for started in events {
             if let Err(problem) = self.outcome(started, known, deadline).await {
                 tracing::debug!(version = %started.version, problem, "not fulfilled yet");
@@ -165,44 +170,54 @@ impl Processor {
     }
 
     /// Sees to it that the event has its outcome.
-    async fn outcome(&self, started: &Started, known: &Known, deadline: Instant) -> Result<(), String> {
+    async fn outcome(
+        &self,
+        started: &Started,
+        known: &OrderHistory,
+        deadline: Instant,
+    ) -> Result<(), String> {
         let Some((commit, name)) = known.waiting_for_outcome(started.version) else {
             return Ok(());
         };
         let traceparent = commit.metadata.traceparent.as_deref();
-        let asked = Asked { order: &commit.stream, name, version: started.version, traceparent };
+        let asked = FulfilmentRequest { order: &commit.stream, name, version: started.version, traceparent };
         let (command, result) = match self.ask(asked, started, deadline).await {
-            Asking::Answered(Ok(())) => (Command::Complete, "fulfilled"),
-            Asking::Answered(Err(reason)) => (Command::Fail { reason }, "refused"),
-            Asking::GivenUp(Failure { problem, pause }) => {
+            FulfilmentResult::Answered(Ok(())) => (Command::Complete, "fulfilled"),
+            FulfilmentResult::Answered(Err(reason)) => (Command::Fail { reason }, "refused"),
+            FulfilmentResult::GivenUp(Failure { problem, pause }) => {
                 let at = CommitId { stream: commit.stream.clone(), version: commit.version };
                 return self.set_aside(&at, started, &problem, pause.unwrap_or_default()).await;
             }
-            Asking::Down(problem) => return Err(problem),
+            FulfilmentResult::Down(problem) => return Err(problem),
         };
         self.tries.succeeded(&commit.stream, started.version);
         let recorded = self.record(commit, started.version, command).await?;
-        let result = if recorded == Recorded::KeyReused { "key-reused" } else { result };
+        let result = if recorded == OutcomeRecord::KeyReused { "key-reused" } else { result };
         metrics::counter!("fulfilments_total", "result" => result).increment(1);
         Ok(())
     }
 
     /// Asks the service until it answers, is down, or fails with this order alone.
-    async fn ask(&self, asked: Asked<'_>, started: &Started, deadline: Instant) -> Asking {
+    async fn ask(
+        &self,
+        asked: FulfilmentRequest<'_>,
+        started: &Started,
+        deadline: Instant,
+    ) -> FulfilmentResult {
         loop {
             kill_point(KillPoint::BeforeFulfilment);
             let answer = self.fulfilment.fulfil(&asked, deadline).await;
             kill_point(KillPoint::AfterFulfilment);
             let failure = match answer {
-                Answer::Fulfilled => return Asking::Answered(Ok(())),
-                Answer::Refused(reason) => return Asking::Answered(Err(reason)),
+                Answer::Fulfilled => return FulfilmentResult::Answered(Ok(())),
+                Answer::Refused(reason) => return FulfilmentResult::Answered(Err(reason)),
                 Answer::Failed(failure) => failure,
-                Answer::NotAsked(why) => return Asking::Down(why.to_owned()),
+                Answer::NotAsked(why) => return FulfilmentResult::Down(why.to_owned()),
             };
             match self.tries.failed(asked.order, asked.version, started.reminder) {
                 Next::TryAgain(pause) if Instant::now() + pause < deadline => tokio::time::sleep(pause).await,
-                Next::TryAgain(_) | Next::ComeAgain => return Asking::Down(failure.problem),
-                Next::SetAside => return Asking::GivenUp(failure),
+                Next::TryAgain(_) | Next::ComeAgain => return FulfilmentResult::Down(failure.problem),
+                Next::SetAside => return FulfilmentResult::GivenUp(failure),
             }
         }
     }
@@ -226,7 +241,12 @@ impl Processor {
 
     /// Appends the outcome. Its command id follows from the event and its hash covers the event alone, so that whichever of two
     /// processors is first decides, and the other finds its own command done.
-    async fn record(&self, commit: &Commit, version: Version, command: Command) -> Result<Recorded, String> {
+    async fn record(
+        &self,
+        commit: &Commit,
+        version: Version,
+        command: Command,
+    ) -> Result<OutcomeRecord, String> {
         let event = format!("{}@{version}", commit.stream);
         let command_id =
             CommandId::system(&format!("fulfilment:{event}")).map_err(|error| error.to_string())?;
@@ -246,15 +266,15 @@ impl Processor {
             published: version,
         };
         match self.handler.handle(request).await {
-            Ok(_) => Ok(Recorded::Decided),
+            Ok(_) => Ok(OutcomeRecord::Decided),
             Err(CommandError::Rejected(rejection)) => {
                 tracing::warn!(order = %commit.stream, %rejection, "an outcome came too late and changes nothing");
-                Ok(Recorded::Decided)
+                Ok(OutcomeRecord::Decided)
             }
             // No client can take the id of an outcome, so another program did. To try again would hold up the partition for ever.
             Err(error @ CommandError::KeyReused) => {
                 tracing::error!(order = %commit.stream, %version, %error, "an outcome can't be recorded");
-                Ok(Recorded::KeyReused)
+                Ok(OutcomeRecord::KeyReused)
             }
             Err(error) => Err(error.to_string()),
         }

@@ -14,7 +14,7 @@ use domain::{Invalid, Order, OrderId, OrderName, Snapshot, Status, Version};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use read_store::{Filter, ReadStore, ReadStoreError, Seen};
+use read_store::{Filter, Lookup, ReadStore, ReadStoreError};
 use runtime::Problem;
 use runtime::http::{AtOnce, PathText, json, preference, query};
 use serde::Deserialize;
@@ -144,7 +144,7 @@ async fn one(
             store.wait_for(&id, version, patience).await
         }
     };
-    let Seen { order, held } = seen.map_err(unavailable)?;
+    let Lookup { order, held } = seen.map_err(unavailable)?;
     if held {
         says.insert(ORDER_VIEW, HELD);
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use command_handler::{Publisher, Relay, ReminderRelay, Swept};
+use command_handler::{Publisher, Relay, ReminderRelay, SweepReport};
 
 /// Kept free at the end of an invocation, so that the last marks are written and the answer is sent.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -15,8 +15,8 @@ pub async fn relay(
     relay: &Relay,
     publisher: &Publisher,
     deadline: Instant,
-) -> Result<Swept, event_store::StoreError> {
-    let mut total = Swept::default();
+) -> Result<SweepReport, event_store::StoreError> {
+    let mut total = SweepReport::default();
     while deadline.saturating_duration_since(Instant::now()) > MARGIN {
         let swept = relay.sweep().await?;
         total.streams += swept.streams;

@@ -26,6 +26,6 @@ pub use handler::{AfterCommit, CommandError, CommandHandler, CommandRequest, Key
 pub use hash::command_hash;
 pub use meters::{measure_backlog, measure_reminders};
 pub use publisher::Publisher;
-pub use relay::{Relay, Swept};
+pub use relay::{Relay, SweepReport};
 pub use reminders::{ReminderRelay, ReminderSettings};
 pub use settings::CommandSettings;

@@ -41,7 +41,7 @@ pub struct Relay {
 
 /// What one sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Swept {
+pub struct SweepReport {
     /// Streams with commits that were left.
     pub streams: usize,
     /// Commits that the channel accepted.
@@ -53,7 +53,7 @@ pub struct Swept {
     pub more: bool,
 }
 
-impl Swept {
+impl SweepReport {
     /// Nothing got through of what there was.
     const fn is_refused(&self) -> bool {
         self.commits == 0 && self.failed > 0
@@ -81,7 +81,7 @@ impl Relay {
     ///
     /// # Errors
     /// When the event store is not available.
-    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+    pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         let age = SignedDuration::try_from(self.min_age).unwrap_or(SignedDuration::MAX);
         let now = Timestamp::now();
         let young = now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)..=now;
@@ -92,8 +92,8 @@ impl Relay {
         Ok(self.send_all(left).await)
     }
 
-    async fn send_all(&self, left: Vec<CommitId>) -> Swept {
-        let mut swept = Swept { more: left.len() == STREAMS_A_SWEEP, ..Swept::default() };
+    async fn send_all(&self, left: Vec<CommitId>) -> SweepReport {
+        let mut swept = SweepReport { more: left.len() == STREAMS_A_SWEEP, ..SweepReport::default() };
         let streams = left.into_iter().filter(|commit| !self.publisher.is_in_flight(&commit.stream));
         for outcome in join_all(streams.map(|oldest| self.send(oldest))).await {
             swept.streams += 1;
@@ -172,7 +172,7 @@ impl Relay {
 
     /// Sweeps while that gets on. What the channel refuses wakes the relay by itself, and what can't be read waits for the
     /// next look: neither is tried in a circle.
-    async fn sweep_until_clean(&self) -> Swept {
+    async fn sweep_until_clean(&self) -> SweepReport {
         let mut all = self.send_what_failed_here().await;
         loop {
             match self.sweep().await {
@@ -192,8 +192,8 @@ impl Relay {
         all
     }
 
-    async fn send_what_failed_here(&self) -> Swept {
-        let mut all = Swept::default();
+    async fn send_what_failed_here(&self) -> SweepReport {
+        let mut all = SweepReport::default();
         loop {
             let some = self.publisher.left().take(STREAMS_A_SWEEP);
             if some.is_empty() {
@@ -237,9 +237,10 @@ mod tests {
 
     #[test]
     fn a_sweep_of_which_something_got_through_was_not_refused() {
-        let refused = Swept { streams: 2, failed: 2, ..Swept::default() };
-        let some = Swept { streams: 2, failed: 1, commits: 1, ..Swept::default() };
-        let outcomes = [Swept::default(), refused, some, refused.and(some)].map(|swept| swept.is_refused());
+        let refused = SweepReport { streams: 2, failed: 2, ..SweepReport::default() };
+        let some = SweepReport { streams: 2, failed: 1, commits: 1, ..SweepReport::default() };
+        let outcomes =
+            [SweepReport::default(), refused, some, refused.and(some)].map(|swept| swept.is_refused());
         assert_eq!(outcomes, [false, true, false, false]);
     }
 }

@@ -67,7 +67,7 @@ impl Awaiting {
 
 /// What this process knows of a stream when some of its commits are marked.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct StreamTip {
     /// Its version.
     pub(crate) version: Version,
     /// The last of its commits that awaits an outcome, or did.
@@ -75,7 +75,7 @@ pub(crate) struct Known {
 }
 
 /// The marks of a run, with what they do to reminders. What this process does not know ends by itself, when the reminder is due.
-pub(crate) fn marks(run: &[Arc<Commit>], known: Known) -> Vec<Mark> {
+pub(crate) fn marks(run: &[Arc<Commit>], known: StreamTip) -> Vec<Mark> {
     let mut before = known.awaiting;
     let marks = run.iter().map(|commit| {
         let ends = before.filter(|before| before.last.next() == commit.version).map(|before| before.first);
@@ -100,7 +100,7 @@ pub struct ReminderRelay {
 
 /// What one look came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Reminded {
+pub struct ReminderReport {
     /// Events that were published again.
     pub sent: usize,
     /// Reminders that a stream had left behind.
@@ -112,7 +112,7 @@ pub struct Reminded {
     pub more: bool,
 }
 
-impl Reminded {
+impl ReminderReport {
     /// There is more, and it gets on.
     #[must_use]
     pub const fn may_go_on(&self) -> bool {
@@ -146,9 +146,9 @@ impl ReminderRelay {
     ///
     /// # Errors
     /// When the event store is not available.
-    pub async fn send_due(&self) -> Result<Reminded, StoreError> {
+    pub async fn send_due(&self) -> Result<ReminderReport, StoreError> {
         let due = self.reminders.due(A_LOOK).await?;
-        let mut reminded = Reminded { more: due.len() == A_LOOK, ..Reminded::default() };
+        let mut reminded = ReminderReport { more: due.len() == A_LOOK, ..ReminderReport::default() };
         let (mut ended, mut waiting) = (Vec::new(), Vec::new());
         let looked = stream::iter(due).map(|reminder| async {
             let commits = self.load(&reminder).await;
@@ -268,7 +268,7 @@ mod tests {
         })
     }
 
-    fn of(run: &[Arc<Commit>], known: Known) -> Vec<(Remind, Option<u64>)> {
+    fn of(run: &[Arc<Commit>], known: StreamTip) -> Vec<(Remind, Option<u64>)> {
         marks(run, known).into_iter().map(|mark| (mark.remind, mark.ends.map(Version::get))).collect()
     }
 
@@ -277,13 +277,13 @@ mod tests {
         let opened = Event::TaskOpened { title: "a lamp".to_owned() };
         let start = commit(1, vec![opened, Event::TaskStarted]);
         let outcome = commit(3, vec![Event::TaskFinished]);
-        let at = |version| Known { version: Version::new(version), awaiting: Awaiting::of(&start) };
+        let at = |version| StreamTip { version: Version::new(version), awaiting: Awaiting::of(&start) };
         assert_eq!(of(&[Arc::clone(&start)], at(2)), [(Remind::UntilFollowed, None)]);
-        assert_eq!(of(&[Arc::clone(&start)], Known::default()), [(Remind::UntilFollowed, None)]);
+        assert_eq!(of(&[Arc::clone(&start)], StreamTip::default()), [(Remind::UntilFollowed, None)]);
         assert_eq!(of(&[Arc::clone(&start)], at(3)), [(Remind::Never, None)], "it has moved on");
         assert_eq!(of(&[Arc::clone(&outcome)], at(3)), [(Remind::Never, Some(1))]);
-        assert_eq!(of(&[Arc::clone(&outcome)], Known::default()), [(Remind::Never, None)]);
-        let both = of(&[start, outcome], Known::default());
+        assert_eq!(of(&[Arc::clone(&outcome)], StreamTip::default()), [(Remind::Never, None)]);
+        let both = of(&[start, outcome], StreamTip::default());
         assert_eq!(both, [(Remind::UntilFollowed, None), (Remind::Never, Some(1))], "the store sees both");
     }
 

@@ -11,12 +11,12 @@ use event_store::Commit;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::reminders::{Awaiting, Known};
+use crate::reminders::{Awaiting, StreamTip};
 
 /// What a publisher asks and tells of the streams that this process knows.
 pub(crate) trait StreamProgress: Send + Sync {
     /// What is known of a stream, whether or not somebody uses it again.
-    fn known(&self, stream: &StreamId) -> Known;
+    fn known(&self, stream: &StreamId) -> StreamTip;
 
     /// Everything of the stream up to this version is published.
     fn published(&self, stream: &StreamId, up_to: Version);
@@ -91,8 +91,9 @@ impl<A: Aggregate> StateCache<A> {
 }
 
 impl<A: Aggregate> StreamProgress for StateCache<A> {
-    fn known(&self, stream: &StreamId) -> Known {
-        let known = |state: &State<A>| Known { version: state.snapshot.version, awaiting: state.awaiting };
+    fn known(&self, stream: &StreamId) -> StreamTip {
+        let known =
+            |state: &State<A>| StreamTip { version: state.snapshot.version, awaiting: state.awaiting };
         self.states.lock().peek(stream).map(known).unwrap_or_default()
     }
 

@@ -137,7 +137,7 @@ impl<A: Aggregate> Snapshot<A> {
 impl<A: Aggregate> Serialize for Snapshot<A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown<'a, A> {
+        struct SnapshotBody<'a, A> {
             id: &'a StreamId,
             #[serde(flatten)]
             state: &'a A,
@@ -148,7 +148,7 @@ impl<A: Aggregate> Serialize for Snapshot<A> {
             updated_at: Option<Timestamp>,
         }
         let of_an_event = |time| (self.version > Version::NONE).then_some(time);
-        Shown {
+        SnapshotBody {
             id: &self.id,
             state: &self.state,
             version: self.version,

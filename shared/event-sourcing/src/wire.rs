@@ -66,7 +66,7 @@ impl<E: EventType> Recorded<E> {
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct Value<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     schema: u32,
@@ -77,7 +77,7 @@ struct Written<'a> {
 }
 
 #[derive(Deserialize)]
-struct Read<'a> {
+struct ParsedValue<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     schema: u32,
@@ -93,7 +93,7 @@ struct Read<'a> {
 #[must_use]
 pub fn encode(stream: &StreamId, version: Version, time: Timestamp, event: &EncodedEvent) -> Vec<u8> {
     let EncodedEvent { kind, schema, data } = event;
-    let written = Written { kind, schema: *schema, stream, version, time, data };
+    let written = Value { kind, schema: *schema, stream, version, time, data };
     let mut value = Vec::with_capacity(224);
     // Writing plain structs to memory has no way to fail.
     let _ = serde_json::to_writer(&mut value, &written);
@@ -107,7 +107,7 @@ pub fn encode(stream: &StreamId, version: Version, time: Timestamp, event: &Enco
 pub fn decode<E: EventType>(value: &[u8]) -> Result<Recorded<E>, Undecodable> {
     // Else what is in fields that are passed over would not be looked at, and others would not take it for JSON.
     let text = std::str::from_utf8(value).map_err(|error| Undecodable::Malformed(error.to_string()))?;
-    let read: Read<'_> =
+    let read: ParsedValue<'_> =
         serde_json::from_str(text).map_err(|error| Undecodable::Malformed(shortened(&error.to_string())))?;
     let stream =
         StreamId::parse(&read.stream).map_err(|invalid| Undecodable::NoValidStream(invalid.to_string()))?;

@@ -13,14 +13,14 @@ pub struct Heads {
 
 /// What a page of commits, in the order of their streams, says of the streams.
 #[cfg(any(feature = "embedded", feature = "mongodb"))]
-pub(crate) struct Ends {
+pub(crate) struct HeadsPage {
     streams: Vec<(String, i64)>,
     /// There may be more commits, also of the last stream.
     is_full: bool,
 }
 
 #[cfg(any(feature = "embedded", feature = "mongodb"))]
-impl Ends {
+impl HeadsPage {
     pub(crate) fn new(limit: usize, commits: Vec<(String, i64)>) -> Self {
         let is_full = commits.len() >= limit;
         let mut streams: Vec<(String, i64)> = Vec::with_capacity(commits.len());
@@ -63,8 +63,8 @@ impl Ends {
 mod tests {
     use super::*;
 
-    fn ends(limit: usize, commits: &[(&str, i64)]) -> Ends {
-        Ends::new(limit, commits.iter().map(|(stream, end)| ((*stream).to_owned(), *end)).collect())
+    fn ends(limit: usize, commits: &[(&str, i64)]) -> HeadsPage {
+        HeadsPage::new(limit, commits.iter().map(|(stream, end)| ((*stream).to_owned(), *end)).collect())
     }
 
     fn shown(heads: &Heads) -> Vec<(&str, u64)> {

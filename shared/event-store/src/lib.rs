@@ -8,11 +8,11 @@
 //! fold or a scan is told which type they have. There is no sequence across streams.
 
 mod commit;
+#[cfg(any(feature = "embedded", feature = "mongodb"))]
+mod cursor;
 mod heads;
 #[cfg(feature = "mongodb")]
 mod mongodb;
-#[cfg(any(feature = "embedded", feature = "mongodb"))]
-mod place;
 mod reminders;
 #[cfg(feature = "embedded")]
 mod sqlite;

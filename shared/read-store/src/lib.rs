@@ -28,8 +28,8 @@ use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use types::{
-    BehindOrder, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Origin, Page, Projected,
-    Redriven, Seen, SwapRefused, ViewId,
+    BehindOrder, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin, Page,
+    Projected, Redriven, SwapRefused, ViewId,
 };
 pub use walk::{Step, Walk, Walker};
 
@@ -99,8 +99,8 @@ pub enum DropRefused {
 }
 
 #[cfg(any(feature = "embedded", feature = "postgres"))]
-impl From<runtime::waiting::Stopped> for ReadStoreError {
-    fn from(stopped: runtime::waiting::Stopped) -> Self {
+impl From<runtime::batcher::Stopped> for ReadStoreError {
+    fn from(stopped: runtime::batcher::Stopped) -> Self {
         Self::Unavailable(stopped.to_string())
     }
 }
@@ -173,7 +173,7 @@ impl ReadStore {
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn see(&self, id: &OrderId) -> Result<Seen, ReadStoreError> {
+    pub async fn see(&self, id: &OrderId) -> Result<Lookup, ReadStoreError> {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.see(id).await,
@@ -213,7 +213,7 @@ impl ReadStore {
         id: &OrderId,
         version: Version,
         patience: Duration,
-    ) -> Result<Seen, ReadStoreError> {
+    ) -> Result<Lookup, ReadStoreError> {
         match self {
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.wait_for(id, version, patience).await,

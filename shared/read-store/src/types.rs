@@ -183,7 +183,7 @@ pub struct Redriven {
 
 /// What the active view has of an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Lookup {
     /// The order; none where there is none.
     pub order: Option<Snapshot>,
     /// Whether any event is held for it: then it may be behind, or be missing.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::plan::Upsert;
-use crate::{ReadStoreError, Seen};
+use crate::{Lookup, ReadStoreError};
 
 /// All who wait. Cheap to clone.
 #[derive(Clone, Default)]
@@ -38,7 +38,7 @@ struct ByOrder {
 struct Waiter {
     ticket: u64,
     wanted: Version,
-    tell: oneshot::Sender<Seen>,
+    tell: oneshot::Sender<Lookup>,
 }
 
 /// How long who waits does nothing before it looks again: at first this long, then ever longer.
@@ -53,7 +53,7 @@ pub(crate) struct Waiting {
     shared: Arc<Shared>,
     order: OrderId,
     ticket: u64,
-    told: oneshot::Receiver<Seen>,
+    told: oneshot::Receiver<Lookup>,
 }
 
 impl Waiters {
@@ -66,9 +66,9 @@ impl Waiters {
         patience: Duration,
         pauses: Pauses,
         get: impl Fn() -> F,
-    ) -> Result<Seen, ReadStoreError>
+    ) -> Result<Lookup, ReadStoreError>
     where
-        F: Future<Output = Result<Seen, ReadStoreError>>,
+        F: Future<Output = Result<Lookup, ReadStoreError>>,
     {
         let reached = async {
             // Registered before the first look, so that what is written between the two is told.
@@ -113,7 +113,7 @@ impl Waiters {
             let Some(waiting) = by_order.waiting.get_mut(&row.id) else { continue };
             for waiter in waiting.extract_if(.., |waiter| waiter.wanted <= row.version) {
                 // Whoever stopped waiting just now needs no answer.
-                let _ = waiter.tell.send(Seen { order: Some(row.clone()), held: *held });
+                let _ = waiter.tell.send(Lookup { order: Some(row.clone()), held: *held });
             }
         }
     }
@@ -121,7 +121,7 @@ impl Waiters {
 
 impl Waiting {
     /// What was waited for, once it is told; never, when it was told before.
-    pub(crate) async fn told(&mut self) -> Seen {
+    pub(crate) async fn told(&mut self) -> Lookup {
         match (&mut self.told).await {
             Ok(seen) => seen,
             Err(_) => std::future::pending().await,
@@ -157,8 +157,8 @@ mod tests {
         Upsert { from: Version::NONE, row, held }
     }
 
-    fn seen(version: u64, held: bool) -> Seen {
-        Seen { order: Some(row(version, held).row), held }
+    fn seen(version: u64, held: bool) -> Lookup {
+        Lookup { order: Some(row(version, held).row), held }
     }
 
     #[tokio::test]

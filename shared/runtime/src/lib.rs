@@ -6,13 +6,14 @@
 //! - [`http`]: what every router is wrapped in: trace id, body limit, panics, unknown routes.
 //! - [`json`]: JSON that refuses what it does not know, by name.
 //! - [`signals`]: what asks a process to stop.
-//! - [`waiting`]: workers that batch what is waiting.
+//! - [`batcher`]: workers that batch what is batcher.
 //! - [`files`]: files for their owner alone, and whether they are still there.
 //! - [`secret_url`]: URLs that may hold secrets, which nothing prints whole.
 //! - [`secrets`]: settings that stand for a secret, looked up where they are kept.
 //! - [`kill_points`] (feature `kill-points`): where a process can be made to kill itself.
 //! - [`function`] (feature `lambda`): the start-up of a function as a Lambda.
 
+pub mod batcher;
 pub mod files;
 #[cfg(feature = "lambda")]
 pub mod function;
@@ -28,7 +29,6 @@ pub mod settings;
 pub mod signals;
 pub mod telemetry;
 pub mod trace;
-pub mod waiting;
 
 pub use kill_points::{KillPoint, kill_point};
 pub use problem::Problem;

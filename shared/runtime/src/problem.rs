@@ -15,10 +15,10 @@ const LONGEST_DETAIL: usize = 400;
 
 /// An error as the caller sees it. Small to pass on: what it says stands apart.
 #[derive(Clone, Debug)]
-pub struct Problem(Box<Said>);
+pub struct Problem(Box<Details>);
 
 #[derive(Clone, Debug)]
-struct Said {
+struct Details {
     status: StatusCode,
     kind: Cow<'static, str>,
     title: Cow<'static, str>,
@@ -53,7 +53,7 @@ impl Problem {
     ) -> Self {
         let (kind, title, detail) = (kind.into(), title.into(), detail.into());
         let (field, headers, cause) = (None, vec![], None);
-        Self(Box::new(Said { status, kind, title, detail, field, headers, cause, logged: true }))
+        Self(Box::new(Details { status, kind, title, detail, field, headers, cause, logged: true }))
     }
 
     /// 400: the request can't be read at all.
@@ -151,7 +151,7 @@ impl Problem {
 
     /// What a caller did wrong is between us: a caller must not set the pace of the log.
     fn log(&self, trace_id: &str) {
-        let Said { status, kind, detail, cause, .. } = &*self.0;
+        let Details { status, kind, detail, cause, .. } = &*self.0;
         let (status, cause) = (status.as_u16(), cause.as_deref().unwrap_or_default());
         if self.0.logged && self.0.status.is_server_error() {
             tracing::warn!(trace_id, status, problem = %kind, %detail, cause);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use command_handler::reminders::Reminded;
+use command_handler::reminders::ReminderReport;
 use command_handler::{CommandHandler, ReminderRelay};
 use event_sourcing::Aggregate;
 use event_sourcing::testing::{Command, Task};
@@ -57,7 +57,7 @@ async fn the_outcome_of_whatever_process_ends_a_reminder() {
     reader.read(1).await;
     within(other.publisher().idle()).await;
     assert_eq!(reminders(&process).count().await.unwrap().waiting, 0);
-    assert_eq!(within(relay(&process).send_due()).await.unwrap(), Reminded::default());
+    assert_eq!(within(relay(&process).send_due()).await.unwrap(), ReminderReport::default());
 }
 
 #[tokio::test]
@@ -74,6 +74,6 @@ async fn a_reminder_that_a_stream_has_left_behind_is_ended_and_not_sent() {
     let outcome = stream(&made_by, "a").await.commits.remove(2);
     process.store().append(outcome.into()).await.unwrap();
     let reminded = within(relay(&process).send_due()).await.unwrap();
-    assert_eq!(reminded, Reminded { ended: 1, ..Reminded::default() });
+    assert_eq!(reminded, ReminderReport { ended: 1, ..ReminderReport::default() });
     assert_eq!(reminders(&process).count().await.unwrap().waiting, 0);
 }

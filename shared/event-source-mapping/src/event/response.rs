@@ -10,7 +10,7 @@ use crate::message::message;
 /// In JSON `{"batchItemFailures": [{"itemIdentifier": {"partition": "topic-0", "offset": 123}}]}`, as the AWS page "Configuring
 /// error handling controls for Kafka event sources" has it; null, `{}` and a null list mean that nothing failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", from = "Option<Written>")]
+#[serde(rename_all = "camelCase", from = "Option<ResponseBody>")]
 pub struct BatchResponse {
     /// For each partition that had a failure, the first record that failed: it and what follows come again.
     pub batch_item_failures: Vec<BatchItemFailure>,
@@ -43,7 +43,7 @@ impl BatchResponse {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct ResponseBody {
     batch_item_failures: Option<Vec<BatchItemFailure>>,
 }
 
@@ -59,8 +59,8 @@ struct Identifier {
     offset: i64,
 }
 
-impl From<Option<Written>> for BatchResponse {
-    fn from(written: Option<Written>) -> Self {
+impl From<Option<ResponseBody>> for BatchResponse {
+    fn from(written: Option<ResponseBody>) -> Self {
         let failures = written.and_then(|written| written.batch_item_failures);
         Self { batch_item_failures: failures.unwrap_or_default() }
     }

@@ -26,7 +26,7 @@ use self::shortcut::Shortcut;
 
 /// Which records are passed to a function: those that match any of the patterns; all of them where there is none.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "CriteriaText")]
 pub struct FilterCriteria {
     patterns: Vec<Pattern>,
     shortcut: Shortcut,
@@ -131,20 +131,20 @@ impl Pattern {
 /// As a template has it: `{"Filters": [{"Pattern": "…"}]}`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Written {
-    filters: Vec<WrittenFilter>,
+struct CriteriaText {
+    filters: Vec<FilterText>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct WrittenFilter {
+struct FilterText {
     pattern: String,
 }
 
-impl TryFrom<Written> for FilterCriteria {
+impl TryFrom<CriteriaText> for FilterCriteria {
     type Error = FilterError;
 
-    fn try_from(written: Written) -> Result<Self, FilterError> {
+    fn try_from(written: CriteriaText) -> Result<Self, FilterError> {
         Self::parse(written.filters.into_iter().map(|filter| filter.pattern))
     }
 }

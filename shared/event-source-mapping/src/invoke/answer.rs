@@ -30,7 +30,7 @@ struct FunctionError {
 
 /// How services say what is wrong with a request.
 #[derive(Deserialize)]
-struct Said {
+struct Refusal {
     #[serde(alias = "Message", alias = "detail")]
     message: String,
 }
@@ -77,8 +77,8 @@ pub(super) fn judge(
 
 /// The message in an answer, else the beginning of it.
 fn said(body: &[u8]) -> String {
-    match serde_json::from_slice::<Said>(body) {
-        Ok(Said { message }) => cut(&message, MOST),
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(Refusal { message }) => cut(&message, MOST),
         Err(_) => cut(String::from_utf8_lossy(body).trim(), MOST),
     }
 }

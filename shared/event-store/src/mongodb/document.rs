@@ -10,7 +10,7 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{self, DateTime, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 use serde_json::value::RawValue;
 
-use crate::place::{follows, unreadable, unreadable_at};
+use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::{
     ANSWERED_KEPT, Answered, CommandHash, Commit, Metadata, NoEvent, Scanned, StoreError, UnreadableStream,
 };

@@ -6,7 +6,7 @@ use mongodb::bson::{Document, doc};
 use super::connection::{Connection, unavailable, within};
 use super::document::{id, whole};
 use crate::StoreError;
-use crate::heads::{Ends, Heads};
+use crate::heads::{Heads, HeadsPage};
 
 pub(super) async fn heads(
     connection: &Connection,
@@ -19,7 +19,7 @@ pub(super) async fn heads(
             Some(stream) => doc! { "$gt": id(stream, Version::new(Version::MAX)) },
             None => doc! { "$gte": "" },
         };
-        let ends = Ends::new(limit, ends(connection, after, 1, limit).await?);
+        let ends = HeadsPage::new(limit, ends(connection, after, 1, limit).await?);
         let long = match ends.long_stream() {
             Some(stream) => {
                 let of_stream =

@@ -11,13 +11,13 @@
 
 pub(crate) mod connection;
 mod document;
-mod ends;
+mod head_cache;
 mod heads;
 mod indexes;
+mod maintenance;
 mod mark;
 mod read;
 mod reminders;
-mod survey;
 mod write;
 
 use std::ops::RangeInclusive;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use event_sourcing::{EventType, StreamId, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;
-use runtime::waiting::WaitingTasks;
+use runtime::batcher::TaskBatcher;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -37,7 +37,7 @@ use crate::{
     ScanPosition, StoreError,
 };
 use connection::Connection;
-use ends::Ends;
+use head_cache::HeadCache;
 use mark::Marks;
 use read::Reader;
 use write::{Write, Writer};
@@ -59,10 +59,10 @@ const PATIENCE: Duration = Duration::from_secs(6);
 #[derive(Clone)]
 pub struct MongoDbEventStore {
     connection: Arc<Connection>,
-    writer: WaitingTasks<Write>,
-    reader: WaitingTasks<read::Job>,
-    marks: WaitingTasks<mark::Job>,
-    ends: Arc<Ends>,
+    writer: TaskBatcher<Write>,
+    reader: TaskBatcher<read::Job>,
+    marks: TaskBatcher<mark::Job>,
+    head_cache: Arc<HeadCache>,
 }
 
 type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
@@ -75,16 +75,16 @@ impl MongoDbEventStore {
     /// [`OpenError::Refused`], in one line and without the password, when the URL can't be used.
     pub async fn open(url: &SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
         let connection = Arc::new(Connection::new(url, connections).await?);
-        let ends = Arc::new(Ends::default());
-        let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&ends)));
-        let reader = Arc::new(Reader::new(Arc::clone(&connection), Arc::clone(&ends)));
+        let head_cache = Arc::new(HeadCache::default());
+        let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&head_cache)));
+        let reader = Arc::new(Reader::new(Arc::clone(&connection), Arc::clone(&head_cache)));
         let marks = Arc::new(Marks::new(Arc::clone(&connection)));
         Ok(Self {
-            ends,
+            head_cache,
             connection,
-            writer: WaitingTasks::start(TURN, WRITES, move |writes| Arc::clone(&writer).work(writes)),
-            reader: WaitingTasks::start(TURN, FINDS, move |jobs| Arc::clone(&reader).work(jobs)),
-            marks: WaitingTasks::start(TURN, WRITES, move |jobs| Arc::clone(&marks).work(jobs)),
+            writer: TaskBatcher::start(TURN, WRITES, move |writes| Arc::clone(&writer).work(writes)),
+            reader: TaskBatcher::start(TURN, FINDS, move |jobs| Arc::clone(&reader).work(jobs)),
+            marks: TaskBatcher::start(TURN, WRITES, move |jobs| Arc::clone(&marks).work(jobs)),
         })
     }
 
@@ -154,7 +154,7 @@ impl MongoDbEventStore {
         after: Option<ScanPosition>,
         limit: usize,
     ) -> Result<Page<E>, StoreError> {
-        survey::scan(&self.connection, after.as_ref(), limit).await
+        maintenance::scan(&self.connection, after.as_ref(), limit).await
     }
 
     pub(crate) async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {
@@ -166,7 +166,7 @@ impl MongoDbEventStore {
         young: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<CommitId>, StoreError> {
-        survey::outstanding(&self.connection, &young, limit).await
+        maintenance::outstanding(&self.connection, &young, limit).await
     }
 
     pub(crate) async fn is_current(&self, stream: &StreamId, version: Version) -> Result<bool, StoreError> {
@@ -180,19 +180,19 @@ impl MongoDbEventStore {
     }
 
     pub(crate) async fn count(&self) -> Result<u64, StoreError> {
-        survey::count(&self.connection).await
+        maintenance::count(&self.connection).await
     }
 
     pub(crate) async fn backlog(&self) -> Result<Backlog, StoreError> {
-        survey::backlog(&self.connection).await
+        maintenance::backlog(&self.connection).await
     }
 
     /// Where indexes are missing, somebody has dropped them, or the collection with them: what is known of it is forgotten, so that no
     /// commit is put behind one that is gone, and they are made again.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        let Err(problem) = survey::ping(&self.connection).await else { return Ok(()) };
-        self.ends.forget();
-        if survey::mend(&self.connection).await.is_ok() {
+        let Err(problem) = maintenance::ping(&self.connection).await else { return Ok(()) };
+        self.head_cache.forget();
+        if maintenance::mend(&self.connection).await.is_ok() {
             tracing::warn!(%problem, "the event store had lost its indexes; they were made again");
         }
         Err(problem)
@@ -201,7 +201,7 @@ impl MongoDbEventStore {
 
 /// Hands a job in and waits for its answer.
 async fn ask<J: Send + 'static, T, E: From<StoreError>>(
-    worker: &WaitingTasks<J>,
+    worker: &TaskBatcher<J>,
     job: impl FnOnce(Answer<T, E>) -> J,
 ) -> Result<T, E> {
     let (answer, answered) = oneshot::channel();

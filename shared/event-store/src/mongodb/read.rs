@@ -11,7 +11,7 @@ use mongodb::options::ReadConcern;
 use super::Answer;
 use super::connection::{Connection, MAJORITY, unavailable, within};
 use super::document::{self, number};
-use super::ends::Ends;
+use super::head_cache::HeadCache;
 use crate::{Load, StoreError, Stream, UnreadableStream};
 
 /// How often a stream that seems to have a gap is read again before it is believed.
@@ -31,12 +31,12 @@ type Found = HashMap<String, Vec<RawDocumentBuf>>;
 
 pub(super) struct Reader {
     connection: Arc<Connection>,
-    ends: Arc<Ends>,
+    heads: Arc<HeadCache>,
 }
 
 impl Reader {
-    pub(super) fn new(connection: Arc<Connection>, ends: Arc<Ends>) -> Self {
-        Self { connection, ends }
+    pub(super) fn new(connection: Arc<Connection>, heads: Arc<HeadCache>) -> Self {
+        Self { connection, heads }
     }
 
     pub(super) async fn work(self: Arc<Self>, mut jobs: Vec<Job>) {
@@ -107,7 +107,7 @@ impl Reader {
             stream.commits.push(commit);
         }
         if last != load.after {
-            self.ends.note(&load.stream, last);
+            self.heads.note(&load.stream, last);
         }
         Ok(stream)
     }

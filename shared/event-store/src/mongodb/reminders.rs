@@ -9,9 +9,9 @@ use mongodb::error::Error;
 
 use super::connection::{Connection, Topology, unavailable, within};
 use super::document::{id, text, whole};
+use super::maintenance::unreadable;
 use super::mark::filter;
-use super::survey::unreadable;
-use crate::place::outstanding;
+use crate::cursor::outstanding;
 use crate::reminders::{Due, REMINDERS, Row};
 use crate::{CommitId, ReminderCounts, StoreError};
 

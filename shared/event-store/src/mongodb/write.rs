@@ -17,7 +17,7 @@ use runtime::{KillPoint, kill_point};
 use super::Answer;
 use super::connection::{Connection, unavailable, within};
 use super::document::{number, whole};
-use super::ends::Ends;
+use super::head_cache::HeadCache;
 use crate::{AppendError, Commit, StoreError};
 
 /// A document to be inserted.
@@ -61,12 +61,12 @@ impl Write {
 
 pub(super) struct Writer {
     connection: Arc<Connection>,
-    ends: Arc<Ends>,
+    heads: Arc<HeadCache>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Arc<Connection>, ends: Arc<Ends>) -> Self {
-        Self { connection, ends }
+    pub(super) fn new(connection: Arc<Connection>, heads: Arc<HeadCache>) -> Self {
+        Self { connection, heads }
     }
 
     pub(super) async fn work(self: Arc<Self>, mut writes: Vec<Write>) {
@@ -80,7 +80,7 @@ impl Writer {
         let outcomes = self.insert(&writes).await;
         for (write, outcome) in writes.into_iter().zip(outcomes) {
             if let (Some(span), Ok(())) = (&write.span, &outcome) {
-                self.ends.note(&span.stream, span.last);
+                self.heads.note(&span.stream, span.last);
             }
             let _ = write.answer.send(outcome);
         }
@@ -109,7 +109,7 @@ impl Writer {
         write
             .span
             .as_ref()
-            .filter(|span| span.before() != Version::NONE && !self.ends.has(&span.stream, span.before()))
+            .filter(|span| span.before() != Version::NONE && !self.heads.has(&span.stream, span.before()))
     }
 
     /// Notes which of the commits that must be there are.
@@ -121,7 +121,7 @@ impl Writer {
         let found = find_ends(commits, wanted).await.map_err(|error| unavailable(&error))?;
         for span in spans {
             if found.contains(&(span.stream.as_str().to_owned(), number(span.before()))) {
-                self.ends.note(&span.stream, span.before());
+                self.heads.note(&span.stream, span.before());
             }
         }
         Ok(())

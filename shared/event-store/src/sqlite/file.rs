@@ -59,7 +59,7 @@ const TABLES: &str = "
 pub(super) enum Purpose {
     Write,
     Load,
-    Survey,
+    Maintain,
 }
 
 impl Purpose {
@@ -69,7 +69,7 @@ impl Purpose {
         match self {
             Self::Write => 8 * 1024,
             Self::Load => 4 * 1024,
-            Self::Survey => 1024,
+            Self::Maintain => 1024,
         }
     }
 }

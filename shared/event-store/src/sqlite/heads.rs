@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::unavailable;
 use crate::StoreError;
-use crate::heads::{Ends, Heads};
+use crate::heads::{Heads, HeadsPage};
 
 const ENDS: &str = "
     SELECT stream, version FROM streams
@@ -19,7 +19,7 @@ pub(super) fn heads(connection: &Connection, after: Option<&str>, limit: usize) 
         let end = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         let count = i64::try_from(limit).unwrap_or(i64::MAX);
         let found = statement.query_map(params![after.unwrap_or_default(), count], end)?;
-        let ends = Ends::new(limit, found.collect::<Result<_, _>>()?);
+        let ends = HeadsPage::new(limit, found.collect::<Result<_, _>>()?);
         let long = match ends.long_stream() {
             Some(stream) => {
                 connection.prepare_cached(END)?.query_row([stream], |row| row.get(0)).optional()?

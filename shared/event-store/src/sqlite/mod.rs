@@ -2,7 +2,7 @@
 //!
 //! Three threads have a connection each. The *writer* takes everything that waits (appends, small records, marks) and writes
 //! it as one transaction, so that one sync to disk serves them all; SQLite has one writer at a time, so a second thread would
-//! only wait. The *reader* answers all loads that wait from one snapshot. The *surveyor* reads the store at large, a page of a
+//! only wait. The *reader* answers all loads that wait from one snapshot. The *maintainer* reads the store at large, a page of a
 //! scan or the whole outbox, so that no load waits for that. With a write-ahead log none of the three waits for another.
 //!
 //! Several processes may have the file open. Knows nothing of tasks or runtimes beyond the channels that jobs come by.
@@ -10,9 +10,9 @@
 mod file;
 mod heads;
 mod json;
+mod maintenance;
 mod read;
 mod reminders;
-mod survey;
 mod write;
 
 use std::ops::RangeInclusive;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use event_sourcing::EventType;
 use jiff::Timestamp;
+use runtime::batcher::Batcher;
 use runtime::files::OpenedFile;
-use runtime::waiting::Waiting;
 use tokio::sync::oneshot;
 
 use crate::reminders::{Due, Row};
@@ -30,7 +30,7 @@ use crate::{
     AppendError, Backlog, Commit, CommitId, Heads, Load, Mark, NoEvent, OpenError, Page, ReminderCounts,
     ScanPosition, StoreError,
 };
-use survey::{Question, Surveyor};
+use maintenance::{Maintainer, Question};
 use write::{Task, Write, Writer};
 
 /// The most jobs that one turn of a thread takes; what waits in its queue is bounded by four times that.
@@ -40,10 +40,10 @@ const TURN: usize = 512;
 #[derive(Clone)]
 pub struct SqliteEventStore {
     opened: OpenedFile,
-    reader: Waiting<read::Job>,
-    surveyor: Waiting<Question>,
+    reader: Batcher<read::Job>,
+    maintainer: Batcher<Question>,
     // Last, so that it closes last: then the log is written back into the file and deleted.
-    writer: Waiting<Write>,
+    writer: Batcher<Write>,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -61,15 +61,15 @@ impl SqliteEventStore {
         let opened = OpenedFile::at(&path).map_err(|error| file::refused(&path, error))?;
         let mut writer = Writer::new(connection, opened.clone());
         let loading = opened.clone();
-        let mut surveyor = Surveyor::new(path.clone());
+        let mut maintainer = Maintainer::new(path.clone());
         let start = || -> std::io::Result<Self> {
             Ok(Self {
                 opened,
-                reader: Waiting::start("events-read", TURN, move |jobs| {
+                reader: Batcher::start("events-read", TURN, move |jobs| {
                     read::work(&mut reading, &loading, jobs);
                 })?,
-                surveyor: Waiting::start("events-survey", 1, move |asked| surveyor.work(asked))?,
-                writer: Waiting::start("events-write", TURN, move |writes| writer.work(writes))?,
+                maintainer: Batcher::start("events-maintenance", 1, move |asked| maintainer.work(asked))?,
+                writer: Batcher::start("events-write", TURN, move |writes| writer.work(writes))?,
             })
         };
         start().map_err(|error| file::refused(&path, error))
@@ -124,12 +124,12 @@ impl SqliteEventStore {
         after: Option<ScanPosition>,
         limit: usize,
     ) -> Result<Page<E>, StoreError> {
-        self.survey(move |connection| survey::scan(connection, after.as_ref(), limit)).await
+        self.maintain(move |connection| maintenance::scan(connection, after.as_ref(), limit)).await
     }
 
     pub(crate) async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {
         let after = after.map(str::to_owned);
-        self.survey(move |connection| heads::heads(connection, after.as_deref(), limit)).await
+        self.maintain(move |connection| heads::heads(connection, after.as_deref(), limit)).await
     }
 
     pub(crate) async fn outstanding(
@@ -137,11 +137,11 @@ impl SqliteEventStore {
         young: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<CommitId>, StoreError> {
-        self.survey(move |connection| survey::outstanding(connection, &young, limit)).await
+        self.maintain(move |connection| maintenance::outstanding(connection, &young, limit)).await
     }
 
     pub(crate) async fn due_reminders(&self, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.survey(move |connection| reminders::due(connection, due, limit)).await
+        self.maintain(move |connection| reminders::due(connection, due, limit)).await
     }
 
     pub(crate) async fn list_reminders(
@@ -150,35 +150,35 @@ impl SqliteEventStore {
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
         let behind = behind.cloned();
-        self.survey(move |connection| reminders::list(connection, behind.as_ref(), limit)).await
+        self.maintain(move |connection| reminders::list(connection, behind.as_ref(), limit)).await
     }
 
     pub(crate) async fn count_reminders(&self) -> Result<ReminderCounts, StoreError> {
-        self.survey(reminders::count).await
+        self.maintain(reminders::count).await
     }
 
     pub(crate) async fn count(&self) -> Result<u64, StoreError> {
-        self.survey(survey::commits).await
+        self.maintain(maintenance::commits).await
     }
 
     pub(crate) async fn backlog(&self) -> Result<Backlog, StoreError> {
-        self.survey(survey::backlog).await
+        self.maintain(maintenance::backlog).await
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         check(&self.opened)?;
-        self.survey(survey::ping).await
+        self.maintain(maintenance::ping).await
     }
 
-    async fn survey<T: Send + 'static>(
+    async fn maintain<T: Send + 'static>(
         &self,
         question: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        ask(&self.surveyor, |answer| Question::new(question, answer)).await
+        ask(&self.maintainer, |answer| Question::new(question, answer)).await
     }
 }
 
-async fn ask<J: Send, T>(worker: &Waiting<J>, job: impl FnOnce(Answer<T>) -> J) -> Result<T, StoreError> {
+async fn ask<J: Send, T>(worker: &Batcher<J>, job: impl FnOnce(Answer<T>) -> J) -> Result<T, StoreError> {
     let closed = || StoreError::Unavailable("it is closed".into());
     let (answer, answered) = oneshot::channel();
     worker.send(job(answer)).await.map_err(|_| closed())?;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction
 
 use super::write::number;
 use super::{Answer, check, json, unavailable};
-use crate::place::{follows, unreadable, unreadable_at};
+use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::{Answered, CommandHash, Commit, Load, StoreError, Stream, UnreadableStream};
 
 /// Each stream with its own result.

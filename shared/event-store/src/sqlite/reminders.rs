@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row as SqlRow, params};
 use super::read::{text, time};
 use super::unavailable;
 use super::write::number;
-use crate::place::outstanding;
+use crate::cursor::outstanding;
 use crate::reminders::{Due, REMINDERS, Row};
 use crate::{CommitId, ReminderCounts, StoreError};
 

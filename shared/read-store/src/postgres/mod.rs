@@ -27,7 +27,7 @@ use domain::RecordedEvent;
 use domain::{OrderId, Snapshot, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;
-use runtime::waiting::{Stopped, WaitingTasks};
+use runtime::batcher::{Stopped, TaskBatcher};
 use tokio::sync::{Semaphore, oneshot};
 
 use self::connections::Connections;
@@ -36,8 +36,8 @@ use crate::calls::Call;
 use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
 use crate::{
-    DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
-    ReadStoreError, Redriven, Seen, SwapRefused, ViewId,
+    DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page, Projected,
+    ReadStoreError, Redriven, SwapRefused, ViewId,
 };
 
 /// How often who waits for a version looks again, for another process may write it. All who look at the same time are one
@@ -57,8 +57,8 @@ const LEFT_BY_LISTS: usize = READERS;
 /// A database. Cheap to clone; connections are made when they are needed, and closed with the last clone.
 #[derive(Clone)]
 pub struct PostgresReadStore {
-    calls: WaitingTasks<Call>,
-    reads: WaitingTasks<See>,
+    calls: TaskBatcher<Call>,
+    reads: TaskBatcher<See>,
     shared: Arc<Shared>,
 }
 
@@ -88,10 +88,10 @@ impl PostgresReadStore {
         });
         let (writing, reading) = (Arc::clone(&shared), Arc::clone(&shared));
         Ok(Self {
-            calls: WaitingTasks::start(CALLS, size.min(WRITERS), move |calls| {
+            calls: TaskBatcher::start(CALLS, size.min(WRITERS), move |calls| {
                 write::project(Arc::clone(&writing), calls)
             }),
-            reads: WaitingTasks::start(CALLS, size.min(READERS), move |calls| {
+            reads: TaskBatcher::start(CALLS, size.min(READERS), move |calls| {
                 read::answer(Arc::clone(&reading), calls)
             }),
             shared,
@@ -121,7 +121,7 @@ impl PostgresReadStore {
         answered.await.map_err(|_| Stopped)?
     }
 
-    pub(crate) async fn see(&self, id: &OrderId) -> Result<Seen, ReadStoreError> {
+    pub(crate) async fn see(&self, id: &OrderId) -> Result<Lookup, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
         self.reads.send(See { id: id.clone(), answer }).await?;
         answered.await.map_err(|_| Stopped)?
@@ -148,7 +148,7 @@ impl PostgresReadStore {
         id: &OrderId,
         version: Version,
         patience: Duration,
-    ) -> Result<Seen, ReadStoreError> {
+    ) -> Result<Lookup, ReadStoreError> {
         self.shared.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.see(id)).await
     }
 

@@ -18,7 +18,7 @@ use super::connections::ACQUIRE;
 use super::failure::{self, Failed};
 use super::transaction::no_active_view;
 use super::{Shared, project, rows};
-use crate::{Filter, Page, ReadStoreError, Seen, ViewId};
+use crate::{Filter, Lookup, Page, ReadStoreError, ViewId};
 
 /// How often a read begins anew when a swap deletes the table under it.
 const TRIES: usize = 5;
@@ -29,7 +29,7 @@ pub(super) struct See {
     pub(super) answer: oneshot::Sender<Answered>,
 }
 
-type Answered = Result<Seen, ReadStoreError>;
+type Answered = Result<Lookup, ReadStoreError>;
 
 /// The active view's number as this process knows it; 0 when it does not.
 #[derive(Default)]
@@ -104,7 +104,7 @@ pub(super) fn seen_sql(view: ViewId) -> String {
 fn seen(row: &PgRow) -> Answered {
     let is_there = row.try_get::<Option<i64>, _>(1).map_err(Failed::from)?.is_some_and(|version| version > 0);
     let order = if is_there { Some(rows::snapshot(row)?) } else { None };
-    Ok(Seen { order, held: is_held(row)? })
+    Ok(Lookup { order, held: is_held(row)? })
 }
 
 /// The column of [`held_sql`], behind those of the order.
@@ -135,7 +135,7 @@ pub(super) async fn answer(shared: Arc<Shared>, calls: Vec<See>) {
     }
     let answers: Vec<Answered> = calls
         .iter()
-        .map(|call| by_id.get(call.id.as_str()).map_or_else(|| Ok(Seen::default()), |row| seen(row)))
+        .map(|call| by_id.get(call.id.as_str()).map_or_else(|| Ok(Lookup::default()), |row| seen(row)))
         .collect();
     for (call, seen) in calls.into_iter().zip(answers) {
         // Whoever stopped waiting needs no answer.

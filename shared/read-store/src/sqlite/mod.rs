@@ -19,8 +19,8 @@ use std::time::Duration;
 use domain::RecordedEvent;
 use domain::{OrderId, Snapshot, Version};
 use jiff::Timestamp;
+use runtime::batcher::{Batcher, Stopped};
 use runtime::files::{Gone, OpenedFile};
-use runtime::waiting::{Stopped, Waiting};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -29,8 +29,8 @@ use self::write::{Job, Writer};
 use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
 use crate::{
-    DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, OpenError, Page, Projected,
-    ReadStoreError, Redriven, Seen, SwapRefused, ViewId,
+    DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page, Projected,
+    ReadStoreError, Redriven, SwapRefused, ViewId,
 };
 
 /// How often who waits for a version looks again, for another process may write it.
@@ -55,9 +55,9 @@ impl From<Gone> for ReadStoreError {
 #[derive(Clone)]
 pub struct SqliteReadStore {
     opened: OpenedFile,
-    writer: Waiting<Job>,
-    reads: Waiting<See>,
-    scans: Waiting<Scan>,
+    writer: Batcher<Job>,
+    reads: Batcher<See>,
+    scans: Batcher<Scan>,
     waiters: Waiters,
 }
 
@@ -72,10 +72,10 @@ impl SqliteReadStore {
         let mut scanner = schema::connect(path, schema::FOR_READS)?;
         Ok(Self {
             opened,
-            writer: Waiting::start("view-writer", CALLS, move |jobs| writer.work(jobs)).map_err(cannot)?,
-            reads: Waiting::start("view-reader", CALLS, move |calls| read::answer(&mut reader, calls))
+            writer: Batcher::start("view-writer", CALLS, move |jobs| writer.work(jobs)).map_err(cannot)?,
+            reads: Batcher::start("view-reader", CALLS, move |calls| read::answer(&mut reader, calls))
                 .map_err(cannot)?,
-            scans: Waiting::start("view-scanner", 1, move |scans: &mut Vec<Scan>| {
+            scans: Batcher::start("view-scanner", 1, move |scans: &mut Vec<Scan>| {
                 scans.drain(..).for_each(|scan| scan(&mut scanner));
             })
             .map_err(cannot)?,
@@ -89,7 +89,7 @@ impl SqliteReadStore {
         answered.await.map_err(|_| Stopped)?
     }
 
-    pub(crate) async fn see(&self, id: &OrderId) -> Result<Seen, ReadStoreError> {
+    pub(crate) async fn see(&self, id: &OrderId) -> Result<Lookup, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
         self.reads.send(See { id: id.clone(), answer }).await?;
         answered.await.map_err(|_| Stopped)?
@@ -117,7 +117,7 @@ impl SqliteReadStore {
         id: &OrderId,
         version: Version,
         patience: Duration,
-    ) -> Result<Seen, ReadStoreError> {
+    ) -> Result<Lookup, ReadStoreError> {
         self.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.see(id)).await
     }
 

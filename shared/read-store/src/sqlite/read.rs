@@ -4,12 +4,12 @@ use domain::{OrderId, OrderName, Snapshot, Version};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::{Answer, project, rows, schema};
-use crate::{Filter, Page, ReadStoreError, Seen, ViewId};
+use crate::{Filter, Lookup, Page, ReadStoreError, ViewId};
 
 /// A call of `see`.
 pub(super) struct See {
     pub(super) id: OrderId,
-    pub(super) answer: Answer<Seen>,
+    pub(super) answer: Answer<Lookup>,
 }
 
 /// Answers all these calls from one state of the view.
@@ -32,13 +32,13 @@ pub(super) fn answer(connection: &mut Connection, calls: &mut Vec<See>) {
 fn read_all(
     connection: &mut Connection,
     calls: &[See],
-) -> Result<Vec<Result<Seen, ReadStoreError>>, ReadStoreError> {
+) -> Result<Vec<Result<Lookup, ReadStoreError>>, ReadStoreError> {
     let (transaction, view) = begin(connection)?;
     let held = project::held_for(&transaction, view, calls.iter().map(|call| &call.id))?;
     let mut statement = transaction.prepare_cached(&project::row_sql(view))?;
     let mut see = |id: &OrderId| {
         let order = statement.query_row([id.as_str()], rows::snapshot).optional()?;
-        Ok(Seen { order, held: held.contains(id) })
+        Ok(Lookup { order, held: held.contains(id) })
     };
     Ok(calls.iter().map(|call| see(&call.id)).collect())
 }

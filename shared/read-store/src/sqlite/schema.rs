@@ -74,43 +74,43 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     let mut connection = connect(path, FOR_READS)?;
     let found = create_tables(&mut connection).map_err(|error| refused(path, &error.to_string()))?;
     match found {
-        Found::Ours => Ok(()),
-        Found::Newer(schema) => {
+        FileKind::Ours => Ok(()),
+        FileKind::Newer(schema) => {
             let problem = format!("was made by a newer program (schema {schema}); this one knows {SCHEMA}");
             Err(refused(path, &problem))
         }
-        Found::Foreign => Err(refused(path, "is a SQLite file, but not a read store")),
+        FileKind::Foreign => Err(refused(path, "is a SQLite file, but not a read store")),
     }
 }
 
-enum Found {
+enum FileKind {
     Ours,
     Newer(i32),
     Foreign,
 }
 
-fn create_tables(connection: &mut Connection) -> Result<Found, ReadStoreError> {
+fn create_tables(connection: &mut Connection) -> Result<FileKind, ReadStoreError> {
     // Immediate, so that of two processes that start at once only one creates.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, schema) = (pragma("application_id")?, pragma("user_version")?);
     if application == APPLICATION {
         if schema > SCHEMA {
-            return Ok(Found::Newer(schema));
+            return Ok(FileKind::Newer(schema));
         }
         ensure_tables(&transaction)?;
         transaction.commit()?;
-        return Ok(Found::Ours);
+        return Ok(FileKind::Ours);
     }
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != 0 || schema != 0 || tables > 0 {
-        return Ok(Found::Foreign);
+        return Ok(FileKind::Foreign);
     }
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", SCHEMA)?;
     ensure_tables(&transaction)?;
     transaction.commit()?;
-    Ok(Found::Ours)
+    Ok(FileKind::Ours)
 }
 
 /// Where the list of views was lost, the numbers of tables that are still there are not used again.

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use domain::wire;
 use domain::{EncodedEvent, Event, Order, OrderId, OrderName, Status};
-use read_store::{Filter, ReadStore, Seen};
+use read_store::{Filter, Lookup, ReadStore};
 
 use super::{Shared, events, fold, id, not_known_yet, raw, recorded, until, version, version_of};
 
 const LONG: Duration = Duration::from_secs(30);
 
 /// An order for which nothing is held.
-fn well(order: &str, events: u64) -> Seen {
-    Seen { order: Some(fold(order, events)), held: false }
+fn well(order: &str, events: u64) -> Lookup {
+    Lookup { order: Some(fold(order, events)), held: false }
 }
 
 /// An order for which something is.
-fn behind(order: &str, events: u64) -> Seen {
-    Seen { held: true, ..well(order, events) }
+fn behind(order: &str, events: u64) -> Lookup {
+    Lookup { held: true, ..well(order, events) }
 }
 
 async fn page_ids(store: &ReadStore, filter: &Filter) -> Vec<String> {
@@ -133,7 +133,7 @@ pub(crate) async fn a_version_is_waited_for_and_not_longer_than_patience(shared:
     let late = store.wait_for(&id("a"), version(9), patience).await.unwrap();
     assert_eq!(late, well("a", 4), "what is there when patience ends");
     assert!(started.elapsed() >= patience);
-    assert_eq!(store.wait_for(&id("x"), version(1), patience).await.unwrap(), Seen::default());
+    assert_eq!(store.wait_for(&id("x"), version(1), patience).await.unwrap(), Lookup::default());
 }
 
 pub(crate) async fn a_version_that_another_handle_writes_is_seen_too(shared: &Shared) {
@@ -180,10 +180,10 @@ pub(crate) async fn an_order_is_seen_with_whether_anything_is_held_for_it(shared
     }
     assert_eq!(see("well").await, well("well", 1));
     for order in ["never", "nobody"] {
-        assert_eq!(see(order).await, Seen { order: None, held: true });
+        assert_eq!(see(order).await, Lookup { order: None, held: true });
         assert_eq!(store.get(&id(order)).await.unwrap(), None);
     }
-    assert_eq!(see("other").await, Seen::default());
+    assert_eq!(see("other").await, Lookup::default());
 
     let page = async |after: &str, limit| {
         let filter = Filter { after: Some(id(after)), limit, ..Filter::default() };

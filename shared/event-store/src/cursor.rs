@@ -34,7 +34,7 @@ pub(crate) fn outstanding(stream: &str, version: Result<i64, String>) -> Option<
 }
 
 /// Where a scan is: after this version, the last of a commit, of this stream.
-pub(crate) struct Place {
+pub(crate) struct Cursor {
     pub(crate) stream: String,
     pub(crate) version: Version,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Place {
 /// Behind every commit of a stream: so a scan leaves the rest of a stream out.
 const END: Version = Version::new(Version::MAX);
 
-impl Place {
+impl Cursor {
     fn position(&self) -> ScanPosition {
         ScanPosition(format!("{}@{}", self.stream, self.version))
     }
@@ -60,14 +60,14 @@ impl Place {
 
 /// A page of a scan in the making.
 pub(crate) struct PageOfRows<E> {
-    place: Option<Place>,
+    cursor: Option<Cursor>,
     rows: usize,
     page: Page<E>,
 }
 
 impl<E> PageOfRows<E> {
-    pub(crate) fn after(place: Option<Place>) -> Self {
-        Self { place, rows: 0, page: Page { commits: Vec::new(), unreadable: Vec::new(), next: None } }
+    pub(crate) fn after(cursor: Option<Cursor>) -> Self {
+        Self { cursor, rows: 0, page: Page { commits: Vec::new(), unreadable: Vec::new(), next: None } }
     }
 
     /// Takes the next row, which is of this stream. `read` reads the commit that comes after a version.
@@ -77,8 +77,8 @@ impl<E> PageOfRows<E> {
         read: impl FnOnce(&StreamId, Version) -> Result<Scanned<E>, StoreError>,
     ) -> Result<(), StoreError> {
         self.rows += 1;
-        let version = match &self.place {
-            Some(place) if place.stream == name => place.version,
+        let version = match &self.cursor {
+            Some(cursor) if cursor.stream == name => cursor.version,
             _ => Version::NONE,
         };
         // The rest of a stream that can't be read.
@@ -101,7 +101,7 @@ impl<E> PageOfRows<E> {
 
     /// The page, if it was to have so many rows.
     pub(crate) fn finish(self, limit: usize) -> Page<E> {
-        let next = self.place.filter(|_| self.rows == limit).map(|place| place.position());
+        let next = self.cursor.filter(|_| self.rows == limit).map(|cursor| cursor.position());
         Page { next, ..self.page }
     }
 
@@ -113,9 +113,9 @@ impl<E> PageOfRows<E> {
     }
 
     fn come_to(&mut self, name: &str, version: Version) {
-        match &mut self.place {
-            Some(place) if place.stream == name => place.version = version,
-            place => *place = Some(Place { stream: name.to_owned(), version }),
+        match &mut self.cursor {
+            Some(cursor) if cursor.stream == name => cursor.version = version,
+            cursor => *cursor = Some(Cursor { stream: name.to_owned(), version }),
         }
     }
 }

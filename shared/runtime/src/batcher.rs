@@ -17,7 +17,7 @@ pub struct Stopped;
 
 /// The way to a worker thread that takes jobs in batches. Cheap to clone; the thread ends, and is waited for, when the last
 /// one is dropped and the jobs that it had accepted are done.
-pub struct Waiting<J: Send + 'static> {
+pub struct Batcher<J: Send + 'static> {
     worker: Arc<Worker<J>>,
 }
 
@@ -26,15 +26,15 @@ struct Worker<J> {
     thread: Option<JoinHandle<()>>,
 }
 
-impl<J: Send + 'static> Clone for Waiting<J> {
+impl<J: Send + 'static> Clone for Batcher<J> {
     fn clone(&self) -> Self {
         Self { worker: Arc::clone(&self.worker) }
     }
 }
 
-impl<J: Send + 'static> Waiting<J> {
+impl<J: Send + 'static> Batcher<J> {
     /// Starts the thread. `work` is called with 1 to `limit` jobs at a time and leaves the vector empty or not, as it likes.
-    /// At most `4 * limit` jobs queue up; then [`Waiting::send`] waits for room.
+    /// At most `4 * limit` jobs queue up; then [`Batcher::send`] waits for room.
     ///
     /// # Errors
     /// When the system starts no more threads.
@@ -80,19 +80,19 @@ impl<J> Drop for Worker<J> {
 
 /// The way to workers that wait for somebody else, such as a server: each batch is a task, and a few may be in hand side by
 /// side. Cheap to clone; what was accepted is done even when the last one is dropped.
-pub struct WaitingTasks<J> {
+pub struct TaskBatcher<J> {
     jobs: mpsc::Sender<J>,
 }
 
-impl<J> Clone for WaitingTasks<J> {
+impl<J> Clone for TaskBatcher<J> {
     fn clone(&self) -> Self {
         Self { jobs: self.jobs.clone() }
     }
 }
 
-impl<J: Send + 'static> WaitingTasks<J> {
+impl<J: Send + 'static> TaskBatcher<J> {
     /// Starts on the runtime that this is called in. `work` is called with 1 to `limit` jobs, again while fewer than
-    /// `side_by_side` of its futures run. At most `4 * limit` jobs queue up; then [`WaitingTasks::send`] waits for room.
+    /// `side_by_side` of its futures run. At most `4 * limit` jobs queue up; then [`TaskBatcher::send`] waits for room.
     /// A batch that panics takes its own jobs along and nothing else.
     pub fn start<W>(limit: usize, side_by_side: usize, work: impl Fn(Vec<J>) -> W + Send + 'static) -> Self
     where
@@ -142,7 +142,7 @@ mod tests {
         let (go_on, may_go_on) = std_mpsc::channel();
         let sizes = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sizes);
-        let waiting = Waiting::start("test", 100, move |batch: &mut Vec<oneshot::Sender<()>>| {
+        let batcher = Batcher::start("test", 100, move |batch: &mut Vec<oneshot::Sender<()>>| {
             seen.lock().unwrap().push(batch.len());
             started.send(()).unwrap();
             may_go_on.recv().unwrap();
@@ -153,7 +153,7 @@ mod tests {
         let mut answers = Vec::new();
         for number in 0..8 {
             let (answer, answered) = oneshot::channel();
-            waiting.send(answer).await.unwrap();
+            batcher.send(answer).await.unwrap();
             answers.push(answered);
             if number == 0 {
                 first_started.recv().unwrap();
@@ -171,33 +171,33 @@ mod tests {
     async fn dropping_the_last_handle_finishes_what_was_accepted() {
         let done = Arc::new(Mutex::new(0));
         let count = Arc::clone(&done);
-        let waiting = Waiting::start("test", 2, move |batch: &mut Vec<()>| {
+        let batcher = Batcher::start("test", 2, move |batch: &mut Vec<()>| {
             *count.lock().unwrap() += batch.len();
         })
         .unwrap();
         for () in [(); 5] {
-            waiting.send(()).await.unwrap();
+            batcher.send(()).await.unwrap();
         }
-        drop(waiting);
+        drop(batcher);
         assert_eq!(*done.lock().unwrap(), 5);
     }
 
     #[tokio::test]
     async fn a_worker_that_panicked_refuses_jobs() {
-        let waiting = Waiting::start("test", 1, |_: &mut Vec<()>| panic!("on purpose")).unwrap();
-        while waiting.send(()).await.is_ok() {
+        let batcher = Batcher::start("test", 1, |_: &mut Vec<()>| panic!("on purpose")).unwrap();
+        while batcher.send(()).await.is_ok() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(waiting.send(()).await, Err(Stopped));
+        assert_eq!(batcher.send(()).await, Err(Stopped));
     }
 
     /// A batch that has begun, and the way to tell it to go on.
     type Begun = (Vec<u32>, oneshot::Sender<()>);
 
     /// Batches as they begin, each of which goes on when it is told to.
-    fn held(limit: usize, side_by_side: usize) -> (WaitingTasks<u32>, mpsc::UnboundedReceiver<Begun>) {
+    fn held(limit: usize, side_by_side: usize) -> (TaskBatcher<u32>, mpsc::UnboundedReceiver<Begun>) {
         let (begun, batches) = mpsc::unbounded_channel();
-        let waiting = WaitingTasks::start(limit, side_by_side, move |batch| {
+        let batcher = TaskBatcher::start(limit, side_by_side, move |batch| {
             let begun = begun.clone();
             async move {
                 let (go_on, may_go_on) = oneshot::channel();
@@ -205,18 +205,18 @@ mod tests {
                 may_go_on.await.unwrap();
             }
         });
-        (waiting, batches)
+        (batcher, batches)
     }
 
     #[tokio::test]
     async fn tasks_take_what_was_queued_while_as_many_as_may_be_were_in_hand() {
-        let (waiting, mut batches) = held(3, 2);
-        waiting.send(1).await.unwrap();
+        let (batcher, mut batches) = held(3, 2);
+        batcher.send(1).await.unwrap();
         let (first, first_goes_on) = batches.recv().await.unwrap();
-        waiting.send(2).await.unwrap();
+        batcher.send(2).await.unwrap();
         let (second, _second_never) = batches.recv().await.unwrap();
         for job in 3..=7 {
-            waiting.send(job).await.unwrap();
+            batcher.send(job).await.unwrap();
         }
         tokio::task::yield_now().await;
         assert!(batches.try_recv().is_err());
@@ -229,11 +229,11 @@ mod tests {
 
     #[tokio::test]
     async fn tasks_finish_what_was_accepted_when_the_last_handle_is_dropped() {
-        let (waiting, mut batches) = held(1, 1);
+        let (batcher, mut batches) = held(1, 1);
         for job in 1..=3 {
-            waiting.send(job).await.unwrap();
+            batcher.send(job).await.unwrap();
         }
-        drop(waiting);
+        drop(batcher);
         for job in 1..=3 {
             let (batch, go_on) = batches.recv().await.unwrap();
             assert_eq!(batch, [job]);
@@ -245,15 +245,15 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_panics_takes_only_its_own_batch_along() {
         let (done, mut dones) = mpsc::unbounded_channel();
-        let waiting = WaitingTasks::start(1, 1, move |batch: Vec<u32>| {
+        let batcher = TaskBatcher::start(1, 1, move |batch: Vec<u32>| {
             let done = done.clone();
             async move {
                 assert_ne!(batch, [1], "on purpose");
                 done.send(batch).unwrap();
             }
         });
-        waiting.send(1).await.unwrap();
-        waiting.send(2).await.unwrap();
+        batcher.send(1).await.unwrap();
+        batcher.send(2).await.unwrap();
         assert_eq!(dones.recv().await, Some(vec![2]));
     }
 }

@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use super::connection::{Connection, unavailable, within};
 use super::document::{self, id, text, time, whole};
 use super::indexes;
-use crate::place::{self, PageOfRows, Place};
+use crate::cursor::{self, Cursor, PageOfRows};
 use crate::{Backlog, CommitId, Page, ScanPosition, StoreError};
 
 /// How often a page with a gap is read again before it is believed; see the reader's `read_again`.
@@ -30,7 +30,7 @@ pub(super) async fn scan<E: EventType>(
 ) -> Result<Page<E>, StoreError> {
     let mut again = 0;
     loop {
-        let last = after.map(Place::parse).transpose()?;
+        let last = after.map(Cursor::parse).transpose()?;
         let page = within(page(connection, last, limit.max(1))).await?;
         if page.unreadable.is_empty() || again == READ_AGAIN {
             return Ok(page);
@@ -41,12 +41,12 @@ pub(super) async fn scan<E: EventType>(
 
 async fn page<E: EventType>(
     connection: &Connection,
-    last: Option<Place>,
+    last: Option<Cursor>,
     limit: usize,
 ) -> Result<Page<E>, StoreError> {
     let commits = connection.commits().await?;
     let after = match &last {
-        Some(place) => doc! { "$gt": id(&place.stream, place.version) },
+        Some(cursor) => doc! { "$gt": id(&cursor.stream, cursor.version) },
         None => doc! { "$gte": "" },
     };
     let found = commits
@@ -179,7 +179,7 @@ async fn oldest_of(commits: &Commits, streams: &[String]) -> Result<Vec<CommitId
             continue;
         }
         let stream = text(oldest, "_id").map_err(unreadable)?;
-        found.extend(place::outstanding(stream, whole(oldest, "version")));
+        found.extend(cursor::outstanding(stream, whole(oldest, "version")));
     }
     Ok(found)
 }

@@ -11,15 +11,15 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
 /// The last version that this process has seen of streams. What it says stays true, whatever others append, because commits are
 /// neither changed nor deleted; what it does not say is looked up.
-pub(super) struct Ends(Mutex<LruCache<StreamId, Version>>);
+pub(super) struct HeadCache(Mutex<LruCache<StreamId, Version>>);
 
-impl Default for Ends {
+impl Default for HeadCache {
     fn default() -> Self {
         Self(Mutex::new(LruCache::new(KEPT)))
     }
 }
 
-impl Ends {
+impl HeadCache {
     /// A durable commit of the stream ends at this version.
     pub(super) fn note(&self, stream: &StreamId, version: Version) {
         let mut ends = self.0.lock();

@@ -1,4 +1,4 @@
-//! The surveyor: what is asked of the store at large, one question at a time, apart from the loads.
+//! The maintainer: what is asked of the store at large, one question at a time, apart from the loads.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::file::{self, Purpose};
 use super::read::{failed, text, time};
 use super::write::number;
 use super::{Answer, json, unavailable};
-use crate::place::{self, PageOfRows, Place, follows, unreadable_at};
+use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
 use crate::{Backlog, CommitId, Page, ScanPosition, Scanned, StoreError};
 
 /// A question, with its way to answer.
@@ -32,12 +32,12 @@ impl Question {
 }
 
 /// Opens its connection with the first question, since many a process never asks one.
-pub(super) struct Surveyor {
+pub(super) struct Maintainer {
     path: PathBuf,
     connection: Option<Connection>,
 }
 
-impl Surveyor {
+impl Maintainer {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, connection: None }
     }
@@ -51,7 +51,7 @@ impl Surveyor {
     fn connection(&mut self) -> Result<&Connection, StoreError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => file::connect(&self.path, Purpose::Survey).map_err(|error| unavailable(&error))?,
+            None => file::connect(&self.path, Purpose::Maintain).map_err(|error| unavailable(&error))?,
         };
         Ok(self.connection.insert(connection))
     }
@@ -67,8 +67,9 @@ pub(super) fn scan<E: EventType>(
     after: Option<&ScanPosition>,
     limit: usize,
 ) -> Result<Page<E>, StoreError> {
-    let last = after.map(Place::parse).transpose()?;
-    let (stream, version) = last.as_ref().map_or(("", Version::NONE), |place| (&place.stream, place.version));
+    let last = after.map(Cursor::parse).transpose()?;
+    let (stream, version) =
+        last.as_ref().map_or(("", Version::NONE), |cursor| (&cursor.stream, cursor.version));
     let limit = limit.max(1);
     let mut statement = connection.prepare_cached(SCAN).map_err(|error| unavailable(&error))?;
     let mut rows = statement
@@ -114,7 +115,7 @@ pub(super) fn outstanding(
     let mut oldest = Vec::new();
     while let Some(row) = rows.next().map_err(|error| unavailable(&error))? {
         let stream = text(row, 0).map_err(|error| unavailable(&error))?;
-        oldest.extend(place::outstanding(stream, row.get(1).map_err(|error| error.to_string())));
+        oldest.extend(cursor::outstanding(stream, row.get(1).map_err(|error| error.to_string())));
     }
     Ok(oldest)
 }
