@@ -129,8 +129,8 @@ pub struct CommandHandler<A> {
 
 /// What a decision stands on.
 enum Basis<A> {
-    /// Kept from before, or assumed: right until an append says otherwise, not good enough to answer from.
-    Kept(State<A>),
+    /// From the cache, or assumed: right until an append says otherwise, not good enough to answer from.
+    Cached(State<A>),
     /// Just loaded, and the command id was not among its commits.
     Loaded(State<A>),
 }
@@ -187,7 +187,7 @@ impl<A: Aggregate> CommandHandler<A> {
         let mut basis = self.first_basis(&request);
         loop {
             let current = match basis.take() {
-                Some(kept) => Basis::Kept(kept),
+                Some(cached) => Basis::Cached(cached),
                 None => {
                     let stream = self.load(&request).await?;
                     // The command id is looked for before anything else: a repeated command is answered as it was.
@@ -231,7 +231,7 @@ impl<A: Aggregate> CommandHandler<A> {
         basis: Basis<A>,
     ) -> Result<Step<A>, CommandError<A>> {
         let (mut state, fresh) = match basis {
-            Basis::Kept(state) => (state, false),
+            Basis::Cached(state) => (state, false),
             Basis::Loaded(state) => (state, true),
         };
         state.mark_published(request.published);

@@ -49,7 +49,7 @@ struct Inner {
     streams: Mutex<HashMap<StreamId, InFlight>>,
     idle: Notify,
     failed: Notify,
-    left: RetryList,
+    retry_list: RetryList,
     published: OnceLock<Counter>,
 }
 
@@ -99,7 +99,7 @@ impl Publisher {
             streams: Mutex::default(),
             idle: Notify::new(),
             failed: Notify::new(),
-            left: RetryList::default(),
+            retry_list: RetryList::default(),
             published: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -173,8 +173,8 @@ impl Publisher {
     }
 
     /// What failed here and nobody has sent since, as far as is known.
-    pub(crate) fn left(&self) -> &RetryList {
-        &self.inner.left
+    pub(crate) fn retry_list(&self) -> &RetryList {
+        &self.inner.retry_list
     }
 
     fn take_in(&self, stream: &StreamId, run: Vec<Arc<Commit>>, waiter: Option<Waiter>) {
@@ -276,7 +276,7 @@ impl Publisher {
         self.forget_if_done(&mut streams, &stream);
         drop(streams);
         if !marked {
-            self.inner.left.note(&stream, first_of(&run));
+            self.inner.retry_list.note(&stream, first_of(&run));
             self.inner.failed.notify_one();
         }
     }
@@ -315,7 +315,7 @@ impl Publisher {
             (flight.taken, flight.accepted) = (Version::NONE, Version::NONE);
             flight.waiters.clear();
         }
-        self.inner.left.note(stream, oldest);
+        self.inner.retry_list.note(stream, oldest);
         self.forget_if_done(&mut streams, stream);
         drop(streams);
         if !is_too_large {

@@ -121,7 +121,7 @@ impl Relay {
             }
             Err(error) => {
                 tracing::warn!(stream = %oldest.stream, %error, "a stream can't be relayed now");
-                self.publisher.left().note(&oldest.stream, oldest.version);
+                self.publisher.retry_list().note(&oldest.stream, oldest.version);
                 return None;
             }
         };
@@ -195,7 +195,7 @@ impl Relay {
     async fn send_what_failed_here(&self) -> SweepReport {
         let mut all = SweepReport::default();
         loop {
-            let some = self.publisher.left().take(STREAMS_A_SWEEP);
+            let some = self.publisher.retry_list().take(STREAMS_A_SWEEP);
             if some.is_empty() {
                 return all;
             }

@@ -40,12 +40,12 @@ mod tests {
 
     #[test]
     fn a_stream_is_left_from_its_oldest_commit_on_and_taken_once() {
-        let left = RetryList::default();
+        let list = RetryList::default();
         let a = StreamId::parse("a").unwrap();
         for version in [3, 2, 5] {
-            left.note(&a, Version::new(version));
+            list.note(&a, Version::new(version));
         }
-        assert_eq!(left.take(10), [CommitId { stream: a, version: Version::new(2) }]);
-        assert!(left.take(10).is_empty());
+        assert_eq!(list.take(10), [CommitId { stream: a, version: Version::new(2) }]);
+        assert!(list.take(10).is_empty());
     }
 }
