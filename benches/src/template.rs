@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use anyhow::ensure;
-use event_source_mapping::template::{Options, read};
+use kafka_trigger::template::{Options, read};
 
 use crate::table::median;
 

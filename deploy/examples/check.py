@@ -34,7 +34,7 @@ from kafka.admin import NewTopic
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "schemas"))
-README = HERE.parent.parent / "shared/event-source-mapping/README.md"
+README = HERE.parent.parent / "tools/kafka-trigger/README.md"
 PATIENCE = 60
 CHECKS = [
     "powertools_for_python", "powertools_for_typescript",

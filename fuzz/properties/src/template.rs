@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use event_source_mapping::template::{KafkaMapping, Options, StartingPosition, TemplateError, read};
+use kafka_trigger::template::{KafkaMapping, Options, StartingPosition, TemplateError, read};
 use serde_json::Value;
 
 use crate::values::assert_is_said_shortly;

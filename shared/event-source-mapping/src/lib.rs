@@ -7,31 +7,19 @@
 //! Where it differs from Lambda, it loses less: partitions of a batch that failed as a whole are retried apart, so that one
 //! does not give up the others' records; and of a partial failure only the record that the function named is given up.
 
-#[cfg(feature = "kafka-trigger")]
-mod aws;
 mod batch;
 #[cfg(feature = "channel")]
 mod channel;
 mod decode;
 pub mod event;
-#[cfg(feature = "kafka-trigger")]
-pub mod failure_destination;
-#[cfg(feature = "kafka-trigger")]
-pub mod failure_record;
 pub mod filter;
 mod in_process;
 mod invocation;
-#[cfg(feature = "kafka-trigger")]
-pub mod invoke;
 mod mapping;
-mod message;
+pub mod message;
 mod meters;
 mod partition;
 mod run;
-#[cfg(feature = "kafka-trigger")]
-pub mod schema_registry;
-#[cfg(feature = "template")]
-pub mod template;
 
 use std::future::Future;
 use std::sync::Arc;

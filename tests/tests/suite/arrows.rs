@@ -9,13 +9,14 @@ use serde_json::Value;
 use crate::template::FUNCTIONS;
 
 /// Every crate and those of ours that it may import. `runtime` may be imported by all but the pure ones, and is left out here.
-const MAY_IMPORT: [(&str, &[&str]); 22] = [
+const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("event-sourcing", &[]),
     ("domain", &["event-sourcing"]),
     ("runtime", &[]),
     ("event-channel", &[]),
     // Optional, for the dispatcher and `kafka-trigger`: what functions link is tested below.
     ("event-source-mapping", &["event-channel"]),
+    ("kafka-trigger", &["event-channel", "event-source-mapping"]),
     ("event-store", &["event-sourcing"]),
     ("read-store", &["domain"]),
     ("command-handler", &["event-sourcing", "event-store", "event-channel"]),
@@ -36,7 +37,15 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("fuzz-properties", &[ANY]),
     (
         "benches",
-        &["domain", "command-handler", "event-store", "event-channel", "event-source-mapping", "read-store"],
+        &[
+            "domain",
+            "command-handler",
+            "event-store",
+            "event-channel",
+            "event-source-mapping",
+            "kafka-trigger",
+            "read-store",
+        ],
     ),
 ];
 
@@ -156,7 +165,7 @@ fn features(words: &[&str]) -> String {
 
 #[test]
 fn nothing_that_ships_has_kill_points() {
-    for package in FUNCTIONS.into_iter().chain(["dispatcher", "event-source-mapping"]) {
+    for package in FUNCTIONS.into_iter().chain(["dispatcher", "kafka-trigger"]) {
         let features = features(&["-p", package]);
         assert!(features.contains("runtime") && !features.contains("kill-points"), "{package}: {features}");
         assert_links_none(package, &["signal-hook"]);

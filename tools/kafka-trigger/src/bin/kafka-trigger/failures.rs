@@ -1,0 +1,115 @@
+//! What becomes of records that are given up: to the failure destination, if there is one within reach, and named in a line.
+
+use std::env;
+use std::sync::Arc;
+
+use event_channel::{EventChannel, PublishError, Record};
+use event_source_mapping::{Discarded, EventSource, OnFailure};
+use jiff::Timestamp;
+use kafka_trigger::failure_destination::FailureDestination;
+use kafka_trigger::failure_record::{self, Context, FailureMessage};
+use uuid::Uuid;
+
+use crate::lines::{Fate, Lines};
+use crate::plan::{Destination, Plan};
+
+/// A destination that takes what was given up.
+struct DeadLetters {
+    taker: Taker,
+    /// As the template names it.
+    name: String,
+    function_arn: String,
+    source: EventSource,
+    mapping: Uuid,
+}
+
+enum Taker {
+    Topic(EventChannel),
+    Aws(FailureDestination),
+}
+
+/// What a plan does with records that are given up.
+pub(crate) fn on_failure(plan: &Plan, lines: Lines) -> anyhow::Result<OnFailure> {
+    let (name, taker) = match &plan.destination {
+        Destination::None => return Ok(printed(lines, None)),
+        Destination::OutOfReach(arn) => return Ok(printed(lines, Some(arn.clone()))),
+        Destination::Topic(name) => {
+            (format!("kafka://{name}"), Taker::Topic(EventChannel::open(&plan.url(name)?)?))
+        }
+        Destination::At(resource, url) => {
+            let variable = |name: &str| env::var(name).ok();
+            let opened = FailureDestination::open(resource.clone(), url.clone(), &plan.region, variable)?;
+            (resource.to_string(), Taker::Aws(opened))
+        }
+    };
+    let letters = Arc::new(DeadLetters {
+        taker,
+        name,
+        function_arn: plan.function_arn.clone(),
+        source: plan.mapping.event_source.clone(),
+        mapping: mapping_id(plan),
+    });
+    Ok(OnFailure::hand_over(move |discarded| {
+        let (letters, lines) = (Arc::clone(&letters), lines.clone());
+        async move {
+            letters.take(&discarded).await?;
+            lines.given_up(&discarded, Fate::SentTo(&letters.name));
+            Ok(())
+        }
+    }))
+}
+
+/// There is no destination, or none within reach.
+fn printed(lines: Lines, out_of_reach: Option<String>) -> OnFailure {
+    OnFailure::hand_over(move |discarded| {
+        let fate = out_of_reach.as_deref().map_or(Fate::Dropped, Fate::OutOfReach);
+        lines.given_up(&discarded, fate);
+        async { Ok(()) }
+    })
+}
+
+/// The mapping's UUID, which AWS would have made up: the same each time.
+fn mapping_id(plan: &Plan) -> Uuid {
+    let name = format!("kafka-trigger:{}:{}", plan.group, plan.template.logical_id);
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+}
+
+impl DeadLetters {
+    async fn take(&self, discarded: &Discarded) -> Result<(), String> {
+        let context = Context {
+            function_arn: &self.function_arn,
+            source: &self.source,
+            mapping: self.mapping,
+            request: Uuid::new_v4(),
+            now: Timestamp::now(),
+        };
+        match &self.taker {
+            Taker::Topic(channel) => publish_each(channel, discarded, &context).await,
+            Taker::Aws(destination) => {
+                destination.take(discarded, &context).await.map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+async fn publish_each(
+    channel: &EventChannel,
+    discarded: &Discarded,
+    context: &Context<'_>,
+) -> Result<(), String> {
+    let messages = failure_record::messages(discarded, context).map_err(|error| error.to_string())?;
+    match publish(channel, messages.clone()).await {
+        // The record stands in its message in base64, which may be more than the topic takes; what says where it is still does.
+        Err(PublishError::TooLarge { .. }) => {
+            let messages = messages.iter().map(FailureMessage::without_payload).collect();
+            publish(channel, messages).await
+        }
+        result => result,
+    }
+    .map_err(|error| error.to_string())
+}
+
+async fn publish(channel: &EventChannel, messages: Vec<FailureMessage>) -> Result<(), PublishError> {
+    let record = |FailureMessage { key, value }| Record { key, value: Some(value), headers: Vec::new() };
+    channel.publish(messages.into_iter().map(record).collect()).await.map(drop)
+}

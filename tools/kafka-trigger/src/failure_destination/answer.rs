@@ -1,0 +1,112 @@
+//! What an answer of SQS, SNS or S3 means. Pure.
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::resource::Kind;
+use event_source_mapping::message::cut;
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) has_etag: bool,
+    pub(super) body: Bytes,
+}
+
+/// The most of an answer that is repeated.
+const MOST: usize = 300;
+
+impl Answer {
+    /// Why it has not been taken; `None` when it has.
+    pub(super) fn refusal(&self, kind: Kind) -> Option<String> {
+        let Self { status, body, .. } = self;
+        let text = String::from_utf8_lossy(body);
+        if !status.is_success() {
+            let problem = problem_of_json(body).or_else(|| problem_of_xml(&text));
+            return Some(format!("{status}: {}", problem.unwrap_or_else(|| cut(text.trim(), MOST))));
+        }
+        let has_taken_it = match kind {
+            Kind::Bucket => self.has_etag,
+            Kind::Queue => serde_json::from_slice::<Taken>(body).is_ok(),
+            Kind::Topic => text.contains("<MessageId>"),
+        };
+        (!has_taken_it).then(|| {
+            let expected = if kind == Kind::Bucket { "ETag" } else { "MessageId" };
+            format!(
+                "{status}, and no {expected} in the answer, so that it has not been taken: {}",
+                cut(text.trim(), MOST)
+            )
+        })
+    }
+}
+
+/// That a queue has taken a message.
+#[derive(Deserialize)]
+struct Taken {
+    #[serde(rename = "MessageId")]
+    _message_id: String,
+}
+
+/// The code of an error and what is said about it, without numbers that differ with every answer.
+fn problem_of_json(body: &[u8]) -> Option<String> {
+    let problem: Value = serde_json::from_slice(body).ok()?;
+    let text = |name: &str| problem.get(name).and_then(Value::as_str);
+    let code = text("__type")?;
+    let code = code.rsplit('#').next().unwrap_or(code);
+    let message = text("message").or(text("Message")).unwrap_or_default();
+    Some(cut(&format!("{code}: {message}"), MOST))
+}
+
+fn problem_of_xml(text: &str) -> Option<String> {
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once(&format!("</{name}>")).map(|(content, _)| content.trim())
+    };
+    let (code, message) = (element("Code")?, element("Message").unwrap_or_default());
+    Some(cut(&format!("{code}: {message}"), MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(kind: Kind, status: u16, has_etag: bool, body: &str) -> Option<String> {
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer { status, has_etag, body: body.to_owned().into() }.refusal(kind)
+    }
+
+    #[test]
+    fn what_was_taken_is_known_by_what_each_service_says() {
+        assert_eq!(refusal(Kind::Queue, 200, false, r#"{"MessageId": "m", "MD5OfMessageBody": "5"}"#), None);
+        let published =
+            "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>";
+        assert_eq!(refusal(Kind::Topic, 200, false, published), None);
+        assert_eq!(refusal(Kind::Bucket, 200, true, ""), None);
+    }
+
+    #[test]
+    fn an_answer_of_somebody_else_is_not_taken_for_one() {
+        for kind in [Kind::Bucket, Kind::Queue, Kind::Topic] {
+            let said = refusal(kind, 200, false, "<html>It works!</html>").unwrap();
+            assert!(
+                said.starts_with("200 OK, and no ") && said.ends_with("<html>It works!</html>"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_problem_is_said_with_its_code_and_without_what_differs_every_time() {
+        let json = r#"{"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "The specified queue does not exist.", "Message": "x"}"#;
+        let expected = "400 Bad Request: QueueDoesNotExist: The specified queue does not exist.";
+        assert_eq!(refusal(Kind::Queue, 400, false, json).unwrap(), expected);
+        let xml = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message>\
+                   <RequestId>0f1e2d3c</RequestId></Error>";
+        let expected = "404 Not Found: NoSuchBucket: The specified bucket does not exist";
+        assert_eq!(refusal(Kind::Bucket, 404, true, xml).unwrap(), expected);
+        assert_eq!(refusal(Kind::Topic, 503, false, " down ").unwrap(), "503 Service Unavailable: down");
+        let long = refusal(Kind::Topic, 500, false, &"x".repeat(10_000)).unwrap();
+        assert!(long.len() < 400, "{long}");
+    }
+}

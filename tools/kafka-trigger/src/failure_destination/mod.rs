@@ -1,0 +1,146 @@
+//! A queue, an SNS topic or a bucket, at AWS or at a server that stands in for it, to which records go that were given up.
+//!
+//! | | request | answer of one that has taken it |
+//! |---|---|---|
+//! | queue | `SendMessage` of the JSON protocol | 200 with `MessageId` |
+//! | SNS topic | `Publish` of the query protocol | 200 with `MessageId` |
+//! | bucket | `PutObject`, the bucket in the path | 200 with `ETag` |
+//!
+//! An answer without that is none: a server that answers 200 to anything has taken nothing.
+
+mod answer;
+mod resource;
+
+use std::time::{Duration, SystemTime};
+
+use form_urlencoded::Serializer;
+use reqwest::header::{CONTENT_TYPE, ETAG};
+use reqwest::{Client, Request};
+use serde_json::json;
+use thiserror::Error;
+
+use self::answer::Answer;
+use self::resource::Kind;
+pub use self::resource::{AwsResource, NoResource};
+use crate::aws::{self, Reach, Signer, Unsigned, root_cause};
+pub use crate::aws::{BaseUrl, NoBaseUrl};
+use crate::failure_record::{self, Context};
+use event_source_mapping::Discarded;
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The client can't be made.
+#[derive(Debug, Error)]
+#[error("no HTTP client: {0}")]
+pub struct NoClient(String);
+
+/// The destination has not taken it: says why.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct NotTaken(String);
+
+/// A destination, and where it is.
+pub struct FailureDestination {
+    resource: AwsResource,
+    client: Client,
+    url: BaseUrl,
+    signer: Signer,
+}
+
+impl FailureDestination {
+    /// The resource at a base URL. `region` is that of a bucket, whose ARN has none. Requests are signed by the credentials that
+    /// `variable` gives of the environment, or by `test` and `test`, which is what servers that stand in for AWS take.
+    ///
+    /// Nothing is connected to before the first record.
+    ///
+    /// # Errors
+    /// [`NoClient`].
+    pub fn open(
+        resource: AwsResource,
+        url: BaseUrl,
+        region: &str,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, NoClient> {
+        let signer = Signer {
+            service: resource.kind.service(),
+            region: resource.region().unwrap_or(region).to_owned(),
+            credentials: aws::credentials(variable).unwrap_or_else(|_| aws::made_up_credentials()),
+        };
+        let client =
+            aws::patient_client(Reach::Local, PATIENCE).map_err(|error| NoClient(error.to_string()))?;
+        Ok(Self { resource, client, url, signer })
+    }
+
+    /// Writes about records that were given up together.
+    ///
+    /// # Errors
+    /// [`NotTaken`], after which it may have been written all the same.
+    pub async fn take(&self, discarded: &Discarded, context: &Context<'_>) -> Result<(), NotTaken> {
+        let problem = match self.send(discarded, context).await {
+            Ok(answer) => match answer.refusal(self.resource.kind) {
+                None => return Ok(()),
+                Some(refusal) => refusal,
+            },
+            Err(Failure::Http(error)) => root_cause(&error),
+            Err(Failure::Json(error)) => error.to_string(),
+            Err(Failure::Signature(error)) => error.to_string(),
+        };
+        Err(NotTaken(format!("{} at {}: {problem}", self.resource, self.url)))
+    }
+
+    async fn send(&self, discarded: &Discarded, context: &Context<'_>) -> Result<Answer, Failure> {
+        let mut request = self.request(discarded, context)?;
+        self.signer.sign(&mut request, SystemTime::now())?;
+        let response = self.client.execute(request).await?;
+        let (status, has_etag) = (response.status(), response.headers().contains_key(ETAG));
+        Ok(Answer { status, has_etag, body: response.bytes().await? })
+    }
+
+    fn request(&self, discarded: &Discarded, context: &Context<'_>) -> Result<Request, Failure> {
+        let Self { resource, client, url, .. } = self;
+        let request = match resource.kind {
+            Kind::Bucket => {
+                let object = failure_record::object(discarded, context)?;
+                let url = format!("{url}/{}/{}", resource.name(), object.key);
+                client.put(url).header(CONTENT_TYPE, "application/json").body(object.value)
+            }
+            Kind::Topic => {
+                let form = Serializer::new(String::new())
+                    .append_pair("Action", "Publish")
+                    .append_pair("Version", "2010-03-31")
+                    .append_pair("TopicArn", resource.arn())
+                    .append_pair("Message", &failure_record::notice(discarded, context)?)
+                    .finish();
+                client
+                    .post(format!("{url}/"))
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
+                    .body(form)
+            }
+            Kind::Queue => {
+                let queue = format!("{url}/{}/{}", resource.account(), resource.name());
+                let message = failure_record::notice(discarded, context)?;
+                client
+                    .post(format!("{url}/"))
+                    .header(CONTENT_TYPE, "application/x-amz-json-1.0")
+                    .header("x-amz-target", "AmazonSQS.SendMessage")
+                    .body(json!({"QueueUrl": queue, "MessageBody": message}).to_string())
+            }
+        };
+        Ok(request.build()?)
+    }
+}
+
+/// A request came to no answer.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Signature(#[from] Unsigned),
+}
+
+#[cfg(test)]
+mod tests;

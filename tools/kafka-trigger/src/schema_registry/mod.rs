@@ -1,0 +1,318 @@
+//! Schema registries, and keys and values that are decoded by their schemas, as the AWS page "Using schema registries with Kafka event sources in
+//! Lambda" has it.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `wire` | how a record names its schema |
+//! | `confluent`, `glue` | ask a registry for a schema |
+//! | `schema` | a schema that is ready to decode; `avro`, `protobuf` and `json_schema` are the kinds of them |
+//!
+//! A schema that is known is applied at once; one that is not is looked up, once for all who wait for it, and kept for good. While
+//! the registry does not answer, records wait.
+
+mod avro;
+mod confluent;
+mod glue;
+mod json_schema;
+mod protobuf;
+mod schema;
+mod wire;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use tokio::time::{self, Instant};
+
+use self::confluent::Confluent;
+use self::glue::Glue;
+use self::schema::{Schema, Source};
+use self::wire::{Framed, Framing, SchemaId};
+use event_source_mapping::event::{KafkaRecord, SchemaMetadata};
+use event_source_mapping::message::message;
+use event_source_mapping::{Decoded, Decoder, Reason, RecordFormat, Undecodable};
+
+pub use self::confluent::BadRegistry;
+
+/// How long a registry may take before it is said that it does not answer.
+const SAY_AFTER: Duration = Duration::from_millis(800);
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long is waited before the next try.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How long it holds that the registry has no such schema: it may be registered later.
+const MISSING_HOLDS: Duration = Duration::from_secs(5);
+/// How many ids without a schema are remembered: values that only look as if they had one name any.
+const MOST_MISSING: usize = 10_000;
+
+/// A schema registry. Cheap to clone; its clones share their schemas.
+#[derive(Clone)]
+pub struct SchemaRegistry(Arc<Registry>);
+
+struct Registry {
+    client: Client,
+    schemas: Mutex<HashMap<SchemaId, Entry>>,
+    is_silent: AtomicBool,
+    tell: Box<dyn Fn(Availability<'_>) + Send + Sync>,
+}
+
+enum Client {
+    Confluent(Confluent),
+    Glue(Glue),
+}
+
+/// The state of a registry. It is told once each time that it changes, from the first failure on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability<'a> {
+    /// It does not, for this reason. Records wait until it does.
+    Silent(&'a str),
+    /// It does again.
+    Answers,
+}
+
+/// The state of a schema here.
+enum Entry {
+    Known(Arc<Schema>),
+    /// The registry has none, or none that can be used; why, and until when that holds.
+    Missing(Undecodable, Option<Instant>),
+    /// It is being looked up.
+    Pending(Shared<BoxFuture<'static, ()>>),
+}
+
+/// Why a registry has not given a schema.
+enum LookupError {
+    /// It says that there is none.
+    NotFound(String),
+    /// It may give it later.
+    Unavailable(String),
+}
+
+/// The parts of records that are decoded, and their form afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoding {
+    /// The form that the function gets: `EventRecordFormat`.
+    pub format: RecordFormat,
+    /// Is the key checked and decoded? `SchemaValidationConfigs`.
+    pub key: bool,
+    /// Is the value?
+    pub value: bool,
+    /// Are there filters, which see the value as JSON whatever the function gets?
+    pub is_filtered: bool,
+}
+
+/// A key or a value that was decoded.
+struct Part {
+    bytes: Bytes,
+    json: Option<Bytes>,
+    schema: Arc<SchemaMetadata>,
+}
+
+/// Why a key or a value is not decoded.
+enum Hindrance {
+    Fault(Undecodable),
+    Lookup(BoxFuture<'static, ()>),
+}
+
+impl SchemaRegistry {
+    /// A registry with Confluent's API, at a URL that may hold a user and a password.
+    ///
+    /// # Errors
+    /// [`BadRegistry`].
+    pub fn confluent(
+        url: &str,
+        tell: impl Fn(Availability<'_>) + Send + Sync + 'static,
+    ) -> Result<Self, BadRegistry> {
+        Ok(Self::new(Client::Confluent(Confluent::open(url)?), tell))
+    }
+
+    /// The registry of AWS Glue in a region, at AWS or at `url`. `variable` gives the environment's variables: `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`, which a `url` need not have, and `AWS_ENDPOINT_URL_GLUE` and
+    /// `AWS_ENDPOINT_URL`.
+    ///
+    /// # Errors
+    /// [`BadRegistry`].
+    pub fn glue(
+        region: &str,
+        url: Option<&str>,
+        variable: impl Fn(&str) -> Option<String>,
+        tell: impl Fn(Availability<'_>) + Send + Sync + 'static,
+    ) -> Result<Self, BadRegistry> {
+        Ok(Self::new(Client::Glue(Glue::open(region, url, variable)?), tell))
+    }
+
+    fn new(client: Client, tell: impl Fn(Availability<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Registry {
+            client,
+            schemas: Mutex::default(),
+            is_silent: AtomicBool::new(false),
+            tell: Box::new(tell),
+        }))
+    }
+
+    /// Decodes a mapping's records.
+    #[must_use]
+    pub fn decoder(&self, decoding: Decoding) -> Decoder {
+        if !decoding.key && !decoding.value {
+            return Decoder::None;
+        }
+        let registry = self.clone();
+        Decoder::new(move |record| registry.decode(record, decoding))
+    }
+
+    fn decode(&self, mut record: KafkaRecord, decoding: Decoding) -> Decoded {
+        let wants_json = decoding.format == RecordFormat::Json;
+        let part = |bytes: &Option<Bytes>, is_decoded: bool, wants_json: bool, name: &str| match bytes {
+            // A key that is not there and a tombstone have no schema.
+            Some(bytes) if is_decoded => self.part(bytes, wants_json, name).map(Some),
+            _ => Ok(None),
+        };
+        let parts = part(&record.key, decoding.key, wants_json, "key").and_then(|key| {
+            let wants_json = wants_json || decoding.is_filtered;
+            Ok((key, part(&record.value, decoding.value, wants_json, "value")?))
+        });
+        let (key, value) = match parts {
+            Ok(parts) => parts,
+            Err(Hindrance::Fault(undecodable)) => return Decoded::Undecodable { record, undecodable },
+            Err(Hindrance::Lookup(lookup)) => return Decoded::Later { record, lookup },
+        };
+        let as_delivered = |part: &Part| match &part.json {
+            Some(json) if wants_json => json.clone(),
+            _ => part.bytes.clone(),
+        };
+        if let Some(key) = key {
+            record.key = Some(as_delivered(&key));
+            record.key_schema_metadata = Some(key.schema);
+        }
+        let Some(value) = value else { return Decoded::Record { record, json: None } };
+        record.value = Some(as_delivered(&value));
+        record.value_schema_metadata = Some(value.schema);
+        Decoded::Record { record, json: value.json }
+    }
+
+    fn part(&self, bytes: &Bytes, wants_json: bool, name: &str) -> Result<Part, Hindrance> {
+        let fault = |problem: String| {
+            let error = message(&format!("the {name} can't be decoded: {problem}"));
+            Hindrance::Fault(Undecodable { reason: Reason::Undecodable, error })
+        };
+        let Framed { id, payload } = self.0.framing().open(bytes).map_err(fault)?;
+        let schema = self.schema(&id).map_err(|hindrance| match hindrance {
+            Hindrance::Fault(Undecodable { reason, error }) => {
+                Hindrance::Fault(Undecodable { reason, error: format!("the {name}: {error}") })
+            }
+            lookup => lookup,
+        })?;
+        let of_schema = |problem: String| fault(format!("by schema {id}: {problem}"));
+        let json = schema.check(&payload, wants_json, self.0.framing()).map_err(of_schema)?;
+        Ok(Part { bytes: payload, json, schema: Arc::clone(schema.metadata()) })
+    }
+
+    /// A schema that is known; else a future that is ready when it is.
+    fn schema(&self, id: &SchemaId) -> Result<Arc<Schema>, Hindrance> {
+        let mut schemas = self.0.schemas.lock();
+        match schemas.get(id) {
+            Some(Entry::Known(schema)) => return Ok(Arc::clone(schema)),
+            Some(Entry::Missing(why, until)) if until.is_none_or(|until| Instant::now() < until) => {
+                return Err(Hindrance::Fault(why.clone()));
+            }
+            Some(Entry::Pending(lookup)) => return Err(Hindrance::Lookup(lookup.clone().boxed())),
+            Some(Entry::Missing(..)) | None => {}
+        }
+        let lookup = self.clone().look_up(id.clone()).boxed().shared();
+        schemas.insert(id.clone(), Entry::Pending(lookup.clone()));
+        Err(Hindrance::Lookup(lookup.boxed()))
+    }
+
+    async fn look_up(self, id: SchemaId) {
+        let entry = match self.0.patiently(&id).await {
+            Ok(source) => match Schema::new(source, &id) {
+                Ok(schema) => Entry::Known(Arc::new(schema)),
+                Err(problem) => {
+                    let error = message(&format!("schema {id} can't be used: {problem}"));
+                    Entry::Missing(Undecodable { reason: Reason::Undecodable, error }, None)
+                }
+            },
+            Err(why) => {
+                let error = message(&format!("the registry has no schema {id}: {why}"));
+                let until = Instant::now() + MISSING_HOLDS;
+                Entry::Missing(Undecodable { reason: Reason::SchemaNotFound, error }, Some(until))
+            }
+        };
+        let mut schemas = self.0.schemas.lock();
+        if schemas.len() >= MOST_MISSING {
+            schemas.retain(|_, entry| !matches!(entry, Entry::Missing(_, Some(_))));
+        }
+        schemas.insert(id, entry);
+    }
+}
+
+impl Registry {
+    fn framing(&self) -> Framing {
+        match &self.client {
+            Client::Confluent(_) => Framing::Confluent,
+            Client::Glue(_) => Framing::Glue,
+        }
+    }
+
+    /// Asks until the registry answers: with a schema, or why there is none.
+    async fn patiently(&self, id: &SchemaId) -> Result<Source, String> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let problem = match self.ask(id).await {
+                Ok(source) => {
+                    self.answers();
+                    return Ok(source);
+                }
+                Err(LookupError::NotFound(why)) => {
+                    self.answers();
+                    return Err(why);
+                }
+                Err(LookupError::Unavailable(problem)) => problem,
+            };
+            self.is_silent(&problem);
+            time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn ask(&self, id: &SchemaId) -> Result<Source, LookupError> {
+        let answer = async {
+            match &self.client {
+                Client::Confluent(confluent) => confluent.schema(id).await,
+                Client::Glue(glue) => glue.schema(id).await,
+            }
+        };
+        self.said_when_late(answer).await
+    }
+
+    /// A registry that hangs is named before it is given up.
+    async fn said_when_late(
+        &self,
+        answer: impl Future<Output = Result<Source, LookupError>>,
+    ) -> Result<Source, LookupError> {
+        let mut answer = std::pin::pin!(answer);
+        if let Ok(answer) = time::timeout(SAY_AFTER, &mut answer).await {
+            return answer;
+        }
+        self.is_silent("no answer yet");
+        answer.await
+    }
+
+    fn is_silent(&self, problem: &str) {
+        if !self.is_silent.swap(true, Ordering::Relaxed) {
+            (self.tell)(Availability::Silent(&message(problem)));
+        }
+    }
+
+    fn answers(&self) {
+        if self.is_silent.swap(false, Ordering::Relaxed) {
+            (self.tell)(Availability::Answers);
+        }
+    }
+}

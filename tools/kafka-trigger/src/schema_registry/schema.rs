@@ -1,0 +1,96 @@
+//! A schema that is ready to decode.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::avro::Avro;
+use super::json_schema::JsonSchema;
+use super::protobuf::Protobuf;
+use super::wire::{Framing, SchemaId};
+use event_source_mapping::event::SchemaMetadata;
+
+/// A schema as a registry has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) format: DataFormat,
+    pub(super) text: String,
+    /// All that it refers to, however far, by the names that it has for them.
+    pub(super) references: Vec<(String, String)>,
+}
+
+/// The language of a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DataFormat {
+    Avro,
+    Protobuf,
+    Json,
+}
+
+/// A schema that is ready to decode.
+pub(super) struct Schema {
+    kind: Kind,
+    metadata: Arc<SchemaMetadata>,
+}
+
+enum Kind {
+    Avro(Avro),
+    Protobuf(Protobuf),
+    Json(JsonSchema),
+}
+
+impl DataFormat {
+    /// As both registries and events have it.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        match name {
+            "AVRO" => Some(Self::Avro),
+            "PROTOBUF" => Some(Self::Protobuf),
+            "JSON" => Some(Self::Json),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Avro => "AVRO",
+            Self::Protobuf => "PROTOBUF",
+            Self::Json => "JSON",
+        }
+    }
+}
+
+impl Schema {
+    pub(super) fn new(source: Source, id: &SchemaId) -> Result<Self, String> {
+        let Source { format, text, references } = source;
+        let kind = match format {
+            DataFormat::Avro => Kind::Avro(Avro::new(&text, &references)?),
+            DataFormat::Protobuf => Kind::Protobuf(Protobuf::new(text, references)?),
+            DataFormat::Json => Kind::Json(JsonSchema::new(&text, &references)?),
+        };
+        let metadata =
+            Arc::new(SchemaMetadata { data_format: format.name().to_owned(), schema_id: id.to_string() });
+        Ok(Self { kind, metadata })
+    }
+
+    pub(super) fn metadata(&self) -> &Arc<SchemaMetadata> {
+        &self.metadata
+    }
+
+    /// Checks what has this schema. As JSON, where that is wanted.
+    pub(super) fn check(
+        &self,
+        payload: &Bytes,
+        wants_json: bool,
+        framing: Framing,
+    ) -> Result<Option<Bytes>, String> {
+        match &self.kind {
+            Kind::Avro(avro) if wants_json => avro.to_json(payload, framing).map(|json| Some(json.into())),
+            Kind::Avro(avro) => avro.check(payload, framing).map(|()| None),
+            Kind::Protobuf(protobuf) => {
+                let message = protobuf.message(payload, framing)?;
+                if wants_json { message.to_json().map(|json| Some(json.into())) } else { Ok(None) }
+            }
+            Kind::Json(schema) => schema.check(payload).map(|()| Some(payload.clone())),
+        }
+    }
+}
