@@ -68,7 +68,8 @@ impl fmt::Display for Rebuilt {
     }
 }
 
-/// Rebuilds. What an interrupted rebuild left is removed by the next.
+/// Rebuilds. What an interrupted rebuild left is removed by the next, which begins anew: the new view is made by one program from its
+/// first page to its swap, and a rebuild is mostly started because the program has changed.
 ///
 /// # Errors
 /// When a store can't be opened or is not available, or orders in the new view stay behind.

@@ -259,6 +259,7 @@ impl Verifier {
         Ok(())
     }
 
+    /// Writes what differs and nothing else, so a repair that was killed goes on with what is left when it is started again.
     async fn repair(&self, order: &OrderId, fault: Fault) -> anyhow::Result<bool> {
         if fault == Fault::Unreadable {
             return Ok(false);

@@ -1,5 +1,11 @@
 //! The open connections of a listener: what each is doing, and which are closed when there are too many or when clients do not take
-//! their answers. The oldest is closed first, so that a client which uses its connection is in nobody's place.
+//! their answers. The oldest is closed first, so that a client which uses its connection is in nobody's place, and no newcomer is
+//! turned away for the sake of those who use nothing:
+//! - where descriptors run out, the connection that has been idle for longest;
+//! - of too many bodies that arrive, the slowest;
+//! - of too many answers, the one that was not taken for longest.
+//!
+//! A look at all connections once a second finds the last two. On the hot path a connection writes one number.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};

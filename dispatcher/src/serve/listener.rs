@@ -126,6 +126,8 @@ where
         }
     });
     let stream = Watched { stream, connection: Arc::clone(&place.connection) };
+    // A request may have both a length and chunks. Hyper goes by the chunks and closes the connection behind them, as RFC 9112 (6.1)
+    // wants, so that nothing behind them is ever read as another request.
     let exchange = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)

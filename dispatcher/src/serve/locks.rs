@@ -1,5 +1,5 @@
 //! The locks on what one process serves: the data folder, since what is in memory is its alone, and each file of a store, in whatever
-//! folder it is.
+//! folder it is, and whatever link names it. The tools take no lock: they open the files beside the server.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Runs in its caller's task, which costs nothing, and in a task of its own from the moment when the caller is dropped.
+/// Runs in its caller's task, which costs nothing, and in a task of its own from the moment when the caller is dropped. To begin with a
+/// task would cost every command a change of threads. The end of the process waits for such tasks.
 pub struct Uninterrupted<F: Future<Output: Send> + Send + 'static> {
     work: Option<Pin<Box<F>>>,
     orphans: TaskTracker,

@@ -127,6 +127,8 @@ async fn version(
     Ok(response)
 }
 
+/// Reads by majority, on every server. While MongoDB fails over, a primary that was deposed may answer, and then the end of the past is
+/// missing. A refused command looks again for that; a read does not.
 async fn load(store: &EventStore, id: &str) -> Result<(OrderId, Vec<Commit>), Problem> {
     let id = OrderId::parse(id).map_err(|error| invalid(&error))?;
     let load = Load { stream: id.clone(), after: Version::NONE, command: None };

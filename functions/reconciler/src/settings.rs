@@ -7,6 +7,7 @@ use clap::Args;
 /// Two bounds: the lower one holds.
 #[derive(Args, Clone, Debug)]
 pub struct ReconcilerSettings {
+    // A page of heads is a range of the commits' ids, so the walk reads every commit: at ten million streams a day, about 350 a second.
     /// Streams a second that are compared with the view while nothing is in doubt: 120 are ten million in a day; 0 compares
     /// nothing, in doubt neither
     #[arg(long, env = "RECONCILE_RATE", value_name = "STREAMS", default_value_t = 120)]

@@ -338,6 +338,10 @@ impl<A: Aggregate> CommandHandler<A> {
 
     /// A command that changes nothing. Under a sender's key it leaves a record, so that a late retry is answered the same even
     /// after the stream has moved on. What made it true may be unpublished, as with a command that is repeated ([`Self::replay`]).
+    ///
+    /// The command is decided at one moment and remembered at a later one, before it is answered. Another command under the same key
+    /// that comes in between finds the key free, and may be rejected; from then on it is told that the key was used. To do both at
+    /// one moment would take a transaction in MongoDB.
     async fn already_true(
         &self,
         request: &CommandRequest<A>,

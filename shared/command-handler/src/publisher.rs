@@ -45,7 +45,8 @@ struct Inner {
     /// The `ce_source` of the records.
     source: &'static str,
     progress: Arc<dyn StreamProgress>,
-    /// Only the streams with something in flight.
+    /// Only the streams with something in flight. They are apart from the state cache: what is in flight is never evicted, and a
+    /// cached state may be, because the event store knows what is unpublished.
     streams: Mutex<HashMap<StreamId, InFlight>>,
     idle: Notify,
     failed: Notify,
@@ -215,7 +216,8 @@ impl Publisher {
                     tokio::spawn(self.clone().settle(stream.clone(), run, receipt));
                     limit = RUN_LIMIT;
                 }
-                // Where a run finds no room, its first commit alone may: so a long run gets through a small channel.
+                // A run that finds no room is tried with its first commit alone. Otherwise a stream with more unpublished commits
+                // than the channel has places would never get through.
                 Err(PublishError::Full) if run.len() > 1 => {
                     self.put_back(&stream, run);
                     limit = 1;

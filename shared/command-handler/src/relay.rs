@@ -26,8 +26,8 @@ const CHECK: Duration = Duration::from_secs(30);
 /// How long it waits after an error of the store.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
-/// How long it rests when the channel has refused all of a sweep, and the most when it goes on refusing: brokers may answer every
-/// question and take no record.
+/// How long it rests when the channel has refused all of a sweep, and the most when it goes on refusing. Brokers may answer every
+/// question and take no record, so that they are up again says nothing.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 

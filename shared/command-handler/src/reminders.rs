@@ -74,7 +74,8 @@ pub(crate) struct StreamTip {
     pub(crate) awaiting: Option<Awaiting>,
 }
 
-/// The marks of a run, with what they do to reminders. What this process does not know ends by itself, when the reminder is due.
+/// The marks of a run, with what they do to reminders. A mark ends the reminder of the commit before it, where this process knows that
+/// commit. Any other reminder ends when it is due: then the relay looks at the stream, and finds that it has moved on.
 pub(crate) fn marks(run: &[Arc<Commit>], known: StreamTip) -> Vec<Mark> {
     let mut before = known.awaiting;
     let marks = run.iter().map(|commit| {

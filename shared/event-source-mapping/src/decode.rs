@@ -1,4 +1,8 @@
 //! How keys and values are decoded before filters and the function see them: not at all, or as a schema registry says.
+//!
+//! The mapping is given a closure that decodes, so that the crate without features knows no registry. The closure never waits. Where
+//! it must know something first, it gives the record back with a future. That record and those behind it in its partition stand aside
+//! until the future is ready, and the other partitions go on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +41,8 @@ pub enum Decoded {
         /// The value as filters see it, where that is not the record's.
         json: Option<Bytes>,
     },
-    /// The record, as it is in Kafka, is given up.
+    /// The record, as it is in Kafka, is given up. It keeps its place in its partition until then, so that offsets are committed in
+    /// order.
     Undecodable {
         /// The record.
         record: KafkaRecord,

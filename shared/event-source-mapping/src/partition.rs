@@ -326,7 +326,9 @@ impl Partition {
         }
     }
 
-    /// The partition is another process's now. What runs is left to end, and its result is nobody's.
+    /// The partition is another process's now. The running invocation goes on to its end, and its result is discarded. To have the group
+    /// wait for it would stop all partitions for as long as one invocation takes. The new owner's invocation does no harm beside it,
+    /// since every receiver ignores what it has seen.
     pub(crate) fn revoke(&mut self) {
         let in_flight = self.in_flight;
         *self = Self { in_flight, orphaned: in_flight.is_some(), ..Self::new(self.at.clone()) };

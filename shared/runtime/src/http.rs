@@ -1,4 +1,6 @@
 //! What every router is wrapped in, in the dispatcher and as a Lambda alike.
+//!
+//! A handler returns a [`Problem`] and writes none. The wrapper writes all of them, here and nowhere else, under the request's trace id.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;

@@ -2,7 +2,7 @@
 //!
 //! A URL that was mistyped holds its secret where nobody looks for it: `postgres:/u:PASSWORD@h`, a `/` or a `?` that was not encoded in a
 //! password, a value of an option. So only what certainly is no secret is shown: the scheme, hosts that look like such, and the name of
-//! a database or a topic.
+//! a database or a topic. What a driver says about a URL is scrubbed of its secrets, or replaced where the URL is malformed.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -123,7 +123,8 @@ mod background {
     }
 
     /// Starts the log, whose lines are written by a thread of its own: where standard error is a pipe that nobody reads, a service goes
-    /// on, and lines that find no room are lost. Panics go to the log too.
+    /// on, and lines that find no room are lost. Panics go to the log too. For programs that run on, and not for a function: a Lambda
+    /// is frozen between two invocations, and its last lines with it.
     ///
     /// # Errors
     /// [`BadFilter`] when `filter` is not one.

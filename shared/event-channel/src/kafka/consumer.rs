@@ -208,7 +208,7 @@ impl KafkaConsumer {
         self.watch.unowned.take(found, Instant::now())
     }
 
-    /// Has somebody ask the brokers who has which partitions. Often only where this member has none.
+    /// Has somebody ask the brokers who has which partitions, unless this member has them all. Often only where it has none.
     fn ask_who_owns(&mut self, owned: usize) {
         let every = if owned == 0 { ownership::LOOK } else { ownership::LOOK_OF_OWNERS };
         let is_due = self.watch.asked.is_none_or(|at| at.elapsed() >= every);

@@ -27,7 +27,7 @@ use crate::{Doubt, Lag};
 /// How long brokers have to say what they know of a group's positions, while partitions are handed over.
 const KNOWN: Duration = Duration::from_secs(2);
 
-/// How often a lower position is committed until the brokers are known to have it: of that commit nothing else is told.
+/// How often a lower position is committed until statistics say that the brokers have it: of that commit nothing else is told.
 const COMMIT_AGAIN: Duration = Duration::from_millis(500);
 
 /// The context of a member's client.

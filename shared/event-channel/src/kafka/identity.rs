@@ -1,8 +1,8 @@
 //! Which topic of a name it is: a topic that is deleted and made anew has another id (KIP-516), and offsets of the former mean nothing
-//! in it.
+//! in it. So a commit carries the topic's id, as the metadata of its offsets.
 //!
-//! librdkafka goes by the id, but tells it to programs in its log alone, in one line: with `debug=metadata`, when it learns the id or
-//! finds another. A test on a real broker holds it to that line.
+//! librdkafka goes by the id, and yet goes on at the old offset in a topic that was made anew. It tells the id to programs in its log
+//! alone, in one line: with `debug=metadata`, when it learns the id or finds another. A test on a real broker holds it to that line.
 
 use std::sync::Arc;
 

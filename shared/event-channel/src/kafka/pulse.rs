@@ -1,6 +1,7 @@
 //! Whether librdkafka still works for a member. Its main thread, which joins the group and gives the brokers signs of life, may come
 //! to stand for good: two of its locks are taken in both orders (its issue 5476). Whoever polls gets nothing then, and no error. But
-//! the main thread also gives statistics, every few seconds, whatever the brokers do.
+//! the main thread also gives statistics, every few seconds, whatever the brokers do. A member that was polled for [`SILENCE`] without
+//! any is dropped, and the group is joined anew. The fault test `servers::hung_client` stops those threads and shows it.
 
 use std::time::{Duration, Instant};
 

@@ -115,6 +115,9 @@ impl Reader {
 
 /// Whether no commit comes after this version. A commit begins right behind the one before it, so there is one document to look for, and
 /// that it is not there says it all.
+///
+/// A primary that was deposed answers majority reads until it notices, so this read is linearizable. A server that refuses such
+/// reads, as Amazon DocumentDB does, is asked once. There a refusal may be out of date for as long as a failover takes.
 pub(super) async fn is_current(
     connection: &Connection,
     stream: &StreamId,

@@ -1,7 +1,8 @@
 //! Reminders as a field of the commit that waits: `reminder: {since, sent, problem}`. The index on its time has nobody else in it.
 //!
-//! `since` is the server's own time, which the update that marks the commit sets (`$currentDate`); `sent` is not there until somebody
-//! has touched the reminder after that. A receiver may set a commit aside before its mark: the mark leaves that reminder as it is.
+//! `since` is the server's own time, which the update that marks the commit sets (`$currentDate`): it takes no question. `sent` is not there
+//! until somebody has touched the reminder after that. A receiver may set a commit aside before its mark: the mark leaves that reminder
+//! as it is.
 
 use jiff::Timestamp;
 use mongodb::bson::{Bson, DateTime, Document, RawDocument, doc};

@@ -167,9 +167,9 @@ async fn find_ends(
     Ok(found)
 }
 
-/// A server on PostgreSQL inserts a batch in one transaction, in this order, and of each document it takes the place before the command
-/// id. So batches of several replicas that meet in several streams, or at a place and at a command id, wait one for the other, and not in
-/// a circle, which the server would break after a second.
+/// A server on PostgreSQL (FerretDB) inserts a batch in one transaction, in this order, and of each document it takes the place before
+/// the command id. So batches of several replicas that meet in several streams, or at a place and at a command id, wait one for the other,
+/// and not in a circle, which the server would break after a second.
 fn sort(writes: &mut [Write]) {
     writes.sort_by(|a, b| a.place().cmp(&b.place()));
 }

@@ -40,7 +40,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// - Every statement here finds its rows by an index, and pages come as the index has them. A plan that was kept while a
 ///   table was small must not be a scan, and a page must not read and sort all that its filter lets through.
 /// - So one plan serves whatever the parameters are. The server would rather plan anew at each execution, since a list of ids is
-///   mostly shorter than it takes for granted: that was half the time that it spent on us.
+///   mostly shorter than it takes for granted. It planned reads and the projector's statements each time: half the time that it
+///   spent on us.
 /// - No statement is worth being compiled; and the server would do so with those that have no index to go by, such as the
 ///   one for the views, for what it thinks that they cost (measured: 20 ms a transaction).
 const SESSION: &str = "
@@ -135,7 +136,8 @@ impl Connections {
     /// A connection without our settings, to a database whose tables may not be there yet.
     ///
     /// On a thread of its own: the driver hashes the password in 4096 rounds and gives way to every other task at each fifth.
-    /// On a runtime that is busy with them, that would take longer than [`CONNECT`], time and again.
+    /// On a runtime that is busy with them, that would take longer than [`CONNECT`], time and again: a process under a load of 64
+    /// clients could not connect in three seconds.
     pub(super) async fn connect_bare(&self) -> Result<PgConnection, Failed> {
         let (options, runtime) = (self.options.clone(), Handle::current());
         let connecting = async move { Ok(options.connect().await?) };

@@ -41,8 +41,8 @@ use crate::{
 };
 
 /// How often who waits for a version looks again, for another process may write it. All who look at the same time are one
-/// read. Not LISTEN and NOTIFY: a commit that notifies waits for all others that do, also for their write to the disk,
-/// and no proxy that shares connections passes it on.
+/// read. Not LISTEN and NOTIFY, although that tells sooner: a commit that notifies waits for all others that do, also for their
+/// write to the disk, which cost two thirds of the small transactions; and no proxy that shares connections passes it on.
 const LOOK_AGAIN: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(50) };
 
 /// How many calls are one batch at most.
@@ -66,7 +66,8 @@ pub struct PostgresReadStore {
 struct Shared {
     /// For queries, and for what tools do.
     connections: Arc<Connections>,
-    /// The projector's own: queries, however slow, keep it waiting for none.
+    /// The projector's own: queries, however slow, keep it waiting for none. Slow lists starved it before, and reads of single orders
+    /// as well, to which [`LEFT_BY_LISTS`] leaves two.
     projectors: Arc<Connections>,
     /// For reads that may take long.
     lists: Semaphore,
@@ -103,7 +104,8 @@ impl PostgresReadStore {
     }
 
     /// Records that lie in another order's partition go behind the others, in a transaction of their own: it waits for whoever
-    /// has the rows of those orders just now, and must not have the rows of all others meanwhile.
+    /// has the rows of those orders just now, and must not have the rows of all others meanwhile. Without this, poison that names
+    /// other partitions' orders made batches wait for each other, and a quarter of the rows was written twice.
     pub(crate) async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
         let (astray, at_home): (Vec<_>, Vec<_>) = batch.into_iter().partition(Incoming::is_astray);
         let mut projected = Projected::default();

@@ -81,7 +81,8 @@ impl Shared {
 
 /// What is held for an order, as a column of a statement that has its id: the first question, whether anything is held for
 /// any order, is asked once a statement and mostly ends it. Both are ordered by what their index is, so that no other is
-/// taken, however few are held when the server makes its plan.
+/// taken, however few are held when the server makes its plan. The answer is no column of the order's row: the projector would have to
+/// keep it, and records without a version have no row that it could lock.
 fn held_sql(ViewId(view): ViewId, id: &str) -> String {
     let held = format!("SELECT true FROM orders_held WHERE view = {view} AND order_id");
     format!(

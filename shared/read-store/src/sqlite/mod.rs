@@ -1,8 +1,9 @@
 //! The read store in a SQLite file.
 //!
 //! Three threads with a connection each: one writes, one answers single reads, one answers lists, so that a long list
-//! delays no single read. All take what is waiting for them as one transaction. Any number of processes may have the file
-//! open; each transaction reads anew which views there are.
+//! delays no single read. SQLite has one writer at a time, so a second thread that writes would only wait. All take what is
+//! waiting for them as one transaction. Any number of processes may have the file open; each transaction reads anew which views there
+//! are.
 
 mod held;
 mod project;

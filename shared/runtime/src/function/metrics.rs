@@ -2,7 +2,8 @@
 //! format", Amazon CloudWatch User Guide). They are written before an invocation answers, because a function is frozen afterwards.
 //!
 //! Each name is a custom metric, which costs. So the names in the variable `METRICS` are reported and no others, and labels make no metrics
-//! of their own: the series of one name are added up. Histograms are not reported, since Lambda measures durations itself.
+//! of their own: the series of one name are added up. The crate `metrics_cloudwatch_embedded` is not used: it reports every series, and
+//! gauges again and again that nobody measured meanwhile. Histograms are not reported, since Lambda measures durations itself.
 
 use std::env;
 use std::io::{self, Write};

@@ -1,5 +1,8 @@
 //! Whether a history is linearizable: whether its calls, each at one moment between its beginning and its answer, would have had these
 //! answers one after the other. By the algorithm of Wing and Gong with Lowe's memory of what was tried, as in Porcupine.
+//!
+//! The crate stateright has such a checker too. It is not used: it forgets what it has tried, so that a history which must be refused
+//! takes it forever, and it brings a web server.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};

@@ -2,8 +2,8 @@
 //! itself, without the name of its type around it, as filters and functions expect a nullable field. A value with a logical type is
 //! what it is without; bytes are text whose characters are 0 to 255.
 //!
-//! The crate `apache-avro` is not used: it takes a text or a boolean that is cut off for null, loses the order of maps, and does not
-//! show a decimal's bytes.
+//! The crate `apache-avro` is not used: it takes a text or a boolean that is cut off for null, which a check must refuse; it loses the
+//! order of maps, and does not show a decimal's bytes.
 
 use std::collections::HashMap;
 

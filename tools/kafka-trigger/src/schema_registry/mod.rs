@@ -7,6 +7,9 @@
 //! | `confluent`, `glue` | ask a registry for a schema |
 //! | `schema` | a schema that is ready to decode; `avro`, `protobuf` and `json_schema` are the kinds of them |
 //!
+//! Avro is decoded by code of our own. Protobuf is compiled by the crate protox, and JSON Schema is checked by the crate jsonschema;
+//! both come with the feature `kafka-trigger` alone.
+//!
 //! A schema that is known is applied at once; one that is not is looked up, once for all who wait for it, and kept for good. While
 //! the registry does not answer, records wait.
 
