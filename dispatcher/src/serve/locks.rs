@@ -1,5 +1,6 @@
 //! The locks on what one process serves: the data folder, since what is in memory is its alone, and each file of a store, in whatever
-//! folder it is, and whatever link names it. The tools take no lock: they open the files beside the server.
+//! folder it is, and whatever link names it. A tool opens the files beside the server and takes no lock, unless it publishes on the
+//! channel in memory.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
