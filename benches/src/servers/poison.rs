@@ -54,7 +54,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> anyhow::Result<
 fn poison(number: u64) -> anyhow::Result<Record> {
     let commit = created(number * EVERY, Outbox::Published)?;
     let started = EncodedEvent::encode(&Event::ProcessingStarted);
-    let record = command_handler::publisher::record(Order::SOURCE, &commit, Version::new(1_000), &started);
+    let record = command_handler::record(Order::SOURCE, &commit, Version::new(1_000), &started);
     let value = String::from_utf8(record.value.clone().unwrap_or_default().to_vec())?;
     let garbage = format!("poison {number}");
     if number.is_multiple_of(LARGE_EVERY) {

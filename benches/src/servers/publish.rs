@@ -48,7 +48,7 @@ pub(crate) async fn measure(bench: &Bench, callers: usize, table: &mut Table) ->
 pub(crate) fn record(number: u64) -> anyhow::Result<Record> {
     let commit = created(number, Outbox::Unpublished)?;
     let (version, event) = commit.versioned().next().context("a commit has events")?;
-    Ok(command_handler::publisher::record(Order::SOURCE, &commit, version, event))
+    Ok(command_handler::record(Order::SOURCE, &commit, version, event))
 }
 
 async fn ours(bench: &Bench, callers: usize, topic: &Topic) -> anyhow::Result<f64> {

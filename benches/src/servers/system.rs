@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use command_handler::publisher::record;
+use command_handler::record;
 use domain::{Aggregate, EncodedEvent, Event, Order, Reason};
 use event_channel::Record;
 

@@ -178,7 +178,7 @@ impl<A: Aggregate> CommandHandler<A> {
         let started = Instant::now();
         let command = request.command.name();
         let result = self.attempt(request).await;
-        self.meters.count(command, &result, started.elapsed());
+        self.meters.count(command, name_of(&result), started.elapsed());
         result
     }
 
@@ -380,6 +380,20 @@ fn state<A: Aggregate>(id: StreamId, stream: Stream) -> Result<State<A>, StoreEr
         state.unpublished = stream.commits.into_iter().skip(oldest).map(Arc::new).collect();
     }
     Ok(state)
+}
+
+/// The result of a command, as it is counted.
+const fn name_of<A: Aggregate>(result: &Result<Outcome<A>, CommandError<A>>) -> &'static str {
+    match result {
+        Ok(Outcome { with_events: true, .. }) => "done",
+        Ok(_) => "already-true",
+        Err(CommandError::Rejected(_)) => "rejected",
+        Err(CommandError::PreconditionFailed(_)) => "precondition-failed",
+        Err(CommandError::KeyReused) => "key-reused",
+        Err(CommandError::Contended) => "contended",
+        Err(CommandError::Store(_)) => "store-failed",
+        Err(CommandError::TooLarge(_)) => "too-large",
+    }
 }
 
 /// The time in whole microseconds, which is what every store can hold.

@@ -3,7 +3,7 @@
 //! Only the handler and its cache know the aggregate; publisher and relays see encoded events.
 //!
 //! - [`handler`]: the five steps, and why each race between them ends well.
-//! - [`publisher`]: commits onto the channel, serially per stream, and their marks.
+//! - [`publisher`]: commits onto the channel, serially per stream, and their marks (`record`, `marks`).
 //! - [`relay`]: publishes what was left.
 //! - [`reminders`]: publishes again what waits for an outcome for too long.
 //! - [`http`]: a request as a command, an outcome or an error as an answer.
@@ -11,7 +11,9 @@
 //! Knows nothing of read stores, triggers or which functions there are.
 
 mod hash;
+mod marks;
 mod meters;
+mod record;
 mod retry_list;
 mod state_cache;
 
@@ -26,6 +28,7 @@ pub use handler::{AfterCommit, CommandError, CommandHandler, CommandRequest, Key
 pub use hash::command_hash;
 pub use meters::{measure_backlog, measure_reminders};
 pub use publisher::Publisher;
+pub use record::record;
 pub use relay::{Relay, SweepReport};
 pub use reminders::{ReminderRelay, ReminderSettings};
 pub use settings::CommandSettings;

@@ -3,13 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use event_sourcing::Aggregate;
 use event_store::{EventStore, ReminderCounts, Reminders, StoreError};
 use jiff::Timestamp;
 use metrics::{Counter, Histogram};
 use parking_lot::Mutex;
-
-use crate::handler::{CommandError, Outcome};
 
 /// Counters by command and result, latencies by command.
 #[derive(Default)]
@@ -24,13 +21,7 @@ struct Series {
 }
 
 impl Meters {
-    pub(crate) fn count<A: Aggregate>(
-        &self,
-        command: &'static str,
-        result: &Result<Outcome<A>, CommandError<A>>,
-        took: Duration,
-    ) {
-        let result = name_of(result);
+    pub(crate) fn count(&self, command: &'static str, result: &'static str, took: Duration) {
         let mut commands = self.commands.lock();
         let series = commands.entry(command).or_insert_with(|| Series {
             results: HashMap::new(),
@@ -63,17 +54,4 @@ pub async fn measure_reminders(reminders: &Reminders) -> Result<(), StoreError> 
     metrics::gauge!("reminders_set_aside").set(set_aside as f64);
     metrics::gauge!("reminders_overdue").set(overdue as f64);
     Ok(())
-}
-
-const fn name_of<A: Aggregate>(result: &Result<Outcome<A>, CommandError<A>>) -> &'static str {
-    match result {
-        Ok(Outcome { with_events: true, .. }) => "done",
-        Ok(_) => "already-true",
-        Err(CommandError::Rejected(_)) => "rejected",
-        Err(CommandError::PreconditionFailed(_)) => "precondition-failed",
-        Err(CommandError::KeyReused) => "key-reused",
-        Err(CommandError::Contended) => "contended",
-        Err(CommandError::Store(_)) => "store-failed",
-        Err(CommandError::TooLarge(_)) => "too-large",
-    }
 }

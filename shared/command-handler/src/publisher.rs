@@ -9,21 +9,20 @@
 //!
 //! Duplicates may happen (two processes, a crash before the mark) and are harmless. Disorder may not.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use event_channel::{EventChannel, Header, PublishError, Receipt, Record};
-use event_sourcing::{EncodedEvent, StreamId, Version, wire};
+use event_channel::{EventChannel, PublishError, Receipt, Record};
+use event_sourcing::{StreamId, Version};
 use event_store::{Commit, EventStore};
 use metrics::Counter;
 use parking_lot::Mutex;
 use runtime::{KillPoint, kill_point};
 use tokio::sync::{Notify, oneshot};
 
-use crate::reminders;
+use crate::marks::marks;
+use crate::record::record;
 use crate::retry_list::RetryList;
 use crate::state_cache::StreamProgress;
 
@@ -284,7 +283,7 @@ impl Publisher {
     }
 
     async fn mark(&self, stream: &StreamId, run: &[Arc<Commit>]) -> bool {
-        let marks = reminders::marks(run, self.inner.progress.known(stream));
+        let marks = marks(run, self.inner.progress.known(stream));
         kill_point(KillPoint::BeforeMark);
         match self.inner.store.mark_published(marks).await {
             Ok(()) => {
@@ -365,26 +364,4 @@ fn records(source: &'static str, run: &[Arc<Commit>]) -> Vec<Record> {
 
 fn records_of(source: &'static str, commit: &Commit) -> impl Iterator<Item = Record> {
     commit.versioned().map(move |(version, event)| record(source, commit, version, event))
-}
-
-/// An event of a commit as it is published, from this `ce_source`, under the version that the event has.
-#[must_use]
-pub fn record(source: &'static str, commit: &Commit, version: Version, event: &EncodedEvent) -> Record {
-    let traceparent = commit.metadata.traceparent.as_deref();
-    let headers = wire::headers(source, &commit.stream, version, commit.recorded_at, event, traceparent);
-    Record {
-        key: Some(Bytes::copy_from_slice(commit.stream.as_str().as_bytes())),
-        value: Some(wire::encode(&commit.stream, version, commit.recorded_at, event).into()),
-        headers: headers
-            .into_iter()
-            .map(|(name, value)| Header { name: name.into(), value: Some(bytes(value)) })
-            .collect(),
-    }
-}
-
-fn bytes(text: Cow<'static, str>) -> Bytes {
-    match text {
-        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
-        Cow::Owned(text) => text.into(),
-    }
 }

@@ -1,22 +1,21 @@
-//! Reminders: which commits get one with their mark, and the relay that publishes the events of those that are due.
+//! The relay of reminders: it publishes the events of those that are due. Their marks set and end them: [`crate::marks`].
 //!
 //! An event that awaits an outcome is lost to whoever was to bring it about when the channel loses it. Its reminder publishes it again,
 //! under the version that it has: receivers that know that version pass it over, so order is safe whenever it comes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use event_channel::{EventChannel, Header};
 use event_sourcing::{Version, wire};
-use event_store::{Commit, CommitId, EventStore, Load, Mark, Remind, Reminder, Reminders, StoreError};
+use event_store::{Commit, CommitId, EventStore, Load, Reminder, Reminders, StoreError};
 use futures_util::{StreamExt, stream};
 use runtime::settings::seconds;
 use runtime::{KillPoint, kill_point};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::publisher::record;
+use crate::record::record;
 
 /// How many reminders one look takes at the most, and how many are in hand at the same time.
 const A_LOOK: usize = 500;
@@ -49,46 +48,6 @@ fn delay(text: &str) -> Result<Duration, String> {
         return Err(format!("{text:?} is not a number of seconds from 1 to 86400"));
     }
     Ok(delay)
-}
-
-/// The place of a commit whose last event awaits an outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Awaiting {
-    first: Version,
-    last: Version,
-}
-
-impl Awaiting {
-    pub(crate) fn of(commit: &Commit) -> Option<Self> {
-        let at = |commit: &Commit| Self { first: commit.version, last: commit.last_version() };
-        commit.awaits_outcome.then(|| at(commit))
-    }
-}
-
-/// What this process knows of a stream when some of its commits are marked.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct StreamTip {
-    /// Its version.
-    pub(crate) version: Version,
-    /// The last of its commits that awaits an outcome, or did.
-    pub(crate) awaiting: Option<Awaiting>,
-}
-
-/// The marks of a run, with what they do to reminders. A mark ends the reminder of the commit before it, where this process knows that
-/// commit. Any other reminder ends when it is due: then the relay looks at the stream, and finds that it has moved on.
-pub(crate) fn marks(run: &[Arc<Commit>], known: StreamTip) -> Vec<Mark> {
-    let mut before = known.awaiting;
-    let marks = run.iter().map(|commit| {
-        let ends = before.filter(|before| before.last.next() == commit.version).map(|before| before.first);
-        before = Awaiting::of(commit);
-        // A stream that has moved on needs none: what follows is in its outbox.
-        let remind = match before {
-            Some(awaiting) if known.version <= awaiting.last => Remind::UntilFollowed,
-            _ => Remind::Never,
-        };
-        Mark { commit: CommitId { stream: commit.stream.clone(), version: commit.version }, remind, ends }
-    });
-    marks.collect()
 }
 
 /// Publishes the events whose reminders are due.
@@ -248,45 +207,7 @@ impl ReminderRelay {
 
 #[cfg(test)]
 mod tests {
-    use event_sourcing::testing::Event;
-    use event_sourcing::{Aggregate, CommandId, EncodedEvent, StreamId, testing};
-    use event_store::{CommandHash, Metadata};
-    use jiff::Timestamp;
-
     use super::*;
-
-    fn commit(version: u64, events: Vec<Event>) -> Arc<Commit> {
-        Arc::new(Commit {
-            stream: StreamId::parse("a").unwrap(),
-            version: Version::new(version),
-            command_id: CommandId::system("a-command").unwrap(),
-            command_hash: CommandHash([0; 32]),
-            awaits_outcome: events.last().is_some_and(testing::Task::awaits_outcome),
-            events: events.iter().map(EncodedEvent::encode).collect(),
-            recorded_at: Timestamp::UNIX_EPOCH,
-            metadata: Metadata::default(),
-            unpublished: true,
-        })
-    }
-
-    fn of(run: &[Arc<Commit>], known: StreamTip) -> Vec<(Remind, Option<u64>)> {
-        marks(run, known).into_iter().map(|mark| (mark.remind, mark.ends.map(Version::get))).collect()
-    }
-
-    #[test]
-    fn what_awaits_an_outcome_is_reminded_of_until_the_next_commit_is_marked() {
-        let opened = Event::TaskOpened { title: "a lamp".to_owned() };
-        let start = commit(1, vec![opened, Event::TaskStarted]);
-        let outcome = commit(3, vec![Event::TaskFinished]);
-        let at = |version| StreamTip { version: Version::new(version), awaiting: Awaiting::of(&start) };
-        assert_eq!(of(&[Arc::clone(&start)], at(2)), [(Remind::UntilFollowed, None)]);
-        assert_eq!(of(&[Arc::clone(&start)], StreamTip::default()), [(Remind::UntilFollowed, None)]);
-        assert_eq!(of(&[Arc::clone(&start)], at(3)), [(Remind::Never, None)], "it has moved on");
-        assert_eq!(of(&[Arc::clone(&outcome)], at(3)), [(Remind::Never, Some(1))]);
-        assert_eq!(of(&[Arc::clone(&outcome)], StreamTip::default()), [(Remind::Never, None)]);
-        let both = of(&[start, outcome], StreamTip::default());
-        assert_eq!(both, [(Remind::UntilFollowed, None), (Remind::Never, Some(1))], "the store sees both");
-    }
 
     #[test]
     fn a_delay_is_a_second_at_least() {

@@ -11,7 +11,7 @@ use event_store::Commit;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::reminders::{Awaiting, StreamTip};
+use crate::marks::{Awaiting, StreamTip};
 
 /// What a publisher asks and tells of the streams that this process knows.
 pub(crate) trait StreamProgress: Send + Sync {

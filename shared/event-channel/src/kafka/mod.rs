@@ -218,7 +218,7 @@ impl KafkaChannel {
         filter: impl Fn(Option<&[u8]>) -> bool + Send + Sync + 'static,
     ) -> Result<KafkaConsumer, OpenError> {
         if group.is_empty() {
-            return Err(options::refused("a consumer group has no name".to_owned()));
+            return Err(security::refused("a consumer group has no name".to_owned()));
         }
         Ok(KafkaConsumer::new(Arc::clone(&self.shared), group, settings, Box::new(filter)))
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::security::{Login, Mechanism, Security};
+use super::security::{Login, Mechanism, Security, SecurityOptions, refused};
 use crate::OpenError;
 
 /// What a channel is made with.
@@ -69,7 +69,7 @@ impl Options {
             client_id: "event-channel".to_owned(),
             security: Security::default(),
         };
-        let mut said = Said::default();
+        let mut said = SecurityOptions::default();
         for (name, value) in form_urlencoded::parse(options.as_bytes()) {
             read.set(&name, &value, &mut said)?;
         }
@@ -77,7 +77,7 @@ impl Options {
         Ok(read)
     }
 
-    fn set(&mut self, name: &str, value: &str, said: &mut Said) -> Result<(), OpenError> {
+    fn set(&mut self, name: &str, value: &str, said: &mut SecurityOptions) -> Result<(), OpenError> {
         let milliseconds = |from, to| {
             number(name, value, from, to).map(|ms| Duration::from_millis(ms.unsigned_abs().into()))
         };
@@ -102,15 +102,6 @@ impl Options {
     }
 }
 
-/// What the options say about security; it is put together when all are read.
-#[derive(Default)]
-pub(super) struct Said {
-    pub(super) security: Option<String>,
-    pub(super) mechanism: Option<Mechanism>,
-    pub(super) ca: Option<String>,
-    pub(super) region: Option<String>,
-}
-
 impl Login {
     fn parse(text: &str) -> Result<Self, OpenError> {
         let Some((user, password)) = text.split_once(':') else {
@@ -124,10 +115,6 @@ impl Login {
             _ => Err(refused("its user or password is empty or not UTF-8 in percent-encoding".to_owned())),
         }
     }
-}
-
-pub(super) fn refused(problem: String) -> OpenError {
-    OpenError::Refused(format!("kafka: {problem}"))
 }
 
 fn parse_brokers(text: &str) -> Result<String, OpenError> {

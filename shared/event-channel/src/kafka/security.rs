@@ -4,8 +4,12 @@ use std::fmt;
 
 use rdkafka::ClientConfig;
 
-use super::options::{Said, refused};
 use crate::OpenError;
+
+/// A URL that can't be used, and why.
+pub(super) fn refused(problem: String) -> OpenError {
+    OpenError::Refused(format!("kafka: {problem}"))
+}
 
 /// How the brokers are reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,7 +121,16 @@ impl Protocol {
     }
 }
 
-impl Said {
+/// What the options say about security; it is put together when all are read.
+#[derive(Default)]
+pub(super) struct SecurityOptions {
+    pub(super) security: Option<String>,
+    pub(super) mechanism: Option<Mechanism>,
+    pub(super) ca: Option<String>,
+    pub(super) region: Option<String>,
+}
+
+impl SecurityOptions {
     /// Whoever has a user is asked for TLS unless the URL says otherwise, so that no password travels in the clear by
     /// oversight.
     pub(super) fn security(self, login: Option<Login>) -> Result<Security, OpenError> {
