@@ -11,7 +11,7 @@ use event_source_mapping::event::{KafkaEvent, KafkaRecord, TimestampType};
 
 fn record(offset: i64) -> KafkaRecord {
     KafkaRecord {
-        topic: "orders.events".into(),
+        topic: "shop.events".into(),
         partition: 3,
         offset,
         // Half a second exactly: the library reads seconds with a fraction, and takes .987 for .986.
@@ -30,7 +30,7 @@ fn read(records: Vec<KafkaRecord>) -> aws_lambda_events::event::kafka::KafkaEven
         event_source: "aws:kafka".to_owned(),
         event_source_arn: Some("arn:aws:kafka:eu-west-1:123456789012:cluster/c/1".to_owned()),
         bootstrap_servers: Some("one:9092,two:9092".to_owned()),
-        records: BTreeMap::from([("orders.events-3".to_owned(), records)]),
+        records: BTreeMap::from([("shop.events-3".to_owned(), records)]),
     };
     serde_json::from_slice(&serde_json::to_vec(&event).unwrap()).unwrap()
 }
@@ -41,8 +41,8 @@ fn aws_lambda_events_reads_every_field() {
     assert_eq!(event.event_source.as_deref(), Some("aws:kafka"));
     assert_eq!(event.event_source_arn.as_deref(), Some("arn:aws:kafka:eu-west-1:123456789012:cluster/c/1"));
     assert_eq!(event.bootstrap_servers.as_deref(), Some("one:9092,two:9092"));
-    let read = &event.records["orders.events-3"][0];
-    assert_eq!(read.topic.as_deref(), Some("orders.events"));
+    let read = &event.records["shop.events-3"][0];
+    assert_eq!(read.topic.as_deref(), Some("shop.events"));
     assert_eq!((read.partition, read.offset), (3, 15));
     assert_eq!(read.timestamp.timestamp_millis(), 1_545_084_650_500);
     assert_eq!(read.timestamp_type.as_deref(), Some("CREATE_TIME"));
@@ -55,7 +55,7 @@ fn aws_lambda_events_reads_every_field() {
 fn aws_lambda_events_reads_what_has_no_key_value_or_headers() {
     let bare = KafkaRecord { key: None, value: None, headers: Vec::new(), ..record(16) };
     let event = read(vec![bare]);
-    let read = &event.records["orders.events-3"][0];
+    let read = &event.records["shop.events-3"][0];
     assert_eq!((&read.key, &read.value), (&None, &None));
     assert!(read.headers.is_empty());
 }

@@ -218,10 +218,10 @@ fn an_unknown_timestamp_type_is_the_default() {
 
 #[test]
 fn a_response_is_written_as_aws_documents_it() {
-    let failure = BatchItemFailure { partition: "orders.events-3".to_owned(), offset: 17 };
+    let failure = BatchItemFailure { partition: "shop.events-3".to_owned(), offset: 17 };
     let response = BatchResponse { batch_item_failures: vec![failure] };
     let json =
-        json!({"batchItemFailures": [{"itemIdentifier": {"partition": "orders.events-3", "offset": 17}}]});
+        json!({"batchItemFailures": [{"itemIdentifier": {"partition": "shop.events-3", "offset": 17}}]});
     assert_eq!(serde_json::to_value(&response).unwrap(), json);
     assert_eq!(BatchResponse::from_answer(json.to_string().as_bytes()).unwrap(), response);
 }

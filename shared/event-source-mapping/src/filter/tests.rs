@@ -214,10 +214,10 @@ fn more_than_ten_patterns_are_refused() {
 #[test]
 fn criteria_are_read_as_a_template_has_them() {
     let criteria: FilterCriteria =
-        serde_json::from_str(r#"{"Filters": [{"Pattern": "{\"value\": {\"type\": [\"OrderCreated\"]}}"}]}"#)
+        serde_json::from_str(r#"{"Filters": [{"Pattern": "{\"value\": {\"type\": [\"ItemSold\"]}}"}]}"#)
             .unwrap();
-    assert!(criteria.matches(Some(br#"{"type": "OrderCreated"}"#)));
-    assert!(!criteria.matches(Some(br#"{"type": "OrderProcessed"}"#)));
+    assert!(criteria.matches(Some(br#"{"type": "ItemSold"}"#)));
+    assert!(!criteria.matches(Some(br#"{"type": "ItemReturned"}"#)));
     let error = serde_json::from_str::<FilterCriteria>(r#"{"Filters": [{"Pattern": "{}"}]}"#).unwrap_err();
     assert!(error.to_string().contains("filter 1"), "{error}");
 }

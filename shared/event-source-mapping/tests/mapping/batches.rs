@@ -163,7 +163,7 @@ async fn a_full_batch_does_not_wait_for_its_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_that_the_filter_refuses_are_not_invoked_and_are_committed_in_order() {
+async fn records_that_the_filter_refuses_are_not_invoked_and_are_committed_in_sequence() {
     let topic = Topic::default();
     for kind in ["no", "yes", "no", "no", "yes", "no"] {
         topic.write_record(|record| record.value = Some(format!(r#"{{"kind":"{kind}"}}"#).into()), 0);

@@ -5,6 +5,6 @@
 mod batches;
 mod decoding;
 mod failures;
-mod order;
+mod sequence;
 mod shutdown;
 mod support;

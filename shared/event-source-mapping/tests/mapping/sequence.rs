@@ -47,9 +47,9 @@ impl Ledger {
                 self.broken.push(format!("partition {partition} is in two invocations"));
             }
             let expected = self.done.get(partition).map_or(0, |done| done.len() as i64);
-            let in_order: Vec<i64> = (expected..).take(offsets.len()).collect();
-            if *offsets != in_order {
-                self.broken.push(format!("partition {partition}: {offsets:?} came, not {in_order:?}"));
+            let in_sequence: Vec<i64> = (expected..).take(offsets.len()).collect();
+            if *offsets != in_sequence {
+                self.broken.push(format!("partition {partition}: {offsets:?} came, not {in_sequence:?}"));
             }
         }
     }
@@ -143,7 +143,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
     #[test]
-    fn each_partition_is_done_in_order_and_whole_whatever_fails(
+    fn each_partition_is_done_in_sequence_and_whole_whatever_fails(
         counts in proptest::collection::vec(1i64..40, 1..5),
         behaviours in proptest::collection::vec(behaviour(), 0..40),
         batch_size in 1usize..20,
@@ -195,7 +195,7 @@ proptest! {
         let done = ledger.lock().unwrap().done.clone();
         for (partition, count) in (0..).zip(counts) {
             let mut all: Vec<i64> = done.get(&partition).cloned().unwrap_or_default();
-            prop_assert!(all.is_sorted(), "in order: {:?}", all);
+            prop_assert!(all.is_sorted(), "in sequence: {:?}", all);
             all.extend(given_up.iter().filter(|(of, _)| *of == partition).map(|(_, offset)| offset));
             all.sort_unstable();
             prop_assert_eq!(all, (0..count).collect::<Vec<_>>());
