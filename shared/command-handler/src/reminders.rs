@@ -1,4 +1,4 @@
-//! The relay of reminders: it publishes the events of those that are due. Their marks set and end them: [`crate::marks`].
+//! The relay of reminders: it publishes the events of those that are due. Their marks set and end them: `marks.rs`.
 //!
 //! An event that awaits an outcome is lost to whoever was to bring it about when the channel loses it. Its reminder publishes it again,
 //! under the version that it has: receivers that know that version pass it over, so order is safe whenever it comes.
