@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
-use domain::RecordedEvent;
-use domain::{Event, OrderId, Version};
+use domain::{Event, OrderId, RecordedEvent, Version};
 use event_store::{EventStore, Page, Scanned};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, SwapRefused, ViewId};

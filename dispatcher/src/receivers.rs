@@ -1,10 +1,10 @@
 //! What a tool needs that publishes: on the in-memory channel the receivers run in its own process, since nobody else could.
 
-use domain::Order;
 use std::time::Duration;
 
 use clap::Args;
 use command_handler::{CommandHandler, ReminderSettings};
+use domain::Order;
 use processor::{FulfilmentSettings, Processor};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -1,11 +1,11 @@
 //! `orders relay`: publishes what the event store holds unpublished and what waits for an outcome for too long, and ends.
 
-use domain::{Aggregate, Order};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use command_handler::{Relay, ReminderRelay};
+use domain::{Aggregate, Order};
 use runtime::settings::seconds;
 
 use crate::receivers::PublishingStores;

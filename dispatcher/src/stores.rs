@@ -1,11 +1,11 @@
 //! The settings of the three stores together, and their opening with one clear line where that fails.
 
-use domain::Order;
 use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
 use command_handler::{AfterCommit, CommandHandler, CommandSettings};
+use domain::Order;
 use event_store::EventStore;
 use read_store::ReadStore;
 use runtime::SecretUrl;

@@ -1,9 +1,9 @@
 //! Publishing to Kafka, against librdkafka with the same settings and the same records.
 
-use domain::{Aggregate, Order};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use domain::{Aggregate, Order};
 use event_channel::{EventChannel, Record};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;

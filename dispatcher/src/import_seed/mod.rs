@@ -17,7 +17,6 @@ mod report;
 mod source;
 mod target;
 
-use domain::Order;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use command_handler::{AfterCommit, CommandHandler, CommandSettings};
+use domain::Order;
 use event_store::EventStore;
 use runtime::SecretUrl;
 use serde::Serialize;

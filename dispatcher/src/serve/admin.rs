@@ -1,6 +1,5 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`. Never on the public address.
 
-use domain::{APPLICATION, Order};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use command_handler::CommandHandler;
+use domain::{APPLICATION, Order};
 use event_store::{ReminderCounts, Reminders};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};

@@ -1,6 +1,5 @@
 //! The public API: the functions' routers as one, behind CORS, tokens where they are asked for, and a bound on what is in hand.
 
-use domain::Order;
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,6 +7,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use command_handler::CommandHandler;
+use domain::Order;
 use http::Method;
 use http::header::{HeaderValue, ORIGIN, VARY};
 use read_store::ReadStore;

@@ -19,7 +19,6 @@ pub mod origins;
 pub mod triggers;
 pub mod uninterrupted;
 
-use domain::{Aggregate, Order};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -30,6 +29,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use command_handler::{CommandHandler, Relay, ReminderRelay, ReminderSettings};
+use domain::{Aggregate, Order};
 use event_store::Reminders;
 use http::{HeaderValue, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;

@@ -1,9 +1,9 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
-use domain::APPLICATION;
 use std::time::Duration;
 
 use clap::Parser;
+use domain::APPLICATION;
 use query::Waits;
 use read_store::ReadStore;
 use runtime::function;

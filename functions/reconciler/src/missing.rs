@@ -3,8 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use domain::RecordedEvent;
-use domain::{OrderId, Version};
+use domain::{OrderId, RecordedEvent, Version};
 use event_store::{EventStore, Load, Stream, UnreadableStream};
 use jiff::Timestamp;
 use read_store::{Incoming, ReadStore, ReadStoreError};

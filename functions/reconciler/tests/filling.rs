@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::RecordedEvent;
-use domain::{Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Reason, Version};
+use domain::{
+    Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Reason, RecordedEvent, Version,
+};
 use event_store::{CommandHash, Commit, CommitId, EventStore, Metadata};
 use jiff::Timestamp;
 use read_store::{Incoming, ReadStore, Walker};

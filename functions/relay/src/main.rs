@@ -1,11 +1,11 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
-use domain::{APPLICATION, Aggregate, Order};
 use std::time::Duration;
 
 use clap::Parser;
 use command_handler::settings::LambdaSettings;
 use command_handler::{Relay, ReminderRelay, ReminderSettings};
+use domain::{APPLICATION, Aggregate, Order};
 use runtime::function;
 use runtime::settings::{self, seconds};
 

@@ -22,8 +22,7 @@ mod walk;
 
 use std::time::Duration;
 
-use domain::RecordedEvent;
-use domain::{OrderId, Snapshot, Version};
+use domain::{OrderId, RecordedEvent, Snapshot, Version};
 use runtime::SecretUrl;
 use thiserror::Error;
 

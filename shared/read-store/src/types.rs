@@ -3,9 +3,8 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use domain::RecordedEvent;
 use domain::wire::Undecodable;
-use domain::{OrderId, OrderName, Snapshot, Status, Version};
+use domain::{OrderId, OrderName, RecordedEvent, Snapshot, Status, Version};
 use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;

@@ -23,8 +23,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::RecordedEvent;
-use domain::{OrderId, Snapshot, Version};
+use domain::{OrderId, RecordedEvent, Snapshot, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;
 use runtime::batcher::{Stopped, TaskBatcher};

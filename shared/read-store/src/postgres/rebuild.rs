@@ -4,8 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use domain::RecordedEvent;
-use domain::{OrderId, Snapshot};
+use domain::{OrderId, RecordedEvent, Snapshot};
 use jiff::Timestamp;
 use runtime::{KillPoint, kill_point};
 use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};

@@ -1,7 +1,6 @@
 //! What only the inside shows: which way a statement goes, and whose connections it takes.
 
-use domain::RecordedEvent;
-use domain::{Event, OrderId, OrderName, Status, Version};
+use domain::{Event, OrderId, OrderName, RecordedEvent, Status, Version};
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 

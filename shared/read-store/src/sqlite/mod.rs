@@ -17,8 +17,7 @@ mod write;
 use std::path::Path;
 use std::time::Duration;
 
-use domain::RecordedEvent;
-use domain::{OrderId, Snapshot, Version};
+use domain::{OrderId, RecordedEvent, Snapshot, Version};
 use jiff::Timestamp;
 use runtime::batcher::{Batcher, Stopped};
 use runtime::files::{Gone, OpenedFile};

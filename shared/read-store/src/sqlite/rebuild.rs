@@ -3,8 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use domain::RecordedEvent;
-use domain::{OrderId, Snapshot};
+use domain::{OrderId, RecordedEvent, Snapshot};
 use jiff::Timestamp;
 use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};

@@ -10,10 +10,9 @@ use std::any::Any;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use domain::RecordedEvent;
-use domain::UnknownEvent;
 use domain::wire::{self, Undecodable};
 use domain::{Event, OrderId, OrderName, Reason, Snapshot, Version};
+use domain::{RecordedEvent, UnknownEvent};
 use jiff::Timestamp;
 use read_store::{Incoming, Origin, ReadStore};
 
