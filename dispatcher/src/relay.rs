@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use command_handler::{Relay, ReminderRelay};
-use domain::{Aggregate, Order};
 use runtime::settings::seconds;
 
 use crate::receivers::PublishingStores;
@@ -37,8 +36,7 @@ pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + args.within;
     let relay = Relay::new(store.clone(), publisher.clone(), args.relay_min_age);
     let reminders = args.stores.reminders.of(store.clone());
-    relay::remind(&ReminderRelay::new(reminders, publisher.channel().clone(), Order::SOURCE), deadline)
-        .await?;
+    relay::remind(&ReminderRelay::new(reminders, publisher.clone()), deadline).await?;
     let swept = relay::relay(&relay, &publisher, deadline).await?;
     let left = store.backlog().await?.commits;
     receivers.end().await;

@@ -197,24 +197,20 @@ impl Verifier {
             let row = rows.get(id);
             let finding =
                 |fault, store| Finding { order: id.clone(), fault, store, view: row.map(|row| row.version) };
-            let expected: Option<Snapshot> =
-                stream.as_ref().ok().and_then(|stream| fold(id.clone(), &stream.commits).ok());
-            let Some(expected) = expected else {
+            let folded: Option<(Snapshot, Stream)> =
+                stream.ok().and_then(|stream| Some((fold(id.clone(), &stream.commits).ok()?, stream)));
+            let Some((expected, stream)) = folded else {
                 differing.push(finding(Fault::Unreadable, None));
                 continue;
             };
             let head = expected.version;
             let wanted = *wanted.entry(id.clone()).or_insert(head);
+            // Event by event, because the view may be between two of one commit.
+            let at_version = |version| fold_to(id.clone(), &stream.commits, version);
             let fault = match row {
                 None => Some(Fault::Lost).filter(|_| head != Version::NONE),
                 Some(row) if row.version > head => Some(Fault::Extra),
-                Some(row)
-                    if stream
-                        .as_ref()
-                        .is_ok_and(|stream| order_at(id, stream, row.version).as_ref() != Some(row)) =>
-                {
-                    Some(Fault::Different)
-                }
+                Some(row) if at_version(row.version).as_ref() != Ok(row) => Some(Fault::Different),
                 Some(row) => Some(Fault::Stale).filter(|_| row.version < wanted),
             };
             differing.extend(fault.map(|fault| finding(fault, Some(head))));
@@ -307,11 +303,6 @@ impl fmt::Display for Finding {
         let Self { order, fault, store, view } = self;
         write!(f, "{order}: {fault:?}; event store at {}, view at {}", shown(store), shown(view))
     }
-}
-
-/// The order as its stream had it at a version: event by event, because the view may be between two of one commit.
-fn order_at(id: &OrderId, stream: &Stream, last: Version) -> Option<Snapshot> {
-    fold_to(id.clone(), &stream.commits, last).ok()
 }
 
 fn whole(stream: OrderId) -> Load {

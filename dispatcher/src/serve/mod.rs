@@ -29,7 +29,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use command_handler::{CommandHandler, Relay, ReminderRelay, ReminderSettings};
-use domain::{Aggregate, Order};
+use domain::Order;
 use event_store::Reminders;
 use http::{HeaderValue, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -353,8 +353,7 @@ impl ServeArgs {
         let (store, publisher) = (handler.store(), handler.publisher());
         let relay = Relay::new(store.clone(), publisher.clone(), self.relay_min_age());
         work.spawn(relay.run(stopped.clone()));
-        let reminder_relay =
-            ReminderRelay::new(reminders.clone(), publisher.channel().clone(), Order::SOURCE);
+        let reminder_relay = ReminderRelay::new(reminders.clone(), publisher.clone());
         work.spawn(reminder_relay.run(stopped.clone()));
         let reconciler = Reconciler::new(store.clone(), view.clone(), self.reconciler.clone());
         work.spawn(reconciler.run(stopped.clone()));

@@ -64,17 +64,17 @@ async fn events(
         return Err(Problem::invalid("limit", format!("limit is {limit}; allowed: 1 to {PAGE}")));
     }
     let (id, commits) = load(&store, &id).await?;
-    let mut events_of_page = Vec::new();
+    let mut page = Vec::new();
     for commit in commits.iter().filter(|commit| commit.last_version() > after) {
-        events_of_page.extend(bodies(commit)?.filter(|event| event.version > after));
-        if events_of_page.len() > limit {
+        page.extend(bodies(commit)?.filter(|event| event.version > after));
+        if page.len() > limit {
             break;
         }
     }
-    let more = events_of_page.len() > limit;
-    events_of_page.truncate(limit);
-    let mut response = json(StatusCode::OK, &events_of_page);
-    if let (true, Some(last)) = (more, events_of_page.last())
+    let more = page.len() > limit;
+    page.truncate(limit);
+    let mut response = json(StatusCode::OK, &page);
+    if let (true, Some(last)) = (more, page.last())
         && let Ok(link) = HeaderValue::try_from(format!(
             "</{id}/events?limit={limit}&after={}>; rel=\"next\"",
             last.version

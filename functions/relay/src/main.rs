@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use command_handler::settings::LambdaSettings;
 use command_handler::{Relay, ReminderRelay, ReminderSettings};
-use domain::{APPLICATION, Aggregate, Order};
+use domain::{APPLICATION, Order};
 use runtime::function;
 use runtime::settings::{self, seconds};
 
@@ -32,8 +32,7 @@ async fn main() -> Result<(), function::Error> {
             let relay =
                 Relay::new(handler.store().clone(), handler.publisher().clone(), settings.relay_min_age);
             let reminders = settings.reminders.of(handler.store().clone());
-            let reminders =
-                ReminderRelay::new(reminders, handler.publisher().channel().clone(), Order::SOURCE);
+            let reminders = ReminderRelay::new(reminders, handler.publisher().clone());
             Ok((relay, reminders, handler))
         },
         async |(relay, reminders, handler), _schedule: serde_json::Value, deadline| {

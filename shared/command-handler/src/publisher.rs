@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use event_channel::{EventChannel, PublishError, Receipt, Record};
-use event_sourcing::{StreamId, Version};
+use event_sourcing::{EncodedEvent, StreamId, Version};
 use event_store::{Commit, EventStore};
 use metrics::Counter;
 use parking_lot::Mutex;
@@ -109,6 +109,11 @@ impl Publisher {
     #[must_use]
     pub fn channel(&self) -> &EventChannel {
         &self.inner.channel
+    }
+
+    /// An event of a commit as it is published, under the version that the event has.
+    pub(crate) fn record(&self, commit: &Commit, version: Version, event: &EncodedEvent) -> Record {
+        record(self.inner.source, commit, version, event)
     }
 
     /// Whether the channel will take every event of a commit, so that a command is refused before its commit is kept.

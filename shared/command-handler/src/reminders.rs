@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use event_channel::{EventChannel, Header};
+use event_channel::Header;
 use event_sourcing::{Version, wire};
 use event_store::{Commit, CommitId, EventStore, Load, Reminder, Reminders, StoreError};
 use futures_util::{StreamExt, stream};
@@ -15,7 +15,7 @@ use runtime::{KillPoint, kill_point};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::record::record;
+use crate::publisher::Publisher;
 
 /// How many reminders one look takes at the most, and how many are in hand at the same time.
 const A_LOOK: usize = 500;
@@ -54,8 +54,7 @@ fn delay(text: &str) -> Result<Duration, String> {
 #[derive(Clone)]
 pub struct ReminderRelay {
     reminders: Reminders,
-    channel: EventChannel,
-    source: &'static str,
+    publisher: Publisher,
 }
 
 /// What one look came to.
@@ -89,11 +88,10 @@ enum Sending {
 }
 
 impl ReminderRelay {
-    /// A relay of these reminders onto this channel, as records from this `ce_source`. Any number may run: each reminder is claimed by
-    /// one.
+    /// A relay of these reminders onto this publisher's channel. Any number may run: each reminder is claimed by one.
     #[must_use]
-    pub const fn new(reminders: Reminders, channel: EventChannel, source: &'static str) -> Self {
-        Self { reminders, channel, source }
+    pub const fn new(reminders: Reminders, publisher: Publisher) -> Self {
+        Self { reminders, publisher }
     }
 
     /// The reminders.
@@ -167,10 +165,10 @@ impl ReminderRelay {
         let claimed = self.reminders.claim(reminder).await.map_err(|error| error.to_string())?;
         let Some(claimed) = claimed else { return Ok(Sending::Taken) };
         kill_point(KillPoint::ReminderAfterClaim);
-        let mut record = record(self.source, commit, version, event);
+        let mut record = self.publisher.record(commit, version, event);
         let number = (claimed.sent + 1).to_string();
         record.headers.push(Header { name: wire::REMINDER.into(), value: Some(number.into()) });
-        self.channel.publish(vec![record]).await.map_err(|error| error.to_string())?;
+        self.publisher.channel().publish(vec![record]).await.map_err(|error| error.to_string())?;
         kill_point(KillPoint::ReminderAfterPublish);
         self.reminders.sent(&claimed).await.map_err(|error| error.to_string())?;
         kill_point(KillPoint::ReminderAfterNext);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use command_handler::reminders::ReminderReport;
 use command_handler::{CommandHandler, ReminderRelay};
-use event_sourcing::Aggregate;
 use event_sourcing::testing::{Command, Task};
 use event_store::Reminders;
 
@@ -16,7 +15,7 @@ fn reminders(process: &CommandHandler<Task>) -> Reminders {
 }
 
 fn relay(process: &CommandHandler<Task>) -> ReminderRelay {
-    ReminderRelay::new(reminders(process), process.publisher().channel().clone(), Task::SOURCE)
+    ReminderRelay::new(reminders(process), process.publisher().clone())
 }
 
 /// A task that somebody works on, of which all is published and marked.

@@ -18,12 +18,12 @@ pub(crate) const CANCELLED: History<2> = [created, cancelled];
 /// The order to which all this happened. Each event must be one that can follow.
 #[track_caller]
 pub(crate) fn given<const N: usize>(history: History<N>) -> Given<Order> {
-    history.into_iter().fold(Order::default(), |order, event| {
+    let state = history.into_iter().fold(Order::default(), |order, event| {
         let event = event();
         assert!(follows(&order, &event), "{event:?} can't happen to {order:?}");
         order.evolve(&event)
     });
-    event_sourcing::given::given(history.map(|event| event()))
+    Given { state }
 }
 
 pub(crate) fn name(text: &str) -> OrderName {
