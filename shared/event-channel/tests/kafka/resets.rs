@@ -45,6 +45,16 @@ async fn take_and_commit(topic: &Topic, consumer: &mut Consumer, count: usize) {
     until_committed(topic, consumer, taken.last().unwrap().offset + 1).await;
 }
 
+/// Makes the topic with so many records, all of which a member of `readers` has committed.
+async fn reader_behind(topic: &Topic, records: usize) -> (EventChannel, Consumer) {
+    topic.create(1, &[]).await;
+    let channel = topic.open("");
+    let mut reader = channel.subscribe("readers", everything).unwrap();
+    publish(&channel, 0..records).await;
+    take_and_commit(topic, &mut reader, records).await;
+    (channel, reader)
+}
+
 /// The doubt that the channel tells of within the time of a test, while the member goes on.
 async fn doubt(channel: &EventChannel, consumer: &mut Consumer) -> Doubt {
     within(async {
@@ -61,11 +71,7 @@ async fn doubt(channel: &EventChannel, consumer: &mut Consumer) -> Doubt {
 #[tokio::test]
 async fn after_a_topic_is_made_anew_the_lower_position_is_committed() {
     with_topic(|topic| async move {
-        topic.create(1, &[]).await;
-        let channel = topic.open("");
-        let mut one = channel.subscribe("readers", everything).unwrap();
-        publish(&channel, 0..20).await;
-        take_and_commit(&topic, &mut one, 20).await;
+        let (_channel, mut one) = reader_behind(&topic, 20).await;
 
         topic.delete().await;
         topic.create(1, &[]).await;
@@ -86,11 +92,7 @@ async fn after_a_topic_is_made_anew_the_lower_position_is_committed() {
 #[tokio::test]
 async fn a_topic_that_is_made_anew_and_longer_is_read_from_its_beginning() {
     with_topic(|topic| async move {
-        topic.create(1, &[]).await;
-        let channel = topic.open("");
-        let mut one = channel.subscribe("readers", everything).unwrap();
-        publish(&channel, 0..10).await;
-        take_and_commit(&topic, &mut one, 10).await;
+        let (channel, mut one) = reader_behind(&topic, 10).await;
 
         topic.delete().await;
         topic.create(1, &[]).await;
@@ -111,11 +113,7 @@ async fn a_topic_that_is_made_anew_and_longer_is_read_from_its_beginning() {
 #[tokio::test]
 async fn an_offset_that_was_committed_for_another_topic_of_the_name_is_refused() {
     with_topic(|topic| async move {
-        topic.create(1, &[]).await;
-        let channel = topic.open("");
-        let mut one = channel.subscribe("readers", everything).unwrap();
-        publish(&channel, 0..10).await;
-        take_and_commit(&topic, &mut one, 10).await;
+        let (channel, one) = reader_behind(&topic, 10).await;
         let (offset, noted) = committed(&topic, "readers");
         drop((one, channel));
 
@@ -144,11 +142,7 @@ async fn an_offset_that_was_committed_for_another_topic_of_the_name_is_refused()
 #[tokio::test]
 async fn records_that_are_deleted_before_they_were_read_are_told_of() {
     with_topic(|topic| async move {
-        topic.create(1, &[]).await;
-        let channel = topic.open("");
-        let mut one = channel.subscribe("readers", everything).unwrap();
-        publish(&channel, 0..5).await;
-        take_and_commit(&topic, &mut one, 5).await;
+        let (channel, one) = reader_behind(&topic, 5).await;
         drop(one);
         publish(&channel, 5..20).await;
         topic.delete_records(12).await;
