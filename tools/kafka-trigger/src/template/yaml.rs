@@ -11,6 +11,7 @@ mod everyday;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
 
@@ -27,8 +28,8 @@ const DEEPEST: usize = 100;
 const HEAVIEST: usize = 64 << 20;
 /// About what a node weighs beside its text.
 const NODE: usize = 64;
-/// How many comments may begin right behind a token; each has the text read once more.
-const MOST_REPAIRS: usize = 20;
+/// How many bytes are read again at most: each repair has the text read once more.
+const MOST_READ_AGAIN: usize = 20 * LONGEST;
 
 /// Reads the text of a template. What is odd about it is noted in `warnings`.
 pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
@@ -63,15 +64,15 @@ fn yaml(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
 /// The tree, and the names that stand twice in one map, by the parser of the whole language.
 fn parsed(text: &str) -> Result<(Node, Vec<String>), TemplateError> {
     let mut text = Cow::Borrowed(text);
-    let mut repairs = 0..MOST_REPAIRS;
+    let mut read_again = 0;
     loop {
         let unread = match tree(&text) {
             Ok(read) => return Ok(read),
             Err(unread) => unread,
         };
-        match unread.place_of_comment().filter(|place| text.is_char_boundary(*place)).zip(repairs.next()) {
-            // libyaml begins a comment at any # behind a token, and the parser wants a blank before it.
-            Some((place, _)) => text.to_mut().insert(place, ' '),
+        read_again += text.len();
+        match unread.repair(&text).filter(|_| read_again <= MOST_READ_AGAIN) {
+            Some((place, repaired)) => text.to_mut().replace_range(place, repaired),
             None => return Err(unread.as_error()),
         }
     }
@@ -86,10 +87,20 @@ enum Unread {
 }
 
 impl Unread {
-    /// Where a comment begins that has no blank before it, if that is what is wrong.
-    fn place_of_comment(&self) -> Option<usize> {
+    /// Where the parser wants another text than libyaml does, and which, if that is what is wrong.
+    fn repair(&self, text: &str) -> Option<(Range<usize>, &'static str)> {
         let Self::Text(error) = self else { return None };
-        error.marker().byte_offset().filter(|_| *error.kind() == ErrorKind::CommentNotSeparated)
+        let place = error.marker().byte_offset()?;
+        let rest = text.get(place..)?;
+        match error.kind() {
+            // libyaml begins a comment at any # behind a token, and the parser wants a blank before it.
+            ErrorKind::CommentNotSeparated => Some((place..place, " ")),
+            // libyaml takes a dash for a scalar where a comma or a bracket follows, and the parser wants quotes around it.
+            ErrorKind::PlainScalarStartsWithDashFlowIndicator if rest.starts_with('-') => {
+                Some((place..place + 1, "'-'"))
+            }
+            _ => None,
+        }
     }
 
     fn as_error(&self) -> TemplateError {

@@ -56,6 +56,13 @@ WRITTEN = [
     "{a: b, \"c\":d, 'e':f}\n",
     "[\"a\":b, {\"c\":[d]}]\n",
     "a: [ # a list\n  b, # one\n  # none\n  c ]\n",
+    # Dashes that are scalars.
+    "a: [-]\nb: [-, c]\nd: [e,-]\n",
+    "a: {b: -, c: d}\ne: {-: f}\ng: {h: -}\n",
+    "a: [-: b]\nc: {-, ? -}\n",
+    "a: !Join [-, [b, !Select [0, !Split [-, c]], !Ref -]]\n",
+    "a: [&b -, *b, c -, --, -d, -#e]\n",
+    "a: [\n  -,\n  'b'# c\n  , -]\n",
     # Short tags.
     "a: !Ref b\n",
     "a: !Ref 'yes'\nb: !Ref yes\nc: !Sub 0144\n",

@@ -412,7 +412,7 @@ impl<'a> Reader<'a> {
 
     fn flow_plain(&mut self) -> Option<Cow<'a, str>> {
         let start = self.at;
-        if !self.begins_plain() || is_flow_indicator(self.byte(1)) && self.byte(0) == b'-' {
+        if !self.begins_plain() {
             return None;
         }
         let end = self.end_of_plain(is_flow_indicator)?;

@@ -63,6 +63,7 @@ fn assert_as_the_parser(text: &str) -> Result<(), TestCaseError> {
 const LINES: &[&str] = &[
     "", " ", "   ", "a:", "b: c", "b: c d", "a b: c", "a : b", "a:b", "a: b:c", "a: b: c", "a: b # c", "a: b#c", "a: b #", "a: #b",
     "a: -b", "a: - b", "a: ?", "a: ,b", "a: b, c", "a: [", "a: [b", "a: [b, c]", "a: [b, c,]", "a: [b: c]", "a: [-b, - c]", "a: [b?]",
+    "a: [-]", "a: [-, b]", "a: [b, -]", "a: [ - ]", "a: [-[b]]", "a: [-: b]", "a: [!Ref -]", "a: {b: -}", "a: {-: b}", "a: {-}", "-,",
     "a: []", "a: [] b", "a: [[b], {c: d}]", "a: {b: c}", "a: {b: c, d}", "a: {b: , c: }", "a: {\"b\": c}", "a: {\"b\":c}", "a: {b:c}",
     "a: {", "{a: b}", "[a]", "[a]: b", "b: c}", "b, c]", "]", "}", "],", ",", "b", "b,", "b: c,", "- a", "-", "- ", "-a", "- a: b", "- a:",
     "- - a", "- - a: b", "-  a", "- 'a': b", "- [a, b]", "- {a: b}", "- # a", "- |", "- >-", "- !If", "- !Ref a", "- !Sub 'a'", "!Sub",
@@ -112,6 +113,13 @@ fn most_documents_need_no_parser() {
     let template = include_str!("../../../../../template.yaml");
     assert_eq!(everyday::read(template), parsed(template).ok());
     assert!(everyday::read(template).is_some());
+}
+
+#[test]
+fn what_the_parser_stops_at_is_repaired_however_often_it_stands_there() {
+    let text = format!("a: &b [{}'c'# d\n ]\n", "-, ".repeat(100));
+    let list = [vec!["-"; 100], vec!["c"]].concat();
+    assert_eq!(parsed(&text).map(|(read, _)| as_json(&read)), Ok(serde_json::json!({ "a": list })));
 }
 
 #[test]
