@@ -71,11 +71,12 @@ const SCHEMA_REGISTRY: Keys = Keys::Map(&[
 const SOURCE_CONFIG: Keys =
     Keys::Map(&[("ConsumerGroupId", Keys::Value), ("SchemaRegistryConfig", SCHEMA_REGISTRY)]);
 
-/// Properties of an event of a SAM function.
+/// Properties of an event of a SAM function. SAM takes `SecretsManagerKmsKeyId` on Kafka's events too, for the function's role.
 pub(super) const OF_SAM: &[(&str, Keys)] = &[
     ("ConsumerGroupId", Keys::Value),
     ("KafkaBootstrapServers", Keys::Value),
     ("SchemaRegistryConfig", SCHEMA_REGISTRY),
+    ("SecretsManagerKmsKeyId", IGNORED),
     ("Stream", Keys::Value),
 ];
 /// Properties of a mapping that is a resource of its own.

@@ -384,3 +384,18 @@ fn a_sam_event_lacks_what_it_must_have() {
             .starts_with("FE: KafkaBootstrapServers is missing")
     );
 }
+
+#[test]
+fn a_sam_event_may_name_the_key_of_its_secret() {
+    for event in [
+        "Type: MSK, Properties: { Stream: 'arn:aws:kafka:eu-west-1:123456789012:cluster/c/1'",
+        "Type: SelfManagedKafka, Properties: { KafkaBootstrapServers: ['b:9092']",
+    ] {
+        let found = only(&format!(
+            "Transform: AWS::Serverless-2016-10-31\nResources:\n  F:\n    Type: AWS::Serverless::Function\n    Properties:\n      \
+             Events:\n        E: {{ {event}, Topics: [t], StartingPosition: LATEST, SecretsManagerKmsKeyId: k }} }}\n"
+        ));
+        assert_eq!(found.without_effect, ["SecretsManagerKmsKeyId"], "{event}");
+    }
+    assert!(refused("SecretsManagerKmsKeyId: k").contains("SecretsManagerKmsKeyId is not a known key"));
+}
