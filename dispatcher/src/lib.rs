@@ -1,6 +1,7 @@
 //! The dispatcher: HTTP routes and Kafka triggers onto the functions, in one process, and the command line.
 //!
 //! - [`cli`]: the commands and their flags.
+//! - [`functions`]: the functions, a line each.
 //! - [`serve`]: the system in one process.
 //! - [`load`]: drives a running system and checks what it acknowledged.
 //! - [`output`]: what a command prints.
@@ -16,6 +17,7 @@
 pub mod output;
 
 pub mod cli;
+pub mod functions;
 pub mod held;
 #[cfg(feature = "servers")]
 pub mod import_seed;

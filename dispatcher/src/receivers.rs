@@ -9,6 +9,7 @@ use processor::{FulfilmentSettings, Processor};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::functions;
 use crate::serve::locks::Locks;
 use crate::serve::triggers;
 use crate::stores::{AllStores, cannot_open};
@@ -53,7 +54,8 @@ impl PublishingStores {
             let reminders = self.reminders.of(handler.store().clone());
             let concurrency = self.fulfilment.fulfilment_concurrency.into();
             let processor = Processor::new(handler.clone(), reminders, fulfilment, concurrency);
-            triggers::start(&mut work, handler.publisher().channel(), &view, processor, &stopped, GRACE)?;
+            let triggers = functions::triggers(&view, &processor);
+            triggers::start(triggers, &mut work, handler.publisher().channel(), &stopped, GRACE)?;
         }
         Ok(Receivers { handler, stop, work, _locks: locks })
     }

@@ -6,18 +6,16 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use command_handler::CommandHandler;
-use domain::Order;
 use http::Method;
 use http::header::{HeaderValue, ORIGIN, VARY};
-use read_store::ReadStore;
-use runtime::Problem;
 use runtime::http::{check_head, traced, with_fallbacks};
+use runtime::{Problem, Routes};
 
 use super::auth::identify;
 use super::gate::Gate;
 use super::listener::call;
 use super::origins::Origins;
+use super::route_table::RouteTable;
 use crate::tokens::Tokens;
 
 /// How the API is guarded.
@@ -49,16 +47,12 @@ struct Guard {
 }
 
 /// The functions' routes as one API.
-pub fn api(handler: &CommandHandler<Order>, view: &ReadStore, guards: Guards) -> Arc<Api> {
-    let routes = create_order::router(handler.clone())
-        .merge(process_order::router(handler.clone()))
-        .merge(cancel_order::router(handler.clone()))
-        .merge(query::router(view.clone(), query::Waits::default()))
-        .merge(history::router(handler.store().clone()));
-    let routes = with_fallbacks(routes);
+pub fn api(routes: Routes, guards: Guards) -> Arc<Api> {
+    let table = RouteTable::of(routes.list());
+    let routes = with_fallbacks(routes.into_router());
     let Guards { tokens, max_in_flight, max_waits, origins } = guards;
-    let cors = origins.cors();
-    let guard = Arc::new(Guard { gate: Gate::new(max_in_flight, max_waits), tokens, origins });
+    let cors = origins.cors(table.methods());
+    let guard = Arc::new(Guard { gate: Gate::new(table, max_in_flight, max_waits), tokens, origins });
     let before = Arc::clone(&guard);
     let guarded = routes.clone().layer(middleware::from_fn(move |request: Request, next: Next| {
         let guard = Arc::clone(&before);

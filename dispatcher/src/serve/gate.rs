@@ -19,11 +19,12 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::Method;
 use parking_lot::Mutex;
-use runtime::Problem;
 use runtime::http::{Actor, AtOnce, discard_body, read_body};
+use runtime::{Problem, Route, Store};
 use tokio_util::task::TaskTracker;
 
-use super::meters::{Label, Meters, method_of, route_of, status_of};
+use super::meters::{Meters, status_of};
+use super::route_table::{RouteIndex, RouteTable};
 use super::uninterrupted::Uninterrupted;
 
 /// The gate of an API.
@@ -38,14 +39,14 @@ pub struct Gate {
     /// Of those that wait.
     most_waits: usize,
     orphans: TaskTracker,
+    table: RouteTable,
     meters: Meters,
 }
 
 /// A request, as it is counted.
 struct RequestLabels {
     since: Instant,
-    method: Label,
-    route: Label,
+    index: RouteIndex,
 }
 
 /// What a request needs.
@@ -107,11 +108,11 @@ impl Drop for OnItsWay<'_> {
 }
 
 impl Gate {
-    /// A gate that lets through so many of each kind at a time, and lets wait so many.
-    pub fn new(most: usize, most_waits: usize) -> Arc<Self> {
+    /// A gate before these routes that lets through so many requests of each kind at a time, and lets wait so many.
+    pub fn new(table: RouteTable, most: usize, most_waits: usize) -> Arc<Self> {
         let [queries, waits, others] = std::array::from_fn(|_| AtomicUsize::new(0));
-        let (arriving, orphans, meters) = (Mutex::default(), TaskTracker::new(), Meters::default());
-        Arc::new(Self { queries, waits, others, arriving, most, most_waits, orphans, meters })
+        let (arriving, orphans, meters) = (Mutex::default(), TaskTracker::new(), Meters::of(&table));
+        Arc::new(Self { queries, waits, others, arriving, most, most_waits, orphans, table, meters })
     }
 
     /// Has a request answered that is `admitted` by its head, or turns it away. A command whose body is here runs to its end, and is
@@ -125,8 +126,9 @@ impl Gate {
     where
         F: Future<Output = Response> + Send + 'static,
     {
-        let asked = RequestLabels::of(&request);
-        let need = Need::of(&request, asked.route);
+        let index = self.table.index(request.method(), request.uri().path());
+        let asked = RequestLabels { since: Instant::now(), index };
+        let need = Need::of(self.table.route(index), request.uri().query());
         if let Err(refusal) = admit(&mut request) {
             discard_body(request);
             return self.count(&asked, refusal.into_response());
@@ -151,7 +153,7 @@ impl Gate {
     }
 
     fn count(&self, asked: &RequestLabels, response: Response) -> Response {
-        self.meters.count(asked.method, asked.route, status_of(response.status()), asked.since.elapsed());
+        self.meters.count(&self.table, asked.index, status_of(response.status()), asked.since.elapsed());
         response
     }
 
@@ -204,22 +206,13 @@ impl Gate {
     }
 }
 
-impl RequestLabels {
-    fn of(request: &Request) -> Self {
-        let (method, route) = (method_of(request.method()), route_of(request.uri().path()));
-        Self { since: Instant::now(), method, route }
-    }
-}
-
 impl Need {
-    fn of(request: &Request, route: Label) -> Self {
-        if !is_read(request.method()) {
-            return Self::Other;
-        }
-        match (route.1, request.uri().query()) {
-            ("/{id}", Some(query)) if names(query, "min_version") => Self::Wait,
-            ("/" | "/{id}", _) => Self::Query,
-            _ => Self::Other,
+    /// By the store and the parameter that the route declares.
+    fn of(route: Option<&Route>, query: Option<&str>) -> Self {
+        let Some(Route { store: Store::Views, waits_for, .. }) = route else { return Self::Other };
+        match (waits_for, query) {
+            (Some(parameter), Some(query)) if names(query, parameter) => Self::Wait,
+            _ => Self::Query,
         }
     }
 }

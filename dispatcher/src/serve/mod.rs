@@ -1,8 +1,9 @@
 //! The system in one process: the API, the triggers, the relay and the admin listener.
 //!
-//! - [`api`], behind [`auth`], [`origins`] and [`gate`]: what is public, counted by [`meters`]. [`admin`]: what is not.
+//! - [`api`], behind [`auth`], [`origins`] and [`gate`]: what is public, counted by [`meters`], by the routes that [`route_table`]
+//!   knows. [`admin`]: what is not.
 //! - [`listener`]: connections; [`connections`]: which of too many are closed; [`files`]: how many there may be.
-//! - [`uninterrupted`]: commands whose clients are gone. [`triggers`]: the channel onto the projector and the processor.
+//! - [`uninterrupted`]: commands whose clients are gone. [`triggers`]: the channel onto the functions that take batches.
 //! - [`locks`]: one process a data folder and a file.
 
 pub mod admin;
@@ -16,6 +17,7 @@ pub mod listener;
 pub mod locks;
 pub mod meters;
 pub mod origins;
+pub mod route_table;
 pub mod triggers;
 pub mod uninterrupted;
 
@@ -46,7 +48,7 @@ use tokio::task::JoinSet;
 use crate::CannotStart;
 use crate::stores::{AllStores, cannot_open};
 use crate::tokens::Tokens;
-use crate::{migrate, rebuild};
+use crate::{functions, migrate, rebuild};
 use api::Api;
 use locks::Locks;
 use origins::Origins;
@@ -184,14 +186,8 @@ async fn serve(
         fulfilment,
         args.fulfilment.fulfilment_concurrency.into(),
     );
-    triggers::start(
-        &mut work,
-        handler.publisher().channel(),
-        &view,
-        processor,
-        &work_stopped,
-        BATCHES_GRACE,
-    )?;
+    let triggers = functions::triggers(&view, &processor);
+    triggers::start(triggers, &mut work, handler.publisher().channel(), &work_stopped, BATCHES_GRACE)?;
     args.start_relays(&mut work, &handler, &view, &reminders, &work_stopped);
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
 
@@ -209,7 +205,7 @@ async fn serve(
     };
     let admin = admin::router(admin);
     let admin = move |request| admin::answer(admin.clone(), request);
-    let api = api::api(&handler, &view, args.guards(tokens, connections));
+    let api = api::api(functions::routes(&handler, &view), args.guards(tokens, connections));
     let mut servers = JoinSet::new();
     servers.spawn(serve_api(listener, connections, api, requests_stopped));
     // The admin listener answers to the end, so that a drain can be watched.

@@ -45,8 +45,8 @@ impl Origins {
         }
     }
 
-    /// What tells browsers so.
-    pub fn cors(&self) -> CorsLayer {
+    /// What tells browsers so, and with which methods they may call.
+    pub fn cors(&self, methods: &[Method]) -> CorsLayer {
         let origin = match self {
             Self::Any => AllowOrigin::any(),
             Self::Listed(listed) => AllowOrigin::list(listed.iter().cloned()),
@@ -54,7 +54,7 @@ impl Origins {
         let named = HeaderName::from_static;
         CorsLayer::new()
             .allow_origin(origin)
-            .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS])
+            .allow_methods(methods.iter().cloned().chain([Method::OPTIONS]).collect::<Vec<_>>())
             .allow_headers([
                 AUTHORIZATION,
                 CONTENT_TYPE,

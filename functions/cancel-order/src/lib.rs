@@ -2,20 +2,18 @@
 //!
 //! Body: none, or `{"reason": "…"}`. Answers 200 with the order; an order that is cancelled already is answered as it is.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::delete;
 use command_handler::CommandHandler;
 use command_handler::http::{Call, invalid, stream_id};
 use domain::{Command, Order, Reason};
 use runtime::http::{PathText, read_body, require_json};
-use runtime::{Problem, json};
+use runtime::{Problem, Routes, Store, json};
 use serde::Deserialize;
 
 /// The function's routes.
-pub fn router(handler: CommandHandler<Order>) -> Router {
-    Router::new().route("/{id}", delete(cancel)).with_state(handler)
+pub fn routes(handler: CommandHandler<Order>) -> Routes {
+    Routes::of(env!("CARGO_PKG_NAME"), Store::Events).delete("/{id}", cancel).with_state(handler)
 }
 
 #[derive(Default, Deserialize)]

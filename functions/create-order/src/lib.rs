@@ -3,15 +3,13 @@
 //! Body: `{"id"?, "name", "status"?}`; `status` may be absent or `"new"`. Answers 201 with the order; 200 with the order as
 //! it is when it exists with this name.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::post;
 use command_handler::CommandHandler;
 use command_handler::http::{Call, invalid};
 use domain::{Command, CommandId, Order, OrderId, OrderName};
 use runtime::http::{read_body, require_json};
-use runtime::{Problem, json};
+use runtime::{Problem, Routes, Store, json};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -19,8 +17,8 @@ use uuid::Uuid;
 const KEYED_IDS: Uuid = Uuid::from_u128(0x6f72_6465_7273_5000_8000_6b65_7965_6431);
 
 /// The function's routes.
-pub fn router(handler: CommandHandler<Order>) -> Router {
-    Router::new().route("/", post(create)).with_state(handler)
+pub fn routes(handler: CommandHandler<Order>) -> Routes {
+    Routes::of(env!("CARGO_PKG_NAME"), Store::Events).post("/", create).with_state(handler)
 }
 
 #[derive(Deserialize)]

@@ -2,16 +2,14 @@
 //!
 //! Unlike the view, this is never behind. Imports nothing that knows of channels.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use domain::{EncodedEvent, Event, Invalid, OrderId, Snapshot, Version};
 use event_store::{Commit, EventStore, Load, StoreError, fold_to};
 use http::header::{CACHE_CONTROL, ETAG, LINK};
 use http::{HeaderValue, StatusCode, Uri};
-use runtime::Problem;
 use runtime::http::{PathText, json, query};
+use runtime::{Problem, Routes, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
@@ -20,10 +18,10 @@ use smol_str::SmolStr;
 const PAGE: usize = 500;
 
 /// The function's routes.
-pub fn router(store: EventStore) -> Router {
-    Router::new()
-        .route("/{id}/events", get(events))
-        .route("/{id}/versions/{version}", get(version))
+pub fn routes(store: EventStore) -> Routes {
+    Routes::of(env!("CARGO_PKG_NAME"), Store::Events)
+        .get("/{id}/events", events)
+        .get("/{id}/versions/{version}", version)
         .with_state(store)
 }
 

@@ -27,7 +27,7 @@ async fn main() -> Result<(), function::Error> {
     settings.telemetry.start()?;
     function::run_http(APPLICATION, async || {
         let url = secrets::resolve(&settings.event_store.url(&settings.data)).await?;
-        Ok(history::router(EventStore::open_with(url, CONNECTIONS).await?))
+        Ok(history::routes(EventStore::open_with(url, CONNECTIONS).await?))
     })
     .await
 }

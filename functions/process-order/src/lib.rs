@@ -2,19 +2,17 @@
 //!
 //! No body. Answers 200 with the order; an order that is processing or processed already is answered as it is.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::post;
 use command_handler::CommandHandler;
 use command_handler::http::{Call, stream_id};
 use domain::{Command, Order};
-use runtime::Problem;
 use runtime::http::{PathText, read_body};
+use runtime::{Problem, Routes, Store};
 
 /// The function's routes.
-pub fn router(handler: CommandHandler<Order>) -> Router {
-    Router::new().route("/{id}", post(process)).with_state(handler)
+pub fn routes(handler: CommandHandler<Order>) -> Routes {
+    Routes::of(env!("CARGO_PKG_NAME"), Store::Events).post("/{id}", process).with_state(handler)
 }
 
 async fn process(

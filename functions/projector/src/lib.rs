@@ -3,10 +3,12 @@
 //! Each record is decoded tolerantly; what can't be decoded goes in all the same, to be held with its reason, so no record
 //! stops the others. A read store that is down is not poison: the whole batch fails and comes again.
 
-use domain::RecordedEvent;
+mod mapping;
+
 use domain::wire::{self, Undecodable};
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use jiff::Timestamp;
+pub use mapping::mapping;
 use read_store::{HeldReason, Incoming, Origin, ReadStore, ReadStoreError};
 
 /// Takes a batch into the view.
@@ -56,9 +58,7 @@ fn incoming(record: KafkaRecord, received_at: Timestamp) -> Incoming {
     }
 }
 
-fn decode(record: &KafkaRecord) -> Result<RecordedEvent, Undecodable> {
-    match &record.value {
-        Some(value) => wire::decode(value),
-        None => Err(Undecodable::Malformed("the record has no value".to_owned())),
-    }
+fn decode(record: &KafkaRecord) -> Result<domain::RecordedEvent, Undecodable> {
+    let no_value = || Undecodable::Malformed("the record has no value".to_owned());
+    wire::decode(record.value.as_ref().ok_or_else(no_value)?)
 }

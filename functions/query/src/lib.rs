@@ -4,48 +4,25 @@
 //! Where events are held for what is asked for, `Order-View: held` says that the view may be behind.
 //! Imports nothing that knows of commands or the event store.
 
+mod settings;
+
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use domain::{Invalid, Order, OrderId, OrderName, Snapshot, Status, Version};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use read_store::{Filter, Lookup, ReadStore, ReadStoreError};
-use runtime::Problem;
 use runtime::http::{AtOnce, PathText, json, preference, query};
+use runtime::{Problem, Routes, Store};
 use serde::Deserialize;
+pub use settings::{Settings, Waits};
 use strum::VariantNames;
 
 /// The most orders that a page has, and how many it has when the client says nothing.
 const PAGE: usize = 500;
-
-/// How long `min_version` waits.
-#[derive(Clone, Copy, Debug)]
-pub struct Waits {
-    /// When the client does not say.
-    pub usual: Duration,
-    /// At the most.
-    pub longest: Duration,
-}
-
-impl Waits {
-    /// No longer than this.
-    #[must_use]
-    pub fn up_to(longest: Duration) -> Self {
-        Self { usual: Self::default().usual.min(longest), longest }
-    }
-}
-
-/// Where a request that waits takes nobody's place.
-impl Default for Waits {
-    fn default() -> Self {
-        Self { usual: Duration::from_secs(2), longest: Duration::from_secs(20) }
-    }
-}
 
 /// Sent where an event is held for the order, or for one of the page: what is shown may be behind for longer than usual.
 const ORDER_VIEW: HeaderName = HeaderName::from_static("order-view");
@@ -54,8 +31,9 @@ const HELD: HeaderValue = HeaderValue::from_static("held");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The function's routes.
-pub fn router(store: ReadStore, waits: Waits) -> Router {
-    Router::new().route("/", get(list)).route("/{id}", get(one)).with_state(Orders { store, waits })
+pub fn routes(store: ReadStore, waits: Waits) -> Routes {
+    let routes = Routes::of(env!("CARGO_PKG_NAME"), Store::Views);
+    routes.get("/", list).get("/{id}", one).waits_for("min_version").with_state(Orders { store, waits })
 }
 
 #[derive(Clone)]

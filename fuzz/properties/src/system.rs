@@ -69,12 +69,12 @@ impl System {
             let handler = CommandHandler::new(store.clone(), channel, kept, AfterCommit::LeaveToRelay);
             let view = ReadStore::open(url("views.db")).await.expect("a read store");
             fill(&view).await;
-            let router = create_order::router(handler.clone())
-                .merge(process_order::router(handler.clone()))
-                .merge(cancel_order::router(handler))
-                .merge(query::router(view.clone(), query::Waits::default()))
-                .merge(history::router(store));
-            (wrap(router), view)
+            let routes = create_order::routes(handler.clone())
+                .merge(process_order::routes(handler.clone()))
+                .merge(cancel_order::routes(handler))
+                .merge(query::routes(view.clone(), query::Waits::default()))
+                .merge(history::routes(store));
+            (wrap(routes.into_router()), view)
         });
         Self { runtime, router, view, inputs: 0, _folder: folder }
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use event_channel::{Consumer, Delivery, PublishError};
+use event_channel::{Consumer, ConsumerSettings, Delivery, EventChannel, OpenError, PublishError};
 use runtime::{KillPoint, kill_point};
 
 use crate::event::{KafkaRecord, TimestampType};
-use crate::{Polled, Source, SourceError, TopicPartition};
+use crate::{Mapping, Polled, Source, SourceError, TopicPartition};
 
 /// A member of a channel's group. It joins with the first poll and leaves when it is dropped.
 pub struct ChannelSource {
@@ -18,6 +18,19 @@ impl ChannelSource {
     #[must_use]
     pub fn new(consumer: Consumer) -> Self {
         Self { consumer }
+    }
+}
+
+impl ChannelSource {
+    /// The source of this mapping: a member of its group. The channel filters for the group, once a record, so that a record that no
+    /// pattern matches takes no room in its queues. The mapping itself filters no more.
+    ///
+    /// # Errors
+    /// When the group can't be joined.
+    pub fn join(channel: &EventChannel, mapping: &mut Mapping) -> Result<Self, OpenError> {
+        let filter = std::mem::take(&mut mapping.filter);
+        let settings = ConsumerSettings { gather: mapping.gather, ..ConsumerSettings::default() };
+        channel.subscribe_with(&mapping.group, settings, move |value| filter.matches(value)).map(Self::new)
     }
 }
 

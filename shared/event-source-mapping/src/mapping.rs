@@ -18,6 +18,10 @@ use crate::invocation::Observer;
 pub struct Mapping {
     /// The function's name, in logs and metrics.
     pub function: String,
+    /// The consumer group that its source joins: `ConsumerGroupId`.
+    pub group: String,
+    /// How long brokers gather records before they hand over a few. Lambda has no such setting.
+    pub gather: Duration,
     /// What events say of where they come from.
     pub event_source: EventSource,
     /// The most records in one invocation: `BatchSize`, 1 to 10,000.
@@ -74,11 +78,15 @@ pub struct InvalidMapping {
 pub const PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
 
 impl Mapping {
-    /// A mapping with Lambda's defaults: batches of 100, a window of 500 ms, retries without end; one invocation at a time.
+    /// A mapping with Lambda's defaults: batches of 100, a window of 500 ms, retries without end; one invocation at a time. Its group has
+    /// the function's name.
     #[must_use]
     pub fn new(function: impl Into<String>) -> Self {
+        let function = function.into();
         Self {
-            function: function.into(),
+            group: function.clone(),
+            function,
+            gather: Duration::ZERO,
             event_source: EventSource::default(),
             batch_size: 100,
             window: Duration::from_millis(500),

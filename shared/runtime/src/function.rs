@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use self::metrics::Metrics;
-use crate::{Problem, http, http_event, secrets};
+use crate::{Problem, Routes, http, http_event, secrets};
 
 /// What went wrong so badly that the function can't run: Lambda reports it and starts another.
 pub type Error = lambda_runtime::Error;
@@ -29,18 +29,18 @@ pub type Error = lambda_runtime::Error;
 /// every invocation one in 1970.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Runs a router of the application as a Lambda behind an HTTP API, a REST API or a load balancer, until the process ends. `open` makes
-/// the router.
+/// Runs a function of the application as a Lambda behind an HTTP API, a REST API or a load balancer, until the process ends. `open` makes
+/// its routes.
 ///
 /// # Errors
-/// When the router can't be made at the start, or the Runtime API fails.
+/// When the routes can't be made at the start, or the Runtime API fails.
 pub async fn run_http<F>(application: &'static str, open: impl Fn() -> F) -> Result<(), Error>
 where
-    F: Future<Output = Result<Router, Error>>,
+    F: Future<Output = Result<Routes, Error>>,
 {
     let metrics = Metrics::start(application);
-    let opened =
-        Opened::start(async || Ok(http::wrap(open().await?)), secrets::in_environment(application)).await?;
+    let open = async || Ok(http::wrap(open().await?.into_router()));
+    let opened = Opened::start(open, secrets::in_environment(application)).await?;
     lambda_runtime::run(service_fn(async |event| {
         let router = opened.get().await.cloned().unwrap_or_else(|error| not_open(&error));
         let answer = answer(router, event).await;

@@ -3,6 +3,7 @@
 //! - [`settings`]: flags and `ORDERS_…` variables, declared once for every binary.
 //! - [`telemetry`]: the log.
 //! - [`problem`]: errors as RFC 9457 problem details: what the caller may know, and apart from it what the log must.
+//! - [`routes`]: the routes that a function declares.
 //! - [`http`]: what every router is wrapped in: trace id, body limit, panics, unknown routes.
 //! - [`json`]: JSON that refuses what it does not know, by name.
 //! - [`signals`]: what asks a process to stop.
@@ -23,6 +24,7 @@ mod http_event;
 pub mod json;
 pub mod kill_points;
 pub mod problem;
+pub mod routes;
 pub mod secret_url;
 pub mod secrets;
 pub mod settings;
@@ -32,5 +34,6 @@ pub mod trace;
 
 pub use kill_points::{KillPoint, kill_point};
 pub use problem::Problem;
+pub use routes::{Route, Routes, Store};
 pub use secret_url::SecretUrl;
 pub use trace::Trace;

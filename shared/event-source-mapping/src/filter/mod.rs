@@ -20,8 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use self::rule::Fields;
-use self::rule::Rules;
+use self::rule::{Fields, Node, Rule, Rules};
 use self::shortcut::Shortcut;
 
 /// Which records are passed to a function: those that match any of the patterns; all of them where there is none.
@@ -32,11 +31,18 @@ pub struct FilterCriteria {
     shortcut: Shortcut,
 }
 
+/// Two filters are equal if their patterns are, however these are laid out as text.
+impl PartialEq for FilterCriteria {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
+}
+
 /// Everything in it must hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Pattern(Vec<Clause>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Clause {
     /// The value is JSON, and has these fields.
     Fields(Fields),
@@ -80,6 +86,15 @@ impl FilterCriteria {
             });
         }
         Ok(Self { shortcut: Shortcut::of(&patterns), patterns })
+    }
+
+    /// Lets records through whose value has this text in this field: the pattern `{"value": {field: [text]}}`.
+    #[must_use]
+    pub fn field_is(field: &str, text: &str) -> Self {
+        let rules = Rules(vec![Rule::Equals(Value::from(text))]);
+        let fields = Fields { named: vec![(field.to_owned(), Node::Leaf(rules))], any_of: Vec::new() };
+        let patterns = vec![Pattern(vec![Clause::Fields(fields)])];
+        Self { shortcut: Shortcut::of(&patterns), patterns }
     }
 
     /// Does it let every record through?

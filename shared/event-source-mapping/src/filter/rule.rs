@@ -3,24 +3,24 @@
 use serde_json::{Map, Number, Value};
 
 /// Fields that must all match, and alternatives of which one must.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fields {
     pub(super) named: Vec<(String, Node)>,
     /// `$or`.
     pub(super) any_of: Vec<Fields>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
     Leaf(Rules),
     Fields(Fields),
 }
 
 /// Rules of which one must hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rules(pub(super) Vec<Rule>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Rule {
     /// null, a boolean, a number or a text (also the empty one).
     Equals(Value),
@@ -34,7 +34,7 @@ pub(super) enum Rule {
     Exists(bool),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Comparison {
     Equal,
     Less,

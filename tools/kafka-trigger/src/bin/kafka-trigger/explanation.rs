@@ -98,7 +98,7 @@ fn seconds(name: &'static str, seconds: f64, from: String) -> Row {
 
 /// Where records come from and go to.
 fn places(plan: &Plan, cli: &Cli) -> Vec<Row> {
-    let Plan { template, group, function, brokers, .. } = plan;
+    let Plan { template, mapping, function, brokers, .. } = plan;
     let from_cli =
         |is_set: bool, flag: &str, other: &str| if is_set { flag.to_owned() } else { other.to_owned() };
     let is_named = cli.function_names.iter().any(|(id, _)| *id == template.function.logical_id);
@@ -123,7 +123,7 @@ fn places(plan: &Plan, cli: &Cli) -> Vec<Row> {
         row("function", json!(names), from_cli(is_named, "--function-name", "template"))
             .shown(names.join(" or ")),
         row("topic", template.topic.as_str(), "template: Topics"),
-        row("group", group.as_str(), group_from),
+        row("group", mapping.group.as_str(), group_from),
         brokers_row,
         row("event_source", template.mapping.event_source.name.as_str(), "template"),
         row("event_source_arn", json!(arn), "template")

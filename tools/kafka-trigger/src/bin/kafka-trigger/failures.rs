@@ -70,7 +70,7 @@ fn printed(lines: Lines, out_of_reach: Option<String>) -> OnFailure {
 
 /// The mapping's UUID, which AWS would have made up: the same each time.
 fn mapping_id(plan: &Plan) -> Uuid {
-    let name = format!("kafka-trigger:{}:{}", plan.group, plan.template.logical_id);
+    let name = format!("kafka-trigger:{}:{}", plan.mapping.group, plan.template.logical_id);
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
 }
 

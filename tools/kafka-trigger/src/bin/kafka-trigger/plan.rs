@@ -22,7 +22,6 @@ const MOST_INVOCATIONS: usize = 64;
 /// A mapping that is run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) group: String,
     pub(crate) beginning: Beginning,
     /// Everything but who is told and what becomes of failures.
     pub(crate) mapping: Mapping,
@@ -136,8 +135,8 @@ fn reasons(disabled: &[Disabled], excluded: &[Excluded]) -> String {
 /// Mappings that read a topic as one group share its records.
 fn shared_groups(plans: &[Plan]) -> Vec<String> {
     let mut by_place: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for Plan { template, group, .. } in plans {
-        by_place.entry((&template.topic, group)).or_default().push(&template.logical_id);
+    for Plan { template, mapping, .. } in plans {
+        by_place.entry((&template.topic, &mapping.group)).or_default().push(&template.logical_id);
     }
     let shared = by_place.into_iter().filter(|(_, mappings)| mappings.len() > 1);
     shared
@@ -235,7 +234,6 @@ impl Plan {
         }
         Ok(Self {
             brokers,
-            group,
             beginning: beginning(template.starting_position),
             function_arn: function_arn(&template.function, &cli.parameters),
             region: pseudo_parameter("AWS::Region", &cli.parameters),
@@ -243,6 +241,7 @@ impl Plan {
             destination,
             registry,
             mapping: Mapping {
+                group,
                 event_source,
                 window: cli.window.unwrap_or(template.mapping.window),
                 concurrency,

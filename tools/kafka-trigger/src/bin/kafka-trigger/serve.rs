@@ -95,7 +95,7 @@ fn read(cli: &Cli, notes: &mut Vec<String>) -> anyhow::Result<template::Template
 }
 
 fn announcement(plan: &Plan, endpoint: &Endpoint) -> String {
-    let Plan { template, group, mapping, function, destination, .. } = plan;
+    let Plan { template, mapping, function, destination, .. } = plan;
     let destination = match destination {
         Destination::Topic(name) => format!(", failures to kafka://{name}"),
         Destination::At(resource, url) => format!(", failures to {resource} at {url}"),
@@ -103,9 +103,10 @@ fn announcement(plan: &Plan, endpoint: &Endpoint) -> String {
         Destination::None => String::new(),
     };
     format!(
-        "{}: {} (group {group}) → {} at {endpoint}, batches of {}, {}{destination}",
+        "{}: {} (group {}) → {} at {endpoint}, batches of {}, {}{destination}",
         template.logical_id,
         template.topic,
+        mapping.group,
         function.names.join(" or "),
         mapping.batch_size,
         window(mapping.window)
@@ -124,7 +125,7 @@ fn start(
     let channel = EventChannel::open(&plan.url(&plan.template.topic)?)?;
     // The mapping filters, so that what is filtered out is counted.
     let settings = ConsumerSettings { beginning: plan.beginning, ..ConsumerSettings::default() };
-    let source = ChannelSource::new(channel.subscribe_with(&plan.group, settings, |_| true)?);
+    let source = ChannelSource::new(channel.subscribe_with(&plan.mapping.group, settings, |_| true)?);
     let target = Invoke::new(endpoint.clone(), plan.function.clone());
     let lines = Lines::new(&plan.template.logical_id, if cli.json { Form::Json } else { Form::Text });
     let told = lines.clone();

@@ -70,7 +70,7 @@ fn a_mapping_is_run_as_its_template_says() {
         shipping.url("orders").unwrap(),
         "kafka://one:9092,two:9092/orders?create=false&client_id=kafka-trigger&"
     );
-    assert_eq!(shipping.group, "shippers");
+    assert_eq!(shipping.mapping.group, "shippers");
     assert_eq!(shipping.beginning, Beginning::Newest);
     assert_eq!(shipping.function.names, ["shipping-bin", "shipping-prod", "Shipping"]);
     assert_eq!(shipping.function.timeout, Duration::from_secs(20));
@@ -86,9 +86,9 @@ fn flags_go_before_what_the_template_says() {
     assert_eq!(shipping.template.logical_id, "ShippingOrders");
     assert_eq!(shipping.mapping.window, Duration::ZERO);
     assert_eq!(shipping.function.timeout, Duration::from_secs(5));
-    assert_eq!(shipping.group, "ann.shippers");
+    assert_eq!(shipping.mapping.group, "ann.shippers");
     assert_eq!(shipping.function.names, ["function"]);
-    assert_eq!(plan(&flags, 0).group, "ann.kafka-trigger.BillingOrders");
+    assert_eq!(plan(&flags, 0).mapping.group, "ann.kafka-trigger.BillingOrders");
 }
 
 #[test]
