@@ -16,6 +16,15 @@ use crate::secret_url::SecretUrl;
 use crate::secrets::{self, SecretError};
 use crate::telemetry::TelemetrySettings;
 
+/// A function's variable with the namespace in CloudWatch that it reports metrics to. Without it nothing is reported.
+pub const METRICS_NAMESPACE: &str = "METRICS_NAMESPACE";
+
+/// A function's variable with the names that it reports, parted by commas. They begin with the application's name.
+pub const METRICS: &str = "METRICS";
+
+/// The one dimension of these metrics. Its value is the application, the same for all functions, so that they add to the same metrics.
+pub const METRICS_DIMENSION: &str = "service";
+
 /// The settings of this process, whose variables begin with the application's name; ends it with 2 where they can't be used, and with 0
 /// where help was asked for and printed.
 #[must_use]

@@ -1,12 +1,10 @@
 //! Who imports whom, and what the parts link.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::process::Command;
+use std::{env, fs};
 
 use serde_json::Value;
-
-use crate::template::FUNCTIONS;
 
 /// Every crate and those of ours that it may import. `runtime` may be imported by all but the pure ones, and is left out here.
 const MAY_IMPORT: [(&str, &[&str]); 23] = [
@@ -55,10 +53,18 @@ const PURE: [&str; 2] = ["event-sourcing", "domain"];
 /// Every crate of ours that is not a program.
 const ANY: &str = "any";
 
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Every function, by its folder.
+fn functions() -> BTreeSet<String> {
+    let entries = fs::read_dir(format!("{WORKSPACE}/functions")).unwrap().map(Result::unwrap);
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    folders.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
 fn cargo(words: &[&str]) -> String {
     let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let output = Command::new(cargo).args(words).current_dir(workspace).output().unwrap();
+    let output = Command::new(cargo).args(words).current_dir(WORKSPACE).output().unwrap();
     assert!(output.status.success(), "cargo {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -117,11 +123,11 @@ fn every_place_is_taken() {
 
 #[test]
 fn only_the_dispatcher_and_what_is_fuzzed_import_functions_and_nobody_imports_the_programs() {
+    let functions = functions();
     for (package, imported) in imports(&["normal", "build", "dev"]) {
         for import in imported {
             assert!(
-                ["dispatcher", "fuzz-properties"].contains(&package.as_str())
-                    || !FUNCTIONS.contains(&import.as_str()),
+                ["dispatcher", "fuzz-properties"].contains(&package.as_str()) || !functions.contains(&import),
                 "{package} imports {import}"
             );
             assert!(
@@ -165,10 +171,10 @@ fn features(words: &[&str]) -> String {
 
 #[test]
 fn nothing_that_ships_has_kill_points() {
-    for package in FUNCTIONS.into_iter().chain(["dispatcher", "kafka-trigger"]) {
-        let features = features(&["-p", package]);
+    for package in functions().into_iter().chain(["dispatcher".to_owned(), "kafka-trigger".to_owned()]) {
+        let features = features(&["-p", &package]);
         assert!(features.contains("runtime") && !features.contains("kill-points"), "{package}: {features}");
-        assert_links_none(package, &["signal-hook"]);
+        assert_links_none(&package, &["signal-hook"]);
     }
     // Where they are, they are seen.
     let with = features(&["-p", "dispatcher", "--features", "kill-points"]);
@@ -177,8 +183,8 @@ fn nothing_that_ships_has_kill_points() {
 
 #[test]
 fn a_function_built_alone_links_nothing_of_the_embedded_default() {
-    for function in FUNCTIONS {
-        assert_links_none(function, &["rusqlite", "libsqlite3-sys"]);
+    for function in functions() {
+        assert_links_none(&function, &["rusqlite", "libsqlite3-sys"]);
     }
 }
 
@@ -187,7 +193,8 @@ fn a_function_built_alone_links_nothing_of_the_embedded_default() {
 fn plain_cargo_run_and_plain_cargo_lambda_watch_compile_no_openssl() {
     // What plain `cargo run` builds is unified over the default members, and so is what `cargo lambda watch` starts.
     let built = cargo(&["tree", "-e", "normal,build", "--prefix", "none", "--format", "{p}"]);
-    for package in FUNCTIONS.into_iter().chain(["dispatcher", "lambda_runtime", "rdkafka-sys"]) {
+    let others = ["dispatcher", "lambda_runtime", "rdkafka-sys"].map(str::to_owned);
+    for package in functions().into_iter().chain(others) {
         assert!(built.lines().any(|line| line.starts_with(&format!("{package} v"))), "{package}: {built}");
     }
     for package in ["openssl-src", "openssl-sys"] {
@@ -199,9 +206,10 @@ fn plain_cargo_run_and_plain_cargo_lambda_watch_compile_no_openssl() {
 fn what_is_deployed_names_the_features_that_its_functions_need_beyond_their_defaults() {
     let metadata: Value =
         serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
+    let functions = functions();
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
-        if !FUNCTIONS.contains(&name) {
+        if !functions.contains(name) {
             continue;
         }
         // By cargo-lambda, which `sam build` calls in the function's folder.

@@ -2,8 +2,7 @@
 //!
 //! - [`both`]: whatever the system stands on. [`embedded`]: files and the data folder. [`servers`]: several processes.
 //! - [`lambda`]: the functions as Lambdas.
-//! - [`command_line`], [`startup`], [`signals`], [`secrets`]: the command line and the start. [`arrows`], [`law`], [`readme`], [`template`]: the project and the
-//!   deployment.
+//! - [`command_line`], [`startup`], [`signals`], [`secrets`]: the command line and the start. [`arrows`], [`law`], [`readme`]: the project.
 
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -19,4 +18,3 @@ mod secrets;
 mod servers;
 mod signals;
 mod startup;
-mod template;

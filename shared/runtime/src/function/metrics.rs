@@ -17,16 +17,7 @@ use metrics::{
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use crate::settings;
-
-/// The application's variable with the namespace in CloudWatch; without it nothing is reported.
-const NAMESPACE: &str = "METRICS_NAMESPACE";
-
-/// The application's variable with the names that are reported, parted by commas. They begin with the application's name.
-const NAMES: &str = "METRICS";
-
-/// The one dimension. Its value is the application, the same for all functions, so that they add to the same metrics.
-const DIMENSION: &str = "service";
+use crate::settings::{METRICS, METRICS_DIMENSION, METRICS_NAMESPACE, variable};
 
 /// What this process counts and reports. Clones share it.
 #[derive(Clone)]
@@ -54,8 +45,9 @@ struct Level {
 impl Metrics {
     /// Starts to count, where the environment names a namespace.
     pub(super) fn start(application: &'static str) -> Option<Self> {
-        let variable = |name| env::var(settings::variable(application, name)).ok();
-        let metrics = Self::new(application, &variable(NAMESPACE)?, &variable(NAMES).unwrap_or_default());
+        let setting = |name| env::var(variable(application, name)).ok();
+        let metrics =
+            Self::new(application, &setting(METRICS_NAMESPACE)?, &setting(METRICS).unwrap_or_default());
         // A second recorder in one process is refused, and the first goes on.
         metrics::set_global_recorder(metrics.clone()).ok()?;
         Some(metrics)
@@ -88,8 +80,8 @@ impl Metrics {
         let names: Vec<Value> = members.keys().map(|name| json!({ "Name": name })).collect();
         let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let directive =
-            json!({ "Namespace": *self.namespace, "Dimensions": [[DIMENSION]], "Metrics": names });
-        members.insert(DIMENSION.to_owned(), json!(self.application));
+            json!({ "Namespace": *self.namespace, "Dimensions": [[METRICS_DIMENSION]], "Metrics": names });
+        members.insert(METRICS_DIMENSION.to_owned(), json!(self.application));
         members.insert(
             "_aws".to_owned(),
             json!({

@@ -1,12 +1,11 @@
-//! The HTTP API has the routes of the functions' routers, and CORS as the dispatcher has it.
+//! The HTTP API has the routes that the functions declare, and CORS as the dispatcher has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::Method;
 use serde_json::{Value, json};
-use tests::system::System;
 
-use super::{FUNCTIONS, function_name, read, resources, template, text};
+use super::system::{System, call};
+use super::{declared, function_name, metadata, resources, template, text};
 
 type Routes = BTreeSet<(String, String)>;
 
@@ -25,31 +24,19 @@ fn routes_of_the_template(template: &Value) -> BTreeMap<String, Routes> {
     routes
 }
 
-/// The routes that a function's router has, as its source says. GET answers HEAD too.
-fn routes_of_the_source(function: &str) -> Routes {
-    let source = read(&format!("functions/{function}/src/lib.rs"));
-    let calls = source.split(".route(\"").skip(1);
-    let routes = calls.flat_map(|call| {
-        let (path, rest) = call.split_once("\", ").unwrap();
-        let methods: &[&str] = match rest.split('(').next().unwrap() {
-            "get" => &["GET", "HEAD"],
-            "post" => &["POST"],
-            "delete" => &["DELETE"],
-            other => panic!("{function} has a route by {other}, which this test does not know"),
-        };
-        methods.iter().map(|&method| (method.to_owned(), path.to_owned()))
-    });
-    routes.collect()
+/// The routes that each function declares.
+async fn declared_routes() -> BTreeMap<String, Routes> {
+    let mut routes: BTreeMap<String, Routes> = BTreeMap::new();
+    for route in declared().await.0 {
+        let of_the_function = routes.entry(route.function.to_owned()).or_default();
+        of_the_function.insert((route.method.to_string(), route.path.to_owned()));
+    }
+    routes
 }
 
-#[test]
-fn each_function_has_the_routes_of_its_router() {
-    let routes = routes_of_the_template(&template());
-    for function in FUNCTIONS {
-        let expected = routes_of_the_source(function);
-        assert_eq!(routes.get(function).cloned().unwrap_or_default(), expected, "{function}");
-    }
-    assert_eq!(routes.len(), 5);
+#[tokio::test]
+async fn each_function_has_the_routes_of_its_router() {
+    assert_eq!(routes_of_the_template(&template()), declared_routes().await);
 }
 
 /// With an issuer nobody comes in without its tokens; and nobody comes in too often.
@@ -87,12 +74,9 @@ fn the_api_may_invoke_each_function_that_it_has_and_no_other() {
 }
 
 /// `cargo lambda watch` is told of them in `Cargo.toml`.
-#[test]
-fn the_router_of_cargo_lambda_has_the_same_routes() {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let words = ["metadata", "--format-version", "1", "--no-deps"];
-    let output = std::process::Command::new(cargo).args(words).current_dir(super::root()).output().unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+#[tokio::test]
+async fn the_router_of_cargo_lambda_has_the_same_routes() {
+    let metadata = metadata();
     let router = metadata["metadata"]["lambda"]["watch"]["router"].as_object().unwrap();
     let mut routes: BTreeMap<String, Routes> = BTreeMap::new();
     for (path, functions) in router {
@@ -101,41 +85,42 @@ fn the_router_of_cargo_lambda_has_the_same_routes() {
             assert!(of_the_function.insert((text(&route["method"]).to_owned(), path.clone())));
         }
     }
-    assert_eq!(routes, routes_of_the_template(&template()));
+    assert_eq!(routes, declared_routes().await);
 }
 
-#[tokio::test]
-async fn the_system_answers_the_methods_of_the_template_and_no_others() {
+#[test]
+fn the_system_answers_the_methods_of_the_template_and_no_others() {
     let mut by_path: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (method, path) in routes_of_the_template(&template()).into_values().flatten() {
         by_path.entry(path).or_default().insert(method);
     }
-    let system = System::start().await;
+    let system = System::start();
     for (path, methods) in by_path {
         let path = path.replace("{id}", "an-order").replace("{version}", "1");
-        let answer = system.api().call(Method::PUT, &path).await;
-        let allowed = answer.headers.get("allow").unwrap_or_else(|| panic!("PUT {path}: {}", answer.status));
-        let allowed = allowed.to_str().unwrap().split(',').map(|method| method.trim().to_owned()).collect();
+        let answer = call(&system.api, &format!("PUT {path}"), &[], "");
+        let allowed = answer.headers.get("allow").unwrap_or_else(|| panic!("PUT {path}: {}", answer.body));
+        let allowed = allowed.split(',').map(|method| method.trim().to_owned()).collect();
         assert_eq!(methods, allowed, "{path}");
     }
 }
 
-#[tokio::test]
-async fn the_api_says_to_a_preflight_what_the_system_says() {
+#[test]
+fn the_api_says_to_a_preflight_what_the_system_says() {
     let template = template();
     let cors = &template["Resources"]["Api"]["Properties"]["CorsConfiguration"];
-    let system = System::start().await;
-    let preflight = system.api().call(Method::OPTIONS, "/").header("origin", "https://shop.example");
-    let preflight = preflight.header("access-control-request-method", "POST").await;
-    let answer = system.api().get("/").header("origin", "https://shop.example").await;
+    let system = System::start();
+    let origin = ("origin", "https://shop.example");
+    let preflight = [origin, ("access-control-request-method", "POST")];
+    let preflight = call(&system.api, "OPTIONS /", &preflight, "");
+    let answer = call(&system.api, "GET /", &[origin], "");
     for (property, answer, header) in [
         ("AllowMethods", &preflight, "access-control-allow-methods"),
         ("AllowHeaders", &preflight, "access-control-allow-headers"),
         ("ExposeHeaders", &answer, "access-control-expose-headers"),
     ] {
-        let said = answer.headers[header].to_str().unwrap().split(',').map(str::trim);
+        let said = answer.headers[header].split(',').map(str::trim);
         let written = cors[property].as_array().unwrap().iter().map(text);
         assert_eq!(written.collect::<BTreeSet<_>>(), said.collect(), "{property}");
     }
-    assert_eq!(cors["MaxAge"].to_string(), preflight.headers["access-control-max-age"].to_str().unwrap());
+    assert_eq!(cors["MaxAge"].to_string(), preflight.headers["access-control-max-age"]);
 }

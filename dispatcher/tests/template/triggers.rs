@@ -1,9 +1,12 @@
-//! The event source mappings are the dispatcher's triggers.
+//! The event source mappings are those that the functions declare.
 
+use std::collections::BTreeSet;
+
+use event_source_mapping::FilterCriteria;
 use serde_json::{Value, json};
-use tests::system::System;
 
-use super::{function_name, policies_of, read, resources, template, text};
+use super::system::orders;
+use super::{consumers, declared, function_name, policies_of, resources, template, text};
 
 /// The properties of a function's mappings: on Amazon MSK, and on any other Kafka.
 fn mappings(template: &Value, function: &str) -> [Value; 2] {
@@ -23,8 +26,8 @@ fn mappings(template: &Value, function: &str) -> [Value; 2] {
 #[test]
 fn mappings_differ_in_where_kafka_is_and_in_nothing_else() {
     let template = template();
-    for function in ["projector", "processor"] {
-        let [mut msk, mut other] = mappings(&template, function);
+    for function in consumers(&template) {
+        let [mut msk, mut other] = mappings(&template, &function);
         let group = &msk["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"];
         assert_eq!(group, &other["SelfManagedKafkaEventSourceConfig"]["ConsumerGroupId"]);
         assert_eq!(*group, json!({"Fn::Sub": format!("${{GroupPrefix}}{function}")}));
@@ -43,7 +46,7 @@ fn mappings_differ_in_where_kafka_is_and_in_nothing_else() {
 #[test]
 fn nothing_is_ever_given_up() {
     let template = template();
-    for properties in ["projector", "processor"].iter().flat_map(|function| mappings(&template, function)) {
+    for properties in consumers(&template).iter().flat_map(|function| mappings(&template, function)) {
         for limit in ["MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "BisectBatchOnFunctionError"] {
             assert_eq!(properties[limit], Value::Null);
         }
@@ -60,7 +63,7 @@ fn nothing_is_ever_given_up() {
 #[test]
 fn no_mapping_asks_for_partial_answers() {
     let template = template();
-    for properties in ["projector", "processor"].iter().flat_map(|function| mappings(&template, function)) {
+    for properties in consumers(&template).iter().flat_map(|function| mappings(&template, function)) {
         assert_eq!(properties["FunctionResponseTypes"], Value::Null);
     }
 }
@@ -69,7 +72,7 @@ fn no_mapping_asks_for_partial_answers() {
 #[test]
 fn pollers_are_on_demand_unless_they_are_asked_for_and_then_share_a_group() {
     let template = template();
-    for properties in ["projector", "processor"].iter().flat_map(|function| mappings(&template, function)) {
+    for properties in consumers(&template).iter().flat_map(|function| mappings(&template, function)) {
         let pollers = &properties["ProvisionedPollerConfig"]["Fn::If"];
         assert_eq!(*pollers, json!(["HasPollers", pollers[1], {"Ref": "AWS::NoValue"}]));
         assert_eq!(pollers[1]["PollerGroupName"], json!({"Ref": "AWS::StackName"}));
@@ -83,41 +86,41 @@ fn pollers_are_on_demand_unless_they_are_asked_for_and_then_share_a_group() {
     assert_eq!(template["Parameters"]["MinimumPollers"]["MinValue"], 1);
 }
 
-#[test]
-fn the_dispatcher_has_the_same_triggers() {
+#[tokio::test]
+async fn the_dispatcher_has_the_same_triggers() {
     let template = template();
-    let source = read("dispatcher/src/serve/triggers.rs");
-    // However its lines are broken.
-    let source = source.split_whitespace().collect::<Vec<_>>().join(" ");
-    let says = |what: String| assert!(source.contains(&what), "triggers.rs does not say {what}");
-    let [projector, _] = mappings(&template, "projector");
-    let [processor, _] = mappings(&template, "processor");
-    for function in ["projector", "processor"] {
-        says(format!("mapping(\"{function}\""));
-        says(format!("group: \"{function}\""));
-    }
-    let filters = processor["FilterCriteria"]["Filters"].as_array().unwrap();
-    assert_eq!((filters.len(), &projector["FilterCriteria"]), (1, &Value::Null));
-    says(format!("r#\"{}\"#", text(&filters[0]["Pattern"])));
-    assert_eq!(source.matches("report_batch_item_failures").count(), 0);
-    assert_eq!(source.matches("batch_size:").count(), 1);
-    assert_eq!(projector["BatchSize"], 1_000);
-    says("batch_size: 1_000, ..mapping(\"projector\"".to_owned());
-    // The processor's is Lambda's default.
-    assert_eq!(processor["BatchSize"], 100);
-    assert!(read("shared/event-source-mapping/src/mapping.rs").contains("batch_size: 100,"));
-    for function in ["Projector", "Processor"] {
-        says(format!(
-            "const TIMEOUT: Duration = Duration::from_secs({});",
-            template["Resources"][function]["Properties"]["Timeout"]
-        ));
+    let (_, declared) = declared().await;
+    let functions: BTreeSet<String> = declared.iter().map(|mapping| mapping.function.clone()).collect();
+    assert_eq!(functions, consumers(&template));
+    let timeouts = resources(&template, "AWS::Serverless::Function").into_iter();
+    let timeouts: Vec<_> = timeouts
+        .map(|(id, function)| (function_name(&template, &id), function["Properties"]["Timeout"].clone()))
+        .collect();
+    for mapping in declared {
+        let function = &mapping.function;
+        let [properties, _] = mappings(&template, function);
+        let group = &properties["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"]["Fn::Sub"];
+        assert_eq!(*group, format!("${{GroupPrefix}}{}", mapping.group));
+        let filter = match properties.get("FilterCriteria") {
+            Some(filter) => serde_json::from_value(filter.clone()).unwrap(),
+            None => FilterCriteria::default(),
+        };
+        assert_eq!(filter, mapping.filter, "{function}");
+        assert_eq!(properties["BatchSize"], mapping.batch_size, "{function}");
+        let window = text(&properties["MaximumBatchingWindowInSeconds"]["Ref"]);
+        assert_eq!(template["Parameters"][window]["Default"], mapping.window.as_secs(), "{function}");
+        // The template sets none of these: see the tests above.
+        assert!(!mapping.report_batch_item_failures && !mapping.bisect_on_function_error, "{function}");
+        assert_eq!((mapping.maximum_retry_attempts, mapping.maximum_record_age), (None, None), "{function}");
+        let timeout = json!(mapping.invocation_timeout.as_secs());
+        assert!(timeouts.contains(&(function.clone(), timeout)), "{function}: {timeouts:?}");
     }
 }
 
-#[tokio::test]
-async fn the_topic_is_the_one_of_the_system() {
+#[test]
+fn the_topic_is_the_one_of_the_system() {
     let template = template();
-    for mapping in ["projector", "processor"].iter().flat_map(|function| mappings(&template, function)) {
+    for mapping in consumers(&template).iter().flat_map(|function| mappings(&template, function)) {
         assert_eq!(mapping["Topics"], json!([{"Ref": "KafkaTopic"}]));
     }
     // And what is published to, unless a secret says so.
@@ -125,10 +128,10 @@ async fn the_topic_is_the_one_of_the_system() {
     assert_eq!(channel.matches("\"kafka://").count(), 3, "{channel}");
     assert_eq!(channel.matches("${KafkaBootstrapServers}/${KafkaTopic}").count(), 3, "{channel}");
 
-    let system = System::start().await;
-    let help = system.orders(&["serve", "--help"]).await;
+    let help = orders(&["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
     let topic = format!("topic={}", text(&template["Parameters"]["KafkaTopic"]["Default"]));
-    assert!(help.stdout.contains(&topic), "{topic} is not in {}", help.stdout);
+    assert!(help.contains(&topic), "{topic} is not in {help}");
 }
 
 #[test]
@@ -136,7 +139,7 @@ fn who_consumes_may_use_the_group_of_its_mapping_and_no_other() {
     let template = template();
     for (id, function) in resources(&template, "AWS::Serverless::Function") {
         let name = function_name(&template, &id);
-        let consumes = ["projector", "processor"].contains(&&*name);
+        let consumes = consumers(&template).contains(&name);
         let policies = policies_of(&template, &function);
         let of_groups: Vec<_> =
             policies.iter().filter(|policy| policy.contains("kafka-cluster:AlterGroup")).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{resources, template, text};
+use super::{consumers, function_name, resources, template, text};
 
 /// The properties that are names which AWS would make by itself ("Physical resource names"), by type where one is needed.
 const NAMES: [&str; 13] = [
@@ -67,9 +67,13 @@ fn consumer_groups_have_the_prefix_in_mappings_and_policies() {
             .find_map(|config| mapping["Properties"][config]["ConsumerGroupId"]["Fn::Sub"].as_str());
         assert!(group.is_some_and(|group| group.starts_with("${GroupPrefix}")), "{id}: {group:?}");
     }
-    for function in ["projector", "processor"] {
-        let id = format!("JoinAs{}{}", function[..1].to_uppercase(), &function[1..]);
-        let policy = template["Resources"][&id].to_string();
+    let consumers = consumers(&template);
+    for id in resources(&template, "AWS::Serverless::Function").into_keys() {
+        let function = function_name(&template, &id);
+        if !consumers.contains(&function) {
+            continue;
+        }
+        let policy = template["Resources"][format!("JoinAs{id}")].to_string();
         assert!(policy.contains(&format!("${{Groups}}/${{GroupPrefix}}{function}\"")), "{policy}");
     }
 }

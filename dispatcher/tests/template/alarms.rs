@@ -1,10 +1,13 @@
 //! Alarms and dashboard read metrics that exist, and each metric that is paid for is read.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use runtime::settings::{METRICS, METRICS_DIMENSION, METRICS_NAMESPACE, variable};
 use serde_json::{Value, json};
 
-use super::{read, resources, root, rust_files, template, text};
+use super::system::{System, call};
+use super::{resources, template, text};
 
 /// Each pair of namespace and name of metric below a value, as alarms have them.
 fn metrics_in(value: &Value) -> Vec<(Value, Value)> {
@@ -28,29 +31,37 @@ fn own_metrics(template: &Value) -> BTreeSet<String> {
 fn functions_report_what_alarms_read_and_nothing_else() {
     let template = template();
     let variables = &template["Globals"]["Function"]["Environment"]["Variables"];
-    assert_eq!(variables["ORDERS_METRICS_NAMESPACE"], json!({"Ref": "AWS::StackName"}));
-    let reported = text(&variables["ORDERS_METRICS"]).split(',').map(|name| name.trim().to_owned());
+    assert_eq!(variables[variable("orders", METRICS_NAMESPACE)], json!({"Ref": "AWS::StackName"}));
+    let reported =
+        text(&variables[variable("orders", METRICS)]).split(',').map(|name| name.trim().to_owned());
     assert_eq!(reported.collect::<BTreeSet<_>>(), own_metrics(&template));
 }
 
-/// By the names that the dispatcher's `/metrics` has too. The application's name is put in front of them at run time.
+/// After one command, the dispatcher's `/metrics` has the same names.
 #[test]
 fn what_alarms_read_is_counted_somewhere() {
-    let folders = ["functions", "shared"].iter().map(|folder| root().join(folder));
-    let sources: Vec<String> = folders.flat_map(|folder| rust_files(&folder)).collect();
-    for name in own_metrics(&template()) {
-        let own = name.strip_prefix("orders_").unwrap();
-        let counted = [format!("counter!(\"{own}\""), format!("gauge!(\"{own}\"")];
-        let is_counted = |source: &String| counted.iter().any(|call| source.contains(call));
-        assert!(sources.iter().any(is_counted), "nothing counts {name}");
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let system = System::start();
+    let order = r#"{"id":"an-order","name":"a lamp"}"#;
+    call(&system.api, "POST /", &[("content-type", "application/json")], order);
+    let names = own_metrics(&template());
+    let began = Instant::now();
+    loop {
+        let metrics = call(&system.admin, "GET /metrics", &[], "").body;
+        let counted: BTreeSet<&str> =
+            metrics.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+        let lacking: Vec<_> = names.iter().filter(|name| !counted.contains(name.as_str())).collect();
+        if lacking.is_empty() {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "nothing counts {lacking:?}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[test]
 fn own_metrics_are_asked_for_by_the_dimension_that_functions_give_them() {
-    let source = read("shared/runtime/src/function/metrics.rs");
-    assert!(source.contains("const DIMENSION: &str = \"service\";"), "functions have another dimension");
-    let dimensions = json!([{"Name": "service", "Value": "orders"}]);
+    let dimensions = json!([{"Name": METRICS_DIMENSION, "Value": "orders"}]);
     fn check(value: &Value, dimensions: &Value) {
         if value.get("MetricName").is_some() && value["Namespace"] == json!({"Ref": "AWS::StackName"}) {
             assert_eq!(value["Dimensions"], *dimensions, "{value}");
@@ -109,6 +120,9 @@ fn the_dashboard_is_json_and_shows_every_own_metric() {
         serde_json::from_str(text(&dashboard["Properties"]["DashboardBody"]["Fn::Sub"])).unwrap();
     let shown = body.to_string();
     for name in own_metrics(&template) {
-        assert!(shown.contains(&format!("\"{name}\",\"service\",\"orders\"")), "{name} is not shown");
+        assert!(
+            shown.contains(&format!("\"{name}\",\"{METRICS_DIMENSION}\",\"orders\"")),
+            "{name} is not shown"
+        );
     }
 }

@@ -1,12 +1,15 @@
 //! Each function is built, set up and watched as it needs, and may do no more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::process::Command;
 
+use clap::CommandFactory;
+use command_handler::settings::LambdaSettings;
+use dispatcher::cli::Cli;
+use runtime::settings::{METRICS, METRICS_NAMESPACE, variable};
 use serde_json::{Value, json};
 
-use super::{FUNCTIONS, function_name, policies_of, read, resources, root, rust_files, template, text};
+use super::{consumers, declared, function_name, metadata, policies_of, resources, root, template, text};
 
 fn functions(template: &Value) -> BTreeMap<String, Value> {
     let functions = resources(template, "AWS::Serverless::Function");
@@ -17,10 +20,7 @@ fn functions(template: &Value) -> BTreeMap<String, Value> {
 fn every_function_is_built_from_its_folder_by_cargo_lambda() {
     let template = template();
     let functions = functions(&template);
-    let entries = fs::read_dir(root().join("functions")).unwrap().map(Result::unwrap);
-    let folders = entries.filter(|entry| entry.path().is_dir());
-    let folders = folders.map(|entry| entry.file_name().into_string().unwrap());
-    assert_eq!(functions.keys().cloned().collect::<BTreeSet<_>>(), folders.collect());
+    assert_eq!(functions.keys().cloned().collect::<BTreeSet<_>>(), super::functions());
     for (name, function) in functions {
         assert_eq!(function["Metadata"]["BuildMethod"], "rust-cargolambda");
         assert_eq!(function["Properties"]["CodeUri"], format!("functions/{name}"));
@@ -30,45 +30,71 @@ fn every_function_is_built_from_its_folder_by_cargo_lambda() {
     assert_eq!(globals["Architectures"], json!(["arm64"]));
 }
 
-/// Whether a function has the event channel in it.
-fn publishes(function: &str) -> bool {
-    read(&format!("functions/{function}/src/main.rs")).contains("LambdaSettings")
+/// The crates that each function imports.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let name = |value: &Value| text(&value["name"]).to_owned();
+    let imported = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().unwrap().iter();
+        dependencies.filter(|dependency| dependency["kind"].is_null()).map(name).collect()
+    };
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let imports = packages.map(|package| (name(package), imported(package)));
+    imports.filter(|(name, _)| super::functions().contains(name)).collect()
 }
 
-/// The settings that each function has beside those of all, and the policies that it needs for them.
+/// The functions that have the event channel in them.
+fn publishers() -> BTreeSet<String> {
+    imports()
+        .into_iter()
+        .filter(|(_, imported)| imported.contains("command-handler"))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// The settings that each function has beside those of all, and the policies that it needs for them. A function can use what it imports.
 #[test]
 fn every_function_has_the_stores_that_it_uses_and_no_others() {
-    let functions = functions(&template());
-    for (name, function) in functions {
+    let template = template();
+    let (imports, publishers, consumers) = (imports(), publishers(), consumers(&template));
+    for (name, function) in functions(&template) {
         let variables = function["Properties"]["Environment"]["Variables"].as_object().unwrap();
         let policies = function["Properties"]["Policies"].to_string();
-        let main = read(&format!("functions/{name}/src/main.rs"));
-        let commands = publishes(&name);
-        let events = commands || main.contains("EventStoreSettings");
-        let view = main.contains("ViewFunctionSettings");
+        let commands = publishers.contains(&name);
+        let events = commands || imports[&name].contains("event-store");
+        let view = imports[&name].contains("read-store");
         assert_eq!(variables.contains_key("ORDERS_EVENT_STORE"), events, "{name}");
         assert_eq!(variables.contains_key("ORDERS_READ_STORE"), view, "{name}");
         assert_eq!(policies.contains("\"UseEventStore\""), events, "{name}");
         assert_eq!(policies.contains("\"UseReadStore\""), view, "{name}");
         assert_eq!(policies.contains("\"Publish\""), commands, "{name}");
-        assert_eq!(policies.contains("\"Consume\""), ["projector", "processor"].contains(&&*name), "{name}");
+        assert_eq!(policies.contains("\"Consume\""), consumers.contains(&name), "{name}");
     }
+}
+
+/// The variables of a command and of those below it.
+fn variables_of(command: &clap::Command, found: &mut BTreeSet<String>) {
+    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+    found.extend(variables.map(|name| name.to_str().unwrap().to_owned()));
+    command.get_subcommands().for_each(|command| variables_of(command, found));
 }
 
 #[test]
 fn every_variable_is_a_setting_and_no_store_is_named_in_the_clear() {
     let template = template();
-    let sources: Vec<String> =
-        ["functions", "shared"].iter().flat_map(|folder| rust_files(&root().join(folder))).collect();
+    let mut settings = BTreeSet::from([METRICS.to_owned(), METRICS_NAMESPACE.to_owned()]);
+    for command in [Cli::command(), LambdaSettings::command(), query::Settings::command()] {
+        variables_of(&command, &mut settings);
+    }
+    // The application's name is put in front of them at run time.
+    let settings: BTreeSet<String> = settings.iter().map(|name| variable("orders", name)).collect();
     let mut variables =
         template["Globals"]["Function"]["Environment"]["Variables"].as_object().unwrap().clone();
     for function in functions(&template).into_values() {
         variables.extend(function["Properties"]["Environment"]["Variables"].as_object().unwrap().clone());
     }
     for (name, value) in variables {
-        // The application's name is put in front of it at run time.
-        let declared = format!("\"{}\"", name.strip_prefix("ORDERS_").unwrap_or(&name));
-        assert!(sources.iter().any(|source| source.contains(&declared)), "nothing reads {name}");
+        assert!(settings.contains(&name), "nothing reads {name}");
         if name.ends_with("_STORE") {
             assert!(text(&value["Fn::Sub"]).starts_with("secret:${"), "{name} is {value}");
         }
@@ -103,9 +129,10 @@ fn every_function_may_read_the_secrets_that_its_settings_stand_for() {
     };
     let of_all = secrets(&template["Globals"]["Function"]);
     assert_eq!(of_all, ["KafkaSecretArn"]);
+    let publishers = publishers();
     for (name, function) in functions(&template) {
         let mut wanted = secrets(&function["Properties"]);
-        if publishes(&name) {
+        if publishers.contains(&name) {
             wanted.extend(of_all.clone());
         }
         let policies = policies_of(&template, &function);
@@ -131,13 +158,14 @@ fn what_all_functions_share_no_function_has_otherwise() {
 }
 
 /// X-Ray follows no Kafka mapping, and a scheduled run has nobody to follow ("Visualize Lambda function invocations using AWS X-Ray").
-#[test]
-fn only_functions_that_answer_http_may_be_traced() {
+#[tokio::test]
+async fn only_functions_that_answer_http_may_be_traced() {
     let template = template();
+    let (routes, _) = declared().await;
     assert_eq!(template["Globals"]["Function"]["Tracing"], json!({"Ref": "Tracing"}));
     for (name, function) in functions(&template) {
-        let is_triggered = ["projector", "processor", "relay", "reconciler"].contains(&&*name);
-        let expected = if is_triggered { json!("Disabled") } else { Value::Null };
+        let answers_http = routes.iter().any(|route| route.function == name);
+        let expected = if answers_http { Value::Null } else { json!("Disabled") };
         assert_eq!(function["Properties"]["Tracing"], expected, "{name}");
     }
 }
@@ -193,15 +221,15 @@ fn every_function_counts_among_the_errors_that_raise_an_alarm() {
         let function = &metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"];
         function.as_str().map(|id| function_name(&template, id))
     });
-    assert_eq!(counted.collect::<BTreeSet<_>>(), FUNCTIONS.iter().map(|&name| name.to_owned()).collect());
+    assert_eq!(counted.collect::<BTreeSet<_>>(), super::functions());
 }
 
 /// Secrets come by the extension's local HTTP, and AWS IAM of Kafka is a signature.
 #[test]
 fn no_function_links_an_sdk_of_aws() {
-    for function in FUNCTIONS {
+    for function in super::functions() {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let words = ["tree", "-p", function, "-e", "normal", "--prefix", "none", "--format", "{p}"];
+        let words = ["tree", "-p", &function, "-e", "normal", "--prefix", "none", "--format", "{p}"];
         let output = Command::new(cargo).args(words).current_dir(root()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let tree = String::from_utf8(output.stdout).unwrap();
