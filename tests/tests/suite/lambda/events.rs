@@ -1,6 +1,5 @@
-//! The example events in `deploy/events`, one a function.
+//! The functions' example events, one in the folder of each.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -9,23 +8,22 @@ use tests::runtime_api::Function;
 
 use super::World;
 
-fn folder() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "..", "deploy", "events"].iter().collect()
+fn functions() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "..", "functions"].iter().collect()
 }
 
 fn read(function: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(folder().join(format!("{function}.json"))).unwrap()).unwrap()
+    let file = functions().join(function).join("event.json");
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_str(&text).unwrap()
 }
 
 #[test]
 fn every_function_has_an_example_event() {
-    let names = |folder: PathBuf| -> BTreeSet<String> {
-        let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let named = paths.filter(|path| path.is_dir() || path.extension().is_some_and(|ext| ext == "json"));
-        named.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
-    };
-    let functions = names([env!("CARGO_MANIFEST_DIR"), "..", "functions"].iter().collect());
-    assert_eq!(names(folder()), functions);
+    let folders =
+        fs::read_dir(functions()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir());
+    let events: Vec<Value> = folders.map(|folder| read(folder.file_name().to_str().unwrap())).collect();
+    assert!(!events.is_empty() && events.iter().all(Value::is_object));
 }
 
 #[tokio::test]
