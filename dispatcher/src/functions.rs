@@ -2,7 +2,7 @@
 //! triggers, and the test of the template take it from here.
 
 use command_handler::CommandHandler;
-use domain::Order;
+use domain::{Order, OrdersView};
 use processor::Processor;
 use read_store::ReadStore;
 use runtime::Routes;
@@ -10,7 +10,7 @@ use runtime::Routes;
 use crate::serve::triggers::Trigger;
 
 /// The functions that answer HTTP.
-pub fn routes(handler: &CommandHandler<Order>, view: &ReadStore) -> Routes {
+pub fn routes(handler: &CommandHandler<Order>, view: &ReadStore<OrdersView>) -> Routes {
     create_order::routes(handler.clone())
         .merge(process_order::routes(handler.clone()))
         .merge(cancel_order::routes(handler.clone()))
@@ -19,7 +19,7 @@ pub fn routes(handler: &CommandHandler<Order>, view: &ReadStore) -> Routes {
 }
 
 /// The functions that take batches from the channel.
-pub fn triggers(view: &ReadStore, processor: &Processor) -> Vec<Trigger> {
+pub fn triggers(view: &ReadStore<OrdersView>, processor: &Processor) -> Vec<Trigger> {
     vec![
         Trigger::new(projector::mapping(), view, async |view, event, _| {
             projector::project(&view, event).await

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use domain::OrderId;
+use domain::{OrderId, OrdersView};
 use jiff::Timestamp;
 use read_store::{HeldEvent, HeldId, HeldReason, Origin, ReadStore};
 use serde::Serialize;
@@ -83,7 +83,7 @@ impl<'a> From<&'a HeldEvent> for HeldEventBody<'a> {
         let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| bytes.escape_ascii().to_string());
         Self {
             id: held.id,
-            order: held.order.as_ref(),
+            order: held.stream.as_ref(),
             version: held.version,
             reason: held.reason,
             problem: &held.problem,
@@ -115,7 +115,11 @@ pub async fn run(args: HeldArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn list(store: &ReadStore, order: Option<&OrderId>, json: bool) -> anyhow::Result<ExitCode> {
+async fn list(
+    store: &ReadStore<OrdersView>,
+    order: Option<&OrderId>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let (mut after, mut events) = (None, 0_usize);
     loop {
         let page = store.held(order, after, PAGE).await?;
@@ -139,13 +143,13 @@ fn print_row(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
         line!("{}", serde_json::to_string(&HeldEventBody::from(held))?)?;
         return Ok(());
     }
-    let order = held.order.as_ref().map_or("(no order)", OrderId::as_str);
+    let order = held.stream.as_ref().map_or("(no order)", OrderId::as_str);
     let version = held.version.map_or("?".to_owned(), |version| version.to_string());
     line!("{:>6}  {order}@{version}  {}  {}  {}", held.id, held.reason.as_str(), held.held_at, held.problem)?;
     Ok(())
 }
 
-async fn show(store: &ReadStore, id: HeldId, json: bool) -> anyhow::Result<ExitCode> {
+async fn show(store: &ReadStore<OrdersView>, id: HeldId, json: bool) -> anyhow::Result<ExitCode> {
     let Some(held) = store.held_event(id).await? else {
         bail!("there is no held event {id}");
     };
@@ -154,7 +158,11 @@ async fn show(store: &ReadStore, id: HeldId, json: bool) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-async fn redrive(store: &ReadStore, order: Option<&OrderId>, json: bool) -> anyhow::Result<ExitCode> {
+async fn redrive(
+    store: &ReadStore<OrdersView>,
+    order: Option<&OrderId>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let redriven = store.redrive(order).await?;
     if json {
         line!("{}", serde_json::to_string(&redriven)?)?;

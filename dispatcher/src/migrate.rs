@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use domain::OrdersView;
 use read_store::ReadStore;
 use tokio::time::Instant;
 
@@ -40,14 +41,14 @@ pub async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
 
 /// Migrates the view as a server starts. Waits for it for a moment; if its server does not answer by then, it goes on behind,
 /// without end, while commands are taken already.
-pub async fn at_start(view: &ReadStore) {
+pub async fn at_start(view: &ReadStore<OrdersView>) {
     let view = view.clone();
     let migrating = tokio::spawn(async move { until_done(&view).await });
     // It does not fail; a task that panicked has said so in the log.
     let _ = tokio::time::timeout_at(Instant::now() + AT_START, migrating).await;
 }
 
-async fn until_done(view: &ReadStore) {
+async fn until_done(view: &ReadStore<OrdersView>) {
     let (mut wait, mut said) = (FIRST_WAIT, String::new());
     while let Err(error) = view.migrate().await {
         let problem = error.to_string();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
-use domain::{Event, OrderId, RecordedEvent, Version};
+use domain::{Event, OrderId, OrdersView, RecordedEvent, Version};
 use event_store::{EventStore, Page, Scanned};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, SwapRefused, ViewId};
@@ -88,14 +88,14 @@ pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
 
 /// Rebuilds a view in a file that has nothing, where the event store has commits: the file was deleted or is new, and nobody publishes
 /// again what was published. Where that fails, it is said, and the server serves what there is.
-pub async fn at_start(events: &EventStore, view: &ReadStore) {
+pub async fn at_start(events: &EventStore, view: &ReadStore<OrdersView>) {
     match at_start_if_empty(events, view).await {
         Ok(()) => {}
         Err(error) => tracing::error!("the empty view was not rebuilt, `orders rebuild` does it: {error:#}"),
     }
 }
 
-async fn at_start_if_empty(events: &EventStore, view: &ReadStore) -> anyhow::Result<()> {
+async fn at_start_if_empty(events: &EventStore, view: &ReadStore<OrdersView>) -> anyhow::Result<()> {
     // Servers have several processes, and tables that nobody deletes in passing.
     let is_file = !matches!(view, ReadStore::Postgres(_));
     if !is_file
@@ -112,7 +112,11 @@ async fn at_start_if_empty(events: &EventStore, view: &ReadStore) -> anyhow::Res
     Ok(())
 }
 
-async fn rebuild(events: &EventStore, view: &ReadStore, progress: &ProgressBar) -> anyhow::Result<Rebuilt> {
+async fn rebuild(
+    events: &EventStore,
+    view: &ReadStore<OrdersView>,
+    progress: &ProgressBar,
+) -> anyhow::Result<Rebuilt> {
     let started = Instant::now();
     // The order matters: from here on every projector transaction writes the new view too, so what is appended behind the scan's
     // back comes through the channel.
@@ -129,7 +133,7 @@ async fn rebuild(events: &EventStore, view: &ReadStore, progress: &ProgressBar) 
 
 /// The new view has orders that can't be read as the one in use has them, which may be further than they can be read today.
 async fn take_over(
-    view: &ReadStore,
+    view: &ReadStore<OrdersView>,
     building: ViewId,
     unreadable: &BTreeSet<Arc<str>>,
 ) -> anyhow::Result<()> {
@@ -137,7 +141,7 @@ async fn take_over(
     for ids in ids.chunks(TAKEN_OVER) {
         let mut orders = Vec::with_capacity(ids.len());
         for id in ids {
-            orders.extend(view.see(id).await?.order.filter(|order| order.version != Version::NONE));
+            orders.extend(view.get(id).await?.filter(|entry| entry.version != Version::NONE));
         }
         view.take_over(building, orders).await?;
     }
@@ -155,7 +159,7 @@ struct Scan {
 /// Reads the next page while the last one is written. A stream that can't be read is told, and stops no other.
 async fn scan_into(
     events: &EventStore,
-    view: &ReadStore,
+    view: &ReadStore<OrdersView>,
     building: ViewId,
     progress: &ProgressBar,
 ) -> anyhow::Result<Scan> {
@@ -199,7 +203,7 @@ fn recorded(commit: Scanned<Event>) -> impl Iterator<Item = RecordedEvent> {
 }
 
 /// Orders in the new view may be behind for a moment, while their events are on the way.
-async fn swap(view: &ReadStore, building: ViewId) -> anyhow::Result<()> {
+async fn swap(view: &ReadStore<OrdersView>, building: ViewId) -> anyhow::Result<()> {
     let give_up = Instant::now() + CATCH_UP;
     loop {
         match view.swap(building).await {

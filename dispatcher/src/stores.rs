@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use command_handler::{AfterCommit, CommandHandler, CommandSettings};
-use domain::Order;
+use domain::{Order, OrdersView};
 use event_store::EventStore;
 use read_store::ReadStore;
 use runtime::SecretUrl;
@@ -30,7 +30,7 @@ impl BothStores {
     ///
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
-    pub async fn open(&self) -> Result<(EventStore, ReadStore), CannotStart> {
+    pub async fn open(&self) -> Result<(EventStore, ReadStore<OrdersView>), CannotStart> {
         let events = open_event_store(&self.event_store, &self.data).await?;
         Ok((events, open_read_store(&self.read_store, &self.data).await?))
     }
@@ -69,7 +69,7 @@ impl ViewStore {
     ///
     /// # Errors
     /// [`CannotStart`] when it can't be opened.
-    pub async fn open(&self) -> Result<ReadStore, CannotStart> {
+    pub async fn open(&self) -> Result<ReadStore<OrdersView>, CannotStart> {
         open_read_store(&self.read_store, &self.data).await
     }
 }
@@ -90,7 +90,7 @@ impl AllStores {
     ///
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
-    pub async fn open(&self) -> Result<(CommandHandler<Order>, ReadStore), CannotStart> {
+    pub async fn open(&self) -> Result<(CommandHandler<Order>, ReadStore<OrdersView>), CannotStart> {
         let handler = self.commands.open(AfterCommit::Answer).await.map_err(cannot_open)?;
         Ok((handler, open_read_store(&self.read_store, &self.commands.data).await?))
     }
@@ -145,7 +145,7 @@ async fn open_event_store(
 async fn open_read_store(
     settings: &ReadStoreSettings,
     data: &DataSettings,
-) -> Result<ReadStore, CannotStart> {
+) -> Result<ReadStore<OrdersView>, CannotStart> {
     let url = settings.url(data);
     ReadStore::open(url).await.map_err(cannot_open)
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::Args;
-use domain::{Event, OrderId, Snapshot, Version};
-use event_store::{EventStore, Load, StoreError, Stream, UnreadableStream, fold, fold_to};
+use domain::{Entry, Event, OrderId, OrderRow, OrdersView, RecordedEvent, Version};
+use event_store::{Commit, EventStore, Load, StoreError, UnreadableStream};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, ReadStoreError};
 use runtime::settings::seconds;
@@ -107,7 +107,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
 
 struct Verifier {
     events: EventStore,
-    view: ReadStore,
+    view: ReadStore<OrdersView>,
     args: VerifyArgs,
     report: Report,
     /// Orders that were found to be unreadable.
@@ -190,27 +190,29 @@ impl Verifier {
         wanted: &mut HashMap<OrderId, Version>,
     ) -> anyhow::Result<Vec<Finding>> {
         let rows = self.view.get_many(ids.to_vec()).await?;
-        let rows: HashMap<OrderId, Snapshot> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+        let rows: HashMap<OrderId, Entry<OrderRow>> =
+            rows.into_iter().map(|row| (row.id.clone(), row)).collect();
         let mut differing = Vec::new();
         let streams = self.events.load_many(ids.iter().cloned().map(whole).collect()).await?;
         for (id, stream) in ids.iter().zip(streams) {
             let row = rows.get(id);
             let finding =
                 |fault, store| Finding { order: id.clone(), fault, store, view: row.map(|row| row.version) };
-            let folded: Option<(Snapshot, Stream)> =
-                stream.ok().and_then(|stream| Some((fold(id.clone(), &stream.commits).ok()?, stream)));
-            let Some((expected, stream)) = folded else {
+            let Some(events) = stream.ok().and_then(|stream| recorded(&stream.commits)) else {
                 differing.push(finding(Fault::Unreadable, None));
                 continue;
             };
-            let head = expected.version;
+            let head = events.last().map_or(Version::NONE, |event| event.version);
             let wanted = *wanted.entry(id.clone()).or_insert(head);
             // Event by event, because the view may be between two of one commit.
-            let at_version = |version| fold_to(id.clone(), &stream.commits, version);
+            let is_right = |row: &Entry<OrderRow>| {
+                let so_far = events.iter().take_while(|event| event.version <= row.version);
+                Entry::fold::<OrdersView>(id.clone(), so_far).is_ok_and(|expected| expected.is_kept_as(row))
+            };
             let fault = match row {
                 None => Some(Fault::Lost).filter(|_| head != Version::NONE),
                 Some(row) if row.version > head => Some(Fault::Extra),
-                Some(row) if at_version(row.version).as_ref() != Ok(row) => Some(Fault::Different),
+                Some(row) if !is_right(row) => Some(Fault::Different),
                 Some(row) => Some(Fault::Stale).filter(|_| row.version < wanted),
             };
             differing.extend(fault.map(|fault| finding(fault, Some(head))));
@@ -228,9 +230,10 @@ impl Verifier {
     }
 
     /// The order as the event store has it; none where it can't be read.
-    async fn expected(&self, id: &OrderId) -> anyhow::Result<Option<Snapshot>> {
+    async fn expected(&self, id: &OrderId) -> anyhow::Result<Option<Entry<OrderRow>>> {
         match self.events.load(whole(id.clone())).await {
-            Ok(stream) => Ok(fold(id.clone(), &stream.commits).ok()),
+            Ok(stream) => Ok(recorded(&stream.commits)
+                .and_then(|events| Entry::fold::<OrdersView>(id.clone(), &events).ok())),
             Err(StoreError::Unreadable(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -303,6 +306,12 @@ impl fmt::Display for Finding {
         let Self { order, fault, store, view } = self;
         write!(f, "{order}: {fault:?}; event store at {}, view at {}", shown(store), shown(view))
     }
+}
+
+/// All events of a stream; none where one can't be read.
+fn recorded(commits: &[Commit]) -> Option<Vec<RecordedEvent>> {
+    let events: Result<Vec<Vec<RecordedEvent>>, _> = commits.iter().map(|commit| commit.recorded()).collect();
+    Some(events.ok()?.into_iter().flatten().collect())
 }
 
 fn whole(stream: OrderId) -> Load {

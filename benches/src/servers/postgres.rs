@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use anyhow::Context;
+use domain::OrdersView;
 use read_store::ReadStore;
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
@@ -29,7 +30,10 @@ SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off
 impl Schema {
     /// With the tables of this program's read store.
     pub(crate) async fn fresh(servers: &Servers) -> anyhow::Result<Self> {
-        Self::with_tables(servers, async |url| Ok(ReadStore::open(url).await?.migrate().await?)).await
+        Self::with_tables(servers, async |url| {
+            Ok(ReadStore::<OrdersView>::open(url).await?.migrate().await?)
+        })
+        .await
     }
 
     /// With the tables that are made so in the schema of this URL.
@@ -43,8 +47,9 @@ impl Schema {
         raw_sql(AssertSqlSafe(format!("CREATE SCHEMA {name}"))).execute(&mut connection).await?;
         make(&url).await?;
         let mut connection = connect(&url).await?;
-        let active =
-            query("SELECT id FROM orders_views WHERE state = 'active'").fetch_one(&mut connection).await?;
+        let active = query("SELECT id FROM read_store_views WHERE state = 'active'")
+            .fetch_one(&mut connection)
+            .await?;
         let view = format!("orders_{}", active.try_get::<i64, _>(0)?);
         Ok(Self { url, name, server, view })
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::vec::IntoIter;
 
 use anyhow::{Context, bail, ensure};
-use domain::{EncodedEvent, Event, OrderName, Version};
+use domain::{EncodedEvent, Event, OrderName, OrdersView, Version};
 use domain::{RecordedEvent, wire};
 use jiff::Timestamp;
 use read_store::{Incoming, Origin, ReadStore};
@@ -62,7 +62,7 @@ async fn one(
     let callers = || 0..connections;
     match contender {
         Contender::Ours => {
-            let store = ReadStore::open_with(&schema.url, connections).await?;
+            let store = ReadStore::<OrdersView>::open_with(&schema.url, connections).await?;
             let prepared = callers().map(|caller| Ok((store.clone(), every(caller, batches, incoming)?)));
             drive(bench, prepared.collect::<anyhow::Result<_>>()?, project).await
         }
@@ -156,7 +156,7 @@ fn every<B>(
     Ok(made.collect::<anyhow::Result<Vec<_>>>()?.into_iter())
 }
 
-fn incoming(orders: &[u64], batch: usize) -> anyhow::Result<Vec<Incoming>> {
+fn incoming(orders: &[u64], batch: usize) -> anyhow::Result<Vec<Incoming<Event>>> {
     let received_at = Timestamp::now();
     let event = match batch % 3 {
         0 => Event::OrderCreated { name: OrderName::parse(NAME)? },
@@ -181,7 +181,10 @@ fn incoming(orders: &[u64], batch: usize) -> anyhow::Result<Vec<Incoming>> {
     orders.iter().enumerate().map(incoming).collect()
 }
 
-async fn project(store: ReadStore, batch: Vec<Incoming>) -> anyhow::Result<ReadStore> {
+async fn project(
+    store: ReadStore<OrdersView>,
+    batch: Vec<Incoming<Event>>,
+) -> anyhow::Result<ReadStore<OrdersView>> {
     let events = batch.len();
     let projected = store.project(batch).await?;
     if projected.applied == events { Ok(store) } else { bail!("of {events} events: {projected:?}") }
@@ -210,7 +213,7 @@ fn lines(orders: &[u64], batch: usize) -> anyhow::Result<String> {
     let (mut text, time) = (String::new(), Timestamp::now());
     for &number in orders {
         let id = order(number)?;
-        writeln!(text, "1\t{time}\t{time}\t0\t{id}-{}\tnew\t{NAME}\t\\N", batch % 3)?;
+        writeln!(text, "1\t{time}\t{time}\t{id}-{}\t{NAME}\tnew\t\\N", batch % 3)?;
     }
     Ok(text)
 }
@@ -226,29 +229,28 @@ impl Raw {
         let Self { connection, view } = &mut self;
         let mut transaction = connection.begin().await?;
         let lock = format!(
-            "SELECT id, version, status, name, reason, created_at, updated_at, nanos FROM {view}
+            "SELECT id, version, name, status, reason, created_at, updated_at FROM {view}
             WHERE id = ANY($1) ORDER BY id FOR UPDATE"
         );
         query(AssertSqlSafe(lock)).bind(&rows.ids).fetch_all(&mut *transaction).await?;
         let upsert = format!(
-            "INSERT INTO {view} AS has (id, version, status, name, reason, created_at, updated_at, nanos)
+            "INSERT INTO {view} AS has (id, version, name, status, reason, created_at, updated_at)
              SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
-                 $7::timestamptz[], $8::int[])
+                 $7::timestamptz[])
              ON CONFLICT (id) DO UPDATE SET version = excluded.version, status = excluded.status,
                  name = excluded.name, reason = excluded.reason, created_at = excluded.created_at,
-                 updated_at = excluded.updated_at, nanos = excluded.nanos
+                 updated_at = excluded.updated_at
              WHERE has.version = excluded.version - 1"
         );
         let count = rows.ids.len();
         let written = query(AssertSqlSafe(upsert))
             .bind(&rows.ids)
             .bind(vec![rows.version; count])
-            .bind(vec![rows.status; count])
             .bind(vec![NAME; count])
+            .bind(vec![rows.status; count])
             .bind(vec![None::<&str>; count])
             .bind(vec![Micros(rows.time); count])
             .bind(vec![Micros(rows.time); count])
-            .bind(vec![0_i32; count])
             .execute(&mut *transaction)
             .await?
             .rows_affected();
@@ -258,7 +260,7 @@ impl Raw {
 
     async fn copy(mut self, lines: String) -> anyhow::Result<Self> {
         let sql = format!(
-            "COPY {} (version, created_at, updated_at, nanos, id, status, name, reason) FROM STDIN",
+            "COPY {} (version, created_at, updated_at, id, name, status, reason) FROM STDIN",
             self.view
         );
         let mut copy = self.connection.copy_in_raw(&sql).await?;

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use command_handler::CommandHandler;
-use domain::{APPLICATION, Order};
+use domain::{APPLICATION, Order, OrdersView};
 use event_store::{ReminderCounts, Reminders};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -47,7 +47,7 @@ pub struct Admin {
     /// For what waits for an outcome.
     pub reminders: Reminders,
     /// For what is held.
-    pub view: ReadStore,
+    pub view: ReadStore<OrdersView>,
     /// What was counted.
     pub metrics: PrometheusHandle,
     /// What was lost of the log.

@@ -31,7 +31,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use command_handler::{CommandHandler, Relay, ReminderRelay, ReminderSettings};
-use domain::Order;
+use domain::{Order, OrdersView};
 use event_store::Reminders;
 use http::{HeaderValue, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -137,7 +137,7 @@ struct Started {
     _locks: Option<Locks>,
     metrics: PrometheusHandle,
     handler: CommandHandler<Order>,
-    view: ReadStore,
+    view: ReadStore<OrdersView>,
     fulfilment: Fulfilment,
 }
 
@@ -283,7 +283,7 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 }
 
 /// Drops the stores where waiting is allowed: what they had accepted is written before they close.
-async fn close(handler: CommandHandler<Order>, view: ReadStore) {
+async fn close(handler: CommandHandler<Order>, view: ReadStore<OrdersView>) {
     let _ = tokio::task::spawn_blocking(move || drop((handler, view))).await;
 }
 
@@ -342,7 +342,7 @@ impl ServeArgs {
         &self,
         work: &mut JoinSet<()>,
         handler: &CommandHandler<Order>,
-        view: &ReadStore,
+        view: &ReadStore<OrdersView>,
         reminders: &Reminders,
         stopped: &watch::Receiver<bool>,
     ) {

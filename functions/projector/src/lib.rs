@@ -6,6 +6,7 @@
 mod mapping;
 
 use domain::wire::{self, Undecodable};
+use domain::{Event, OrdersView};
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use jiff::Timestamp;
 pub use mapping::mapping;
@@ -15,10 +16,13 @@ use read_store::{HeldReason, Incoming, Origin, ReadStore, ReadStoreError};
 ///
 /// # Errors
 /// When the read store is not available. The batch comes again then; what was taken in already is ignored.
-pub async fn project(store: &ReadStore, event: KafkaEvent) -> Result<BatchResponse, ReadStoreError> {
+pub async fn project(
+    store: &ReadStore<OrdersView>,
+    event: KafkaEvent,
+) -> Result<BatchResponse, ReadStoreError> {
     let received_at = Timestamp::now();
     let records = event.records.into_values().flatten();
-    let batch: Vec<Incoming> = records.map(|record| incoming(record, received_at)).collect();
+    let batch: Vec<Incoming<Event>> = records.map(|record| incoming(record, received_at)).collect();
     let projected = store.project(batch).await?;
     let count = |result, events| {
         metrics::counter!("projected_events_total", "result" => result).increment(events as u64);
@@ -33,18 +37,18 @@ pub async fn project(store: &ReadStore, event: KafkaEvent) -> Result<BatchRespon
 ///
 /// # Errors
 /// When the read store is not available; the last figures stand then.
-pub async fn measure_held(store: &ReadStore) -> Result<(), ReadStoreError> {
+pub async fn measure_held(store: &ReadStore<OrdersView>) -> Result<(), ReadStoreError> {
     let held = store.held_summary().await?;
     for reason in HeldReason::ALL {
         let of_reason = held.iter().find(|held| held.reason == reason);
-        let (events, orders) = of_reason.map_or((0, 0), |held| (held.events, held.orders));
+        let (events, orders) = of_reason.map_or((0, 0), |held| (held.events, held.streams));
         metrics::gauge!("held_events", "reason" => reason.as_str()).set(events as f64);
         metrics::gauge!("held_orders", "reason" => reason.as_str()).set(orders as f64);
     }
     Ok(())
 }
 
-fn incoming(record: KafkaRecord, received_at: Timestamp) -> Incoming {
+fn incoming(record: KafkaRecord, received_at: Timestamp) -> Incoming<Event> {
     Incoming {
         event: decode(&record),
         origin: Origin {

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use domain::{EncodedEvent, Event, OrderId, OrderName, Version, wire};
+use domain::{EncodedEvent, Event, OrderId, OrderName, OrdersView, Version, wire};
 use event_source_mapping::event::KafkaEvent;
 use jiff::Timestamp;
 use read_store::{HeldReason, ReadStore};
 use serde_json::{Value, json};
 
-async fn store(folder: &tempfile::TempDir) -> ReadStore {
+async fn store(folder: &tempfile::TempDir) -> ReadStore<OrdersView> {
     ReadStore::open(format!("sqlite:{}", folder.path().join("views.db").display())).await.unwrap()
 }
 
@@ -66,7 +66,7 @@ async fn each_kind_of_poison_is_held_with_its_reason_and_the_others_pass() {
     let mut reasons: Vec<_> =
         store.held_summary().await.unwrap().iter().map(|held| (held.reason, held.events)).collect();
     reasons.sort();
-    let each = [HeldReason::Gap, HeldReason::Undecodable, HeldReason::UnknownType, HeldReason::NoValidOrder];
+    let each = [HeldReason::Gap, HeldReason::Undecodable, HeldReason::UnknownType, HeldReason::NoValidStream];
     assert_eq!(reasons, each.map(|reason| (reason, 1)));
     assert!(store.get(&OrderId::parse("good").unwrap()).await.unwrap().is_some());
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use domain::{Invalid, Order, OrderId, OrderName, Snapshot, Status, Version};
+use domain::view::{BY_NAME, BY_STATUS};
+use domain::{Entry, Invalid, OrderId, OrderName, OrderRow, OrdersView, Status, Version};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -31,14 +32,14 @@ const HELD: HeaderValue = HeaderValue::from_static("held");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The function's routes.
-pub fn routes(store: ReadStore, waits: Waits) -> Routes {
+pub fn routes(store: ReadStore<OrdersView>, waits: Waits) -> Routes {
     let routes = Routes::of(env!("CARGO_PKG_NAME"), Store::Views);
     routes.get("/", list).get("/{id}", one).waits_for("min_version").with_state(Orders { store, waits })
 }
 
 #[derive(Clone)]
 struct Orders {
-    store: ReadStore,
+    store: ReadStore<OrdersView>,
     waits: Waits,
 }
 
@@ -55,11 +56,11 @@ async fn list(State(Orders { store, .. }): State<Orders>, uri: Uri) -> Result<Re
     let asked: ListQuery = query(&uri)?;
     let filter = filter(&asked)?;
     let page = store.list(filter).await.map_err(unavailable)?;
-    let mut response = json(StatusCode::OK, &page.orders);
+    let mut response = json(StatusCode::OK, &page.entries);
     if page.held {
         response.headers_mut().insert(ORDER_VIEW, HELD);
     }
-    if let (true, Some(last)) = (page.more, page.orders.last())
+    if let (true, Some(last)) = (page.more, page.entries.last())
         && let Ok(link) = HeaderValue::try_from(format!("<{}>; rel=\"next\"", next_page(&asked, &last.id)))
     {
         response.headers_mut().insert(LINK, link);
@@ -79,7 +80,14 @@ fn filter(asked: &ListQuery) -> Result<Filter, Problem> {
     if !(1..=PAGE).contains(&limit) {
         return Err(Problem::invalid("limit", format!("limit is {limit}; allowed: 1 to {PAGE}")));
     }
-    Ok(Filter { status, name, after, limit })
+    let mut filter = Filter::first(limit).after(after);
+    if let Some(status) = status {
+        filter = filter.equal(BY_STATUS, &status);
+    }
+    if let Some(name) = name {
+        filter = filter.equal(BY_NAME, &name);
+    }
+    Ok(filter)
 }
 
 fn next_page(asked: &ListQuery, last: &OrderId) -> String {
@@ -122,11 +130,11 @@ async fn one(
             store.wait_for(&id, version, patience).await
         }
     };
-    let Lookup { order, held } = seen.map_err(unavailable)?;
+    let Lookup { entry, held } = seen.map_err(unavailable)?;
     if held {
         says.insert(ORDER_VIEW, HELD);
     }
-    let mut response = match order_at(version.unwrap_or(Version::NONE), order) {
+    let mut response = match order_at(version.unwrap_or(Version::NONE), entry) {
         Ok(order) => answer(&order, &parts.headers),
         Err(problem) => problem.into_response(),
     };
@@ -135,8 +143,8 @@ async fn one(
 }
 
 /// The order, if the view has it at this version or a later one.
-fn order_at(version: Version, order: Option<Snapshot>) -> Result<Snapshot, Problem> {
-    let have = order.as_ref().map_or(Version::NONE, |order| order.version);
+fn order_at(version: Version, entry: Option<Entry<OrderRow>>) -> Result<Entry<OrderRow>, Problem> {
+    let have = entry.as_ref().map_or(Version::NONE, |entry| entry.version);
     if have < version {
         let (kind, title) = ("view-behind", "The view has not come so far");
         let detail = format!("the view has the order at version {have}, not yet at {version}");
@@ -144,8 +152,8 @@ fn order_at(version: Version, order: Option<Snapshot>) -> Result<Snapshot, Probl
         // The view follows within milliseconds, and whoever asks so soon finds it behind: nothing is wrong.
         return Err(behind.at("min_version").retry_after(1).unlogged());
     }
-    // Events that make nothing of an order leave a row without one.
-    order.filter(|order| order.state != Order::Absent).ok_or_else(|| {
+    // Events that make nothing of an order leave an entry without a row.
+    entry.filter(|entry| entry.row.is_some()).ok_or_else(|| {
         Problem::not_found("order-not-found", "There is no such order", "No order has this id.")
     })
 }
@@ -170,7 +178,7 @@ fn applied(wait: Duration) -> HeaderValue {
     HeaderValue::try_from(format!("wait={}", wait.as_secs())).unwrap_or(HeaderValue::from_static("wait"))
 }
 
-fn answer(order: &Snapshot, headers: &HeaderMap) -> Response {
+fn answer(order: &Entry<OrderRow>, headers: &HeaderMap) -> Response {
     let etag = format!("\"{}\"", order.version);
     let mut response = if already_has(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use domain::{OrderId, RecordedEvent, Version};
+use domain::{Event, OrderId, OrdersView, RecordedEvent, Version};
 use event_store::{EventStore, Load, Stream, UnreadableStream};
 use jiff::Timestamp;
 use read_store::{Incoming, ReadStore, ReadStoreError};
@@ -59,14 +59,20 @@ pub(crate) struct Filled {
 }
 
 /// Which of these streams the view is behind of.
-pub(crate) async fn behind(view: &ReadStore, heads: &[Head]) -> Result<Vec<Head>, ReadStoreError> {
+pub(crate) async fn behind(
+    view: &ReadStore<OrdersView>,
+    heads: &[Head],
+) -> Result<Vec<Head>, ReadStoreError> {
     let known = versions(view, heads).await?;
     let is_behind = |(stream, head): &&Head| known.get(stream).is_none_or(|has| has < head);
     Ok(heads.iter().filter(is_behind).cloned().collect())
 }
 
 /// An order that can't be read counts as one that is not there.
-async fn versions(view: &ReadStore, heads: &[Head]) -> Result<HashMap<OrderId, Version>, ReadStoreError> {
+async fn versions(
+    view: &ReadStore<OrdersView>,
+    heads: &[Head],
+) -> Result<HashMap<OrderId, Version>, ReadStoreError> {
     let rows = view.get_many(heads.iter().map(|(stream, _)| stream.clone()).collect()).await?;
     Ok(rows.into_iter().map(|row| (row.id, row.version)).collect())
 }
@@ -74,7 +80,7 @@ async fn versions(view: &ReadStore, heads: &[Head]) -> Result<HashMap<OrderId, V
 /// Fills in what the view lacks of these streams up to these versions. What came later is on its way.
 pub(crate) async fn fill_in(
     events: &EventStore,
-    view: &ReadStore,
+    view: &ReadStore<OrdersView>,
     heads: &[Head],
 ) -> Result<Filled, ReconcileError> {
     let known = versions(view, heads).await?;
@@ -115,12 +121,15 @@ fn published_between(
 }
 
 /// Takes the events of streams in as the projector does; how many were applied. A row that can't be read stops no other stream.
-async fn take_in(view: &ReadStore, streams: Vec<Vec<RecordedEvent>>) -> Result<u64, ReadStoreError> {
+async fn take_in(
+    view: &ReadStore<OrdersView>,
+    streams: Vec<Vec<RecordedEvent>>,
+) -> Result<u64, ReadStoreError> {
     let now = Timestamp::now();
-    let incoming = |events: &[RecordedEvent]| -> Vec<Incoming> {
+    let incoming = |events: &[RecordedEvent]| -> Vec<Incoming<Event>> {
         events.iter().cloned().map(|event| Incoming::from_event_store(event, now)).collect()
     };
-    let all: Vec<Incoming> = streams.iter().flat_map(|events| incoming(events)).collect();
+    let all: Vec<Incoming<Event>> = streams.iter().flat_map(|events| incoming(events)).collect();
     match view.project(all).await {
         Ok(done) => return Ok((done.applied + done.released) as u64),
         Err(ReadStoreError::Corrupt(_)) => {}

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use domain::OrdersView;
 use event_store::{EventStore, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use metrics::counter;
@@ -62,7 +63,7 @@ pub struct Round {
 /// Compares the view with the event store.
 pub struct Reconciler {
     events: EventStore,
-    view: ReadStore,
+    view: ReadStore<OrdersView>,
     settings: ReconcilerSettings,
     name: String,
     suspects: Suspects,
@@ -71,7 +72,7 @@ pub struct Reconciler {
 impl Reconciler {
     /// Between these stores.
     #[must_use]
-    pub fn new(events: EventStore, view: ReadStore, settings: ReconcilerSettings) -> Self {
+    pub fn new(events: EventStore, view: ReadStore<OrdersView>, settings: ReconcilerSettings) -> Self {
         let name = Uuid::new_v4().to_string();
         Self { events, view, settings, name, suspects: Suspects::default() }
     }

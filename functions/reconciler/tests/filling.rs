@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{
-    Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Reason, RecordedEvent, Version,
+    Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, OrdersView, Reason, RecordedEvent,
+    Version,
 };
 use event_store::{CommandHash, Commit, CommitId, EventStore, Metadata};
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 
 struct World {
     events: EventStore,
-    view: ReadStore,
+    view: ReadStore<OrdersView>,
     _folder: TempDir,
 }
 

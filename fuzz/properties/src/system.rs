@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use command_handler::{AfterCommit, CommandHandler};
-use domain::{EncodedEvent, Event, OrderId, OrderName, Version, wire};
+use domain::{EncodedEvent, Event, OrderId, OrderName, OrdersView, Version, wire};
 use event_channel::EventChannel;
 use event_source_mapping::event::KafkaEvent;
 use event_store::EventStore;
@@ -31,7 +31,7 @@ thread_local! {
 pub(crate) struct System {
     runtime: Runtime,
     pub(crate) router: Router,
-    pub(crate) view: ReadStore,
+    pub(crate) view: ReadStore<OrdersView>,
     inputs: usize,
     // Last, so that it goes when nobody writes to it any more.
     _folder: TempDir,
@@ -93,7 +93,7 @@ impl System {
 }
 
 /// Some orders for the queries to find.
-async fn fill(view: &ReadStore) {
+async fn fill(view: &ReadStore<OrdersView>) {
     let record = |number: usize, id: &str| {
         let event = Event::OrderCreated { name: OrderName::parse("a lamp").expect("a name") };
         let id = OrderId::parse(id).expect("an id");

@@ -5,20 +5,23 @@
 //! is tested by calling it.
 //!
 //! - [`order`] is the aggregate whole: commands, events, the fold, the decisions.
+//! - [`view`] is what queries see of orders: the row, its indexes, its fold.
 //! - [`values`] are the values that are parsed once at the edge and can't be wrong afterwards.
 //!
 //! Knows nothing of HTTP, databases, Kafka or Lambda.
 
 pub mod order;
 pub mod values;
+pub mod view;
 mod visible;
 
 pub use event_sourcing::{
-    Aggregate, CommandId, CommandKind, EncodedEvent, Gap, IdempotencyKey, Invalid, StreamId, UnknownEvent,
-    Version, wire,
+    Aggregate, CommandId, CommandKind, EncodedEvent, Entry, Gap, IdempotencyKey, Invalid, StreamId,
+    UnknownEvent, Version, wire,
 };
 pub use order::{Command, Details, Event, Order, Rejection, Status};
 pub use values::{OrderName, Reason};
+pub use view::{OrderRow, OrdersView};
 
 /// The name of the application: its variables, metrics and topics begin with it.
 pub const APPLICATION: &str = "orders";

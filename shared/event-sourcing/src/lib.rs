@@ -7,6 +7,7 @@
 //! - [`wire`] is how an event travels: the value and the headers of a record on the channel.
 //! - [`command_id`] is the identity of a command, apart by kind and caller.
 //! - [`values`] are parsed once at the edge and can't be wrong afterwards; [`text_value!`] declares an application's own.
+//! - [`view`] is what queries read: rows folded from events, and how a row is kept in columns.
 //! - [`given`](mod@given) is how a test states what an aggregate does: given these events, when this command, then these events.
 
 pub mod aggregate;
@@ -17,10 +18,14 @@ pub mod given;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod values;
+pub mod view;
 pub mod wire;
 
 pub use aggregate::{Aggregate, Command, Gap, Rejection, RejectionKind, Snapshot};
 pub use command_id::{CommandId, CommandKind};
 pub use event::{EncodedEvent, EventType, UnknownEvent, Upcaster};
 pub use values::{IdempotencyKey, Invalid, StreamId, Version};
+pub use view::{
+    Column, ColumnKind, ColumnValue, Entry, Garbled, Index, NotApplied, Refused, Row, Value, View,
+};
 pub use wire::{Recorded, Undecodable};

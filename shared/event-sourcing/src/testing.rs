@@ -1,9 +1,12 @@
-//! A small aggregate, for the tests of whatever stores, publishes or handles any: a task that is opened, started, stopped, finished.
+//! A small aggregate and its view, for the tests of whatever stores, publishes, handles or shows any: a task that is opened, started,
+//! stopped, finished.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 use thiserror::Error;
 
-use crate::{Aggregate, EventType, RejectionKind};
+use crate::{Aggregate, EventType, Index, Recorded, Refused, RejectionKind, View, choice_value, row};
 
 /// A task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -161,5 +164,76 @@ impl Aggregate for Task {
 
     fn awaits_outcome(event: &Event) -> bool {
         matches!(event, Event::TaskStarted)
+    }
+}
+
+/// Where a task of the view stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, IntoStaticStr, VariantNames)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Stage {
+    /// Nobody works on it.
+    Open,
+    /// Somebody works on it.
+    Running,
+    /// It is done.
+    Finished,
+}
+
+choice_value!(Stage);
+
+row! {
+    /// A task as queries show it.
+    pub struct TaskRow {
+        /// What is to be done.
+        pub title: String,
+        /// Where it stands.
+        pub stage: Stage,
+        /// How often it was begun.
+        pub starts: i64,
+        /// When it was opened.
+        pub opened_at: Timestamp,
+        /// When it was finished.
+        pub finished_at: Option<Timestamp>,
+    }
+}
+
+/// The tasks by id.
+#[derive(Clone, Debug)]
+pub struct TasksView;
+
+/// Tasks of one title.
+pub const BY_TITLE: Index = Index::on("title");
+/// Tasks that stand alike.
+pub const BY_STAGE: Index = Index::on("stage");
+
+/// A title that no row is made of.
+pub const REFUSED_TITLE: &str = "not to be shown";
+
+impl View for TasksView {
+    const NAME: &'static str = "tasks";
+    const INDEXES: &'static [Index] = &[BY_TITLE, BY_STAGE];
+
+    type Event = Event;
+    type Row = TaskRow;
+
+    fn apply(row: Option<TaskRow>, recorded: &Recorded<Event>) -> Result<Option<TaskRow>, Refused> {
+        let Some(row) = row else {
+            let Event::TaskOpened { title } = &recorded.event else { return Ok(None) };
+            let (title, opened_at) = (title.clone(), recorded.time);
+            return Ok(Some(TaskRow { title, stage: Stage::Open, starts: 0, opened_at, finished_at: None }));
+        };
+        Ok(Some(match &recorded.event {
+            Event::TaskOpened { .. } => row,
+            Event::TaskRenamed { title } if title == REFUSED_TITLE => {
+                return Err(Refused(format!("the title {title:?} is not shown")));
+            }
+            Event::TaskRenamed { title } => TaskRow { title: title.clone(), ..row },
+            Event::TaskStarted => TaskRow { stage: Stage::Running, starts: row.starts + 1, ..row },
+            Event::TaskStopped => TaskRow { stage: Stage::Open, ..row },
+            Event::TaskFinished => {
+                TaskRow { stage: Stage::Finished, finished_at: Some(recorded.time), ..row }
+            }
+        }))
     }
 }

@@ -56,6 +56,23 @@ macro_rules! text_value {
             }
         }
 
+        impl $crate::ColumnValue for $name {
+            const KIND: $crate::ColumnKind = $crate::ColumnKind::Text;
+
+            fn to_value(&self) -> $crate::Value<'_> {
+                $crate::Value::Text(::std::borrow::Cow::Borrowed(self.as_str()))
+            }
+
+            fn from_value(value: $crate::Value<'_>) -> ::std::result::Result<Self, ::std::string::String> {
+                match value {
+                    $crate::Value::Text(text) => {
+                        Self::parse(&text).map_err(|invalid| ::std::string::ToString::to_string(&invalid))
+                    }
+                    other => ::std::result::Result::Err($crate::view::unexpected(&other)),
+                }
+            }
+        }
+
         impl ::std::fmt::Display for $name {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())

@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use crate::{Incoming, Projected, ReadStoreError};
 
 /// One call.
-pub(crate) struct Call {
-    batch: Vec<Incoming>,
+pub(crate) struct Call<E> {
+    batch: Vec<Incoming<E>>,
     answer: Answer,
 }
 
 type Answer = oneshot::Sender<Result<Projected, ReadStoreError>>;
 
-impl Call {
-    pub(crate) fn new(batch: Vec<Incoming>, answer: Answer) -> Self {
+impl<E> Call<E> {
+    pub(crate) fn new(batch: Vec<Incoming<E>>, answer: Answer) -> Self {
         Self { batch, answer }
     }
 
@@ -28,15 +28,15 @@ impl Call {
 }
 
 /// The records of several calls, one after the other.
-pub(crate) struct Merged {
-    pub(crate) incoming: Vec<Incoming>,
+pub(crate) struct Merged<E> {
+    pub(crate) incoming: Vec<Incoming<E>>,
     /// Which of the records are whose.
     pub(crate) ranges: Vec<Range<usize>>,
     answers: Vec<Answer>,
 }
 
-impl Merged {
-    pub(crate) fn of(calls: impl IntoIterator<Item = Call>) -> Self {
+impl<E> Merged<E> {
+    pub(crate) fn of(calls: impl IntoIterator<Item = Call<E>>) -> Self {
         let (mut incoming, mut ranges, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for Call { mut batch, answer } in calls {
             let first = incoming.len();

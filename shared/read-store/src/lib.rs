@@ -1,7 +1,7 @@
-//! The read store: the orders view that the projector writes and the queries read.
+//! The read store: a view that the projector writes and the queries read.
 //!
 //! An event is applied exactly when its version is the row's version plus one, in the transaction that reads the row; what
-//! is not newer is ignored, anything else is held and blocks nobody but its own order. So the effect of an event is
+//! is not newer is ignored, anything else is held and blocks nobody but its own stream. So the effect of an event is
 //! exactly once, however often it comes. Each rule stands once, in [`plan`]; the variants read, ask it, and write.
 //!
 //! Knows nothing of channels, event stores, HTTP or commands.
@@ -9,10 +9,11 @@
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 mod calls;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
-mod columns;
 pub mod plan;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+mod shape;
 #[cfg(feature = "embedded")]
 mod sqlite;
 mod types;
@@ -22,26 +23,26 @@ mod walk;
 
 use std::time::Duration;
 
-use domain::{OrderId, RecordedEvent, Snapshot, Version};
+use event_sourcing::{Entry, Recorded, StreamId, Version, View};
 use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use types::{
-    BehindOrder, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin, Page,
+    BehindStream, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin, Page,
     Projected, Redriven, SwapRefused, ViewId,
 };
 pub use walk::{Step, Walk, Walker};
 
-/// A read store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
+/// A view in a read store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
 #[derive(Clone)]
-pub enum ReadStore {
+pub enum ReadStore<V: View> {
     /// A SQLite file, for one machine: `sqlite:PATH`.
     #[cfg(feature = "embedded")]
-    Sqlite(sqlite::SqliteReadStore),
+    Sqlite(sqlite::SqliteReadStore<V>),
     /// A PostgreSQL database, for any number of machines: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, also with libpq's
     /// parameters (`?sslmode=verify-full&…`). One connection or a few a process.
     #[cfg(feature = "postgres")]
-    Postgres(postgres::PostgresReadStore),
+    Postgres(postgres::PostgresReadStore<V>),
 }
 
 /// A store can't be opened as its URL says.
@@ -80,16 +81,16 @@ pub enum DropRefused {
     /// There is no such held event (any more).
     #[error("there is no held event {0}")]
     NotHeld(HeldId),
-    /// It is the event for a version that the order does not have yet: dropping it would stop the order for ever.
-    #[error("held event {id} is needed: it is version {version} of order {order}, which is at {have}")]
+    /// It is the event for a version that the stream does not have yet: dropping it would stop the stream for ever.
+    #[error("held event {id} is needed: it is version {version} of stream {stream}, which is at {have}")]
     Needed {
         /// The held event.
         id: HeldId,
-        /// Its order.
-        order: OrderId,
+        /// Its stream.
+        stream: StreamId,
         /// Its version.
         version: Version,
-        /// The order's version in the view.
+        /// The stream's version in the view.
         have: Version,
     },
     /// The store failed.
@@ -104,7 +105,19 @@ impl From<runtime::batcher::Stopped> for ReadStoreError {
     }
 }
 
-impl ReadStore {
+/// Calls a method of whichever store it is.
+macro_rules! on_store {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite($store) => $call,
+            #[cfg(feature = "postgres")]
+            Self::Postgres($store) => $call,
+        }
+    };
+}
+
+impl<V: View> ReadStore<V> {
     /// Opens the store that the URL names. Servers are connected to lazily; a file is opened, and created if it is not there.
     ///
     /// # Errors
@@ -151,106 +164,76 @@ impl ReadStore {
 
     /// Takes in a batch, in one transaction, into every view there is: applies, ignores or holds each event, in the
     /// order in which they come, and then applies held events that have become next. Calls made at the same time are
-    /// one transaction; each gets the counts of its own batch. On a server, records whose key is not their order's come
+    /// one transaction; each gets the counts of its own batch. On a server, records whose key is not their stream's come
     /// last, in a second transaction.
     ///
     /// # Errors
     /// When the store is not available. Nothing of the batch was taken in then, save that on a server the first of two
     /// transactions may have been; what was taken in is ignored when it comes again.
-    pub async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.project(batch).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.project(batch).await,
-        }
+    pub async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
+        on_store!(self, store => store.project(batch).await)
     }
 
     // ── For queries ──────────────────────────────────────────────────────────────────────────────────
 
-    /// What the active view has of an order. Calls made at the same time are answered by one read.
+    /// What the active view has of a stream. Calls made at the same time are answered by one read.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn see(&self, id: &OrderId) -> Result<Lookup, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.see(id).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.see(id).await,
-        }
+    pub async fn see(&self, id: &StreamId) -> Result<Lookup<V::Row>, ReadStoreError> {
+        on_store!(self, store => store.see(id).await)
     }
 
-    /// An order of the active view, as [`ReadStore::see`] reads it.
+    /// A stream's entry in the active view, as [`ReadStore::see`] reads it.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn get(&self, id: &OrderId) -> Result<Option<Snapshot>, ReadStoreError> {
-        Ok(self.see(id).await?.order)
+    pub async fn get(&self, id: &StreamId) -> Result<Option<Entry<V::Row>>, ReadStoreError> {
+        Ok(self.see(id).await?.entry)
     }
 
-    /// A page of orders of the active view, by id.
+    /// A page of rows of the active view, by id.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn list(&self, filter: Filter) -> Result<Page, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.list(filter).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.list(filter).await,
-        }
+    pub async fn list(&self, filter: Filter) -> Result<Page<V::Row>, ReadStoreError> {
+        on_store!(self, store => store.list(filter).await)
     }
 
-    /// Waits until the active view has an order at this version or a later one, and answers with what it has then; after
+    /// Waits until the active view has a stream at this version or a later one, and answers with what it has then; after
     /// `patience`, with what it has.
     ///
     /// # Errors
     /// When the store is not available.
     pub async fn wait_for(
         &self,
-        id: &OrderId,
+        id: &StreamId,
         version: Version,
         patience: Duration,
-    ) -> Result<Lookup, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.wait_for(id, version, patience).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.wait_for(id, version, patience).await,
-        }
+    ) -> Result<Lookup<V::Row>, ReadStoreError> {
+        on_store!(self, store => store.wait_for(id, version, patience).await)
     }
 
-    /// Orders of the active view by their ids, for `verify`: one read for all. Orders that are not there are left out, and so
-    /// are garbled ones, for they are to be repaired.
+    /// Entries of the active view by their ids, for `verify`: one read for all. Those that are not there are left out, and so are
+    /// garbled ones, for they are to be repaired.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn get_many(&self, ids: Vec<OrderId>) -> Result<Vec<Snapshot>, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.get_many(ids).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.get_many(ids).await,
-        }
+    pub async fn get_many(&self, ids: Vec<StreamId>) -> Result<Vec<Entry<V::Row>>, ReadStoreError> {
+        on_store!(self, store => store.get_many(ids).await)
     }
 
-    /// The orders of the active view with their versions, by id, after `after`, at most `limit`: what `verify` walks through.
+    /// The streams of the active view with their versions, by id, after `after`, at most `limit`: what `verify` walks through.
     /// Garbled ones are among them.
     ///
     /// # Errors
     /// When the store is not available.
     pub async fn versions(
         &self,
-        after: Option<&OrderId>,
+        after: Option<&StreamId>,
         limit: usize,
-    ) -> Result<Vec<(OrderId, Version)>, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.versions(after, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.versions(after, limit).await,
-        }
+    ) -> Result<Vec<(StreamId, Version)>, ReadStoreError> {
+        on_store!(self, store => store.versions(after, limit).await)
     }
 
     // ── The comparison with the event store ──────────────────────────────────────────────────────────
@@ -260,12 +243,7 @@ impl ReadStore {
     /// # Errors
     /// When the store is not available.
     pub async fn walk(&self) -> Result<Walk, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.walk().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.walk().await,
-        }
+        on_store!(self, store => store.walk().await)
     }
 
     /// Takes the comparison over, or goes on with it; none while another process has it.
@@ -273,12 +251,7 @@ impl ReadStore {
     /// # Errors
     /// When the store is not available.
     pub async fn take_walk(&self, walker: Walker) -> Result<Option<Walk>, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.take_walk(walker).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.take_walk(walker).await,
-        }
+        on_store!(self, store => store.take_walk(walker).await)
     }
 
     /// Keeps what a step came to, and says how the comparison stands then; none where another process has taken it over.
@@ -286,12 +259,7 @@ impl ReadStore {
     /// # Errors
     /// When the store is not available.
     pub async fn step_walk(&self, walker: Walker, step: Step) -> Result<Option<Walk>, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.step_walk(walker, step).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.step_walk(walker, step).await,
-        }
+        on_store!(self, store => store.step_walk(walker, step).await)
     }
 
     /// Leaves the comparison to whoever takes it next.
@@ -299,12 +267,7 @@ impl ReadStore {
     /// # Errors
     /// When the store is not available.
     pub async fn leave_walk(&self, name: &str) -> Result<(), ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.leave_walk(name).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.leave_walk(name).await,
-        }
+        on_store!(self, store => store.leave_walk(name).await)
     }
 
     /// Notes that the view may lack something: the comparison begins anew, and goes through everything.
@@ -312,12 +275,7 @@ impl ReadStore {
     /// # Errors
     /// When the store is not available.
     pub async fn doubt(&self, why: &str) -> Result<(), ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.doubt(why).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.doubt(why).await,
-        }
+        on_store!(self, store => store.doubt(why).await)
     }
 
     // ── Held events ──────────────────────────────────────────────────────────────────────────────────
@@ -327,30 +285,20 @@ impl ReadStore {
     /// # Errors
     /// When the store is not available.
     pub async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.held_summary().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.held_summary().await,
-        }
+        on_store!(self, store => store.held_summary().await)
     }
 
-    /// Held events of the active view, by id, after `after`, at most `limit`; all orders', or one's.
+    /// Held events of the active view, by id, after `after`, at most `limit`; all streams', or one's.
     ///
     /// # Errors
     /// When the store is not available.
     pub async fn held(
         &self,
-        order: Option<&OrderId>,
+        stream: Option<&StreamId>,
         after: Option<HeldId>,
         limit: usize,
     ) -> Result<Vec<HeldEvent>, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.held(order, after, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.held(order, after, limit).await,
-        }
+        on_store!(self, store => store.held(stream, after, limit).await)
     }
 
     /// One held event.
@@ -358,39 +306,24 @@ impl ReadStore {
     /// # Errors
     /// When the store is not available.
     pub async fn held_event(&self, id: HeldId) -> Result<Option<HeldEvent>, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.held_event(id).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.held_event(id).await,
-        }
+        on_store!(self, store => store.held_event(id).await)
     }
 
     /// Decodes held events again and takes them in, in the order of their versions; what still can't be applied stays held,
-    /// with its reason of today. All orders', or one's. For after a fix of the program.
+    /// with its reason of today. All streams', or one's. For after a fix of the program.
     ///
     /// # Errors
     /// When the store is not available; what was redriven before stays so.
-    pub async fn redrive(&self, order: Option<&OrderId>) -> Result<Redriven, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.redrive(order).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.redrive(order).await,
-        }
+    pub async fn redrive(&self, stream: Option<&StreamId>) -> Result<Redriven, ReadStoreError> {
+        on_store!(self, store => store.redrive(stream).await)
     }
 
-    /// Drops a held event that no order needs for its next version.
+    /// Drops a held event that no stream needs for its next version.
     ///
     /// # Errors
     /// [`DropRefused`], which says why it is needed.
     pub async fn drop_held(&self, id: HeldId) -> Result<(), DropRefused> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.drop_held(id).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.drop_held(id).await,
-        }
+        on_store!(self, store => store.drop_held(id).await)
     }
 
     // ── Rebuild, blue/green, and repair ──────────────────────────────────────────────────────────────
@@ -401,15 +334,10 @@ impl ReadStore {
     /// # Errors
     /// When the store is not available.
     pub async fn begin_rebuild(&self) -> Result<ViewId, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.begin_rebuild().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.begin_rebuild().await,
-        }
+        on_store!(self, store => store.begin_rebuild().await)
     }
 
-    /// Takes a page of events, with those of one order in order, into a view that is being built, by the rules of
+    /// Takes a page of events, with those of one stream in order, into a view that is being built, by the rules of
     /// [`ReadStore::project`]. How many were applied.
     ///
     /// # Errors
@@ -417,71 +345,46 @@ impl ReadStore {
     pub async fn backfill(
         &self,
         view: ViewId,
-        events: Vec<RecordedEvent>,
+        events: Vec<Recorded<V::Event>>,
     ) -> Result<Projected, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.backfill(view, events).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.backfill(view, events).await,
-        }
+        on_store!(self, store => store.backfill(view, events).await)
     }
 
-    /// Writes orders into a view that is being built, as the active one has them: those whose streams can't be read. A row of it that
-    /// is at a greater version is left alone.
+    /// Writes entries into a view that is being built, as the active one has them: those whose streams can't be read. One that is at
+    /// a greater version there is left alone.
     ///
     /// # Errors
     /// When the view is not being built or the store is not available.
-    pub async fn take_over(&self, view: ViewId, orders: Vec<Snapshot>) -> Result<(), SwapRefused> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.take_over(view, orders).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.take_over(view, orders).await,
-        }
+    pub async fn take_over(&self, view: ViewId, entries: Vec<Entry<V::Row>>) -> Result<(), SwapRefused> {
+        on_store!(self, store => store.take_over(view, entries).await)
     }
 
     /// Makes the view that was built the active one and deletes the former. Running projector batches finish first. Refused
-    /// while an order in the new view is behind the old one, or held by a gap.
+    /// while a stream in the new view is behind the old one, or held by a gap.
     ///
     /// # Errors
-    /// [`SwapRefused`] with the orders that are behind; the new view stays as it is, so that the swap can be tried again.
+    /// [`SwapRefused`] with the streams that are behind; the new view stays as it is, so that the swap can be tried again.
     pub async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.swap(view).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.swap(view).await,
-        }
+        on_store!(self, store => store.swap(view).await)
     }
 
-    /// Writes orders into the active view as they are given, whatever it has: the repair of a view that lost or garbled
-    /// something. A row that meanwhile is at a greater version than given is left alone. Held events that become next are
-    /// applied, those that are passed are removed. How many rows were written.
+    /// Writes entries into the active view as they are given, whatever it has: the repair of a view that lost or garbled
+    /// something. An entry that meanwhile is at a greater version than given is left alone. Held events that become next are
+    /// applied, those that are passed are removed. How many were written.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn repair(&self, orders: Vec<Snapshot>) -> Result<u64, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.repair(orders).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.repair(orders).await,
-        }
+    pub async fn repair(&self, entries: Vec<Entry<V::Row>>) -> Result<u64, ReadStoreError> {
+        on_store!(self, store => store.repair(entries).await)
     }
 
-    /// Deletes orders from the active view, and the events held for them: what `verify --repair` does with rows that no
+    /// Deletes streams from the active view, and the events held for them: what `verify --repair` does with rows that no
     /// stream stands behind. How many rows were deleted.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn remove(&self, ids: Vec<OrderId>) -> Result<u64, ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.remove(ids).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.remove(ids).await,
-        }
+    pub async fn remove(&self, ids: Vec<StreamId>) -> Result<u64, ReadStoreError> {
+        on_store!(self, store => store.remove(ids).await)
     }
 
     /// Whether the store answers.
@@ -489,12 +392,7 @@ impl ReadStore {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), ReadStoreError> {
-        match self {
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.ping().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.ping().await,
-        }
+        on_store!(self, store => store.ping().await)
     }
 }
 

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use domain::wire::Undecodable;
-use domain::{OrderId, OrderName, RecordedEvent, Snapshot, Status, Version};
+use event_sourcing::{ColumnValue, Entry, Index, Recorded, StreamId, Undecodable, Value, Version};
 use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
@@ -13,7 +12,7 @@ use crate::ReadStoreError;
 
 /// A record of the channel, as the projector has decoded it.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct Incoming<E> {
     /// Where the record was.
     pub origin: Origin,
     /// The record's key, any bytes.
@@ -21,14 +20,14 @@ pub struct Incoming {
     /// The record's value, any bytes.
     pub value: Option<Vec<u8>>,
     /// What it says, or why that can't be told.
-    pub event: Result<RecordedEvent, Undecodable>,
+    pub event: Result<Recorded<E>, Undecodable>,
     /// When it is taken in; what is held says since when.
     pub received_at: Timestamp,
 }
 
-impl Incoming {
-    /// The order that the value names, where it names one and a version.
-    pub(crate) fn order(&self) -> Option<&OrderId> {
+impl<E> Incoming<E> {
+    /// The stream that the value names, where it names one and a version.
+    pub(crate) fn stream(&self) -> Option<&StreamId> {
         match &self.event {
             Ok(event) => Some(&event.stream),
             Err(Undecodable::Unknown { stream, .. }) => Some(stream),
@@ -36,15 +35,15 @@ impl Incoming {
         }
     }
 
-    /// Whether the key is not the order's, so that the record lies where those of another order do.
+    /// Whether the key is not the stream's, so that the record lies where those of another stream do.
     #[cfg(feature = "postgres")]
     pub(crate) fn is_astray(&self) -> bool {
-        self.order().is_some_and(|order| self.key.as_deref() != Some(order.as_str().as_bytes()))
+        self.stream().is_some_and(|stream| self.key.as_deref() != Some(stream.as_str().as_bytes()))
     }
 
     /// An event that was read from the event store and not from a channel: should it be held, its origin says so.
     #[must_use]
-    pub fn from_event_store(event: RecordedEvent, received_at: Timestamp) -> Self {
+    pub fn from_event_store(event: Recorded<E>, received_at: Timestamp) -> Self {
         Self {
             origin: Origin { topic: String::new(), partition: -1, offset: -1 },
             key: Some(event.stream.as_str().into()),
@@ -98,13 +97,16 @@ pub enum HeldReason {
     Undecodable,
     /// The event's type or schema is not known to this program.
     UnknownType,
-    /// The event names no valid order.
-    NoValidOrder,
+    /// The event names no valid stream.
+    NoValidStream,
+    /// The view's fold refused it.
+    Refused,
 }
 
 impl HeldReason {
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::Gap, Self::Undecodable, Self::UnknownType, Self::NoValidOrder];
+    pub const ALL: [Self; 5] =
+        [Self::Gap, Self::Undecodable, Self::UnknownType, Self::NoValidStream, Self::Refused];
 
     /// The name that stores and metrics use.
     #[must_use]
@@ -113,7 +115,8 @@ impl HeldReason {
             Self::Gap => "gap",
             Self::Undecodable => "undecodable",
             Self::UnknownType => "unknown-type",
-            Self::NoValidOrder => "no-valid-order",
+            Self::NoValidStream => "no-valid-stream",
+            Self::Refused => "refused",
         }
     }
 
@@ -140,8 +143,8 @@ impl fmt::Display for HeldId {
 pub struct HeldEvent {
     /// Its number.
     pub id: HeldId,
-    /// The order that it is of, where that can be told: by its value, else by its key.
-    pub order: Option<OrderId>,
+    /// The stream that it is of, where that can be told: by its value, else by its key.
+    pub stream: Option<StreamId>,
     /// Its version, where that can be told.
     pub version: Option<Version>,
     /// Why it is held.
@@ -165,8 +168,8 @@ pub struct HeldSummary {
     pub reason: HeldReason,
     /// How many.
     pub events: u64,
-    /// How many orders they touch, of those that can be told.
-    pub orders: u64,
+    /// How many streams they touch, of those that can be told.
+    pub streams: u64,
 }
 
 /// What a redrive did.
@@ -180,33 +183,65 @@ pub struct Redriven {
     pub held: u64,
 }
 
-/// What the active view has of an order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lookup {
-    /// The order; none where there is none.
-    pub order: Option<Snapshot>,
+/// What the active view has of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup<R> {
+    /// Its entry; none where the view has taken in none of its events.
+    pub entry: Option<Entry<R>>,
     /// Whether any event is held for it: then it may be behind, or be missing.
     pub held: bool,
 }
 
-/// Which orders a list has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+impl<R> Default for Lookup<R> {
+    fn default() -> Self {
+        Self { entry: None, held: false }
+    }
+}
+
+/// The rows of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Only those with this status.
-    pub status: Option<Status>,
-    /// Only those with this name, to the letter.
-    pub name: Option<OrderName>,
+    /// Only rows that have these values, each in its index.
+    pub(crate) equal: Vec<(Index, Value<'static>)>,
     /// Only those with a greater id (by bytes): where the former page ended.
-    pub after: Option<OrderId>,
+    pub after: Option<StreamId>,
     /// At most so many, from 1.
     pub limit: usize,
 }
 
-/// A page of orders, by id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// The orders.
-    pub orders: Vec<Snapshot>,
+impl Filter {
+    /// The first rows of all, at most `limit`, from 1.
+    #[must_use]
+    pub const fn first(limit: usize) -> Self {
+        Self { equal: Vec::new(), after: None, limit }
+    }
+
+    /// Only rows that have this value in an index of the view.
+    #[must_use]
+    pub fn equal(mut self, index: Index, value: &impl ColumnValue) -> Self {
+        let value = match value.to_value() {
+            Value::Null => Value::Null,
+            Value::Text(text) => Value::Text(text.into_owned().into()),
+            Value::Integer(number) => Value::Integer(number),
+            Value::Boolean(value) => Value::Boolean(value),
+            Value::Time(time) => Value::Time(time),
+        };
+        self.equal.push((index, value));
+        self
+    }
+
+    /// Only rows behind this id: where the former page ended.
+    #[must_use]
+    pub fn after(self, after: Option<StreamId>) -> Self {
+        Self { after, ..self }
+    }
+}
+
+/// A page of rows, by id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<R> {
+    /// The rows, with their streams and versions. Each entry has one.
+    pub entries: Vec<Entry<R>>,
     /// Whether there are more behind the last.
     pub more: bool,
     /// Whether any event is held for one of them.
@@ -218,11 +253,11 @@ pub struct Page {
 #[serde(transparent)]
 pub struct ViewId(pub i64);
 
-/// An order that stands behind in the new view.
+/// A stream that stands behind in the new view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BehindOrder {
-    /// The order.
-    pub order: OrderId,
+pub struct BehindStream {
+    /// The stream.
+    pub stream: StreamId,
     /// Its version in the active view.
     pub active: Version,
     /// Its version in the new one.
@@ -232,18 +267,27 @@ pub struct BehindOrder {
 /// Why the views were not swapped.
 #[derive(Clone, Debug, Error)]
 pub enum SwapRefused {
-    /// Orders in the new view are behind the old one or wait for a missing event.
-    #[error("{orders} orders in the new view are behind, such as {first:?}")]
+    /// Streams in the new view are behind the old one or wait for a missing event.
+    #[error("{streams} streams in the new view are behind, such as {first:?}")]
     Behind {
         /// How many.
-        orders: u64,
+        streams: u64,
         /// One of them.
-        first: BehindOrder,
+        first: BehindStream,
     },
     /// The view is not one that is being built.
     #[error("view {0:?} is not being built")]
     NotBuilding(ViewId),
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] ReadStoreError),
+    Store(ReadStoreError),
+}
+
+impl From<ReadStoreError> for SwapRefused {
+    fn from(error: ReadStoreError) -> Self {
+        match error {
+            ReadStoreError::NotBuilding(view) => Self::NotBuilding(view),
+            other => Self::Store(other),
+        }
+    }
 }

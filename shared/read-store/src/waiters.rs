@@ -1,4 +1,4 @@
-//! Who waits for an order to reach a version, and how they are told.
+//! Who waits for a stream to reach a version, and how they are told.
 //!
 //! Knows nothing of stores: the one that writes says what was written. A writer in another process can't, so whoever
 //! waits also looks again from time to time.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use domain::{OrderId, Version};
+use event_sourcing::{StreamId, Version};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -17,28 +17,38 @@ use crate::plan::Upsert;
 use crate::{Lookup, ReadStoreError};
 
 /// All who wait. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct Waiters {
-    shared: Arc<Shared>,
+#[derive(Clone)]
+pub(crate) struct Waiters<R> {
+    shared: Arc<Shared<R>>,
 }
 
-#[derive(Default)]
-struct Shared {
+impl<R> Default for Waiters<R> {
+    fn default() -> Self {
+        Self { shared: Arc::new(Shared { count: AtomicUsize::new(0), by_stream: Mutex::default() }) }
+    }
+}
+
+struct Shared<R> {
     /// How many wait: what a writer looks at first, without a lock.
     count: AtomicUsize,
-    by_order: Mutex<ByOrder>,
+    by_stream: Mutex<ByStream<R>>,
 }
 
-#[derive(Default)]
-struct ByOrder {
-    waiting: HashMap<OrderId, Vec<Waiter>>,
+struct ByStream<R> {
+    waiting: HashMap<StreamId, Vec<Waiter<R>>>,
     tickets: u64,
 }
 
-struct Waiter {
+impl<R> Default for ByStream<R> {
+    fn default() -> Self {
+        Self { waiting: HashMap::new(), tickets: 0 }
+    }
+}
+
+struct Waiter<R> {
     ticket: u64,
     wanted: Version,
-    tell: oneshot::Sender<Lookup>,
+    tell: oneshot::Sender<Lookup<R>>,
 }
 
 /// How long who waits does nothing before it looks again: at first this long, then ever longer.
@@ -49,26 +59,26 @@ pub(crate) struct Pauses {
 }
 
 /// One who waits; ends when dropped.
-pub(crate) struct Waiting {
-    shared: Arc<Shared>,
-    order: OrderId,
+pub(crate) struct Waiting<R> {
+    shared: Arc<Shared<R>>,
+    stream: StreamId,
     ticket: u64,
-    told: oneshot::Receiver<Lookup>,
+    told: oneshot::Receiver<Lookup<R>>,
 }
 
-impl Waiters {
-    /// Waits until an order is at this version or a later one, for as long as patience lasts; what there is of it then.
+impl<R: Clone> Waiters<R> {
+    /// Waits until a stream is at this version or a later one, for as long as patience lasts; what there is of it then.
     /// `get` looks.
     pub(crate) async fn wait_for<F>(
         &self,
-        id: &OrderId,
+        id: &StreamId,
         version: Version,
         patience: Duration,
         pauses: Pauses,
         get: impl Fn() -> F,
-    ) -> Result<Lookup, ReadStoreError>
+    ) -> Result<Lookup<R>, ReadStoreError>
     where
-        F: Future<Output = Result<Lookup, ReadStoreError>>,
+        F: Future<Output = Result<Lookup<R>, ReadStoreError>>,
     {
         let reached = async {
             // Registered before the first look, so that what is written between the two is told.
@@ -76,7 +86,7 @@ impl Waiters {
             let mut pause = pauses.first;
             loop {
                 let seen = get().await?;
-                if seen.order.as_ref().map_or(Version::NONE, |order| order.version) >= version {
+                if seen.entry.as_ref().map_or(Version::NONE, |entry| entry.version) >= version {
                     return Ok(seen);
                 }
                 if let Ok(seen) = timeout(pause, waiting.told()).await {
@@ -92,36 +102,36 @@ impl Waiters {
     }
 
     /// Registers. Only what is written after this is told, so look at the store after it.
-    pub(crate) fn register(&self, order: &OrderId, wanted: Version) -> Waiting {
+    pub(crate) fn register(&self, stream: &StreamId, wanted: Version) -> Waiting<R> {
         let (tell, told) = oneshot::channel();
-        let mut by_order = self.shared.by_order.lock();
-        by_order.tickets += 1;
-        let ticket = by_order.tickets;
-        by_order.waiting.entry(order.clone()).or_default().push(Waiter { ticket, wanted, tell });
+        let mut by_stream = self.shared.by_stream.lock();
+        by_stream.tickets += 1;
+        let ticket = by_stream.tickets;
+        by_stream.waiting.entry(stream.clone()).or_default().push(Waiter { ticket, wanted, tell });
         self.shared.count.fetch_add(1, Ordering::SeqCst);
-        drop(by_order);
-        Waiting { shared: Arc::clone(&self.shared), order: order.clone(), ticket, told }
+        drop(by_stream);
+        Waiting { shared: Arc::clone(&self.shared), stream: stream.clone(), ticket, told }
     }
 
-    /// Tells those who wait for one of these rows, which are committed.
-    pub(crate) fn tell(&self, rows: &[Upsert]) {
+    /// Tells those who wait for one of these entries, which are committed.
+    pub(crate) fn tell(&self, entries: &[Upsert<R>]) {
         if self.shared.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let mut by_order = self.shared.by_order.lock();
-        for Upsert { row, held, .. } in rows {
-            let Some(waiting) = by_order.waiting.get_mut(&row.id) else { continue };
-            for waiter in waiting.extract_if(.., |waiter| waiter.wanted <= row.version) {
+        let mut by_stream = self.shared.by_stream.lock();
+        for Upsert { entry, held, .. } in entries {
+            let Some(waiting) = by_stream.waiting.get_mut(&entry.id) else { continue };
+            for waiter in waiting.extract_if(.., |waiter| waiter.wanted <= entry.version) {
                 // Whoever stopped waiting just now needs no answer.
-                let _ = waiter.tell.send(Lookup { order: Some(row.clone()), held: *held });
+                let _ = waiter.tell.send(Lookup { entry: Some(entry.clone()), held: *held });
             }
         }
     }
 }
 
-impl Waiting {
+impl<R> Waiting<R> {
     /// What was waited for, once it is told; never, when it was told before.
-    pub(crate) async fn told(&mut self) -> Lookup {
+    pub(crate) async fn told(&mut self) -> Lookup<R> {
         match (&mut self.told).await {
             Ok(seen) => seen,
             Err(_) => std::future::pending().await,
@@ -129,14 +139,14 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl<R> Drop for Waiting<R> {
     fn drop(&mut self) {
-        let mut by_order = self.shared.by_order.lock();
+        let mut by_stream = self.shared.by_stream.lock();
         self.shared.count.fetch_sub(1, Ordering::SeqCst);
-        if let Some(waiting) = by_order.waiting.get_mut(&self.order) {
+        if let Some(waiting) = by_stream.waiting.get_mut(&self.stream) {
             waiting.retain(|waiter| waiter.ticket != self.ticket);
             if waiting.is_empty() {
-                by_order.waiting.remove(&self.order);
+                by_stream.waiting.remove(&self.stream);
             }
         }
     }
@@ -144,44 +154,45 @@ impl Drop for Waiting {
 
 #[cfg(test)]
 mod tests {
-    use domain::Snapshot;
+    use event_sourcing::Entry;
+    use event_sourcing::testing::TaskRow;
 
     use super::*;
 
-    fn order() -> OrderId {
-        OrderId::parse("a").unwrap()
+    fn stream() -> StreamId {
+        StreamId::parse("a").unwrap()
     }
 
-    fn row(version: u64, held: bool) -> Upsert {
-        let row = Snapshot { version: Version::new(version), ..Snapshot::absent(order()) };
-        Upsert { from: Version::NONE, row, held }
+    fn written(version: u64, held: bool) -> Upsert<TaskRow> {
+        let entry = Entry { version: Version::new(version), ..Entry::absent(stream()) };
+        Upsert { from: Version::NONE, entry, held }
     }
 
-    fn seen(version: u64, held: bool) -> Lookup {
-        Lookup { order: Some(row(version, held).row), held }
+    fn seen(version: u64, held: bool) -> Lookup<TaskRow> {
+        Lookup { entry: Some(written(version, held).entry), held }
     }
 
     #[tokio::test]
     async fn only_the_wanted_version_or_a_later_one_is_told() {
         let waiters = Waiters::default();
-        let mut second = waiters.register(&order(), Version::new(2));
-        let mut third = waiters.register(&order(), Version::new(3));
-        waiters.tell(&[row(2, true)]);
+        let mut second = waiters.register(&stream(), Version::new(2));
+        let mut third = waiters.register(&stream(), Version::new(3));
+        waiters.tell(&[written(2, true)]);
         assert_eq!(second.told().await, seen(2, true));
         assert!(third.told.try_recv().is_err());
-        waiters.tell(&[row(5, false)]);
+        waiters.tell(&[written(5, false)]);
         assert_eq!(third.told().await, seen(5, false));
     }
 
     #[test]
     fn who_stopped_waiting_is_forgotten() {
-        let waiters = Waiters::default();
-        let register = || waiters.register(&order(), Version::new(1));
+        let waiters = Waiters::<TaskRow>::default();
+        let register = || waiters.register(&stream(), Version::new(1));
         let (first, second) = (register(), register());
         drop(first);
-        assert_eq!(waiters.shared.by_order.lock().waiting[&order()].len(), 1);
+        assert_eq!(waiters.shared.by_stream.lock().waiting[&stream()].len(), 1);
         drop(second);
-        assert!(waiters.shared.by_order.lock().waiting.is_empty());
+        assert!(waiters.shared.by_stream.lock().waiting.is_empty());
         assert_eq!(waiters.shared.count.load(Ordering::SeqCst), 0);
     }
 }

@@ -50,11 +50,17 @@ pub struct Walker {
     pub until: Timestamp,
 }
 
-/// The table, which has one row. Times are milliseconds since 1970. Every statement here is one that each variant's server takes.
+/// The table, which has a row for each shape of a view. Times are milliseconds since 1970. Every statement here is one that each variant's server takes.
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 pub(crate) mod sql {
     #[cfg(feature = "embedded")]
-    pub(crate) const TABLE: &str = include_str!("postgres/migrations/2.sql");
+    pub(crate) const TABLE: &str = include_str!("walks.sql");
+
+    /// A statement as SQLite takes it: it counts `$2` by where it stands first, and `?2` by its number.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn numbered(sql: &str) -> String {
+        sql.replace('$', "?")
+    }
 
     /// The columns of a [`Walk`](super::Walk).
     macro_rules! columns {
@@ -63,27 +69,33 @@ pub(crate) mod sql {
         };
     }
 
-    pub(crate) const READ: &str = concat!("SELECT ", columns!(), " FROM orders_walk");
+    pub(crate) const READ: &str = concat!("SELECT ", columns!(), " FROM read_store_walks WHERE shape = $1");
 
     // What another process suspected is not known: its round settles nothing.
     pub(crate) const TAKE: &str = concat!(
-        "UPDATE orders_walk SET walker = $1, held_until = $2, settling = CASE WHEN walker = $1 THEN settling END
-         WHERE walker = $1 OR held_until < $3 RETURNING ",
+        "UPDATE read_store_walks SET walker = $1, held_until = $2, settling = CASE WHEN walker = $1 THEN settling END
+         WHERE shape = $4 AND (walker = $1 OR held_until < $3) RETURNING ",
         columns!()
     );
 
     pub(crate) const STEP: &str = concat!(
-        "UPDATE orders_walk SET held_until = $2, position = $3, ended = coalesce($4, ended), found = found + $5,
+        "UPDATE read_store_walks SET held_until = $2, position = $3, ended = coalesce($4, ended), found = found + $5,
              filled = filled + $6, settling = $8, doubt = CASE WHEN doubts = $7 THEN NULL ELSE doubt END,
              doubt_since = CASE WHEN doubts = $7 THEN NULL ELSE doubt_since END
-         WHERE walker = $1 RETURNING ",
+         WHERE walker = $1 AND shape = $9 RETURNING ",
         columns!()
     );
 
-    pub(crate) const DOUBT: &str = "UPDATE orders_walk SET doubts = doubts + 1, doubt = coalesce(doubt, $1),
-         doubt_since = coalesce(doubt_since, $2)";
+    // Noted also where nobody has walked yet.
+    pub(crate) const DOUBT: &str = "INSERT INTO read_store_walks AS has (shape, doubts, doubt, doubt_since) VALUES ($3, 1, $1, $2)
+         ON CONFLICT (shape) DO UPDATE SET doubts = has.doubts + 1, doubt = coalesce(has.doubt, excluded.doubt),
+             doubt_since = coalesce(has.doubt_since, excluded.doubt_since)";
 
-    pub(crate) const LEAVE: &str = "UPDATE orders_walk SET held_until = 0 WHERE walker = $1";
+    /// The row of a shape, which is there before anybody walks.
+    pub(crate) const ADD: &str = "INSERT INTO read_store_walks (shape) VALUES ($1) ON CONFLICT DO NOTHING";
+
+    pub(crate) const LEAVE: &str =
+        "UPDATE read_store_walks SET held_until = 0 WHERE walker = $1 AND shape = $2";
 }
 
 /// A row's values, as every variant reads them.

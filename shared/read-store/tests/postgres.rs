@@ -9,12 +9,14 @@ mod database;
 
 use std::time::{Duration, Instant};
 
-use contract::{Shared, assert_rows, events, id, incoming, raw, recorded, until, version, version_of};
+use contract::{
+    Incoming, ReadStore, Shared, assert_rows, events, id, incoming, raw, recorded, until, version, version_of,
+};
 use database::Database;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use read_store::{HeldReason, Incoming, Projected, ReadStore, ReadStoreError};
+use read_store::{Filter, HeldReason, Projected, ReadStoreError};
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -72,14 +74,14 @@ fn unavailable(error: &ReadStoreError) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_projectors_that_meet_the_same_new_orders_apply_each_event_once() {
-    const ORDERS: usize = 400;
+async fn two_projectors_that_meet_the_same_new_streams_apply_each_event_once() {
+    const STREAMS: usize = 400;
     const EVENTS: u64 = 4;
     let Some(database) = migrated().await else { return };
     let tool = ReadStore::open(database.url()).await.unwrap();
     // Both views, so that rows of two tables are locked.
     let building = tool.begin_rebuild().await.unwrap();
-    let names: Vec<String> = (0..ORDERS).map(|number| format!("order-{number}")).collect();
+    let names: Vec<String> = (0..STREAMS).map(|number| format!("stream-{number}")).collect();
     let mut projecting = Vec::new();
     for seed in 0..2 {
         let store = ReadStore::open(database.url()).await.unwrap();
@@ -89,13 +91,13 @@ async fn two_projectors_that_meet_the_same_new_orders_apply_each_event_once() {
                 let mut random = StdRng::seed_from_u64(seed * 2 + lane as u64);
                 let mut deliveries: Vec<_> = names
                     .iter()
-                    .flat_map(|order| (1..=EVENTS).map(move |version| (order, version)))
+                    .flat_map(|stream| (1..=EVENTS).map(move |version| (stream, version)))
                     .collect();
                 deliveries.shuffle(&mut random);
                 let mut effects = 0;
                 while !deliveries.is_empty() {
                     let size = random.random_range(1..=300).min(deliveries.len());
-                    let batch = deliveries.drain(..size).map(|(order, version)| incoming(order, version));
+                    let batch = deliveries.drain(..size).map(|(stream, version)| incoming(stream, version));
                     let taken = store.project(batch.collect()).await.unwrap();
                     effects += taken.applied + taken.released;
                 }
@@ -107,49 +109,49 @@ async fn two_projectors_that_meet_the_same_new_orders_apply_each_event_once() {
     for projecting in projecting {
         effects += projecting.await.unwrap();
     }
-    assert_eq!(effects, ORDERS * usize::try_from(EVENTS).unwrap());
+    assert_eq!(effects, STREAMS * usize::try_from(EVENTS).unwrap());
     tool.swap(building).await.unwrap();
-    for order in &names {
-        assert_rows(&tool, &[(order, EVENTS)]).await;
+    for stream in &names {
+        assert_rows(&tool, &[(stream, EVENTS)]).await;
     }
     assert_eq!(tool.held_summary().await.unwrap(), []);
 }
 
-/// Not rolled back and done anew: everybody whose events name each other's new orders would be, all the time.
+/// Not rolled back and done anew: everybody whose events name each other's new streams would be, all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_is_overtaken_at_one_new_order_goes_on_with_the_row_that_it_finds() {
+async fn a_batch_that_is_overtaken_at_one_new_stream_goes_on_with_the_row_that_it_finds() {
     let Some(database) = migrated().await else { return };
     let name = format!("overtaken-{}", rand::random::<u32>());
     let store = open_named(&database, &name).await;
     let (mut raw, mut other) = (database.connect().await, database.connect().await);
-    let created = "INSERT INTO orders_1 (id, version, status, name, created_at, updated_at, nanos)
-                   VALUES ('b', 1, 'new', 'name of b', to_timestamp(1700000001), to_timestamp(1700000001), 0)";
+    let created = "INSERT INTO tasks_1 (id, version, title, stage, starts, opened_at)
+                   VALUES ('b', 1, 'title of b', 'open', 0, to_timestamp(1700000001))";
     raw_sql("BEGIN").execute(&mut other).await.unwrap();
     raw_sql(created).execute(&mut other).await.unwrap();
-    let batch = ["a", "c"].into_iter().flat_map(|order| events(order, [1, 3])).chain(events("b", [2, 4]));
+    let batch = ["a", "c"].into_iter().flat_map(|stream| events(stream, [1, 3])).chain(events("b", [2, 4]));
     let projecting = start_project(&store, batch.collect());
     // Nobody else has an `a` yet, so the transaction has an id by then.
-    let waits = "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO orders_1%'";
+    let waits = "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO tasks_1%'";
     let waiting = of_sessions(&mut raw, "backend_xid::text", &name, waits).await;
     raw_sql("COMMIT").execute(&mut other).await.unwrap();
 
     let taken = projecting.await.unwrap().unwrap();
     assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 3, released: 0 });
     assert_rows(&store, &[("a", 1), ("b", 2), ("c", 1)]).await;
-    let made = texts(&mut raw, "SELECT DISTINCT xmin::text FROM orders_1").await;
+    let made = texts(&mut raw, "SELECT DISTINCT xmin::text FROM tasks_1").await;
     assert_eq!(made, waiting, "the rows are of the transaction that waited");
-    let next = ["a", "b", "c"].into_iter().zip([2, 3, 2]).flat_map(|(order, next)| events(order, [next]));
+    let next = ["a", "b", "c"].into_iter().zip([2, 3, 2]).flat_map(|(stream, next)| events(stream, [next]));
     assert_eq!(store.project(next.collect()).await.unwrap().released, 3);
     assert_rows(&store, &[("a", 3), ("b", 4), ("c", 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_in_another_orders_partition_keeps_no_order_waiting_but_its_own() {
+async fn a_record_in_another_streams_partition_keeps_no_stream_waiting_but_its_own() {
     let Some(database) = migrated().await else { return };
     let store = ReadStore::open(database.url()).await.unwrap();
     store.project(events("b", [1])).await.unwrap();
     let mut other = database.connect().await;
-    raw_sql("BEGIN; SELECT id FROM orders_1 WHERE id = 'b' FOR UPDATE").execute(&mut other).await.unwrap();
+    raw_sql("BEGIN; SELECT id FROM tasks_1 WHERE id = 'b' FOR UPDATE").execute(&mut other).await.unwrap();
     let astray = Incoming { key: Some(b"a".to_vec()), ..incoming("b", 2) };
     let keyless = Incoming { key: None, ..incoming("b", 4) };
     let batch = [astray, keyless].into_iter().chain(events("a", [1, 2])).collect();
@@ -169,11 +171,11 @@ async fn a_batch_that_is_cut_in_the_middle_leaves_nothing_and_can_come_again() {
     let name = format!("cut-{}", rand::random::<u32>());
     let store = open_named(&database, &name).await;
     let (mut raw, mut blocker) = (database.connect().await, database.connect().await);
-    raw_sql("BEGIN; LOCK TABLE orders_held IN SHARE MODE").execute(&mut blocker).await.unwrap();
-    let batch = || ["a", "b", "c"].into_iter().flat_map(|order| events(order, [1, 3])).collect::<Vec<_>>();
+    raw_sql("BEGIN; LOCK TABLE read_store_held IN SHARE MODE").execute(&mut blocker).await.unwrap();
+    let batch = || ["a", "b", "c"].into_iter().flat_map(|stream| events(stream, [1, 3])).collect::<Vec<_>>();
     let projecting = start_project(&store, batch());
     // Its rows are written by then, and what is to be held is not.
-    cut(&mut raw, &name, "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO orders_held%'").await;
+    cut(&mut raw, &name, "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO read_store_held%'").await;
     let error = projecting.await.unwrap().unwrap_err();
     unavailable(&error);
     raw_sql("ROLLBACK").execute(&mut blocker).await.unwrap();
@@ -233,14 +235,14 @@ async fn one_connection_is_enough_for_everything() {
     let store = ReadStore::open_with(database.url(), 1).await.unwrap();
     let calls: Vec<_> = (0..8)
         .map(|number| {
-            let (store, order) = (store.clone(), format!("order-{number}"));
+            let (store, stream) = (store.clone(), format!("stream-{number}"));
             tokio::spawn(async move {
-                store.project(events(&order, 1..=3)).await.unwrap();
+                store.project(events(&stream, 1..=3)).await.unwrap();
                 store
-                    .wait_for(&id(&order), version(3), Duration::from_secs(30))
+                    .wait_for(&id(&stream), version(3), Duration::from_secs(30))
                     .await
                     .unwrap()
-                    .order
+                    .entry
                     .unwrap()
                     .version
             })
@@ -251,7 +253,7 @@ async fn one_connection_is_enough_for_everything() {
     }
     let view = store.begin_rebuild().await.unwrap();
     for number in 0..8 {
-        let page = (1..=3).map(|version| recorded(&format!("order-{number}"), version)).collect();
+        let page = (1..=3).map(|version| recorded(&format!("stream-{number}"), version)).collect();
         store.backfill(view, page).await.unwrap();
     }
     store.swap(view).await.unwrap();
@@ -262,16 +264,16 @@ async fn one_connection_is_enough_for_everything() {
 async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
     let Some(database) = migrated().await else { return };
     let store = ReadStore::open(database.url()).await.unwrap();
-    for order in ["a", "b"] {
-        store.project(events(order, [1])).await.unwrap();
+    for stream in ["a", "b"] {
+        store.project(events(stream, [1])).await.unwrap();
     }
     let mut raw = database.connect().await;
-    raw_sql("UPDATE orders_1 SET status = '?' WHERE id = 'a'").execute(&mut raw).await.unwrap();
+    raw_sql("UPDATE tasks_1 SET stage = '?' WHERE id = 'a'").execute(&mut raw).await.unwrap();
     let error = store.get(&id("a")).await.unwrap_err();
     assert!(matches!(error, ReadStoreError::Corrupt(_)), "{error}");
-    let [garbled, sound] = ["a", "b"].map(|order| {
+    let [garbled, sound] = ["a", "b"].map(|stream| {
         let store = store.clone();
-        tokio::spawn(async move { store.project(events(order, [2])).await })
+        tokio::spawn(async move { store.project(events(stream, [2])).await })
     });
     assert!(matches!(garbled.await.unwrap(), Err(ReadStoreError::Corrupt(_))));
     assert_eq!(sound.await.unwrap().unwrap().applied, 1);
@@ -285,7 +287,7 @@ async fn a_record_with_the_one_character_that_the_server_refuses_is_held_all_the
     let Some(database) = migrated().await else { return };
     let store = ReadStore::open(database.url()).await.unwrap();
     let record = raw(
-        br#"{"type":"Or\u0000der","schema":1,"stream":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{}}"#,
+        br#"{"type":"Ta\u0000sk","schema":1,"stream":"a","version":2,"time":"2026-01-01T00:00:00Z","data":{}}"#,
         "a\0",
         1,
     );
@@ -296,17 +298,16 @@ async fn a_record_with_the_one_character_that_the_server_refuses_is_held_all_the
 }
 
 #[tokio::test]
-async fn a_placeholder_is_no_order() {
+async fn a_placeholder_is_no_row() {
     let Some(database) = migrated().await else { return };
     let store = ReadStore::open(database.url()).await.unwrap();
     assert_eq!(store.project(events("a", [2])).await.unwrap().held, 1);
     let mut raw = database.connect().await;
-    let rows = raw_sql("SELECT version FROM orders_1").fetch_all(&mut raw).await.unwrap();
+    let rows = raw_sql("SELECT version FROM tasks_1").fetch_all(&mut raw).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.get::<i64, _>(0)).collect::<Vec<_>>(), [0]);
     assert_eq!(store.get(&id("a")).await.unwrap(), None);
     assert_eq!(store.get_many(vec![id("a")]).await.unwrap(), []);
-    let filter = read_store::Filter { limit: 5, ..read_store::Filter::default() };
-    assert_eq!(store.list(filter).await.unwrap().orders, []);
+    assert_eq!(store.list(Filter::first(5)).await.unwrap().entries, []);
     assert_eq!(store.remove(vec![id("a")]).await.unwrap(), 0);
     assert_eq!(store.held_summary().await.unwrap(), []);
 }
@@ -320,8 +321,8 @@ async fn a_database_without_tables_is_given_them_by_the_first_that_needs_them() 
             tokio::spawn(async move { ReadStore::open(url).await.unwrap().get(&id("a")).await.unwrap() })
         })
         .collect();
-    for order in first {
-        assert_eq!(order.await.unwrap(), None);
+    for stream in first {
+        assert_eq!(stream.await.unwrap(), None);
     }
     let store = ReadStore::open(database.url()).await.unwrap();
     assert_eq!(store.project(events("a", [1])).await.unwrap().applied, 1);
@@ -334,7 +335,7 @@ async fn a_user_who_may_not_create_tables_is_told_what_to_do() {
     let error = ReadStore::open(forbidden).await.unwrap().ping().await.unwrap_err();
     let problem = unavailable(&error);
     assert!(
-        problem.starts_with("its tables are not there and can't be created; run `orders migrate`: "),
+        problem.starts_with("its tables are not there and can't be created; run `migrate`: "),
         "{problem}"
     );
 }
@@ -343,31 +344,36 @@ async fn a_user_who_may_not_create_tables_is_told_what_to_do() {
 async fn a_database_with_newer_tables_is_refused() {
     let Some(database) = migrated().await else { return };
     let mut raw = database.connect().await;
-    raw_sql("UPDATE orders_schema SET version = 7").execute(&mut raw).await.unwrap();
+    raw_sql("UPDATE read_store_schema SET version = 7").execute(&mut raw).await.unwrap();
     let store = ReadStore::open(database.url()).await.unwrap();
-    let newer = "its tables were made by a newer program (schema 7); this one knows 2";
+    let newer = "its tables were made by a newer program (schema 7); this one knows 1";
     assert_eq!(unavailable(&store.ping().await.unwrap_err()), newer);
     assert_eq!(unavailable(&store.migrate().await.unwrap_err()), newer);
 }
 
 #[tokio::test]
 async fn whatever_tables_are_missing_are_told_of_and_made_again() {
-    for dropped in
-        ["orders_1", "orders_views", "orders_held", "orders_walk", "orders_schema", "orders_1, orders_views"]
-    {
+    for dropped in [
+        "tasks_1",
+        "read_store_views",
+        "read_store_held",
+        "read_store_walks",
+        "read_store_schema",
+        "tasks_1, read_store_views",
+    ] {
         let Some(database) = migrated().await else { return };
         let store = ReadStore::open(&database.url()).await.unwrap();
         assert_eq!(store.project(events("a", [1, 3])).await.unwrap().applied, 1);
         let mut raw = database.connect().await;
         raw_sql(AssertSqlSafe(format!("DROP TABLE {dropped}"))).execute(&mut raw).await.unwrap();
-        if dropped.contains("orders_1") {
+        if dropped.contains("tasks_1") {
             store.ping().await.unwrap_err();
         }
         let store = ReadStore::open(&database.url()).await.unwrap();
         store.migrate().await.unwrap();
         store.ping().await.unwrap();
         // What was there goes on; a view that was lost is empty, in doubt, and takes events in again.
-        let is_new = dropped.contains("orders_1") || dropped.contains("orders_views");
+        let is_new = dropped.contains("tasks_1") || dropped.contains("read_store_views");
         assert_eq!(store.get(&id("a")).await.unwrap().is_none(), is_new, "{dropped}");
         assert!(!is_new || store.walk().await.unwrap().doubt.is_some(), "{dropped}");
         store.project(events("a", [1, 2])).await.unwrap();
@@ -415,7 +421,7 @@ async fn a_server_that_is_down_or_silent_is_said_so_within_seconds() {
         listener.local_addr().unwrap().port()
     };
     for port in [port, closed] {
-        let url = format!("postgres://somebody:s3cret@127.0.0.1:{port}/orders");
+        let url = format!("postgres://somebody:s3cret@127.0.0.1:{port}/streams");
         let store = ReadStore::open(url).await.unwrap();
         let started = Instant::now();
         let errors =
@@ -430,11 +436,11 @@ async fn a_server_that_is_down_or_silent_is_said_so_within_seconds() {
 
 #[tokio::test]
 async fn a_url_that_is_none_is_refused_without_its_password() {
-    let Err(error) = ReadStore::open("postgres://somebody:s3cret@host:no-port/orders").await else {
+    let Err(error) = ReadStore::open("postgres://somebody:s3cret@host:no-port/streams").await else {
         panic!("it was opened")
     };
     assert!(!error.to_string().contains("s3cret"), "{error}");
-    let Err(error) = ReadStore::open("mysql://somebody:s3cret@host/orders").await else {
+    let Err(error) = ReadStore::open("mysql://somebody:s3cret@host/streams").await else {
         panic!("it was opened")
     };
     assert!(error.to_string().starts_with("the read store \"mysql://…@host/…\" has an unknown scheme"));

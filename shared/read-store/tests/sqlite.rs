@@ -9,8 +9,8 @@ mod contract;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use contract::{Shared, assert_rows, events, id, until, version_of};
-use read_store::{OpenError, Projected, ReadStore, ReadStoreError};
+use contract::{ReadStore, Shared, assert_rows, events, id, until, version_of};
+use read_store::{OpenError, Projected, ReadStoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -39,12 +39,12 @@ async fn refusal(url: &str) -> String {
 
 #[tokio::test]
 async fn whatever_tables_are_missing_are_told_of_and_made_again() {
-    for dropped in ["orders_1", "views", "held_events", "orders_walk"] {
+    for dropped in ["tasks_1", "read_store_views", "read_store_held", "read_store_walks"] {
         let (_folder, path) = place();
         let store = ReadStore::open(&url(&path)).await.unwrap();
         store.project(events("a", [1, 3])).await.unwrap();
         Connection::open(&path).unwrap().execute_batch(&format!("DROP TABLE {dropped}")).unwrap();
-        if dropped == "orders_1" {
+        if dropped == "tasks_1" {
             store.ping().await.unwrap_err();
         }
         drop(store);
@@ -52,7 +52,7 @@ async fn whatever_tables_are_missing_are_told_of_and_made_again() {
         store.ping().await.unwrap();
         store.project(events("a", [1, 2])).await.unwrap();
         assert!(version_of(&store, "a").await >= 2, "{dropped}");
-        let is_lost = dropped == "orders_1";
+        let is_lost = dropped == "tasks_1";
         assert!(!is_lost || store.walk().await.unwrap().doubt.is_some(), "{dropped}");
     }
 }
@@ -63,11 +63,11 @@ async fn a_batch_that_fails_leaves_nothing_and_can_come_again() {
     let store = ReadStore::open(url(&path)).await.unwrap();
     let raw = Connection::open(&path).unwrap();
     raw.execute_batch(
-        "CREATE TRIGGER full BEFORE INSERT ON orders_1 WHEN NEW.id = 'b'
+        "CREATE TRIGGER full BEFORE INSERT ON tasks_1 WHEN NEW.id = 'b'
          BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
     )
     .unwrap();
-    let batch = || ["a", "b", "c"].into_iter().flat_map(|order| events(order, [1, 3])).collect::<Vec<_>>();
+    let batch = || ["a", "b", "c"].into_iter().flat_map(|stream| events(stream, [1, 3])).collect::<Vec<_>>();
     let error = store.project(batch()).await.unwrap_err();
     assert!(matches!(error, ReadStoreError::Unavailable(_)), "{error}");
     assert_eq!((version_of(&store, "a").await, version_of(&store, "c").await), (0, 0));
@@ -82,15 +82,15 @@ async fn a_batch_that_fails_leaves_nothing_and_can_come_again() {
 async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
     let (_folder, path) = place();
     let store = ReadStore::open(url(&path)).await.unwrap();
-    for order in ["a", "b"] {
-        store.project(events(order, [1])).await.unwrap();
+    for stream in ["a", "b"] {
+        store.project(events(stream, [1])).await.unwrap();
     }
-    Connection::open(&path).unwrap().execute("UPDATE orders_1 SET status = '?' WHERE id = 'a'", []).unwrap();
+    Connection::open(&path).unwrap().execute("UPDATE tasks_1 SET stage = '?' WHERE id = 'a'", []).unwrap();
     let error = store.get(&id("a")).await.unwrap_err();
     assert!(matches!(error, ReadStoreError::Corrupt(_)), "{error}");
-    let calls = ["a", "b"].map(|order| {
+    let calls = ["a", "b"].map(|stream| {
         let store = store.clone();
-        tokio::spawn(async move { store.project(events(order, [2])).await })
+        tokio::spawn(async move { store.project(events(stream, [2])).await })
     });
     let [garbled, sound] = calls;
     assert!(matches!(garbled.await.unwrap(), Err(ReadStoreError::Corrupt(_))));
@@ -103,7 +103,7 @@ async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
 const CHILD: &str = "READ_STORE_TEST_CHILD";
 const EVENTS_A_BATCH: u64 = 5;
 
-/// The process that is killed: batches without end, the same order's next events each.
+/// The process that is killed: batches without end, the same stream's next events each.
 async fn write_without_end(path: &str) {
     let store = ReadStore::open(url(path.as_ref())).await.unwrap();
     for first in (1..).step_by(usize::try_from(EVENTS_A_BATCH).unwrap()) {

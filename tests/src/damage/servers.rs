@@ -17,11 +17,11 @@ impl PostgresView {
     }
 
     pub(super) async fn active(&mut self) -> i64 {
-        self.number("SELECT id FROM orders_views WHERE state = 'active'").await
+        self.number("SELECT id FROM read_store_views WHERE state = 'active'").await
     }
 
     pub(super) async fn building(&mut self) -> i64 {
-        self.number("SELECT count(*) FROM orders_views WHERE state = 'building'").await
+        self.number("SELECT count(*) FROM read_store_views WHERE state = 'building'").await
     }
 
     pub(super) async fn tables(&mut self) -> i64 {
@@ -40,8 +40,8 @@ impl PostgresView {
 
     pub(super) async fn add_ghost(&mut self, table: &str, id: &str, version: u64) {
         self.execute(&format!(
-            "INSERT INTO {table} (id, version, status, name, created_at, updated_at, nanos)
-             VALUES ('{id}', {version}, 'new', 'boo', to_timestamp(0), to_timestamp(0), 0)"
+            "INSERT INTO {table} (id, version, status, name, created_at, updated_at)
+             VALUES ('{id}', {version}, 'new', 'boo', to_timestamp(0), to_timestamp(0))"
         ))
         .await;
     }
@@ -49,8 +49,10 @@ impl PostgresView {
     pub(super) async fn teach(&mut self, name: &str, known: &str) -> u64 {
         let value = format!("replace(convert_from(value, 'UTF8'), '{name}', '{known}')");
         let unknown = "reason = 'unknown-type'";
-        self.execute(&format!("UPDATE orders_held SET value = convert_to({value}, 'UTF8') WHERE {unknown}"))
-            .await
+        self.execute(&format!(
+            "UPDATE read_store_held SET value = convert_to({value}, 'UTF8') WHERE {unknown}"
+        ))
+        .await
     }
 
     pub(super) async fn hold(
@@ -61,8 +63,8 @@ impl PostgresView {
         reason: &str,
         value: &str,
     ) {
-        let sql = "INSERT INTO orders_held
-            (view, order_id, version, reason, problem, topic, partition, record_offset, key, value, held_at)
+        let sql = "INSERT INTO read_store_held
+            (view, stream, version, reason, problem, topic, partition, record_offset, key, value, held_at)
             VALUES ($1, $2, $3, $4, 'by a test', 'orders.events', 0, 7, NULL, $5, to_timestamp(0))";
         let row = query(sql).bind(view).bind(order).bind(version).bind(reason).bind(value.as_bytes());
         row.execute(&mut self.connection).await.unwrap();

@@ -29,11 +29,11 @@ impl SqliteView {
     /// The number of the view in use.
     #[must_use]
     pub fn active(&self) -> i64 {
-        self.number("SELECT id FROM views WHERE state = 'active'")
+        self.number("SELECT id FROM read_store_views WHERE state = 'active'")
     }
 
     pub(super) fn building(&self) -> i64 {
-        self.number("SELECT count(*) FROM views WHERE state = 'building'")
+        self.number("SELECT count(*) FROM read_store_views WHERE state = 'building'")
     }
 
     pub(super) fn tables(&self) -> i64 {
@@ -60,7 +60,7 @@ impl SqliteView {
 
     pub(super) fn teach(&self, name: &str, known: &str) -> u64 {
         let value = format!("CAST(replace(CAST(value AS TEXT), '{name}', '{known}') AS BLOB)");
-        self.execute(&format!("UPDATE held_events SET value = {value} WHERE reason = 'unknown-type'"))
+        self.execute(&format!("UPDATE read_store_held SET value = {value} WHERE reason = 'unknown-type'"))
     }
 
     pub(super) fn hold(
@@ -71,8 +71,8 @@ impl SqliteView {
         reason: &str,
         value: &str,
     ) {
-        let sql = "INSERT INTO held_events
-            (view, order_id, version, reason, problem, topic, partition, offset, key, value, held_at)
+        let sql = "INSERT INTO read_store_held
+            (view, stream, version, reason, problem, topic, partition, record_offset, key, value, held_at)
             VALUES (?1, ?2, ?3, ?4, 'by a test', 'orders.events', 0, 7, NULL, ?5, 0)";
         self.file.execute(sql, (view, order, version, reason, value.as_bytes())).unwrap();
     }

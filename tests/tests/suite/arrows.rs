@@ -16,7 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("event-source-mapping", &["event-channel"]),
     ("kafka-trigger", &["event-channel", "event-source-mapping"]),
     ("event-store", &["event-sourcing"]),
-    ("read-store", &["domain"]),
+    ("read-store", &["event-sourcing"]),
     ("command-handler", &["event-sourcing", "event-store", "event-channel"]),
     ("create-order", &["domain", "command-handler"]),
     ("process-order", &["domain", "command-handler"]),

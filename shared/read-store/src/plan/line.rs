@@ -1,42 +1,41 @@
-//! One order's line of events in a view while a batch is taken in: its row, and what waits behind it.
+//! One stream's line of events in a view while a batch is taken in: its entry, and what waits behind it.
 
 use std::borrow::Cow;
-use std::collections::btree_map::Entry;
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, HashSet};
 
-use domain::{OrderId, Snapshot, Version};
-use domain::{RecordedEvent, wire};
+use event_sourcing::{Entry, EventType, NotApplied, Recorded, StreamId, Version, View, wire};
 
 use super::{Done, HeldRow, Outcome, Release, Upsert, Verdict};
 use crate::types::{HeldId, HeldReason};
 
-pub(super) struct Line<'a> {
-    /// The version of the row as the view has it.
+pub(super) struct Line<'a, V: View> {
+    /// The version of the entry as the view has it.
     from: Version,
-    row: Snapshot,
+    entry: Entry<V::Row>,
     /// By version, and within one, what may turn out to be an event first.
-    waiting: BTreeMap<(Version, HeldReason), Waiter<'a>>,
-    /// Whether a record without a version is held for the order.
+    waiting: BTreeMap<(Version, HeldReason), Waiter<'a, V::Event>>,
+    /// Whether a record without a version is held for the stream.
     beside: bool,
 }
 
 /// An event that is not next.
-pub(super) enum Waiter<'a> {
+pub(super) enum Waiter<'a, E> {
     /// Held in the view.
     Kept { id: HeldId, value: Option<Vec<u8>> },
     /// Of this batch.
-    Event { index: usize, event: &'a RecordedEvent },
-    /// Of this batch, and not an event that this program knows.
+    Event { index: usize, event: &'a Recorded<E> },
+    /// Of this batch, and not an event that this program can apply.
     Poison { index: usize, verdict: Verdict },
 }
 
-impl<'a> Waiter<'a> {
+impl<'a, E: EventType> Waiter<'a, E> {
     /// The event, if it is one. A kept record is decoded by the program of today, whatever it was held for.
-    fn event(&self, order: &OrderId, version: Version) -> Option<Cow<'a, RecordedEvent>> {
+    fn event(&self, stream: &StreamId, version: Version) -> Option<Cow<'a, Recorded<E>>> {
         match self {
             Self::Kept { value, .. } => {
-                let event: RecordedEvent = wire::decode(value.as_deref()?).ok()?;
-                (event.stream == *order && event.version == version).then_some(Cow::Owned(event))
+                let event: Recorded<E> = wire::decode(value.as_deref()?).ok()?;
+                (event.stream == *stream && event.version == version).then_some(Cow::Owned(event))
             }
             Self::Event { event, .. } => Some(Cow::Borrowed(event)),
             Self::Poison { .. } => None,
@@ -51,61 +50,78 @@ impl<'a> Waiter<'a> {
     }
 }
 
-impl<'a> Line<'a> {
-    pub(super) fn start(row: Snapshot, held: Vec<HeldRow>, by: Option<usize>, done: &mut Done) -> Self {
-        let mut line = Self { from: row.version, row, waiting: BTreeMap::new(), beside: false };
+impl<'a, V: View> Line<'a, V> {
+    pub(super) fn start(
+        entry: Entry<V::Row>,
+        held: Vec<HeldRow>,
+        by: Option<usize>,
+        done: &mut Done,
+    ) -> Self {
+        let mut line = Self { from: entry.version, entry, waiting: BTreeMap::new(), beside: false };
         for HeldRow { id, version, reason, value } in held {
             let Some(version) = version else {
                 line.beside = true;
                 continue;
             };
             match line.waiting.entry((version, reason)) {
-                Entry::Vacant(place) => {
+                Place::Vacant(place) => {
                     place.insert(Waiter::Kept { id, value });
                 }
                 // Held twice, after one of them was judged anew.
-                Entry::Occupied(_) => done.passed.push(id),
+                Place::Occupied(_) => done.passed.push(id),
             }
         }
         line.go_on(by, done);
         line
     }
 
-    pub(super) fn take(&mut self, version: Version, waiter: Waiter<'a>, done: &mut Done) -> Outcome {
-        if version <= self.row.version {
+    pub(super) fn take(
+        &mut self,
+        version: Version,
+        waiter: Waiter<'a, V::Event>,
+        done: &mut Done,
+    ) -> Outcome {
+        if version <= self.entry.version {
             return Outcome::Ignored;
         }
-        if let Waiter::Event { index, event } = waiter
-            && self.apply(event)
-        {
-            self.go_on(Some(index), done);
-            return Outcome::Applied;
-        }
+        let waiter = match waiter {
+            Waiter::Event { index, event } => match self.entry.apply::<V>(event) {
+                Ok(()) => {
+                    self.go_on(Some(index), done);
+                    return Outcome::Applied;
+                }
+                Err(NotApplied::Gap(_)) => waiter,
+                Err(NotApplied::Refused(refused)) => {
+                    let verdict = Verdict::refused(event.stream.clone(), version, &refused);
+                    Waiter::Poison { index, verdict }
+                }
+            },
+            other => other,
+        };
         match self.waiting.entry((version, waiter.reason())) {
-            Entry::Occupied(_) => Outcome::Ignored,
-            Entry::Vacant(place) => {
+            Place::Occupied(_) => Outcome::Ignored,
+            Place::Vacant(place) => {
                 place.insert(waiter);
                 Outcome::Held
             }
         }
     }
 
-    /// Applies an event exactly when it is the next one. One that can't follow the order's state changes nothing but
-    /// the version, as in every fold of the stream.
-    fn apply(&mut self, event: &RecordedEvent) -> bool {
-        self.row.apply(event.version, event.time, &event.event).is_ok()
-    }
-
-    /// Applies what waits and is next, as far as that goes, and removes what the row has passed.
+    /// Applies what waits and is next, as far as that goes, and removes what the entry has passed.
     fn go_on(&mut self, by: Option<usize>, done: &mut Done) {
         while !self.waiting.is_empty() {
-            let next = self.row.version.next();
+            let next = self.entry.version.next();
             let of_next = (next, HeldReason::Gap)..(next.next(), HeldReason::Gap);
-            let event_of = |waiter: &Waiter<'a>| waiter.event(&self.row.id, next);
+            let event_of = |waiter: &Waiter<'a, V::Event>| waiter.event(&self.entry.id, next);
             let ready = self.waiting.range(of_next).find_map(|(key, waiter)| Some((*key, event_of(waiter)?)));
             let Some((key, event)) = ready else { break };
-            if !self.apply(&event) {
-                break;
+            match self.entry.apply::<V>(&event) {
+                Ok(()) => {}
+                Err(NotApplied::Gap(_)) => break,
+                Err(NotApplied::Refused(refused)) => {
+                    self.refuse(key, Verdict::refused(self.entry.id.clone(), next, &refused), done);
+                    break;
+                }
             }
             match self.waiting.remove(&key) {
                 Some(Waiter::Kept { id, .. }) => done.releases.push(Release { id, by }),
@@ -116,11 +132,34 @@ impl<'a> Line<'a> {
         self.drop_passed(done);
     }
 
+    /// An event that waited for its turn turns out to be refused: it waits for another program from now on.
+    fn refuse(&mut self, key: (Version, HeldReason), verdict: Verdict, done: &mut Done) {
+        let refused = (key.0, HeldReason::Refused);
+        if key == refused {
+            return;
+        }
+        let Some(waiter) = self.waiting.remove(&key) else { return };
+        match (self.waiting.entry(refused), waiter) {
+            (Place::Vacant(place), Waiter::Kept { id, value }) => {
+                done.rejudged.push((id, verdict));
+                place.insert(Waiter::Kept { id, value });
+            }
+            (Place::Vacant(place), Waiter::Event { index, .. } | Waiter::Poison { index, .. }) => {
+                place.insert(Waiter::Poison { index, verdict });
+            }
+            // It is held for that already.
+            (Place::Occupied(_), Waiter::Kept { id, .. }) => done.passed.push(id),
+            (Place::Occupied(_), Waiter::Event { index, .. } | Waiter::Poison { index, .. }) => {
+                done.outcomes[index] = Outcome::Ignored;
+            }
+        }
+    }
+
     fn drop_passed(&mut self, done: &mut Done) {
         if self.waiting.is_empty() {
             return;
         }
-        let later = self.waiting.split_off(&(self.row.version.next(), HeldReason::Gap));
+        let later = self.waiting.split_off(&(self.entry.version.next(), HeldReason::Gap));
         for waiter in std::mem::replace(&mut self.waiting, later).into_values() {
             match waiter {
                 Waiter::Kept { id, .. } => done.passed.push(id),
@@ -131,17 +170,26 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The row, if it has changed, and what is to be held from now on; `beside` are the orders for which the batch brought
+    /// The entry, if it has changed, and what is to be held from now on; `beside` are the streams for which the batch brought
     /// records without a version.
-    pub(super) fn finish(self, beside: &HashSet<OrderId>) -> (Option<Upsert>, Vec<(usize, Verdict)>) {
-        let held_for_it = self.beside || !self.waiting.is_empty() || beside.contains(&self.row.id);
+    pub(super) fn finish(self, beside: &HashSet<StreamId>) -> Finished<V::Row> {
+        let held_for_it = self.beside || !self.waiting.is_empty() || beside.contains(&self.entry.id);
         let held = self.waiting.into_iter().filter_map(|((version, _), waiter)| match waiter {
             Waiter::Kept { .. } => None,
-            Waiter::Event { index, .. } => Some((index, Verdict::gap(self.row.id.clone(), version))),
+            Waiter::Event { index, .. } => Some((index, Verdict::gap(self.entry.id.clone(), version))),
             Waiter::Poison { index, verdict } => Some((index, verdict)),
         });
-        let held: Vec<_> = held.collect();
-        let changed = self.row.version != self.from;
-        (changed.then_some(Upsert { from: self.from, row: self.row, held: held_for_it }), held)
+        let held = held.collect();
+        let changed = self.entry.version != self.from;
+        let upsert = changed.then_some(Upsert { from: self.from, entry: self.entry, held: held_for_it });
+        Finished { upsert, held }
     }
+}
+
+/// The end of a line in one plan.
+pub(super) struct Finished<R> {
+    /// The entry to write, if it has changed.
+    pub(super) upsert: Option<Upsert<R>>,
+    /// The records to hold, by their indexes.
+    pub(super) held: Vec<(usize, Verdict)>,
 }

@@ -1,9 +1,9 @@
 //! The rules of the projection, pure: what a view has and what comes in, to what is to be written.
 //!
 //! - An event is applied exactly when its version is the row's plus one. What is not newer is ignored.
-//! - Anything else is held with its reason, once, and blocks nobody but its own order.
+//! - Anything else is held with its reason, once, and blocks nobody but its own stream.
 //! - Whenever a row moves on, held events that have become next are applied, and those that it has passed are removed.
-//!   So a gap heals by itself, whatever the order of arrival.
+//!   So a gap heals by itself, in whatever order its events arrive.
 //!
 //! Knows nothing of databases and transactions: whoever asks reads the rows, and writes what the plan says, in one
 //! transaction, so that the effect of an event is exactly once.
@@ -15,25 +15,29 @@ mod tests;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use domain::UnknownEvent;
-use domain::wire::{self, Undecodable};
-use domain::{Event, OrderId, Snapshot, Version};
+use event_sourcing::{Entry, EventType, Refused, StreamId, Undecodable, UnknownEvent, Version, View, wire};
 
-use self::line::{Line, Waiter};
+use self::line::{Finished, Line, Waiter};
 use crate::types::{HeldId, HeldReason, Incoming, Origin, Projected};
 
-/// What a view has of what a batch touches (see [`touched_orders`] and [`Stray::of`]).
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// The rows. An order that is not here has none.
-    pub rows: HashMap<OrderId, Snapshot>,
-    /// What is held for these orders.
-    pub held: HashMap<OrderId, Vec<HeldRow>>,
-    /// Held records without an order or a version, of those that the batch may bring again.
+/// What a view has of what a batch touches (see [`touched_streams`] and [`Stray::of`]).
+#[derive(Clone, Debug)]
+pub struct Known<R> {
+    /// The entries. A stream that is not here has none.
+    pub entries: HashMap<StreamId, Entry<R>>,
+    /// What is held for these streams.
+    pub held: HashMap<StreamId, Vec<HeldRow>>,
+    /// Held records without a stream or a version, of those that the batch may bring again.
     pub strays: BTreeSet<Stray>,
 }
 
-/// A held event whose order is known.
+impl<R> Default for Known<R> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), held: HashMap::new(), strays: BTreeSet::new() }
+    }
+}
+
+/// A held event whose stream is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldRow {
     /// Its number.
@@ -59,17 +63,17 @@ pub struct Stray {
 }
 
 impl Stray {
-    /// The record as a stray, when it tells no order or no version.
+    /// The record as a stray, when it tells no stream or no version.
     #[must_use]
-    pub fn of(record: &Incoming) -> Option<Self> {
+    pub fn of<E>(record: &Incoming<E>) -> Option<Self> {
         let problem = record.event.as_ref().err()?;
         let verdict = Verdict::of(problem, record.key.as_deref());
         verdict.address().is_none().then(|| Self::from(record))
     }
 }
 
-impl From<&Incoming> for Stray {
-    fn from(record: &Incoming) -> Self {
+impl<E> From<&Incoming<E>> for Stray {
+    fn from(record: &Incoming<E>) -> Self {
         Self { origin: record.origin.clone(), key: record.key.clone(), value: record.value.clone() }
     }
 }
@@ -77,8 +81,8 @@ impl From<&Incoming> for Stray {
 /// What a record that can't be applied says of itself, and why it can't.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The order that it is of: by its value, else by its key.
-    pub order: Option<OrderId>,
+    /// The stream that it is of: by its value, else by its key.
+    pub stream: Option<StreamId>,
     /// Its version, where that can be told.
     pub version: Option<Version>,
     /// Why it is held.
@@ -91,34 +95,39 @@ impl Verdict {
     /// The verdict on a record that is not an event.
     #[must_use]
     pub fn of(undecodable: &Undecodable, key: Option<&[u8]>) -> Self {
-        let by_key = || OrderId::parse(std::str::from_utf8(key?).ok()?).ok();
-        let (order, version, reason) = match undecodable {
+        let by_key = || StreamId::parse(std::str::from_utf8(key?).ok()?).ok();
+        let (stream, version, reason) = match undecodable {
             Undecodable::Malformed(_) => (by_key(), None, HeldReason::Undecodable),
-            Undecodable::NoValidStream(_) => (by_key(), None, HeldReason::NoValidOrder),
+            Undecodable::NoValidStream(_) => (by_key(), None, HeldReason::NoValidStream),
             Undecodable::BadVersion { stream, .. } => (Some(stream.clone()), None, HeldReason::Undecodable),
             Undecodable::Unknown { stream, version, problem } => {
                 (Some(stream.clone()), Some(*version), unknown_reason(problem))
             }
         };
-        Self { order, version, reason, problem: shortened(undecodable.to_string()) }
+        Self { stream, version, reason, problem: shortened(undecodable.to_string()) }
     }
 
     /// The verdict on a kept record, decoded again. An event is at a gap until it turns out to be next.
     #[must_use]
-    pub fn again(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
-        match wire::decode::<Event>(value.unwrap_or_default()) {
+    pub fn again<E: EventType>(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
+        match wire::decode::<E>(value.unwrap_or_default()) {
             Ok(event) => Self::gap(event.stream, event.version),
             Err(problem) => Self::of(&problem, key),
         }
     }
 
-    fn gap(order: OrderId, version: Version) -> Self {
-        let problem = format!("version {version} waits for an earlier one");
-        Self { order: Some(order), version: Some(version), reason: HeldReason::Gap, problem }
+    fn refused(stream: StreamId, version: Version, refused: &Refused) -> Self {
+        let problem = shortened(format!("the view refused it: {refused}"));
+        Self { stream: Some(stream), version: Some(version), reason: HeldReason::Refused, problem }
     }
 
-    fn address(&self) -> Option<(&OrderId, Version)> {
-        Some((self.order.as_ref()?, self.version?))
+    fn gap(stream: StreamId, version: Version) -> Self {
+        let problem = format!("version {version} waits for an earlier one");
+        Self { stream: Some(stream), version: Some(version), reason: HeldReason::Gap, problem }
+    }
+
+    fn address(&self) -> Option<(&StreamId, Version)> {
+        Some((self.stream.as_ref()?, self.version?))
     }
 }
 
@@ -140,22 +149,24 @@ const fn unknown_reason(problem: &UnknownEvent) -> HeldReason {
     }
 }
 
-/// The orders whose rows and held events a plan for these records needs, by id, each once.
+/// The streams whose entries and held events a plan for these records needs, by id, each once.
 #[must_use]
-pub fn touched_orders(incoming: &[Incoming]) -> Vec<OrderId> {
-    let mut orders: Vec<&OrderId> = incoming.iter().filter_map(Incoming::order).collect();
-    orders.sort_unstable();
-    orders.dedup();
-    orders.into_iter().cloned().collect()
+pub fn touched_streams<E>(incoming: &[Incoming<E>]) -> Vec<StreamId> {
+    let mut streams: Vec<&StreamId> = incoming.iter().filter_map(Incoming::stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    streams.into_iter().cloned().collect()
 }
 
 /// What is to be written, all of it in one transaction.
 #[derive(Debug)]
-pub struct Plan<'a> {
-    /// The rows, by id, one an order.
-    pub upserts: Vec<Upsert>,
+pub struct Plan<'a, V: View> {
+    /// The entries, by id, one a stream.
+    pub upserts: Vec<Upsert<V::Row>>,
     /// The records to hold, in the order in which they came.
-    pub holds: Vec<Hold<'a>>,
+    pub holds: Vec<Hold<'a, V::Event>>,
+    /// Held events that are held for another reason from now on.
+    pub rejudged: Vec<(HeldId, Verdict)>,
     /// The held events that were applied; they are held no longer.
     pub releases: Vec<Release>,
     /// Held events that are not needed any more, because the row has passed them; they are held no longer.
@@ -163,28 +174,28 @@ pub struct Plan<'a> {
     outcomes: Vec<Outcome>,
 }
 
-/// A row to write.
+/// An entry to write.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Upsert {
-    /// The version that the row must still be at; 0 where there must be none.
+pub struct Upsert<R> {
+    /// The version that it must still be at; 0 where there must be none.
     pub from: Version,
-    /// The row.
-    pub row: Snapshot,
-    /// Whether anything is held for the order after this.
+    /// The entry.
+    pub entry: Entry<R>,
+    /// Whether anything is held for the stream after this.
     pub held: bool,
 }
 
 /// A record to hold.
 #[derive(Debug)]
-pub struct Hold<'a> {
+pub struct Hold<'a, E> {
     /// The record.
-    pub record: &'a Incoming,
+    pub record: &'a Incoming<E>,
     /// Why.
     pub verdict: Verdict,
     index: usize,
 }
 
-impl Hold<'_> {
+impl<E: EventType> Hold<'_, E> {
     /// The value to keep: the record's, or that of an event that came without a record.
     #[must_use]
     pub fn value(&self) -> Option<Vec<u8>> {
@@ -211,7 +222,7 @@ enum Outcome {
     Held,
 }
 
-impl Plan<'_> {
+impl<V: View> Plan<'_, V> {
     /// What became of the records with these indexes, and which held events they released: when several callers' batches
     /// are one plan, each caller's own counts. A record that waited for a later one of the same plan counts as applied.
     #[must_use]
@@ -231,9 +242,9 @@ impl Plan<'_> {
 }
 
 /// What to write when these records come to a view in this order. Without records: what the held events of the known
-/// orders come to, after a row was written by other means or a held event was judged anew.
+/// streams come to, after an entry was written by other means or a held event was judged anew.
 #[must_use]
-pub fn plan(known: Known, incoming: &[Incoming]) -> Plan<'_> {
+pub fn plan<V: View>(known: Known<V::Row>, incoming: &[Incoming<V::Event>]) -> Plan<'_, V> {
     let mut planner = Planner::new(known, incoming.len());
     for (index, record) in incoming.iter().enumerate() {
         let outcome = planner.take(index, record);
@@ -242,10 +253,10 @@ pub fn plan(known: Known, incoming: &[Incoming]) -> Plan<'_> {
     planner.finish(incoming)
 }
 
-struct Planner<'a> {
-    known: Known,
-    lines: HashMap<OrderId, Line<'a>>,
-    holds: Vec<Hold<'a>>,
+struct Planner<'a, V: View> {
+    known: Known<V::Row>,
+    lines: HashMap<StreamId, Line<'a, V>>,
+    holds: Vec<Hold<'a, V::Event>>,
     done: Done,
 }
 
@@ -254,23 +265,25 @@ struct Done {
     outcomes: Vec<Outcome>,
     releases: Vec<Release>,
     passed: Vec<HeldId>,
+    rejudged: Vec<(HeldId, Verdict)>,
 }
 
-impl<'a> Planner<'a> {
-    fn new(known: Known, records: usize) -> Self {
+impl<'a, V: View> Planner<'a, V> {
+    fn new(known: Known<V::Row>, records: usize) -> Self {
         Self {
-            lines: HashMap::with_capacity(known.rows.len()),
+            lines: HashMap::with_capacity(known.entries.len()),
             known,
             holds: Vec::new(),
             done: Done {
                 outcomes: vec![Outcome::Ignored; records],
                 releases: Vec::new(),
                 passed: Vec::new(),
+                rejudged: Vec::new(),
             },
         }
     }
 
-    fn take(&mut self, index: usize, record: &'a Incoming) -> Outcome {
+    fn take(&mut self, index: usize, record: &'a Incoming<V::Event>) -> Outcome {
         match &record.event {
             Ok(event) => {
                 let (line, done) = self.line(&event.stream, Some(index));
@@ -278,26 +291,26 @@ impl<'a> Planner<'a> {
             }
             Err(problem) => {
                 let verdict = Verdict::of(problem, record.key.as_deref());
-                let Some((order, version)) = verdict.address() else {
+                let Some((stream, version)) = verdict.address() else {
                     return self.hold_stray(index, record, verdict);
                 };
-                let (line, done) = self.line(&order.clone(), Some(index));
+                let (line, done) = self.line(&stream.clone(), Some(index));
                 line.take(version, Waiter::Poison { index, verdict }, done)
             }
         }
     }
 
-    /// The line of an order; what is held for it and can go on, does so first, on behalf of the record `by`.
-    fn line(&mut self, order: &OrderId, by: Option<usize>) -> (&mut Line<'a>, &mut Done) {
+    /// The line of a stream; what is held for it and can go on, does so first, on behalf of the record `by`.
+    fn line(&mut self, stream: &StreamId, by: Option<usize>) -> (&mut Line<'a, V>, &mut Done) {
         let Self { known, lines, done, .. } = self;
-        let line = lines.entry(order.clone()).or_insert_with(|| {
-            let row = known.rows.remove(order).unwrap_or_else(|| Snapshot::absent(order.clone()));
-            Line::start(row, known.held.remove(order).unwrap_or_default(), by, done)
+        let line = lines.entry(stream.clone()).or_insert_with(|| {
+            let entry = known.entries.remove(stream).unwrap_or_else(|| Entry::absent(stream.clone()));
+            Line::start(entry, known.held.remove(stream).unwrap_or_default(), by, done)
         });
         (line, done)
     }
 
-    fn hold_stray(&mut self, index: usize, record: &'a Incoming, verdict: Verdict) -> Outcome {
+    fn hold_stray(&mut self, index: usize, record: &'a Incoming<V::Event>, verdict: Verdict) -> Outcome {
         if !self.known.strays.insert(Stray::from(record)) {
             return Outcome::Ignored;
         }
@@ -305,27 +318,28 @@ impl<'a> Planner<'a> {
         Outcome::Held
     }
 
-    fn finish(mut self, incoming: &'a [Incoming]) -> Plan<'a> {
-        let untouched: Vec<OrderId> = self.known.held.keys().cloned().collect();
-        for order in &untouched {
-            self.line(order, None);
+    fn finish(mut self, incoming: &'a [Incoming<V::Event>]) -> Plan<'a, V> {
+        let untouched: Vec<StreamId> = self.known.held.keys().cloned().collect();
+        for stream in &untouched {
+            self.line(stream, None);
         }
         let Self { lines, mut holds, done, .. } = self;
         let mut upserts = Vec::with_capacity(lines.len());
         // So far these are those without a version.
-        let beside: HashSet<OrderId> = holds.iter().filter_map(|hold| hold.verdict.order.clone()).collect();
+        let beside: HashSet<StreamId> = holds.iter().filter_map(|hold| hold.verdict.stream.clone()).collect();
         for line in lines.into_values() {
-            let (upsert, newly_held) = line.finish(&beside);
+            let Finished { upsert, held } = line.finish(&beside);
             upserts.extend(upsert);
-            holds.extend(newly_held.into_iter().map(|(index, verdict)| Hold {
+            holds.extend(held.into_iter().map(|(index, verdict)| Hold {
                 record: &incoming[index],
                 verdict,
                 index,
             }));
         }
         // By id, because neighbours in a table are written faster than rows here and there.
-        upserts.sort_unstable_by(|a, b| a.row.id.cmp(&b.row.id));
+        upserts.sort_unstable_by(|a, b| a.entry.id.cmp(&b.entry.id));
         holds.sort_unstable_by_key(|hold| hold.index);
-        Plan { upserts, holds, releases: done.releases, passed: done.passed, outcomes: done.outcomes }
+        let Done { outcomes, releases, passed, rejudged } = done;
+        Plan { upserts, holds, rejudged, releases, passed, outcomes }
     }
 }

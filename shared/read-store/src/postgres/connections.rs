@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::failure::{self, Failed};
 use super::schema;
+use crate::shape::Shape;
 use crate::{OpenError, ReadStoreError};
 
 /// How long a server may take to accept a connection and its user.
@@ -73,6 +74,8 @@ DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '1s', false);
 
 /// The way to the server.
 pub(super) struct Connections {
+    /// The view whose tables must be there.
+    pub(super) shape: Shape,
     options: PgConnectOptions,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
@@ -93,13 +96,14 @@ pub(super) struct Lease {
 
 impl Connections {
     /// At most `size` connections at a time, the first one when it is needed.
-    pub(super) fn new(url: &SecretUrl, size: usize) -> Result<Arc<Self>, OpenError> {
+    pub(super) fn new(url: &SecretUrl, size: usize, shape: Shape) -> Result<Arc<Self>, OpenError> {
         let refused =
             |problem: &str| OpenError::Refused(format!("not a URL of a PostgreSQL database: {problem}"));
         url.check().map_err(refused)?;
         let options = PgConnectOptions::from_str(&with_known_options(url.expose()))
             .map_err(|error| refused(&url.scrub(&error.to_string())))?;
         Ok(Arc::new(Self {
+            shape,
             options: options.disable_statement_logging(),
             permits: Arc::new(Semaphore::new(size)),
             idle: Mutex::new(Vec::with_capacity(size)),
@@ -173,7 +177,7 @@ impl Connections {
         within(CONNECT, async {
             let mut connection = self.connect_bare().await?;
             raw_sql(SESSION).execute(&mut connection).await?;
-            schema::check(&mut connection).await?;
+            schema::check(&mut connection, self.shape).await?;
             Ok(connection)
         })
         .await
@@ -187,6 +191,11 @@ impl Connections {
 }
 
 impl Lease {
+    /// The shape of the view that it is for.
+    pub(super) fn shape(&self) -> Shape {
+        self.home.shape
+    }
+
     /// For the next one. Only when no transaction is open and no answer is outstanding.
     pub(super) fn give_back(self) {
         let Self { connection, home, .. } = self;

@@ -40,14 +40,14 @@ impl From<Failed> for ReadStoreError {
         match failed {
             Failed::Sql(error) => describe(&error),
             Failed::Store(error) => error,
-            Failed::Overtaken => Self::Unavailable("orders changed while they were written".to_owned()),
+            Failed::Overtaken => Self::Unavailable("rows changed while they were written".to_owned()),
         }
     }
 }
 
 impl From<Failed> for SwapRefused {
     fn from(failed: Failed) -> Self {
-        Self::Store(failed.into())
+        ReadStoreError::from(failed).into()
     }
 }
 

@@ -2,87 +2,102 @@
 
 use std::collections::HashMap;
 
-use domain::{OrderId, Version};
+use event_sourcing::{EventType, StreamId, Version, View};
 use runtime::{KillPoint, kill_point};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row, query};
 
 use super::connections::{ANSWER, within};
 use super::failure::Failed;
-use super::rows::{self, HELD_COLUMNS, number};
+use super::rows::{self, HELD_COLUMNS};
 use super::transaction::{Lock, Transaction, Views};
 use super::{Shared, project, write};
 use crate::plan::{Plan, Verdict};
+use crate::shape::{self, Shape, Table, number};
 use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, Redriven, ViewId};
 
 /// How many held events are tried again in one transaction.
 const REDRIVE_PAGE: usize = 500;
 
-/// The condition that keeps to the active view.
-const ACTIVE: &str = "view = (SELECT id FROM orders_views WHERE state = 'active')";
+/// The condition that keeps to the active view of a shape.
+fn of_active(shape: Shape) -> String {
+    format!("view = (SELECT id FROM read_store_views WHERE shape = '{}' AND state = 'active')", shape.key())
+}
 
-pub(super) async fn summary(shared: &Shared) -> Result<Vec<HeldSummary>, Failed> {
+pub(super) async fn summary<V: View>(shared: &Shared<V>) -> Result<Vec<HeldSummary>, Failed> {
+    let of_active = of_active(shared.connections.shape);
     let sql = format!(
-        "SELECT reason, count(*), count(DISTINCT order_id) FROM orders_held
-         WHERE {ACTIVE} GROUP BY reason ORDER BY reason"
+        "SELECT reason, count(*), count(DISTINCT stream) FROM read_store_held
+         WHERE {of_active} GROUP BY reason ORDER BY reason"
     );
     let found = shared.connections.rows(|| query(AssertSqlSafe(sql.as_str()))).await?;
     let summary = found.iter().map(|row| {
-        let (events, orders) = (rows::count(row, 1)?, rows::count(row, 2)?);
-        Ok(HeldSummary { reason: rows::reason(row, 0)?, events, orders })
+        let (events, streams) = (rows::count(row, 1)?, rows::count(row, 2)?);
+        Ok(HeldSummary { reason: rows::reason(row, 0)?, events, streams })
     });
     summary.collect()
 }
 
-/// The condition that narrows a read of held events to one order, its id being the third parameter.
-fn of_order(order: Option<&OrderId>) -> &'static str {
-    if order.is_some() { "AND order_id = $3" } else { "AND $3::text IS NULL" }
+/// The condition that narrows a read of held events to one stream, its id being the third parameter.
+fn of_stream(stream: Option<&StreamId>) -> &'static str {
+    if stream.is_some() { "AND stream = $3" } else { "AND $3::text IS NULL" }
 }
 
-pub(super) async fn list(
-    shared: &Shared,
-    order: Option<&OrderId>,
+pub(super) async fn list<V: View>(
+    shared: &Shared<V>,
+    stream: Option<&StreamId>,
     after: Option<HeldId>,
     limit: usize,
 ) -> Result<Vec<HeldEvent>, Failed> {
     let sql = format!(
-        "SELECT {HELD_COLUMNS} FROM orders_held WHERE {ACTIVE} AND id > $1 {} ORDER BY id LIMIT $2",
-        of_order(order)
+        "SELECT {HELD_COLUMNS} FROM read_store_held WHERE {} AND id > $1 {} ORDER BY id LIMIT $2",
+        of_active(shared.connections.shape),
+        of_stream(stream)
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let after = after.map_or(0, |HeldId(id)| id);
-    let page = || query(AssertSqlSafe(sql.as_str())).bind(after).bind(limit).bind(order.map(OrderId::as_str));
+    let page =
+        || query(AssertSqlSafe(sql.as_str())).bind(after).bind(limit).bind(stream.map(StreamId::as_str));
     shared.connections.rows(page).await?.iter().map(rows::held_event).collect()
 }
 
-pub(super) async fn one(shared: &Shared, HeldId(id): HeldId) -> Result<Option<HeldEvent>, Failed> {
-    let found = shared.connections.rows(|| query(AssertSqlSafe(one_sql())).bind(id)).await?;
+pub(super) async fn one<V: View>(
+    shared: &Shared<V>,
+    HeldId(id): HeldId,
+) -> Result<Option<HeldEvent>, Failed> {
+    let sql = one_sql(shared.connections.shape);
+    let found = shared.connections.rows(|| query(AssertSqlSafe(sql.as_str())).bind(id)).await?;
     found.first().map(rows::held_event).transpose()
 }
 
-fn one_sql() -> String {
-    format!("SELECT {HELD_COLUMNS} FROM orders_held WHERE id = $1 AND {ACTIVE}")
+fn one_sql(shape: Shape) -> String {
+    format!("SELECT {HELD_COLUMNS} FROM read_store_held WHERE id = $1 AND {}", of_active(shape))
 }
 
-/// How many events the active view holds, of all orders or of one.
-async fn count(shared: &Shared, order: Option<&OrderId>) -> Result<u64, Failed> {
-    let sql =
-        format!("SELECT count(*) FROM orders_held WHERE {ACTIVE} AND ($1::text IS NULL OR order_id = $1)");
-    let order = order.map(OrderId::as_str);
-    let found = shared.connections.rows(|| query(AssertSqlSafe(sql.as_str())).bind(order)).await?;
+/// How many events the active view holds, of all streams or of one.
+async fn count<V: View>(shared: &Shared<V>, stream: Option<&StreamId>) -> Result<u64, Failed> {
+    let of_active = of_active(shared.connections.shape);
+    let sql = format!(
+        "SELECT count(*) FROM read_store_held WHERE {of_active} AND ($1::text IS NULL OR stream = $1)"
+    );
+    let stream = stream.map(StreamId::as_str);
+    let found = shared.connections.rows(|| query(AssertSqlSafe(sql.as_str())).bind(stream)).await?;
     found.first().map_or(Ok(0), |row| rows::count(row, 0))
 }
 
-pub(super) async fn redrive(shared: &Shared, order: Option<&OrderId>) -> Result<Redriven, ReadStoreError> {
+pub(super) async fn redrive<V: View>(
+    shared: &Shared<V>,
+    stream: Option<&StreamId>,
+) -> Result<Redriven, ReadStoreError> {
     let (mut redriven, mut after) = (Redriven::default(), Some(HeldId(0)));
     // A page is a transaction, so that neither memory nor the projector's wait grow with what is held.
     while let Some(from) = after {
-        let page = write::until_not_overtaken(|| redrive_page(shared, order, from)).await?;
+        let page = write::until_not_overtaken(|| redrive_page(shared, stream, from)).await?;
         redriven.applied += page.applied;
         redriven.removed += page.removed;
         after = page.last;
     }
-    redriven.held = count(shared, order).await?;
+    redriven.held = count(shared, stream).await?;
     Ok(redriven)
 }
 
@@ -96,14 +111,14 @@ struct RedrivenPage {
 
 /// Judges the held events after `after` anew, of every view, and lets those go on that can. That the page is by id and not
 /// by version makes no difference: whatever becomes next is applied, also of pages before.
-async fn redrive_page(
-    shared: &Shared,
-    order: Option<&OrderId>,
+async fn redrive_page<V: View>(
+    shared: &Shared<V>,
+    stream: Option<&StreamId>,
     after: HeldId,
 ) -> Result<RedrivenPage, Failed> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let views = transaction.views;
-    let done = redrive_in(transaction.connection(), views, order, after).await;
+    let done = redrive_in::<V>(transaction.connection(), views, stream, after).await;
     kill_point(KillPoint::BeforeRedriveCommit);
     let (page, plan) = transaction.end(done).await?;
     kill_point(KillPoint::AfterRedriveCommit);
@@ -111,154 +126,175 @@ async fn redrive_page(
     Ok(page)
 }
 
-async fn redrive_in(
+async fn redrive_in<V: View>(
     connection: &mut PgConnection,
     views: Views,
-    order: Option<&OrderId>,
+    stream: Option<&StreamId>,
     after: HeldId,
-) -> Result<(RedrivenPage, Plan<'static>), Failed> {
-    let page = page_of_all_views(connection, order, after).await?;
+) -> Result<(RedrivenPage, Plan<'static, V>), Failed> {
+    let page = page_of_views(connection, views, stream, after).await?;
     let ids: Vec<i64> = page.iter().map(|(_, event)| event.id.0).collect();
-    let mut orders = orders_by_view(&page);
+    let mut streams = streams_by_view::<V::Event>(&page);
     for view in views.all() {
-        project::lock_orders(connection, view, orders.entry(view).or_default()).await?;
+        project::lock_streams::<V::Row>(connection, view, streams.entry(view.id).or_default()).await?;
     }
-    // Some may have gone before their orders were locked.
+    // Some may have gone before their streams were locked.
     for event in held_by_id(connection, &ids).await? {
-        judge_again(connection, &event).await?;
+        judge_again::<V::Event>(connection, &event).await?;
     }
-    let plan = project::settle(connection, views.active, orders.entry(views.active).or_default()).await?;
+    let plan = project::settle(connection, views.active, streams.entry(views.active.id).or_default()).await?;
     if let Some(building) = views.building {
-        project::settle(connection, building, orders.entry(building).or_default()).await?;
+        project::settle::<V>(connection, building, streams.entry(building.id).or_default()).await?;
     }
     let last = page.last().filter(|_| page.len() == REDRIVE_PAGE).map(|(_, event)| event.id);
     let (applied, removed) = (plan.releases.len() as u64, plan.passed.len() as u64);
     Ok((RedrivenPage { applied, removed, last }, plan))
 }
 
-async fn page_of_all_views(
+async fn page_of_views(
     connection: &mut PgConnection,
-    order: Option<&OrderId>,
+    views: Views,
+    stream: Option<&StreamId>,
     HeldId(after): HeldId,
 ) -> Result<Vec<(ViewId, HeldEvent)>, Failed> {
     let sql = format!(
-        "SELECT {HELD_COLUMNS}, view FROM orders_held WHERE id > $1 {} ORDER BY id LIMIT $2",
-        of_order(order)
+        "SELECT {HELD_COLUMNS}, view FROM read_store_held WHERE id > $1 {} AND view = ANY($4) ORDER BY id LIMIT $2",
+        of_stream(stream)
     );
-    let page =
-        query(AssertSqlSafe(sql)).bind(after).bind(REDRIVE_PAGE as i64).bind(order.map(OrderId::as_str));
+    let page = query(AssertSqlSafe(sql))
+        .bind(after)
+        .bind(REDRIVE_PAGE as i64)
+        .bind(stream.map(StreamId::as_str))
+        .bind(views.all().map(|view| view.id.0).collect::<Vec<_>>());
     let found = page.fetch_all(connection).await?;
     found.iter().map(|row| Ok((ViewId(row.try_get(11)?), rows::held_event(row)?))).collect()
 }
 
-/// The orders that a new judgement of these events may free, by id, each once.
-fn orders_by_view(page: &[(ViewId, HeldEvent)]) -> HashMap<ViewId, Vec<OrderId>> {
-    let mut orders: HashMap<ViewId, Vec<OrderId>> = HashMap::new();
+/// The streams that a new judgement of these events may free, by id, each once.
+fn streams_by_view<E: EventType>(page: &[(ViewId, HeldEvent)]) -> HashMap<ViewId, Vec<StreamId>> {
+    let mut streams: HashMap<ViewId, Vec<StreamId>> = HashMap::new();
     for (view, event) in page {
-        orders.entry(*view).or_default().extend(today(event).order);
+        streams.entry(*view).or_default().extend(today::<E>(event).stream);
     }
-    for orders in orders.values_mut() {
-        orders.sort_unstable();
-        orders.dedup();
+    for streams in streams.values_mut() {
+        streams.sort_unstable();
+        streams.dedup();
     }
-    orders
+    streams
 }
 
-fn today(event: &HeldEvent) -> Verdict {
-    Verdict::again(event.key.as_deref(), event.value.as_deref())
+fn today<E: EventType>(event: &HeldEvent) -> Verdict {
+    Verdict::again::<E>(event.key.as_deref(), event.value.as_deref())
 }
 
 async fn held_by_id(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<HeldEvent>, Failed> {
-    let sql = format!("SELECT {HELD_COLUMNS} FROM orders_held WHERE id = ANY($1) ORDER BY id");
+    let sql = format!("SELECT {HELD_COLUMNS} FROM read_store_held WHERE id = ANY($1) ORDER BY id");
     let found = query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
     found.iter().map(rows::held_event).collect()
 }
 
 /// Writes down what a held event is by the judgement of today.
-async fn judge_again(connection: &mut PgConnection, event: &HeldEvent) -> Result<(), Failed> {
-    let today = today(event);
-    let HeldEvent { order, version, reason, problem, .. } = event;
+async fn judge_again<E: EventType>(connection: &mut PgConnection, event: &HeldEvent) -> Result<(), Failed> {
+    let today = today::<E>(event);
+    let HeldEvent { stream, version, reason, problem, .. } = event;
     let said = rows::text(&today.problem);
-    if (order, version, reason, problem) == (&today.order, &today.version, &today.reason, &said) {
+    if (stream, version, reason, problem) == (&today.stream, &today.version, &today.reason, &said) {
         return Ok(());
     }
-    query("UPDATE orders_held SET order_id = $2, version = $3, reason = $4, problem = $5 WHERE id = $1")
-        .bind(event.id.0)
-        .bind(today.order.as_ref().map(OrderId::as_str))
-        .bind(today.version.map(number))
-        .bind(today.reason.as_str())
-        .bind(said)
+    rejudge(connection, event.id, &today).await
+}
+
+/// Writes down what a held event is.
+pub(super) async fn rejudge(
+    connection: &mut PgConnection,
+    id: HeldId,
+    verdict: &Verdict,
+) -> Result<(), Failed> {
+    query("UPDATE read_store_held SET stream = $2, version = $3, reason = $4, problem = $5 WHERE id = $1")
+        .bind(id.0)
+        .bind(verdict.stream.as_ref().map(StreamId::as_str))
+        .bind(verdict.version.map(number))
+        .bind(verdict.reason.as_str())
+        .bind(rows::text(&verdict.problem))
         .execute(connection)
         .await?;
     Ok(())
 }
 
-pub(super) async fn drop_held(shared: &Shared, id: HeldId) -> Result<(), DropRefused> {
+pub(super) async fn drop_held<V: View>(shared: &Shared<V>, id: HeldId) -> Result<(), DropRefused> {
     within(ANSWER, drop_unless_needed(shared, id)).await?
 }
 
-async fn drop_unless_needed(shared: &Shared, id: HeldId) -> Result<Result<(), DropRefused>, Failed> {
+async fn drop_unless_needed<V: View>(
+    shared: &Shared<V>,
+    id: HeldId,
+) -> Result<Result<(), DropRefused>, Failed> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
-    let active = transaction.views.active;
-    let done = drop_in(transaction.connection(), active, id).await;
+    let views = transaction.views;
+    let done = drop_in(transaction.connection(), views, id).await;
     transaction.end(done).await
 }
 
 async fn drop_in(
     connection: &mut PgConnection,
-    active: ViewId,
+    views: Views,
     id: HeldId,
 ) -> Result<Result<(), DropRefused>, Failed> {
     let one = async |connection: &mut PgConnection| {
-        query(AssertSqlSafe(one_sql())).bind(id.0).fetch_optional(connection).await
+        query(AssertSqlSafe(one_sql(views.active.shape))).bind(id.0).fetch_optional(connection).await
     };
     let as_event = |row: Option<PgRow>| row.as_ref().map(rows::held_event).transpose();
-    let Some(HeldEvent { order, version, .. }) = as_event(one(connection).await?)? else {
+    let Some(HeldEvent { stream, version, .. }) = as_event(one(connection).await?)? else {
         return Ok(Err(DropRefused::NotHeld(id)));
     };
-    if let (Some(order), Some(version)) = (order, version) {
-        let have = lock_version(connection, active, &order).await?;
+    if let (Some(stream), Some(version)) = (stream, version) {
+        let have = lock_version(connection, views.active, &stream).await?;
         if version > have {
-            return Ok(Err(DropRefused::Needed { id, order, version, have }));
+            return Ok(Err(DropRefused::Needed { id, stream, version, have }));
         }
     }
-    // Again, now that the order's row is locked.
+    // Again, now that the stream's entry is locked.
     let Some(event) = as_event(one(connection).await?)? else {
         return Ok(Err(DropRefused::NotHeld(id)));
     };
-    delete_everywhere(connection, &event).await?;
+    delete_everywhere(connection, views, &event).await?;
     Ok(Ok(()))
 }
 
-/// The version of an order in a view, locked there; 0 where it has none.
+/// The version of a stream in a view, locked there; 0 where it has none.
 async fn lock_version(
     connection: &mut PgConnection,
-    ViewId(view): ViewId,
-    order: &OrderId,
+    view: Table,
+    stream: &StreamId,
 ) -> Result<Version, Failed> {
-    let sql = format!("SELECT version FROM orders_{view} WHERE id = $1 FOR UPDATE");
-    let row = query(AssertSqlSafe(sql)).bind(order.as_str()).fetch_optional(connection).await?;
-    row.map_or(Ok(Version::NONE), |row| Ok(rows::version(row.try_get(0)?)))
+    let sql = format!("SELECT version FROM {view} WHERE id = $1 FOR UPDATE");
+    let row = query(AssertSqlSafe(sql)).bind(stream.as_str()).fetch_optional(connection).await?;
+    row.map_or(Ok(Version::NONE), |row| Ok(shape::version(row.try_get(0)?)))
 }
 
 /// Deletes a held event, and a record without a version also from a view that is being built, which holds a copy. One with
 /// a version may be next there; else it goes when the row has passed it.
-async fn delete_everywhere(connection: &mut PgConnection, event: &HeldEvent) -> Result<(), Failed> {
-    query("DELETE FROM orders_held WHERE id = $1").bind(event.id.0).execute(&mut *connection).await?;
-    if event.version.is_some() && event.order.is_some() {
+async fn delete_everywhere(
+    connection: &mut PgConnection,
+    views: Views,
+    event: &HeldEvent,
+) -> Result<(), Failed> {
+    query("DELETE FROM read_store_held WHERE id = $1").bind(event.id.0).execute(&mut *connection).await?;
+    if event.version.is_some() && event.stream.is_some() {
         return Ok(());
     }
     query(
-        "DELETE FROM orders_held
-         WHERE view IN (SELECT id FROM orders_views) AND topic = $1 AND partition = $2 AND record_offset = $3
+        "DELETE FROM read_store_held
+         WHERE view = ANY($6) AND topic = $1 AND partition = $2 AND record_offset = $3
            AND key IS NOT DISTINCT FROM $4 AND value IS NOT DISTINCT FROM $5
-           AND (version IS NULL OR order_id IS NULL)",
+           AND (version IS NULL OR stream IS NULL)",
     )
     .bind(&event.origin.topic)
     .bind(event.origin.partition)
     .bind(event.origin.offset)
     .bind(&event.key)
     .bind(&event.value)
+    .bind(views.all().map(|view| view.id.0).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

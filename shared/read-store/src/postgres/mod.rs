@@ -23,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{OrderId, RecordedEvent, Snapshot, Version};
+use event_sourcing::{Entry, Recorded, StreamId, Version, View};
 use jiff::Timestamp;
 use runtime::SecretUrl;
 use runtime::batcher::{Stopped, TaskBatcher};
@@ -32,6 +32,7 @@ use tokio::sync::{Semaphore, oneshot};
 use self::connections::Connections;
 use self::read::{ActiveView, See};
 use crate::calls::Call;
+use crate::shape::Shape;
 use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
 use crate::{
@@ -48,39 +49,39 @@ const LOOK_AGAIN: Pauses = Pauses { first: Duration::from_millis(2), longest: Du
 const CALLS: usize = 256;
 /// How many transactions of the projector run side by side, where there are connections for them.
 const WRITERS: usize = 4;
-/// How many reads of single orders run side by side.
+/// How many reads of single streams run side by side.
 const READERS: usize = 2;
 /// How many connections lists and other long reads leave to those, and to whoever asks for readiness.
 const LEFT_BY_LISTS: usize = READERS;
 
 /// A database. Cheap to clone; connections are made when they are needed, and closed with the last clone.
 #[derive(Clone)]
-pub struct PostgresReadStore {
-    calls: TaskBatcher<Call>,
-    reads: TaskBatcher<See>,
-    shared: Arc<Shared>,
+pub struct PostgresReadStore<V: View> {
+    calls: TaskBatcher<Call<V::Event>>,
+    reads: TaskBatcher<See<V::Row>>,
+    shared: Arc<Shared<V>>,
 }
 
 /// What all tasks of a store have in common.
-struct Shared {
+struct Shared<V: View> {
     /// For queries, and for what tools do.
     connections: Arc<Connections>,
-    /// The projector's own: queries, however slow, keep it waiting for none. Slow lists starved it before, and reads of single orders
+    /// The projector's own: queries, however slow, keep it waiting for none. Slow lists starved it before, and reads of single streams
     /// as well, to which [`LEFT_BY_LISTS`] leaves two.
     projectors: Arc<Connections>,
     /// For reads that may take long.
     lists: Semaphore,
     active: ActiveView,
-    waiters: Waiters,
+    waiters: Waiters<V::Row>,
     size: usize,
 }
 
-impl PostgresReadStore {
+impl<V: View> PostgresReadStore<V> {
     pub(crate) fn open(url: &SecretUrl, connections: usize) -> Result<Self, OpenError> {
-        let size = connections.max(1);
+        let (size, shape) = (connections.max(1), Shape::of::<V>());
         let shared = Arc::new(Shared {
-            connections: Connections::new(url, size)?,
-            projectors: Connections::new(url, size.min(WRITERS))?,
+            connections: Connections::new(url, size, shape)?,
+            projectors: Connections::new(url, size.min(WRITERS), shape)?,
             lists: Semaphore::new(size.saturating_sub(LEFT_BY_LISTS).max(1)),
             active: ActiveView::default(),
             waiters: Waiters::default(),
@@ -102,10 +103,10 @@ impl PostgresReadStore {
         schema::migrate(&self.shared.connections).await
     }
 
-    /// Records that lie in another order's partition go behind the others, in a transaction of their own: it waits for whoever
-    /// has the rows of those orders just now, and must not have the rows of all others meanwhile. Without this, poison that names
-    /// other partitions' orders made batches wait for each other, and a quarter of the rows was written twice.
-    pub(crate) async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
+    /// Records that lie in another stream's partition go behind the others, in a transaction of their own: it waits for whoever
+    /// has the rows of those streams just now, and must not have the rows of all others meanwhile. Without this, poison that names
+    /// other partitions' streams made batches wait for each other, and a quarter of the rows was written twice.
+    pub(crate) async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
         let (astray, at_home): (Vec<_>, Vec<_>) = batch.into_iter().partition(Incoming::is_astray);
         let mut projected = Projected::default();
         for records in [at_home, astray] {
@@ -116,40 +117,40 @@ impl PostgresReadStore {
         Ok(projected)
     }
 
-    async fn project_together(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
+    async fn project_together(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
         self.calls.send(Call::new(batch, answer)).await?;
         answered.await.map_err(|_| Stopped)?
     }
 
-    pub(crate) async fn see(&self, id: &OrderId) -> Result<Lookup, ReadStoreError> {
+    pub(crate) async fn see(&self, id: &StreamId) -> Result<Lookup<V::Row>, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
         self.reads.send(See { id: id.clone(), answer }).await?;
         answered.await.map_err(|_| Stopped)?
     }
 
-    pub(crate) async fn get_many(&self, ids: Vec<OrderId>) -> Result<Vec<Snapshot>, ReadStoreError> {
+    pub(crate) async fn get_many(&self, ids: Vec<StreamId>) -> Result<Vec<Entry<V::Row>>, ReadStoreError> {
         read::many(&self.shared, &ids).await
     }
 
     pub(crate) async fn versions(
         &self,
-        after: Option<&OrderId>,
+        after: Option<&StreamId>,
         limit: usize,
-    ) -> Result<Vec<(OrderId, Version)>, ReadStoreError> {
+    ) -> Result<Vec<(StreamId, Version)>, ReadStoreError> {
         Ok(read::versions(&self.shared, after, limit).await?)
     }
 
-    pub(crate) async fn list(&self, filter: Filter) -> Result<Page, ReadStoreError> {
+    pub(crate) async fn list(&self, filter: Filter) -> Result<Page<V::Row>, ReadStoreError> {
         read::page(&self.shared, &filter).await
     }
 
     pub(crate) async fn wait_for(
         &self,
-        id: &OrderId,
+        id: &StreamId,
         version: Version,
         patience: Duration,
-    ) -> Result<Lookup, ReadStoreError> {
+    ) -> Result<Lookup<V::Row>, ReadStoreError> {
         self.shared.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.see(id)).await
     }
 
@@ -179,19 +180,19 @@ impl PostgresReadStore {
 
     pub(crate) async fn held(
         &self,
-        order: Option<&OrderId>,
+        stream: Option<&StreamId>,
         after: Option<HeldId>,
         limit: usize,
     ) -> Result<Vec<HeldEvent>, ReadStoreError> {
-        Ok(held::list(&self.shared, order, after, limit).await?)
+        Ok(held::list(&self.shared, stream, after, limit).await?)
     }
 
     pub(crate) async fn held_event(&self, id: HeldId) -> Result<Option<HeldEvent>, ReadStoreError> {
         Ok(held::one(&self.shared, id).await?)
     }
 
-    pub(crate) async fn redrive(&self, order: Option<&OrderId>) -> Result<Redriven, ReadStoreError> {
-        held::redrive(&self.shared, order).await
+    pub(crate) async fn redrive(&self, stream: Option<&StreamId>) -> Result<Redriven, ReadStoreError> {
+        held::redrive(&self.shared, stream).await
     }
 
     pub(crate) async fn drop_held(&self, id: HeldId) -> Result<(), DropRefused> {
@@ -205,24 +206,28 @@ impl PostgresReadStore {
     pub(crate) async fn backfill(
         &self,
         view: ViewId,
-        events: Vec<RecordedEvent>,
+        events: Vec<Recorded<V::Event>>,
     ) -> Result<Projected, ReadStoreError> {
         rebuild::backfill(&self.shared, view, events).await
     }
 
-    pub(crate) async fn take_over(&self, view: ViewId, orders: Vec<Snapshot>) -> Result<(), SwapRefused> {
-        rebuild::take_over(&self.shared, view, orders).await
+    pub(crate) async fn take_over(
+        &self,
+        view: ViewId,
+        entries: Vec<Entry<V::Row>>,
+    ) -> Result<(), SwapRefused> {
+        rebuild::take_over(&self.shared, view, entries).await
     }
 
     pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
         rebuild::swap(&self.shared, view).await
     }
 
-    pub(crate) async fn repair(&self, orders: Vec<Snapshot>) -> Result<u64, ReadStoreError> {
-        rebuild::repair(&self.shared, orders).await
+    pub(crate) async fn repair(&self, entries: Vec<Entry<V::Row>>) -> Result<u64, ReadStoreError> {
+        rebuild::repair(&self.shared, entries).await
     }
 
-    pub(crate) async fn remove(&self, ids: Vec<OrderId>) -> Result<u64, ReadStoreError> {
+    pub(crate) async fn remove(&self, ids: Vec<StreamId>) -> Result<u64, ReadStoreError> {
         rebuild::remove(&self.shared, ids).await
     }
 

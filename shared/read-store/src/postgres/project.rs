@@ -1,95 +1,103 @@
 //! Reads what a plan needs of a view and writes what it says, within the caller's transaction.
 //!
-//! Of two transactions that touch the same order,
-//! - when it has a row, the second waits for the row's lock, and then reads what is held for the order;
-//! - when it has none, the second waits for the first one's insert, and then goes by the row that it finds. Who holds an
-//!   event for such an order therefore inserts a row too, at version 0.
+//! Of two transactions that touch the same stream,
+//! - when it has an entry, the second waits for the entry's lock, and then reads what is held for the stream;
+//! - when it has none, the second waits for the first one's insert, and then goes by the entry that it finds. Who holds an
+//!   event for such a stream therefore inserts an entry too, at version 0.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use domain::{OrderId, Snapshot};
-use sqlx::{AssertSqlSafe, PgConnection, Row, query};
+use event_sourcing::{Entry, Row, StreamId, View};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _, query};
 
 use super::failure::Failed;
-use super::rows;
-use super::upsert;
+use super::{held, rows, upsert};
 use crate::plan::{self, HeldRow, Known, Plan, Stray, Upsert};
-use crate::{HeldId, Incoming, Origin, ViewId};
+use crate::shape::{self, Table};
+use crate::{HeldId, Incoming, Origin};
 
 /// Takes records into a view.
-pub(super) async fn take_in<'a>(
+pub(super) async fn take_in<'a, V: View>(
     connection: &mut PgConnection,
-    view: ViewId,
-    incoming: &'a [Incoming],
-) -> Result<Plan<'a>, Failed> {
-    let orders = plan::touched_orders(incoming);
-    let rows = lock_rows(connection, view, &orders).await?;
+    view: Table,
+    incoming: &'a [Incoming<V::Event>],
+) -> Result<Plan<'a, V>, Failed> {
+    let streams = plan::touched_streams(incoming);
+    let entries = lock_entries(connection, view, &streams).await?;
     // After the locks, and in a statement of its own: whoever had them may have held something.
-    let held = held_of(connection, view, &orders).await?;
+    let held = held_of(connection, view, &streams).await?;
     let strays = strays(connection, view, incoming).await?;
-    plan_and_write(connection, view, Known { rows, held, strays }, incoming).await
+    plan_and_write(connection, view, Known { entries, held, strays }, incoming).await
 }
 
-/// Lets the held events of these orders go on, after something else has changed a row or a held event. The rows are
+/// Lets the held events of these streams go on, after something else has changed an entry or a held event. The entries are
 /// locked already.
-pub(super) async fn settle(
+pub(super) async fn settle<V: View>(
     connection: &mut PgConnection,
-    view: ViewId,
-    orders: &[OrderId],
-) -> Result<Plan<'static>, Failed> {
-    let rows = lock_rows(connection, view, orders).await?;
-    let held = held_of(connection, view, orders).await?;
-    plan_and_write(connection, view, Known { rows, held, strays: BTreeSet::new() }, &[]).await
+    view: Table,
+    streams: &[StreamId],
+) -> Result<Plan<'static, V>, Failed> {
+    let entries = lock_entries(connection, view, streams).await?;
+    let held = held_of(connection, view, streams).await?;
+    plan_and_write(connection, view, Known { entries, held, strays: BTreeSet::new() }, &[]).await
 }
 
-/// Locks the rows of these orders, which are sorted, and makes one for each that has none. What a row says is not read: it
+/// Locks the entries of these streams, which are sorted, and makes one for each that has none. Their values are not read: they
 /// may be garbled, and about to be repaired.
-pub(super) async fn lock_orders(
+pub(super) async fn lock_streams<R: Row>(
     connection: &mut PgConnection,
-    view: ViewId,
-    orders: &[OrderId],
+    view: Table,
+    streams: &[StreamId],
 ) -> Result<(), Failed> {
-    let there = lock_ids(connection, view, orders).await?;
-    let absent: Vec<Snapshot> =
-        orders.iter().filter(|order| !there.contains(*order)).cloned().map(Snapshot::absent).collect();
+    let there = lock_ids(connection, view, streams).await?;
+    let absent: Vec<Entry<R>> =
+        streams.iter().filter(|stream| !there.contains(*stream)).cloned().map(Entry::absent).collect();
     let overtaken = upsert::insert(connection, view, &absent.iter().collect::<Vec<_>>()).await?;
     if overtaken == 0 { Ok(()) } else { Err(Failed::Overtaken) }
 }
 
-/// Locks the rows of these orders, which are sorted; which there are.
+/// Locks the entries of these streams, which are sorted; which there are.
 pub(super) async fn lock_ids(
     connection: &mut PgConnection,
-    ViewId(view): ViewId,
-    orders: &[OrderId],
-) -> Result<HashSet<OrderId>, Failed> {
-    let sql = format!("SELECT id FROM orders_{view} WHERE id = ANY($1) ORDER BY id FOR UPDATE");
-    let found = query(AssertSqlSafe(sql)).bind(rows::texts(orders)).fetch_all(connection).await?;
-    found.iter().map(|row| rows::order_id(row, 0)).collect()
+    view: Table,
+    streams: &[StreamId],
+) -> Result<HashSet<StreamId>, Failed> {
+    let sql = format!("SELECT id FROM {view} WHERE id = ANY($1) ORDER BY id FOR UPDATE");
+    let found = query(AssertSqlSafe(sql)).bind(rows::texts(streams)).fetch_all(connection).await?;
+    found.iter().map(|row| rows::stream_id(row, 0)).collect()
 }
 
-type Rows = HashMap<OrderId, Snapshot>;
+type Entries<R> = HashMap<StreamId, Entry<R>>;
 
-/// The rows of these orders, be they at version 0, locked by id.
-async fn lock_rows(connection: &mut PgConnection, view: ViewId, orders: &[OrderId]) -> Result<Rows, Failed> {
-    let sql = format!("{} ORDER BY id FOR UPDATE", rows_sql(view));
-    rows_by(connection, &sql, &rows::texts(orders)).await
+/// The entries of these streams, be they at version 0, locked by id.
+async fn lock_entries<R: Row>(
+    connection: &mut PgConnection,
+    view: Table,
+    streams: &[StreamId],
+) -> Result<Entries<R>, Failed> {
+    let sql = format!("{} ORDER BY id FOR UPDATE", entries_sql(view));
+    entries_by(connection, &sql, &rows::texts(streams)).await
 }
 
 /// What the statement finds of these ids.
-async fn rows_by(connection: &mut PgConnection, sql: &str, ids: &[&str]) -> Result<Rows, Failed> {
-    let mut found = Rows::with_capacity(ids.len());
+async fn entries_by<R: Row>(
+    connection: &mut PgConnection,
+    sql: &str,
+    ids: &[&str],
+) -> Result<Entries<R>, Failed> {
+    let mut found = Entries::with_capacity(ids.len());
     for ids in ids.chunks(upsert::ROWS) {
         for row in &query(AssertSqlSafe(sql)).bind(ids).fetch_all(&mut *connection).await? {
-            let row = rows::snapshot(row)?;
-            found.insert(row.id.clone(), row);
+            let entry = rows::entry(row)?;
+            found.insert(entry.id.clone(), entry);
         }
     }
     Ok(found)
 }
 
-/// The statement that reads rows by their ids, the first parameter.
-pub(super) fn rows_sql(ViewId(view): ViewId) -> String {
-    format!("SELECT {} FROM orders_{view} WHERE id = ANY($1)", rows::ORDER_COLUMNS)
+/// The statement that reads entries by their ids, the first parameter.
+pub(super) fn entries_sql(view: Table) -> String {
+    format!("SELECT {} FROM {view} WHERE id = ANY($1)", view.shape.column_list())
 }
 
 /// Mostly nothing is held at all, which the first question finds. Then they are looked up one by one, and ordered by what only
@@ -97,22 +105,22 @@ pub(super) fn rows_sql(ViewId(view): ViewId) -> String {
 /// only where it can become an event: what is not one may be large, and is of no use here.
 pub(super) const HELD_ROWS: &str = "SELECT held.* FROM UNNEST($2::text[]) AS asked (id)
      CROSS JOIN LATERAL (
-         SELECT order_id, id, version, reason, CASE WHEN version IS NOT NULL THEN value END FROM orders_held
-         WHERE view = $1 AND order_id = asked.id ORDER BY version OFFSET 0
+         SELECT stream, id, version, reason, CASE WHEN version IS NOT NULL THEN value END FROM read_store_held
+         WHERE view = $1 AND stream = asked.id ORDER BY version OFFSET 0
      ) AS held
-     WHERE (SELECT true FROM orders_held WHERE view = $1 AND order_id IS NOT NULL ORDER BY order_id LIMIT 1)";
+     WHERE (SELECT true FROM read_store_held WHERE view = $1 AND stream IS NOT NULL ORDER BY stream LIMIT 1)";
 
 async fn held_of(
     connection: &mut PgConnection,
-    view: ViewId,
-    orders: &[OrderId],
-) -> Result<HashMap<OrderId, Vec<HeldRow>>, Failed> {
-    let mut held: HashMap<OrderId, Vec<HeldRow>> = HashMap::new();
-    let found = query(HELD_ROWS).bind(view.0).bind(rows::texts(orders)).fetch_all(connection).await?;
+    view: Table,
+    streams: &[StreamId],
+) -> Result<HashMap<StreamId, Vec<HeldRow>>, Failed> {
+    let mut held: HashMap<StreamId, Vec<HeldRow>> = HashMap::new();
+    let found = query(HELD_ROWS).bind(view.id.0).bind(rows::texts(streams)).fetch_all(connection).await?;
     for row in &found {
-        held.entry(rows::order_id(row, 0)?).or_default().push(HeldRow {
+        held.entry(rows::stream_id(row, 0)?).or_default().push(HeldRow {
             id: HeldId(row.try_get(1)?),
-            version: row.try_get::<Option<i64>, _>(2)?.map(rows::version),
+            version: row.try_get::<Option<i64>, _>(2)?.map(shape::version),
             reason: rows::reason(row, 3)?,
             value: row.try_get(4)?,
         });
@@ -123,7 +131,7 @@ async fn held_of(
 /// They have no row that could be locked. So that each is held once, those of a partition are written one batch at a time;
 /// and not those of all partitions, which would let no two batches with poison be written side by side.
 const LOCK_STRAYS: &str = "SELECT pg_advisory_xact_lock(key) FROM (
-         SELECT DISTINCT hashtextextended(concat_ws(' ', $1::bigint, partition, topic), 'orders_held'::regclass::oid::bigint)
+         SELECT DISTINCT hashtextextended(concat_ws(' ', $1::bigint, partition, topic), 'read_store_held'::regclass::oid::bigint)
          FROM UNNEST($2::text[], $3::int[]) AS place (topic, partition) ORDER BY 1
      ) AS locks (key)";
 
@@ -132,17 +140,17 @@ const LOCK_STRAYS: &str = "SELECT pg_advisory_xact_lock(key) FROM (
 pub(super) const STRAYS: &str =
     "SELECT kept.* FROM UNNEST($2::text[], $3::int[], $4::bigint[]) AS place (topic, partition, at)
      CROSS JOIN LATERAL (
-         SELECT topic, partition, record_offset, key, value FROM orders_held AS held
-         WHERE view = $1 AND (version IS NULL OR order_id IS NULL) AND held.topic = place.topic
+         SELECT topic, partition, record_offset, key, value FROM read_store_held AS held
+         WHERE view = $1 AND (version IS NULL OR stream IS NULL) AND held.topic = place.topic
              AND held.partition = place.partition AND record_offset BETWEEN place.at AND place.at
          ORDER BY record_offset OFFSET 0
      ) AS kept";
 
-/// The held records at the places of those that tell no order or no version.
-async fn strays(
+/// The held records at the places of those that tell no stream or no version.
+async fn strays<E>(
     connection: &mut PgConnection,
-    view: ViewId,
-    incoming: &[Incoming],
+    view: Table,
+    incoming: &[Incoming<E>],
 ) -> Result<BTreeSet<Stray>, Failed> {
     let mut found = BTreeSet::new();
     let places: Vec<Origin> = incoming.iter().filter_map(Stray::of).map(|stray| stray.origin).collect();
@@ -152,8 +160,8 @@ async fn strays(
     let topics: Vec<&str> = places.iter().map(|place| place.topic.as_str()).collect();
     let partitions: Vec<i32> = places.iter().map(|place| place.partition).collect();
     let offsets: Vec<i64> = places.iter().map(|place| place.offset).collect();
-    query(LOCK_STRAYS).bind(view.0).bind(&topics).bind(&partitions).execute(&mut *connection).await?;
-    let statement = query(STRAYS).bind(view.0).bind(topics).bind(partitions).bind(offsets);
+    query(LOCK_STRAYS).bind(view.id.0).bind(&topics).bind(&partitions).execute(&mut *connection).await?;
+    let statement = query(STRAYS).bind(view.id.0).bind(topics).bind(partitions).bind(offsets);
     let records = statement.fetch_all(connection).await?;
     for row in &records {
         let origin = Origin { topic: row.try_get(0)?, partition: row.try_get(1)?, offset: row.try_get(2)? };
@@ -163,83 +171,86 @@ async fn strays(
 }
 
 /// Writes what is planned by what is known.
-async fn plan_and_write<'a>(
+async fn plan_and_write<'a, V: View>(
     connection: &mut PgConnection,
-    view: ViewId,
-    mut known: Known,
-    incoming: &'a [Incoming],
-) -> Result<Plan<'a>, Failed> {
+    view: Table,
+    mut known: Known<V::Row>,
+    incoming: &'a [Incoming<V::Event>],
+) -> Result<Plan<'a, V>, Failed> {
     let mut plan = plan::plan(known.clone(), incoming);
-    let placeholders = placeholders(&plan, &known.rows);
-    let planned = plan.upserts.iter().map(|upsert| &upsert.row);
-    let mut new: Vec<&Snapshot> =
-        planned.filter(|row| !known.rows.contains_key(&row.id)).chain(&placeholders).collect();
-    // New rows are locks too, and are taken by id.
+    let placeholders = placeholders(&plan, &known.entries);
+    let planned = plan.upserts.iter().map(|upsert| &upsert.entry);
+    let mut new: Vec<&Entry<V::Row>> =
+        planned.filter(|entry| !known.entries.contains_key(&entry.id)).chain(&placeholders).collect();
+    // New entries are locks too, and are taken by id.
     new.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let overtaken = upsert::insert(connection, view, &new).await?;
     if overtaken > 0 {
-        // What became of all other orders is planned as before.
-        let rows = lock_rows_of_others(connection, view, &new, overtaken).await?;
-        let orders: Vec<OrderId> = rows.keys().cloned().collect();
-        known.held.extend(held_of(connection, view, &orders).await?);
-        known.rows.extend(rows);
+        // What became of all other streams is planned as before.
+        let entries = lock_entries_of_others(connection, view, &new, overtaken).await?;
+        let streams: Vec<StreamId> = entries.keys().cloned().collect();
+        known.held.extend(held_of(connection, view, &streams).await?);
+        known.entries.extend(entries);
         plan = plan::plan(known.clone(), incoming);
     }
-    write_known(connection, view, &plan, &known.rows).await?;
+    write_known(connection, view, &plan, &known.entries).await?;
     Ok(plan)
 }
 
-/// Locks the rows that others have made instead of these: so many.
+/// Locks the entries that others have made instead of these: so many.
 ///
 /// # Errors
 /// [`Failed::Overtaken`] when one of them is locked or gone already. To wait for it might be to wait in a circle.
-async fn lock_rows_of_others(
+async fn lock_entries_of_others<R: Row>(
     connection: &mut PgConnection,
-    view: ViewId,
-    new: &[&Snapshot],
+    view: Table,
+    new: &[&Entry<R>],
     count: usize,
-) -> Result<Rows, Failed> {
-    let ids: Vec<&str> = new.iter().map(|row| row.id.as_str()).collect();
-    let found = rows_by(connection, &rows_of_others_sql(view), &ids).await?;
+) -> Result<Entries<R>, Failed> {
+    let ids: Vec<&str> = new.iter().map(|entry| entry.id.as_str()).collect();
+    let found = entries_by(connection, &entries_of_others_sql(view), &ids).await?;
     if found.len() == count { Ok(found) } else { Err(Failed::Overtaken) }
 }
 
-/// The statement that locks, of the rows with these ids, those that this transaction has not made.
-pub(super) fn rows_of_others_sql(view: ViewId) -> String {
-    format!("{} AND xmin <> pg_current_xact_id()::xid ORDER BY id FOR UPDATE SKIP LOCKED", rows_sql(view))
+/// The statement that locks, of the entries with these ids, those that this transaction has not made.
+pub(super) fn entries_of_others_sql(view: Table) -> String {
+    format!("{} AND xmin <> pg_current_xact_id()::xid ORDER BY id FOR UPDATE SKIP LOCKED", entries_sql(view))
 }
 
-/// Writes the plan, but for the rows that it makes.
-async fn write_known(
+/// Writes the plan, but for the entries that it makes.
+async fn write_known<V: View>(
     connection: &mut PgConnection,
-    view: ViewId,
-    plan: &Plan<'_>,
-    there: &Rows,
+    view: Table,
+    plan: &Plan<'_, V>,
+    there: &Entries<V::Row>,
 ) -> Result<(), Failed> {
-    let known: Vec<&Upsert> =
-        plan.upserts.iter().filter(|upsert| there.contains_key(&upsert.row.id)).collect();
+    let known: Vec<&Upsert<V::Row>> =
+        plan.upserts.iter().filter(|upsert| there.contains_key(&upsert.entry.id)).collect();
     upsert::update(connection, view, &known).await?;
+    for (id, verdict) in &plan.rejudged {
+        held::rejudge(connection, *id, verdict).await?;
+    }
     upsert::hold(connection, view, &plan.holds).await?;
     let gone: Vec<i64> = plan.releases.iter().map(|release| release.id.0).chain(passed(plan)).collect();
     if !gone.is_empty() {
-        query("DELETE FROM orders_held WHERE id = ANY($1)").bind(gone).execute(connection).await?;
+        query("DELETE FROM read_store_held WHERE id = ANY($1)").bind(gone).execute(connection).await?;
     }
     Ok(())
 }
 
-fn passed(plan: &Plan<'_>) -> impl Iterator<Item = i64> {
+fn passed<V: View>(plan: &Plan<'_, V>) -> impl Iterator<Item = i64> {
     plan.passed.iter().map(|HeldId(id)| *id)
 }
 
-/// Rows at version 0 for orders that have none and get none, and for which an event is held from now on.
-fn placeholders(plan: &Plan<'_>, there: &Rows) -> Vec<Snapshot> {
+/// Entries at version 0 for streams that have none and get none, and for which an event is held from now on.
+fn placeholders<V: View>(plan: &Plan<'_, V>, there: &Entries<V::Row>) -> Vec<Entry<V::Row>> {
     let held = plan.holds.iter().filter(|hold| hold.verdict.version.is_some());
-    let mut absent: HashSet<&OrderId> = held
-        .filter_map(|hold| hold.verdict.order.as_ref())
-        .filter(|order| !there.contains_key(*order))
+    let mut absent: HashSet<&StreamId> = held
+        .filter_map(|hold| hold.verdict.stream.as_ref())
+        .filter(|stream| !there.contains_key(*stream))
         .collect();
     for upsert in &plan.upserts {
-        absent.remove(&upsert.row.id);
+        absent.remove(&upsert.entry.id);
     }
-    absent.into_iter().cloned().map(Snapshot::absent).collect()
+    absent.into_iter().cloned().map(Entry::absent).collect()
 }

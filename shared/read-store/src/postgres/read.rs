@@ -7,53 +7,56 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use domain::{OrderId, OrderName, Snapshot, Version};
+use event_sourcing::{ColumnKind, Entry, Row, StreamId, Value, Version, View};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Postgres, Row, query};
+use sqlx::{AssertSqlSafe, Postgres, Row as _, query};
 use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::connections::ACQUIRE;
 use super::failure::{self, Failed};
+use super::rows::{self, Micros};
 use super::transaction::no_active_view;
-use super::{Shared, project, rows};
+use super::{Shared, project};
+use crate::shape::{Table, version};
 use crate::{Filter, Lookup, Page, ReadStoreError, ViewId};
 
 /// How often a read begins anew when a swap deletes the table under it.
 const TRIES: usize = 5;
 
 /// A call of `see`.
-pub(super) struct See {
-    pub(super) id: OrderId,
-    pub(super) answer: oneshot::Sender<Answered>,
+pub(super) struct See<R> {
+    pub(super) id: StreamId,
+    pub(super) answer: oneshot::Sender<Answered<R>>,
 }
 
-type Answered = Result<Lookup, ReadStoreError>;
+type Answered<R> = Result<Lookup<R>, ReadStoreError>;
 
 /// The active view's number as this process knows it; 0 when it does not.
 #[derive(Default)]
 pub(super) struct ActiveView(AtomicI64);
 
-impl Shared {
+impl<V: View> Shared<V> {
     /// The active view.
-    pub(super) async fn active_view(&self) -> Result<ViewId, Failed> {
+    pub(super) async fn active_view(&self) -> Result<Table, Failed> {
         match self.active.0.load(Ordering::Relaxed) {
             0 => self.look_up_active_view().await,
-            known => Ok(ViewId(known)),
+            known => Ok(self.connections.shape.table(ViewId(known))),
         }
     }
 
     /// The active view, asked of the server.
-    pub(super) async fn look_up_active_view(&self) -> Result<ViewId, Failed> {
-        let found =
-            self.connections.rows(|| query("SELECT id FROM orders_views WHERE state = 'active'")).await?;
+    pub(super) async fn look_up_active_view(&self) -> Result<Table, Failed> {
+        let (shape, sql) =
+            (self.connections.shape, "SELECT id FROM read_store_views WHERE shape = $1 AND state = 'active'");
+        let found = self.connections.rows(|| query(sql).bind(shape.key())).await?;
         let id = found.first().ok_or_else(no_active_view)?.try_get(0)?;
         self.active.0.store(id, Ordering::Relaxed);
-        Ok(ViewId(id))
+        Ok(shape.table(ViewId(id)))
     }
 
-    /// A place for a read that may take long. There are fewer than connections, so that single orders are read meanwhile.
+    /// A place for a read that may take long. There are fewer than connections, so that single streams are read meanwhile.
     async fn take_place_for_list(&self) -> Result<SemaphorePermit<'_>, Failed> {
         match timeout(ACQUIRE, self.lists.acquire()).await {
             Ok(Ok(place)) => Ok(place),
@@ -64,7 +67,7 @@ impl Shared {
     /// The rows of a statement over the table of the active view.
     async fn rows_of_active<'q>(
         &self,
-        statement: impl Fn(ViewId) -> Query<'q, Postgres, PgArguments>,
+        statement: impl Fn(Table) -> Query<'q, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, Failed> {
         let mut view = self.active_view().await?;
         for _ in 1..TRIES {
@@ -79,43 +82,44 @@ impl Shared {
     }
 }
 
-/// What is held for an order, as a column of a statement that has its id: the first question, whether anything is held for
-/// any order, is asked once a statement and mostly ends it. Both are ordered by what their index is, so that no other is
-/// taken, however few are held when the server makes its plan. The answer is no column of the order's row: the projector would have to
+/// What is held for a stream, as a column of a statement that has its id: the first question, whether anything is held for
+/// any stream, is asked once a statement and mostly ends it. Both are ordered by what their index is, so that no other is
+/// taken, however few are held when the server makes its plan. The answer is no column of the stream's entry: the projector would have to
 /// keep it, and records without a version have no row that it could lock.
-fn held_sql(ViewId(view): ViewId, id: &str) -> String {
-    let held = format!("SELECT true FROM orders_held WHERE view = {view} AND order_id");
+fn held_sql(view: Table, id: &str) -> String {
+    let ViewId(view) = view.id;
+    let held = format!("SELECT true FROM read_store_held WHERE view = {view} AND stream");
     format!(
-        "CASE WHEN ({held} IS NOT NULL ORDER BY order_id LIMIT 1) THEN ({held} = {id} ORDER BY version LIMIT 1) END"
+        "CASE WHEN ({held} IS NOT NULL ORDER BY stream LIMIT 1) THEN ({held} = {id} ORDER BY version LIMIT 1) END"
     )
 }
 
-/// The statement that reads what there is of orders by their ids, the first parameter: a row for each, also where there is
-/// no order, for something may be held for it.
-pub(super) fn seen_sql(view: ViewId) -> String {
+/// The statement that reads what there is of streams by their ids, the first parameter: a row for each, also where there is
+/// no entry, for something may be held for it.
+pub(super) fn seen_sql(view: Table) -> String {
     let held = held_sql(view, "asked.id");
+    let columns = view.shape.column_list();
     format!(
-        "SELECT asked.id, version, status, name, reason, created_at, updated_at, nanos, {held}
-         FROM UNNEST($1::text[]) AS asked (id) LEFT JOIN orders_{} AS has ON has.id = asked.id COLLATE \"C\"",
-        view.0
+        "SELECT asked.{columns}, {held}
+         FROM UNNEST($1::text[]) AS asked (id) LEFT JOIN {view} AS has ON has.id = asked.id COLLATE \"C\""
     )
 }
 
-/// A row of [`seen_sql`]. A row at version 0 is no order: it only stands for held events.
-fn seen(row: &PgRow) -> Answered {
+/// A row of [`seen_sql`]. An entry at version 0 only stands for held events.
+fn seen<R: Row>(row: &PgRow) -> Answered<R> {
     let is_there = row.try_get::<Option<i64>, _>(1).map_err(Failed::from)?.is_some_and(|version| version > 0);
-    let order = if is_there { Some(rows::snapshot(row)?) } else { None };
-    Ok(Lookup { order, held: is_held(row)? })
+    let entry = if is_there { Some(rows::entry(row)?) } else { None };
+    Ok(Lookup { entry, held: is_held::<R>(row)? })
 }
 
-/// The column of [`held_sql`], behind those of the order.
-fn is_held(row: &PgRow) -> Result<bool, Failed> {
-    Ok(row.try_get::<Option<bool>, _>(8)?.unwrap_or_default())
+/// The column of [`held_sql`], behind those of the entry.
+fn is_held<R: Row>(row: &PgRow) -> Result<bool, Failed> {
+    Ok(row.try_get::<Option<bool>, _>(R::COLUMNS.len() + 2)?.unwrap_or_default())
 }
 
 /// Answers all these calls with one read. A row that can't be read is an answer to its own callers, and no failure of the
 /// others' reads.
-pub(super) async fn answer(shared: Arc<Shared>, calls: Vec<See>) {
+pub(super) async fn answer<V: View>(shared: Arc<Shared<V>>, calls: Vec<See<V::Row>>) {
     let mut ids: Vec<&str> = calls.iter().map(|call| call.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -134,7 +138,7 @@ pub(super) async fn answer(shared: Arc<Shared>, calls: Vec<See>) {
     for row in &found {
         by_id.extend(row.try_get::<&str, _>(0).map(|id| (id, row)));
     }
-    let answers: Vec<Answered> = calls
+    let answers: Vec<Answered<V::Row>> = calls
         .iter()
         .map(|call| by_id.get(call.id.as_str()).map_or_else(|| Ok(Lookup::default()), |row| seen(row)))
         .collect();
@@ -144,90 +148,120 @@ pub(super) async fn answer(shared: Arc<Shared>, calls: Vec<See>) {
     }
 }
 
-/// The orders that are there. A garbled one is not, for whoever compares: so it is found missing, and can be repaired.
-pub(super) async fn many(shared: &Shared, ids: &[OrderId]) -> Result<Vec<Snapshot>, ReadStoreError> {
+/// The entries that are there. A garbled one is not, for whoever compares: so it is found missing, and can be repaired.
+pub(super) async fn many<V: View>(
+    shared: &Shared<V>,
+    ids: &[StreamId],
+) -> Result<Vec<Entry<V::Row>>, ReadStoreError> {
     let ids = rows::texts(ids);
-    let rows = |view| query(AssertSqlSafe(format!("{} AND version > 0", project::rows_sql(view)))).bind(&ids);
+    let rows =
+        |view| query(AssertSqlSafe(format!("{} AND version > 0", project::entries_sql(view)))).bind(&ids);
     let found = shared.rows_of_active(rows).await?;
-    let mut orders = Vec::with_capacity(found.len());
+    let mut entries = Vec::with_capacity(found.len());
     for row in &found {
-        match rows::snapshot(row) {
-            Ok(order) => orders.push(order),
+        match rows::entry(row).map_err(ReadStoreError::from) {
+            Ok(entry) => entries.push(entry),
             Err(problem) => tracing::warn!(%problem, "a row can't be read"),
         }
     }
-    Ok(orders)
+    Ok(entries)
 }
 
 /// Whether the view's own table is there.
-pub(super) async fn ping(shared: &Shared) -> Result<(), Failed> {
+pub(super) async fn ping<V: View>(shared: &Shared<V>) -> Result<(), Failed> {
     let view = shared.look_up_active_view().await?;
-    let any = || query(AssertSqlSafe(format!("SELECT 1 FROM orders_{} LIMIT 1", view.0)));
+    let any = || query(AssertSqlSafe(format!("SELECT 1 FROM {view} LIMIT 1")));
     match shared.connections.rows(any).await {
         Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
-            Err(Failed::unavailable("the table of its view is not there; run `orders migrate`"))
+            Err(Failed::unavailable("the table of its view is not there; run `migrate`"))
         }
         found => found.map(drop),
     }
 }
 
-pub(super) async fn versions(
-    shared: &Shared,
-    after: Option<&OrderId>,
+pub(super) async fn versions<V: View>(
+    shared: &Shared<V>,
+    after: Option<&StreamId>,
     limit: usize,
-) -> Result<Vec<(OrderId, Version)>, Failed> {
-    let after = after.map_or("", OrderId::as_str);
+) -> Result<Vec<(StreamId, Version)>, Failed> {
+    let after = after.map_or("", StreamId::as_str);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let page = |ViewId(view)| {
+    let page = |view: Table| {
+        let presence = view.shape.presence();
         let sql = format!(
-            "SELECT id, version FROM orders_{view} WHERE (version > 0 OR status IS NOT NULL) AND id > $1 ORDER BY id LIMIT $2"
+            "SELECT id, version FROM {view} WHERE (version > 0 OR {presence} IS NOT NULL) AND id > $1 ORDER BY id LIMIT $2"
         );
         query(AssertSqlSafe(sql)).bind(after).bind(limit)
     };
     let _place = shared.take_place_for_list().await?;
     let found = shared.rows_of_active(page).await?;
-    found.iter().map(|row| Ok((rows::order_id(row, 0)?, rows::version(row.try_get(1)?)))).collect()
+    found.iter().map(|row| Ok((rows::stream_id(row, 0)?, version(row.try_get(1)?)))).collect()
 }
 
-/// The statement for a page by this filter: a walk along one index from where the last page ended. A name tells more than a
-/// status, so with both the name's index is taken (the server knows no index for a status that is computed).
+/// The statement for a page by this filter, and what it binds beside where the page begins and how long it is: a walk along one
+/// index from where the last page ended, the one that tells most. The server knows no index for what is computed, so values of other
+/// columns are compared as such.
 ///
-/// A status stands in the text, so that the server plans with how many have it: where most orders are processed, those
-/// that are new are not to be looked for among all.
-pub(super) fn page_sql(view: ViewId, filter: &Filter) -> String {
-    let by = match (&filter.name, filter.status) {
-        (None, None) => "status IS NOT NULL".to_owned(),
-        (None, Some(status)) => format!("status = '{status}'"),
-        (Some(_), None) => "name = $3".to_owned(),
-        (Some(_), Some(status)) => format!("name = $3 AND status || '' = '{status}'"),
-    };
-    let (columns, held) = (rows::ORDER_COLUMNS, held_sql(view, "has.id"));
-    format!(
-        "SELECT {columns}, {held} FROM orders_{} AS has WHERE {by} AND id > $1 ORDER BY id LIMIT $2",
-        view.0
-    )
+/// A choice stands in the text, so that the server plans with how many have it: where most rows are of one kind, the few of another
+/// are not to be looked for among all.
+pub(super) fn page_sql(view: Table, filter: &Filter) -> (String, Vec<&Value<'static>>) {
+    let (mut conditions, mut values) = (Vec::new(), Vec::new());
+    for (place, (column, value)) in view.shape.sorted(&filter.equal).into_iter().enumerate() {
+        let name = column.name;
+        let computed = || match column.kind {
+            ColumnKind::Text | ColumnKind::Choice(_) => format!("{name} || ''"),
+            ColumnKind::Integer => format!("{name} + 0"),
+            ColumnKind::Boolean => format!("({name} IS TRUE)"),
+            ColumnKind::Time => format!("{name} + interval '0'"),
+        };
+        let left = if place == 0 { name.to_owned() } else { computed() };
+        match (column.kind, value) {
+            (ColumnKind::Choice(choices), Value::Text(text)) if choices.contains(&&**text) => {
+                conditions.push(format!("{left} = '{text}'"));
+            }
+            _ => {
+                values.push(value);
+                conditions.push(format!("{left} = ${}", values.len() + 2));
+            }
+        }
+    }
+    if conditions.is_empty() {
+        conditions.push(format!("{} IS NOT NULL", view.shape.presence()));
+    }
+    let (columns, held) = (view.shape.column_list(), held_sql(view, "has.id"));
+    let by = conditions.join(" AND ");
+    let sql =
+        format!("SELECT {columns}, {held} FROM {view} AS has WHERE {by} AND id > $1 ORDER BY id LIMIT $2");
+    (sql, values)
 }
 
-fn page_query(view: ViewId, filter: &Filter) -> Query<'static, Postgres, PgArguments> {
-    let after = filter.after.as_ref().map_or("", OrderId::as_str);
+fn page_query(view: Table, filter: &Filter) -> Query<'static, Postgres, PgArguments> {
+    let after = filter.after.as_ref().map_or("", StreamId::as_str).to_owned();
     // One more than asked tells whether there are more.
     let fetch = i64::try_from(filter.limit.max(1)).unwrap_or(i64::MAX).saturating_add(1);
-    let page = query(AssertSqlSafe(page_sql(view, filter))).bind(after).bind(fetch);
-    match filter.name.as_ref() {
-        Some(name) => page.bind(OrderName::as_str(name)),
-        None => page,
-    }
+    let (sql, values) = page_sql(view, filter);
+    let page = query(AssertSqlSafe(sql)).bind(after).bind(fetch);
+    values.into_iter().fold(page, |page, value| match value {
+        Value::Null => page.bind(None::<String>),
+        Value::Text(text) => page.bind(text.to_string()),
+        Value::Integer(number) => page.bind(*number),
+        Value::Boolean(value) => page.bind(*value),
+        Value::Time(time) => page.bind(Micros::since_1970(*time)),
+    })
 }
 
-pub(super) async fn page(shared: &Shared, filter: &Filter) -> Result<Page, ReadStoreError> {
+pub(super) async fn page<V: View>(
+    shared: &Shared<V>,
+    filter: &Filter,
+) -> Result<Page<V::Row>, ReadStoreError> {
     let _place = shared.take_place_for_list().await?;
     let found = shared.rows_of_active(|view| page_query(view, filter)).await?;
     let limit = filter.limit.max(1);
     let shown = &found[..found.len().min(limit)];
-    let orders = shown.iter().map(rows::snapshot).collect::<Result<Vec<_>, _>>()?;
+    let entries = shown.iter().map(rows::entry).collect::<Result<Vec<_>, _>>()?;
     let mut held = false;
     for row in shown {
-        held |= is_held(row)?;
+        held |= is_held::<V::Row>(row)?;
     }
-    Ok(Page { orders, more: found.len() > limit, held })
+    Ok(Page { entries, more: found.len() > limit, held })
 }

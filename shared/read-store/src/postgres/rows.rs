@@ -1,16 +1,15 @@
 //! Rows and values of the tables, to and from ours.
 
-use domain::Details;
-use domain::{Order, OrderId, OrderName, Reason, Snapshot, Status};
+use event_sourcing::{ColumnKind, ColumnValue, Entry, Row, StreamId, Value};
 use jiff::Timestamp;
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueFormat, PgValueRef};
-use sqlx::{Decode, Postgres, Row, Type};
+use sqlx::{Decode, Postgres, Row as _, Type};
 
 use super::failure::Failed;
-pub(super) use crate::columns::{details, number, version};
+use crate::shape::{self, version};
 use crate::{HeldEvent, HeldId, HeldReason, Origin, ReadStoreError};
 
 /// A time as the server keeps it: microseconds since the beginning of the year 2000 (`timestamptz`). The earliest that it
@@ -25,16 +24,22 @@ const EARLIEST: i64 = -211_813_488_000_000_000;
 
 impl Micros {
     pub(super) fn of(time: Timestamp) -> Self {
-        // Towards the past, so that what is left over is never negative.
-        let since_1970 = time.as_nanosecond().div_euclid(1_000);
-        let micros = i64::try_from(since_1970).unwrap_or(i64::MIN).saturating_sub(YEAR_2000);
-        Self(micros.max(EARLIEST))
+        match time.to_value() {
+            Value::Time(microseconds) => Self::since_1970(microseconds),
+            _ => Self(EARLIEST),
+        }
     }
 
-    fn time(self, nanos: i32) -> Result<Timestamp, ReadStoreError> {
-        let since_1970 = i128::from(self.0) + i128::from(YEAR_2000);
-        Timestamp::from_nanosecond(since_1970 * 1_000 + i128::from(nanos))
-            .map_err(|error| garbled(format!("a time: {error}")))
+    pub(super) fn since_1970(microseconds: i64) -> Self {
+        Self(microseconds.saturating_sub(YEAR_2000).max(EARLIEST))
+    }
+
+    const fn value(self) -> Value<'static> {
+        Value::Time(self.0.saturating_add(YEAR_2000))
+    }
+
+    fn time(self) -> Result<Timestamp, ReadStoreError> {
+        Timestamp::from_value(self.value()).map_err(garbled)
     }
 }
 
@@ -66,13 +71,6 @@ impl<'r> Decode<'r, Postgres> for Micros {
     }
 }
 
-/// What two times have beyond their microseconds, in one number: the nanoseconds of the first times a thousand, plus
-/// those of the second.
-pub(super) fn nanos(created: Timestamp, updated: Timestamp) -> i32 {
-    let beyond = |time: Timestamp| time.subsec_nanosecond().rem_euclid(1_000);
-    beyond(created) * 1_000 + beyond(updated)
-}
-
 fn garbled(what: impl Into<String>) -> ReadStoreError {
     ReadStoreError::Corrupt(format!("a value that no program of ours wrote: {}", what.into()))
 }
@@ -83,43 +81,39 @@ pub(super) fn text(text: &str) -> String {
 }
 
 /// The texts of these ids, as one parameter.
-pub(super) fn texts(ids: &[OrderId]) -> Vec<&str> {
-    ids.iter().map(OrderId::as_str).collect()
+pub(super) fn texts(ids: &[StreamId]) -> Vec<&str> {
+    ids.iter().map(StreamId::as_str).collect()
 }
 
-/// The columns of an order, as [`snapshot`] reads them.
-pub(super) const ORDER_COLUMNS: &str = "id, version, status, name, reason, created_at, updated_at, nanos";
-
-/// An order from [`ORDER_COLUMNS`].
-pub(super) fn snapshot(row: &PgRow) -> Result<Snapshot, ReadStoreError> {
-    read_snapshot(row).map_err(ReadStoreError::from)
+/// An entry from the columns of a shape's list.
+pub(super) fn entry<R: Row>(row: &PgRow) -> Result<Entry<R>, Failed> {
+    let mut values = Vec::with_capacity(R::COLUMNS.len());
+    for (at, column) in (2..).zip(R::COLUMNS) {
+        values.push(value(row, at, column.kind)?);
+    }
+    let entry = shape::entry(stream_id(row, 0)?, version(row.try_get(1)?), values);
+    Ok(entry.map_err(|problem| garbled(problem.to_string()))?)
 }
 
-fn read_snapshot(row: &PgRow) -> Result<Snapshot, Failed> {
-    let status = row.try_get::<Option<&str>, _>(2)?.map(|text| parsed(text, str::parse::<Status>));
-    let name = row.try_get::<Option<&str>, _>(3)?.map(|text| parsed(text, OrderName::parse));
-    let reason = row.try_get::<Option<&str>, _>(4)?.map(|text| parsed(text, Reason::parse));
-    let state = match (status.transpose()?, name.transpose()?) {
-        (Some(status), Some(name)) => Order::Present(Details { name, status, reason: reason.transpose()? }),
-        _ => Order::Absent,
+fn value(row: &PgRow, at: usize, kind: ColumnKind) -> Result<Value<'_>, sqlx::Error> {
+    let value = match kind {
+        ColumnKind::Text | ColumnKind::Choice(_) => {
+            row.try_get::<Option<&str>, _>(at)?.map(|text| Value::Text(text.into()))
+        }
+        ColumnKind::Integer => row.try_get::<Option<i64>, _>(at)?.map(Value::Integer),
+        ColumnKind::Boolean => row.try_get::<Option<bool>, _>(at)?.map(Value::Boolean),
+        ColumnKind::Time => row.try_get::<Option<Micros>, _>(at)?.map(Micros::value),
     };
-    let nanos: i32 = row.try_get(7)?;
-    Ok(Snapshot {
-        id: order_id(row, 0)?,
-        state,
-        version: version(row.try_get(1)?),
-        created_at: row.try_get::<Micros, _>(5)?.time(nanos / 1_000)?,
-        updated_at: row.try_get::<Micros, _>(6)?.time(nanos % 1_000)?,
-    })
+    Ok(value.unwrap_or(Value::Null))
 }
 
 fn parsed<T, E: ToString>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, ReadStoreError> {
     parse(text).map_err(|error| garbled(error.to_string()))
 }
 
-/// The id of an order in this column.
-pub(super) fn order_id(row: &PgRow, column: usize) -> Result<OrderId, Failed> {
-    Ok(parsed(row.try_get(column)?, OrderId::parse)?)
+/// The id of a stream in this column.
+pub(super) fn stream_id(row: &PgRow, column: usize) -> Result<StreamId, Failed> {
+    Ok(parsed(row.try_get(column)?, StreamId::parse)?)
 }
 
 /// The reason in this column.
@@ -130,21 +124,21 @@ pub(super) fn reason(row: &PgRow, column: usize) -> Result<HeldReason, Failed> {
 
 /// The columns of a held event, as [`held_event`] reads them.
 pub(super) const HELD_COLUMNS: &str =
-    "id, order_id, version, reason, problem, topic, partition, record_offset, key, value, held_at";
+    "id, stream, version, reason, problem, topic, partition, record_offset, key, value, held_at";
 
 /// A held event from [`HELD_COLUMNS`].
 pub(super) fn held_event(row: &PgRow) -> Result<HeldEvent, Failed> {
-    let order: Option<&str> = row.try_get(1)?;
+    let stream: Option<&str> = row.try_get(1)?;
     Ok(HeldEvent {
         id: HeldId(row.try_get(0)?),
-        order: order.map(|text| parsed(text, OrderId::parse)).transpose()?,
+        stream: stream.map(|text| parsed(text, StreamId::parse)).transpose()?,
         version: row.try_get::<Option<i64>, _>(2)?.map(version),
         reason: reason(row, 3)?,
         problem: row.try_get(4)?,
         origin: Origin { topic: row.try_get(5)?, partition: row.try_get(6)?, offset: row.try_get(7)? },
         key: row.try_get(8)?,
         value: row.try_get(9)?,
-        held_at: row.try_get::<Micros, _>(10)?.time(0)?,
+        held_at: row.try_get::<Micros, _>(10)?.time()?,
     })
 }
 
@@ -158,22 +152,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_time_comes_back_to_the_nanosecond() {
-        let times = [
-            "2026-01-02T03:04:05.123456789Z",
-            "1969-12-31T23:59:59.999999999Z",
+    fn every_time_comes_back_to_the_microsecond() {
+        for time in [
+            "2026-01-02T03:04:05.123456Z",
+            "1969-12-31T23:59:59.999999Z",
             "1000-01-01T00:00:00.5Z",
-            "-004713-12-01T00:00:00.000000001Z",
-            "9000-01-01T00:00:00.000000001Z",
-        ];
-        for created in times {
-            for updated in times {
-                let (created, updated): (Timestamp, Timestamp) =
-                    (created.parse().unwrap(), updated.parse().unwrap());
-                let nanos = nanos(created, updated);
-                assert_eq!(Micros::of(created).time(nanos / 1_000).unwrap(), created);
-                assert_eq!(Micros::of(updated).time(nanos % 1_000).unwrap(), updated);
-            }
+            "-004713-12-01T00:00:00.000001Z",
+            "9000-01-01T00:00:00.000001Z",
+        ] {
+            let time: Timestamp = time.parse().unwrap();
+            assert_eq!(Micros::of(time).time().unwrap(), time);
         }
     }
 

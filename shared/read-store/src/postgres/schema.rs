@@ -1,32 +1,34 @@
 //! The tables.
 //!
 //! ```text
-//! orders_schema  one row: how many of the migrations were run
-//! orders_views   one row a view: active, or building
-//! orders_<n>     the orders of view n
-//! orders_held    the held events of every view
-//! orders_walk    one row: how far the comparison with the event store is
+//! read_store_schema  one row: how many of the migrations were run
+//! read_store_views   one row a view: its shape, and whether it is active or building
+//! <name>_<n>         the rows of view n
+//! read_store_held    the held events of every view
+//! read_store_walks   one row a shape: how far the comparison with the event store is
 //! ```
 //!
 //! They stand in the first schema of the connection's search path, beside whatever else is there.
 
+use event_sourcing::{Column, ColumnKind};
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};
 
 use super::connections::{Connections, MAINTENANCE, within};
 use super::failure::{self, Failed};
+use crate::shape::{Shape, Table};
 use crate::{ReadStoreError, ViewId, walk};
 
 /// The migrations, in order; the first makes schema 1. What was delivered once is never changed, only added to. Each leaves alone what is
 /// there, so that all of them make whatever is missing.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const MIGRATIONS: &[&str] = &[concat!(include_str!("migrations/1.sql"), include_str!("../walks.sql"))];
 
 /// Runs the migrations that were not run yet, all of them or none. Of several processes that do so at once one does the
 /// work and the others wait for it.
 pub(super) async fn migrate(connections: &Connections) -> Result<(), ReadStoreError> {
     let migrating = async {
         let mut connection = connections.connect_bare().await?;
-        migrate_with(&mut connection).await
+        migrate_with(&mut connection, connections.shape).await
     };
     Ok(within(MAINTENANCE, migrating).await?)
 }
@@ -38,14 +40,15 @@ BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT pg_advisory_xact_lock(1869767785, hashtext(current_schema()));
 ";
 
-async fn migrate_with(connection: &mut PgConnection) -> Result<(), Failed> {
+async fn migrate_with(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     raw_sql(BEGIN).execute(&mut *connection).await?;
-    let found = query("SELECT to_regclass('orders_schema') IS NOT NULL").fetch_one(&mut *connection).await?;
+    let found =
+        query("SELECT to_regclass('read_store_schema') IS NOT NULL").fetch_one(&mut *connection).await?;
     let done = if found.try_get(0)? { version(connection).await? } else { 0 };
     refuse_newer(done)?;
     if done == 0 {
         raw_sql(
-            "CREATE TABLE orders_schema (version integer NOT NULL); INSERT INTO orders_schema VALUES (0)",
+            "CREATE TABLE read_store_schema (version integer NOT NULL); INSERT INTO read_store_schema VALUES (0)",
         )
         .execute(&mut *connection)
         .await?;
@@ -55,10 +58,10 @@ async fn migrate_with(connection: &mut PgConnection) -> Result<(), Failed> {
             raw_sql(*migration).execute(&mut *connection).await?;
         }
     }
-    ensure_active_view(connection).await?;
+    ensure_active_view(connection, shape).await?;
     if done < MIGRATIONS.len() {
         let now = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-        query("UPDATE orders_schema SET version = $1").bind(now).execute(&mut *connection).await?;
+        query("UPDATE read_store_schema SET version = $1").bind(now).execute(&mut *connection).await?;
     }
     raw_sql("COMMIT").execute(connection).await?;
     Ok(())
@@ -66,31 +69,39 @@ async fn migrate_with(connection: &mut PgConnection) -> Result<(), Failed> {
 
 async fn are_all_there(connection: &mut PgConnection) -> Result<bool, Failed> {
     let sql = "SELECT bool_and(to_regclass(name) IS NOT NULL)
-               FROM UNNEST('{orders_views,orders_held,orders_walk}'::text[]) AS wanted (name)";
+               FROM UNNEST('{read_store_views,read_store_held,read_store_walks}'::text[]) AS wanted (name)";
     Ok(query(sql).fetch_one(connection).await?.try_get(0)?)
 }
 
-/// Sees to it that there is an active view with a table. One whose table is gone is empty then, and the comparison with the event store
-/// fills it.
-async fn ensure_active_view(connection: &mut PgConnection) -> Result<(), Failed> {
-    let sql = "SELECT id, to_regclass('orders_' || id) IS NOT NULL FROM orders_views WHERE state = 'active'";
-    let (id, why) = match query(sql).fetch_optional(&mut *connection).await? {
-        Some(row) if row.try_get(1)? => return Ok(()),
+/// Sees to it that there is an active view of this shape with a table. One whose table is gone is empty then, and the comparison with
+/// the event store fills it.
+async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+    let sql = "SELECT id, to_regclass($1 || '_' || id) IS NOT NULL FROM read_store_views
+               WHERE shape = $2 AND state = 'active'";
+    query(walk::sql::ADD).bind(shape.key()).persistent(false).execute(&mut *connection).await?;
+    let found = query(sql).bind(shape.name).bind(shape.key()).persistent(false);
+    let (table, why) = match found.fetch_optional(&mut *connection).await? {
+        Some(row) if row.try_get(1)? => {
+            let table = shape.table(ViewId(row.try_get(0)?));
+            raw_sql(AssertSqlSafe(create_indexes(table))).execute(&mut *connection).await?;
+            return Ok(());
+        }
         Some(row) => {
-            let id = row.try_get(0)?;
-            create_table(connection, id).await?;
-            (ViewId(id), "its table was missing")
+            let table = shape.table(ViewId(row.try_get(0)?));
+            create_table(connection, table).await?;
+            (table, "its table was missing")
         }
         None => {
-            pass_former_tables(connection).await?;
-            (create_view(connection, "active").await?, "it is new")
+            pass_former_tables(connection, shape).await?;
+            (create_view(connection, shape, "active").await?, "it is new")
         }
     };
-    raw_sql(AssertSqlSafe(create_indexes(id).join(";"))).execute(&mut *connection).await?;
-    tracing::info!(view = id.0, why, "made the table of the view");
+    raw_sql(AssertSqlSafe(create_indexes(table))).execute(&mut *connection).await?;
+    tracing::info!(%table, why, "made the table of the view");
     query(walk::sql::DOUBT)
         .bind(why)
         .bind(Timestamp::now().as_millisecond())
+        .bind(shape.key())
         .persistent(false)
         .execute(connection)
         .await?;
@@ -98,42 +109,49 @@ async fn ensure_active_view(connection: &mut PgConnection) -> Result<(), Failed>
 }
 
 /// Where the list of views was lost, the numbers of tables that are still there are not used again.
-async fn pass_former_tables(connection: &mut PgConnection) -> Result<(), Failed> {
-    let sql = "SELECT setval(pg_get_serial_sequence('orders_views', 'id'), max(substr(relname, 8)::bigint))
-               FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname ~ '^orders_[0-9]{1,18}$'
-               HAVING count(*) > 0";
-    raw_sql(sql).execute(connection).await?;
+async fn pass_former_tables(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+    let (name, number) = (shape.name, shape.name.len() + 2);
+    let sql = format!(
+        "SELECT setval(pg_get_serial_sequence('read_store_views', 'id'),
+             greatest((SELECT last_value FROM read_store_views_id_seq), max(substr(relname, {number})::bigint)))
+         FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname ~ '^{name}_[0-9]{{1,18}}$'
+         HAVING count(*) > 0"
+    );
+    raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
 
 /// Refuses a database whose tables are not those that this program works on. A database that has none is given them, as a file is
-/// created and a topic: a function meets an empty database first where nobody has run `orders migrate`.
-pub(super) async fn check(connection: &mut PgConnection) -> Result<(), Failed> {
+/// created and a topic: a function meets an empty database first where nobody has run `migrate`.
+pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     let found = match version(connection).await {
-        Err(Failed::Sql(error)) if failure::is_missing_table(&error) => return create(connection).await,
+        Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
+            return create(connection, shape).await;
+        }
         found => found?,
     };
     refuse_newer(found)?;
     if found < MIGRATIONS.len() {
         let known = MIGRATIONS.len();
         let problem =
-            format!("its tables are of an older program (schema {found} of {known}); run `orders migrate`");
+            format!("its tables are of an older program (schema {found} of {known}); run `migrate`");
         return Err(Failed::unavailable(&problem));
     }
-    Ok(())
+    // A program whose view has another shape than all before it.
+    let sql = "SELECT 1 FROM read_store_views WHERE shape = $1 AND state = 'active'";
+    let active = query(sql).bind(shape.key()).persistent(false).fetch_optional(&mut *connection).await?;
+    if active.is_none() { create(connection, shape).await } else { Ok(()) }
 }
 
-async fn create(connection: &mut PgConnection) -> Result<(), Failed> {
-    migrate_with(connection).await.map_err(|failed| {
+async fn create(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+    migrate_with(connection, shape).await.map_err(|failed| {
         let why = ReadStoreError::from(failed);
-        Failed::unavailable(&format!(
-            "its tables are not there and can't be created; run `orders migrate`: {why}"
-        ))
+        Failed::unavailable(&format!("its tables are not there and can't be created; run `migrate`: {why}"))
     })
 }
 
 async fn version(connection: &mut PgConnection) -> Result<usize, Failed> {
-    let row = query("SELECT version FROM orders_schema").persistent(false).fetch_one(connection).await?;
+    let row = query("SELECT version FROM read_store_schema").persistent(false).fetch_one(connection).await?;
     Ok(usize::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default())
 }
 
@@ -147,53 +165,60 @@ fn refuse_newer(found: usize) -> Result<(), Failed> {
 }
 
 /// Registers a view and creates its table, without the indexes that only queries need.
-pub(super) async fn create_view(connection: &mut PgConnection, state: &str) -> Result<ViewId, Failed> {
-    let row = query("INSERT INTO orders_views (state) VALUES ($1) RETURNING id")
+pub(super) async fn create_view(
+    connection: &mut PgConnection,
+    shape: Shape,
+    state: &str,
+) -> Result<Table, Failed> {
+    let row = query("INSERT INTO read_store_views (shape, state) VALUES ($1, $2) RETURNING id")
+        .bind(shape.key())
         .bind(state)
         .persistent(false)
         .fetch_one(&mut *connection)
         .await?;
-    let id = row.try_get(0)?;
-    create_table(connection, id).await?;
-    Ok(ViewId(id))
+    let table = shape.table(ViewId(row.try_get(0)?));
+    create_table(connection, table).await?;
+    Ok(table)
 }
 
-async fn create_table(connection: &mut PgConnection, id: i64) -> Result<(), Failed> {
+/// The type of a column of this kind.
+pub(super) const fn sql_type(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Text | ColumnKind::Choice(_) => "text",
+        ColumnKind::Integer => "bigint",
+        ColumnKind::Boolean => "boolean",
+        ColumnKind::Time => "timestamptz",
+    }
+}
+
+async fn create_table(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
     // - Ids are compared by bytes, whatever the database's own order of texts is.
-    // - An order whose events so far make nothing of it has no status and no name.
-    // - version 0: there is no such order; the row is there to be locked, because an event is held for it.
-    // - nanos: what the two times have beyond the microseconds that the server keeps; see `rows::Nanos`.
-    raw_sql(AssertSqlSafe(format!(
-        "CREATE TABLE orders_{id} (
-            version    bigint NOT NULL,
-            created_at timestamptz NOT NULL,
-            updated_at timestamptz NOT NULL,
-            nanos      integer NOT NULL,
-            id         text COLLATE \"C\" PRIMARY KEY,
-            status     text,
-            name       text,
-            reason     text
-        )"
-    )))
-    .execute(connection)
-    .await?;
+    // - A stream whose events so far make no row has no values, so no column requires one.
+    // - version 0: nothing was taken in; the entry is there to be locked, because an event is held for the stream.
+    // - Values of a fixed length stand first, where they need no padding.
+    let is_text = |kind: ColumnKind| matches!(kind, ColumnKind::Text | ColumnKind::Choice(_));
+    let (texts, others): (Vec<&Column>, Vec<&Column>) =
+        table.shape.columns.iter().partition(|column| is_text(column.kind));
+    let mut columns = vec!["version bigint NOT NULL".to_owned()];
+    columns.extend(others.iter().map(|column| format!("{} {}", column.name, sql_type(column.kind))));
+    columns.push("id text COLLATE \"C\" PRIMARY KEY".to_owned());
+    columns.extend(texts.iter().map(|column| format!("{} {}", column.name, sql_type(column.kind))));
+    let sql = format!("CREATE TABLE {table} ({})", columns.join(", "));
+    raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
 }
 
-/// The names and columns of the indexes for the pages of a view. On a view that is being built they are created last:
-/// sorting once is faster than finding each row's place.
-pub(super) const PAGE_INDEXES: [(&str, &str); 2] = [("by_status", "status, id"), ("by_name", "name, id")];
-
-fn create_indexes(ViewId(view): ViewId) -> [String; 2] {
-    PAGE_INDEXES
-        .map(|(name, columns)| format!("CREATE INDEX orders_{view}_{name} ON orders_{view} ({columns})"))
+fn create_indexes(table: Table) -> String {
+    let create = |(name, columns)| format!("CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns});");
+    table.page_indexes().map(create).collect()
 }
 
 /// Deletes a view, its table and the events held for it.
-pub(super) async fn drop_view(connection: &mut PgConnection, ViewId(id): ViewId) -> Result<(), Failed> {
+pub(super) async fn drop_view(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+    let ViewId(id) = table.id;
     raw_sql(AssertSqlSafe(format!(
-        "DELETE FROM orders_held WHERE view = {id}; DELETE FROM orders_views WHERE id = {id};
-         DROP TABLE IF EXISTS orders_{id}"
+        "DELETE FROM read_store_held WHERE view = {id}; DELETE FROM read_store_views WHERE id = {id};
+         DROP TABLE IF EXISTS {table}"
     )))
     .execute(connection)
     .await?;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row, raw_sql};
+use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
 use super::connections::{Connections, Lease};
 use super::failure::Failed;
+use crate::shape::{Shape, Table};
 use crate::{ReadStoreError, ViewId};
 
 /// An open transaction. Dropped, it is rolled back, for its connection is closed then.
@@ -16,7 +17,7 @@ use crate::{ReadStoreError, ViewId};
 /// 1. the list of views, shared or alone;
 /// 2. view by view, the older one first:
 ///    1. rows that are there, by id;
-///    2. the view's records without an order or a version;
+///    2. the view's records without a stream or a version;
 ///    3. new rows, by id;
 ///    4. rows that others have made instead: without waiting.
 pub(super) struct Transaction {
@@ -27,8 +28,8 @@ pub(super) struct Transaction {
 /// Which views there are, for as long as the transaction is open.
 #[derive(Clone, Copy)]
 pub(super) struct Views {
-    pub(super) active: ViewId,
-    pub(super) building: Option<ViewId>,
+    pub(super) active: Table,
+    pub(super) building: Option<Table>,
 }
 
 /// How the list of views is locked.
@@ -45,31 +46,28 @@ pub(super) enum Lock {
 
 impl Lock {
     /// One round trip. The lock is waited for before the views are read, so that none misses a swap.
-    const fn begin(self) -> &'static str {
-        match self {
-            Self::Shared => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED; LOCK TABLE orders_views IN ROW SHARE MODE;
-                 SELECT id, state = 'building' FROM orders_views"
-            }
-            Self::SharedUnsynced => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off;
-                 LOCK TABLE orders_views IN ROW SHARE MODE;
-                 SELECT id, state = 'building' FROM orders_views"
-            }
-            Self::Alone => {
-                "BEGIN ISOLATION LEVEL READ COMMITTED; LOCK TABLE orders_views IN EXCLUSIVE MODE;
-                 SELECT id, state = 'building' FROM orders_views"
-            }
-        }
+    fn begin(self, shape: Shape) -> String {
+        let (setting, mode) = match self {
+            Self::Shared => ("", "ROW SHARE"),
+            Self::SharedUnsynced => ("SET LOCAL synchronous_commit = off; ", "ROW SHARE"),
+            Self::Alone => ("", "EXCLUSIVE"),
+        };
+        format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; {setting}LOCK TABLE read_store_views IN {mode} MODE;
+             SELECT id, state = 'building' FROM read_store_views WHERE shape = '{}'",
+            shape.key()
+        )
     }
 }
 
 impl Transaction {
     pub(super) async fn begin(connections: &Arc<Connections>, lock: Lock) -> Result<Self, Failed> {
+        let shape = connections.shape;
+        let begin = lock.begin(shape);
         loop {
             let mut lease = connections.take().await?;
-            match raw_sql(lock.begin()).fetch_all(&mut lease.connection).await {
-                Ok(found) => return Ok(Self { lease, views: Views::of(&found)? }),
+            match raw_sql(AssertSqlSafe(begin.as_str())).fetch_all(&mut lease.connection).await {
+                Ok(found) => return Ok(Self { lease, views: Views::of(&found, shape)? }),
                 Err(error) if lease.is_stale(&error) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -78,8 +76,9 @@ impl Transaction {
 
     /// On a connection that the caller goes on to use after it.
     pub(super) async fn begin_on(mut lease: Lease, lock: Lock) -> Result<Self, Failed> {
-        let found = raw_sql(lock.begin()).fetch_all(&mut lease.connection).await?;
-        Ok(Self { lease, views: Views::of(&found)? })
+        let shape = lease.shape();
+        let found = raw_sql(AssertSqlSafe(lock.begin(shape))).fetch_all(&mut lease.connection).await?;
+        Ok(Self { lease, views: Views::of(&found, shape)? })
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
@@ -105,25 +104,25 @@ impl Transaction {
         Ok(self.lease)
     }
 
-    /// Refuses a view that is not being built.
-    pub(super) fn check_building(&self, view: ViewId) -> Result<(), ReadStoreError> {
-        if self.views.building == Some(view) { Ok(()) } else { Err(ReadStoreError::NotBuilding(view)) }
+    /// The table of a view that is being built, and of no other.
+    pub(super) fn building(&self, view: ViewId) -> Result<Table, ReadStoreError> {
+        self.views.building.filter(|table| table.id == view).ok_or(ReadStoreError::NotBuilding(view))
     }
 }
 
 impl Views {
-    fn of(found: &[PgRow]) -> Result<Self, Failed> {
+    fn of(found: &[PgRow], shape: Shape) -> Result<Self, Failed> {
         let (mut active, mut building) = (None, None);
         for row in found {
-            let id = ViewId(row.try_get(0)?);
-            if row.try_get(1)? { building = Some(id) } else { active = Some(id) }
+            let table = shape.table(ViewId(row.try_get(0)?));
+            if row.try_get(1)? { building = Some(table) } else { active = Some(table) }
         }
         let active = active.ok_or_else(no_active_view)?;
         Ok(Self { active, building })
     }
 
     /// The older one first.
-    pub(super) fn all(self) -> impl Iterator<Item = ViewId> {
+    pub(super) fn all(self) -> impl Iterator<Item = Table> {
         std::iter::once(self.active).chain(self.building)
     }
 }

@@ -1,30 +1,31 @@
-//! Writes rows and held events by the thousand: one statement, one parameter a column.
+//! Writes entries and held events by the thousand: one statement, one parameter a column.
 
-use domain::{OrderId, Snapshot};
+use event_sourcing::{ColumnKind, Entry, EventType, Row, StreamId, Value};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, query};
 
 use super::failure::Failed;
-use super::rows::{self, Micros, number};
-use crate::ViewId;
+use super::rows::{self, Micros};
+use super::schema::sql_type;
 use crate::plan::{Hold, Upsert};
+use crate::shape::{self, Shape, Table, number};
 
 /// How many rows a statement has at most.
 pub(super) const ROWS: usize = 1_000;
 
-/// Writes rows that are there, and locked.
-pub(super) async fn update(
+/// Writes entries that are there, and locked.
+pub(super) async fn update<R: Row>(
     connection: &mut PgConnection,
-    view: ViewId,
-    upserts: &[&Upsert],
+    view: Table,
+    upserts: &[&Upsert<R>],
 ) -> Result<(), Failed> {
-    // Exactly once: a row is only ever written over the version from which it was folded.
+    // Exactly once: an entry is only ever written over the version from which it was folded.
     let sql = update_sql(view, "has.version = new.over");
     for chunk in upserts.chunks(ROWS) {
         let over = chunk.iter().map(|upsert| number(upsert.from)).collect::<Vec<_>>();
-        let rows = chunk.iter().map(|upsert| &upsert.row);
-        let statement = bind(query(AssertSqlSafe(sql.as_str())), rows).bind(over);
+        let entries: Vec<&Entry<R>> = chunk.iter().map(|upsert| &upsert.entry).collect();
+        let statement = bind(query(AssertSqlSafe(sql.as_str())), &entries).bind(over);
         if statement.execute(&mut *connection).await?.rows_affected() != chunk.len() as u64 {
             return Err(Failed::Overtaken);
         }
@@ -32,91 +33,128 @@ pub(super) async fn update(
     Ok(())
 }
 
-/// Writes rows, sorted by id, of orders that have none. Of how many somebody else was first with one, whom this waits for.
-pub(super) async fn insert(
+/// Writes entries, sorted by id, of streams that have none. Of how many somebody else was first with one, whom this waits for.
+pub(super) async fn insert<R: Row>(
     connection: &mut PgConnection,
-    ViewId(view): ViewId,
-    rows: &[&Snapshot],
+    view: Table,
+    entries: &[&Entry<R>],
 ) -> Result<usize, Failed> {
-    // DO NOTHING, and no update: that would wait for the lock of a row that was none when locks were taken in order.
+    // DO NOTHING, and no update: that would wait for the lock of an entry that was none when locks were taken in order.
     let sql = format!(
-        "INSERT INTO orders_{view} (id, version, status, name, reason, created_at, updated_at, nanos)
-         SELECT * FROM {COLUMNS} ON CONFLICT (id) DO NOTHING"
+        "INSERT INTO {view} ({}) SELECT * FROM UNNEST({}) ON CONFLICT (id) DO NOTHING",
+        view.shape.column_list(),
+        parameters(view.shape),
     );
-    let mut overtaken = rows.len();
-    for chunk in rows.chunks(ROWS) {
-        let statement = bind(query(AssertSqlSafe(sql.as_str())), chunk.iter().copied());
+    let mut overtaken = entries.len();
+    for chunk in entries.chunks(ROWS) {
+        let statement = bind(query(AssertSqlSafe(sql.as_str())), chunk);
         overtaken -= statement.execute(&mut *connection).await?.rows_affected() as usize;
     }
     Ok(overtaken)
 }
 
-/// Writes rows that are there over whatever they are, save what is at a greater version. How many were written.
-pub(super) async fn repair(
+/// Writes entries that are there over whatever they are, save what is at a greater version. How many were written.
+pub(super) async fn repair<R: Row>(
     connection: &mut PgConnection,
-    view: ViewId,
-    orders: &[Snapshot],
+    view: Table,
+    entries: &[&Entry<R>],
 ) -> Result<u64, Failed> {
     // What the projector has brought further meanwhile is right.
     let sql = update_sql(view, "has.version <= new.version AND new.over IS NULL");
     let mut written = 0;
-    for chunk in orders.chunks(ROWS) {
+    for chunk in entries.chunks(ROWS) {
         let over: Vec<Option<i64>> = vec![None; chunk.len()];
-        let statement = bind(query(AssertSqlSafe(sql.as_str())), chunk.iter()).bind(over);
+        let statement = bind(query(AssertSqlSafe(sql.as_str())), chunk).bind(over);
         written += statement.execute(&mut *connection).await?.rows_affected();
     }
     Ok(written)
 }
 
-/// The columns of rows as parameters, as [`bind`] binds them.
-const COLUMNS: &str =
-    "UNNEST($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
-    $7::timestamptz[], $8::int[])";
+/// The columns of entries as parameters, as [`bind`] binds them.
+fn parameters(shape: Shape) -> String {
+    let types = shape.columns.iter().map(|column| sql_type(column.kind));
+    let types = ["text", "bigint"].into_iter().chain(types).zip(1..);
+    types.map(|(kind, number)| format!("${number}::{kind}[]")).collect::<Vec<_>>().join(", ")
+}
 
-fn update_sql(ViewId(view): ViewId, guard: &str) -> String {
-    // The last parameter stands beside the others.
-    let columns = COLUMNS.trim_end_matches(')');
+fn update_sql(view: Table, guard: &str) -> String {
+    let shape = view.shape;
+    let columns = ["version"].into_iter().chain(shape.columns.iter().map(|column| column.name));
+    let set = columns.map(|name| format!("{name} = new.{name}")).collect::<Vec<_>>().join(", ");
+    let over = shape.columns.len() + 3;
     format!(
-        "UPDATE orders_{view} AS has SET version = new.version, status = new.status, name = new.name,
-             reason = new.reason, created_at = new.created_at, updated_at = new.updated_at, nanos = new.nanos
-         FROM {columns}, $9::bigint[])
-             AS new (id, version, status, name, reason, created_at, updated_at, nanos, over)
-         WHERE has.id = new.id AND {guard}"
+        "UPDATE {view} AS has SET {set} FROM UNNEST({}, ${over}::bigint[]) AS new ({}, over)
+         WHERE has.id = new.id AND {guard}",
+        parameters(shape),
+        shape.column_list(),
     )
 }
 
 type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-fn bind<'q, 'p>(statement: Statement<'q>, rows: impl Iterator<Item = &'p Snapshot> + Clone) -> Statement<'q> {
-    let details = || rows.clone().map(|row| rows::details(&row.state));
-    statement
-        .bind(rows.clone().map(|row| row.id.as_str()).collect::<Vec<_>>())
-        .bind(rows.clone().map(|row| number(row.version)).collect::<Vec<_>>())
-        .bind(details().map(|(status, _, _)| status).collect::<Vec<_>>())
-        .bind(details().map(|(_, name, _)| name).collect::<Vec<_>>())
-        .bind(details().map(|(_, _, reason)| reason).collect::<Vec<_>>())
-        .bind(rows.clone().map(|row| Micros::of(row.created_at)).collect::<Vec<_>>())
-        .bind(rows.clone().map(|row| Micros::of(row.updated_at)).collect::<Vec<_>>())
-        .bind(rows.map(|row| rows::nanos(row.created_at, row.updated_at)).collect::<Vec<_>>())
+fn bind<'q, R: Row>(statement: Statement<'q>, entries: &[&Entry<R>]) -> Statement<'q> {
+    let rows: Vec<Vec<Value<'_>>> = entries.iter().map(|entry| shape::values(entry)).collect();
+    let statement = statement
+        .bind(entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>())
+        .bind(entries.iter().map(|entry| number(entry.version)).collect::<Vec<_>>());
+    R::COLUMNS.iter().enumerate().fold(statement, |statement, (at, column)| {
+        let values = rows.iter().map(|row| &row[at]);
+        match column.kind {
+            ColumnKind::Text | ColumnKind::Choice(_) => {
+                statement.bind(values.map(as_text).collect::<Vec<_>>())
+            }
+            ColumnKind::Integer => statement.bind(values.map(as_integer).collect::<Vec<_>>()),
+            ColumnKind::Boolean => statement.bind(values.map(as_boolean).collect::<Vec<_>>()),
+            ColumnKind::Time => statement.bind(values.map(as_time).collect::<Vec<_>>()),
+        }
+    })
+}
+
+fn as_text<'v>(value: &'v Value<'_>) -> Option<&'v str> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn as_integer(value: &Value<'_>) -> Option<i64> {
+    match value {
+        Value::Integer(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn as_boolean(value: &Value<'_>) -> Option<bool> {
+    match value {
+        Value::Boolean(value) => Some(*value),
+        _ => None,
+    }
+}
+
+fn as_time(value: &Value<'_>) -> Option<Micros> {
+    match value {
+        Value::Time(time) => Some(Micros::since_1970(*time)),
+        _ => None,
+    }
 }
 
 /// Takes records aside.
-pub(super) async fn hold(
+pub(super) async fn hold<E: EventType>(
     connection: &mut PgConnection,
-    view: ViewId,
-    holds: &[Hold<'_>],
+    view: Table,
+    holds: &[Hold<'_, E>],
 ) -> Result<(), Failed> {
     for chunk in holds.chunks(ROWS) {
         let verdicts = || chunk.iter().map(|hold| &hold.verdict);
         let records = || chunk.iter().map(|hold| hold.record);
         query(
-            "INSERT INTO orders_held
-                 (view, order_id, version, reason, problem, topic, partition, record_offset, key, value, held_at)
+            "INSERT INTO read_store_held
+                 (view, stream, version, reason, problem, topic, partition, record_offset, key, value, held_at)
              SELECT $1, * FROM UNNEST($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::int[],
                  $8::bigint[], $9::bytea[], $10::bytea[], $11::timestamptz[])",
         )
-        .bind(view.0)
-        .bind(verdicts().map(|verdict| verdict.order.as_ref().map(OrderId::as_str)).collect::<Vec<_>>())
+        .bind(view.id.0)
+        .bind(verdicts().map(|verdict| verdict.stream.as_ref().map(StreamId::as_str)).collect::<Vec<_>>())
         .bind(verdicts().map(|verdict| verdict.version.map(number)).collect::<Vec<_>>())
         .bind(verdicts().map(|verdict| verdict.reason.as_str()).collect::<Vec<_>>())
         .bind(verdicts().map(|verdict| rows::text(&verdict.problem)).collect::<Vec<_>>())

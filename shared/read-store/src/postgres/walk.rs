@@ -1,5 +1,6 @@
 //! The comparison with the event store: see [`crate::walk`].
 
+use event_sourcing::View;
 use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
@@ -8,18 +9,23 @@ use super::Shared;
 use super::failure::Failed;
 use crate::walk::{Step, Walk, Walker, sql};
 
-pub(super) async fn read(shared: &Shared) -> Result<Walk, Failed> {
-    let found = shared.connections.rows(|| query(sql::READ)).await?;
+pub(super) async fn read<V: View>(shared: &Shared<V>) -> Result<Walk, Failed> {
+    let found = shared.connections.rows(|| query(sql::READ).bind(shared.connections.shape.key())).await?;
     found.first().map_or_else(|| Ok(Walk::default()), walk)
 }
 
-pub(super) async fn take(shared: &Shared, walker: &Walker) -> Result<Option<Walk>, Failed> {
+pub(super) async fn take<V: View>(shared: &Shared<V>, walker: &Walker) -> Result<Option<Walk>, Failed> {
     let (until, now) = (walker.until.as_millisecond(), walker.now.as_millisecond());
-    let take = || query(sql::TAKE).bind(&walker.name).bind(until).bind(now);
+    let take =
+        || query(sql::TAKE).bind(&walker.name).bind(until).bind(now).bind(shared.connections.shape.key());
     shared.connections.rows(take).await?.first().map(walk).transpose()
 }
 
-pub(super) async fn step(shared: &Shared, walker: &Walker, step: &Step) -> Result<Option<Walk>, Failed> {
+pub(super) async fn step<V: View>(
+    shared: &Shared<V>,
+    walker: &Walker,
+    step: &Step,
+) -> Result<Option<Walk>, Failed> {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let take_step = || {
         query(sql::STEP)
@@ -31,16 +37,25 @@ pub(super) async fn step(shared: &Shared, walker: &Walker, step: &Step) -> Resul
             .bind(count(step.filled))
             .bind(step.settled)
             .bind(step.settling)
+            .bind(shared.connections.shape.key())
     };
     shared.connections.rows(take_step).await?.first().map(walk).transpose()
 }
 
-pub(super) async fn doubt(shared: &Shared, why: &str, now: Timestamp) -> Result<(), Failed> {
-    shared.connections.rows(|| query(sql::DOUBT).bind(why).bind(now.as_millisecond())).await.map(drop)
+pub(super) async fn doubt<V: View>(shared: &Shared<V>, why: &str, now: Timestamp) -> Result<(), Failed> {
+    shared
+        .connections
+        .rows(|| query(sql::DOUBT).bind(why).bind(now.as_millisecond()).bind(shared.connections.shape.key()))
+        .await
+        .map(drop)
 }
 
-pub(super) async fn leave(shared: &Shared, name: &str) -> Result<(), Failed> {
-    shared.connections.rows(|| query(sql::LEAVE).bind(name)).await.map(drop)
+pub(super) async fn leave<V: View>(shared: &Shared<V>, name: &str) -> Result<(), Failed> {
+    shared
+        .connections
+        .rows(|| query(sql::LEAVE).bind(name).bind(shared.connections.shape.key()))
+        .await
+        .map(drop)
 }
 
 fn walk(row: &PgRow) -> Result<Walk, Failed> {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use event_sourcing::View;
 use runtime::{KillPoint, kill_point};
 
 use super::connections::{ANSWER, within};
@@ -16,12 +17,12 @@ use crate::{Incoming, Projected, ReadStoreError};
 /// How many records are one transaction, where they are of more than one call.
 const RECORDS: usize = 1_000;
 
-/// How often a batch begins anew when another projector was first with some of its new orders, and has one of them still, or
-/// when the server chose it to end a deadlock. Each time there are fewer orders left for which that can happen.
+/// How often a batch begins anew when another projector was first with some of its new streams, and has one of them still, or
+/// when the server chose it to end a deadlock. Each time there are fewer streams left for which that can happen.
 const TRIES: usize = 20;
 
 /// Takes in the batches of all these calls.
-pub(super) async fn project(shared: Arc<Shared>, calls: Vec<Call>) {
+pub(super) async fn project<V: View>(shared: Arc<Shared<V>>, calls: Vec<Call<V::Event>>) {
     let mut calls = calls.into_iter().peekable();
     while let Some(first) = calls.next() {
         let mut records = first.records();
@@ -34,7 +35,7 @@ pub(super) async fn project(shared: Arc<Shared>, calls: Vec<Call>) {
     }
 }
 
-async fn project_together(shared: &Shared, merged: Merged) {
+async fn project_together<V: View>(shared: &Shared<V>, merged: Merged<V::Event>) {
     let done = take_in(shared, &merged.incoming, &merged.ranges).await;
     if !merged.is_to_be_split(&done) {
         return merged.answer(done);
@@ -46,15 +47,15 @@ async fn project_together(shared: &Shared, merged: Merged) {
 }
 
 /// Takes the records into every view, in one transaction; what became of each range of them in the active one.
-async fn take_in(
-    shared: &Shared,
-    incoming: &[Incoming],
+async fn take_in<V: View>(
+    shared: &Shared<V>,
+    incoming: &[Incoming<V::Event>],
     ranges: &[Range<usize>],
 ) -> Result<Vec<Projected>, ReadStoreError> {
     until_not_overtaken(|| try_take_in(shared, incoming, ranges)).await
 }
 
-/// Does a transaction, and again while others were first with some of its new orders.
+/// Does a transaction, and again while others were first with some of its new streams.
 pub(super) async fn until_not_overtaken<T, F: Future<Output = Result<T, Failed>>>(
     transaction: impl Fn() -> F,
 ) -> Result<T, ReadStoreError> {
@@ -67,13 +68,13 @@ pub(super) async fn until_not_overtaken<T, F: Future<Output = Result<T, Failed>>
     Ok(within(ANSWER, transaction()).await?)
 }
 
-async fn try_take_in(
-    shared: &Shared,
-    incoming: &[Incoming],
+async fn try_take_in<V: View>(
+    shared: &Shared<V>,
+    incoming: &[Incoming<V::Event>],
     ranges: &[Range<usize>],
 ) -> Result<Vec<Projected>, Failed> {
     let mut transaction = Transaction::begin(&shared.projectors, Lock::Shared).await?;
-    let done = take_into_all(&mut transaction, incoming).await;
+    let done = take_into_all::<V>(&mut transaction, incoming).await;
     kill_point(KillPoint::BeforeProjectorCommit);
     let plan = transaction.end(done).await?;
     kill_point(KillPoint::AfterProjectorCommit);
@@ -82,14 +83,14 @@ async fn try_take_in(
 }
 
 /// The plan for the active view.
-async fn take_into_all<'a>(
+async fn take_into_all<'a, V: View>(
     transaction: &mut Transaction,
-    incoming: &'a [Incoming],
-) -> Result<Plan<'a>, Failed> {
+    incoming: &'a [Incoming<V::Event>],
+) -> Result<Plan<'a, V>, Failed> {
     let views = transaction.views;
     let plan = project::take_in(transaction.connection(), views.active, incoming).await?;
     if let Some(building) = views.building {
-        project::take_in(transaction.connection(), building, incoming).await?;
+        project::take_in::<V>(transaction.connection(), building, incoming).await?;
     }
     Ok(plan)
 }

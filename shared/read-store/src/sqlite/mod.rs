@@ -17,7 +17,7 @@ mod write;
 use std::path::Path;
 use std::time::Duration;
 
-use domain::{OrderId, RecordedEvent, Snapshot, Version};
+use event_sourcing::{Entry, Recorded, StreamId, Version, View};
 use jiff::Timestamp;
 use runtime::batcher::{Batcher, Stopped};
 use runtime::files::{Gone, OpenedFile};
@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 
 use self::read::See;
 use self::write::{Job, Writer};
+use crate::shape::Shape;
 use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
 use crate::{
@@ -53,126 +54,130 @@ impl From<Gone> for ReadStoreError {
 
 /// An open file. Cheap to clone; it is closed with the last clone.
 #[derive(Clone)]
-pub struct SqliteReadStore {
+pub struct SqliteReadStore<V: View> {
     opened: OpenedFile,
-    writer: Batcher<Job>,
-    reads: Batcher<See>,
+    writer: Batcher<Job<V>>,
+    reads: Batcher<See<V::Row>>,
     scans: Batcher<Scan>,
-    waiters: Waiters,
+    shape: Shape,
+    waiters: Waiters<V::Row>,
 }
 
-impl SqliteReadStore {
+impl<V: View> SqliteReadStore<V> {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        schema::create(path)?;
+        let shape = Shape::of::<V>();
+        schema::create(path, shape)?;
         let cannot = |error: std::io::Error| OpenError::Refused(error.to_string());
         let opened = OpenedFile::at(path).map_err(cannot)?;
         let waiters = Waiters::default();
-        let mut writer = Writer::open(path, opened.clone(), waiters.clone())?;
+        let mut writer = Writer::open(path, opened.clone(), waiters.clone(), shape)?;
         let mut reader = schema::connect(path, schema::FOR_READS)?;
         let mut scanner = schema::connect(path, schema::FOR_READS)?;
         Ok(Self {
             opened,
             writer: Batcher::start("view-writer", CALLS, move |jobs| writer.work(jobs)).map_err(cannot)?,
-            reads: Batcher::start("view-reader", CALLS, move |calls| read::answer(&mut reader, calls))
+            reads: Batcher::start("view-reader", CALLS, move |calls| read::answer(&mut reader, shape, calls))
                 .map_err(cannot)?,
             scans: Batcher::start("view-scanner", 1, move |scans: &mut Vec<Scan>| {
                 scans.drain(..).for_each(|scan| scan(&mut scanner));
             })
             .map_err(cannot)?,
+            shape,
             waiters,
         })
     }
 
-    pub(crate) async fn project(&self, batch: Vec<Incoming>) -> Result<Projected, ReadStoreError> {
+    pub(crate) async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
         self.writer.send(Job::project(batch, answer)).await?;
         answered.await.map_err(|_| Stopped)?
     }
 
-    pub(crate) async fn see(&self, id: &OrderId) -> Result<Lookup, ReadStoreError> {
+    pub(crate) async fn see(&self, id: &StreamId) -> Result<Lookup<V::Row>, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
         self.reads.send(See { id: id.clone(), answer }).await?;
         answered.await.map_err(|_| Stopped)?
     }
 
-    pub(crate) async fn get_many(&self, ids: Vec<OrderId>) -> Result<Vec<Snapshot>, ReadStoreError> {
-        self.scan(move |connection| read::many(connection, &ids)).await
+    pub(crate) async fn get_many(&self, ids: Vec<StreamId>) -> Result<Vec<Entry<V::Row>>, ReadStoreError> {
+        self.scan(move |connection, shape| read::many(connection, shape, &ids)).await
     }
 
     pub(crate) async fn versions(
         &self,
-        after: Option<&OrderId>,
+        after: Option<&StreamId>,
         limit: usize,
-    ) -> Result<Vec<(OrderId, Version)>, ReadStoreError> {
+    ) -> Result<Vec<(StreamId, Version)>, ReadStoreError> {
         let after = after.cloned();
-        self.scan(move |connection| read::versions(connection, after.as_ref(), limit)).await
+        self.scan(move |connection, shape| read::versions(connection, shape, after.as_ref(), limit)).await
     }
 
-    pub(crate) async fn list(&self, filter: Filter) -> Result<Page, ReadStoreError> {
-        self.scan(move |connection| read::page(connection, &filter)).await
+    pub(crate) async fn list(&self, filter: Filter) -> Result<Page<V::Row>, ReadStoreError> {
+        self.scan(move |connection, shape| read::page(connection, shape, &filter)).await
     }
 
     pub(crate) async fn wait_for(
         &self,
-        id: &OrderId,
+        id: &StreamId,
         version: Version,
         patience: Duration,
-    ) -> Result<Lookup, ReadStoreError> {
+    ) -> Result<Lookup<V::Row>, ReadStoreError> {
         self.waiters.wait_for(id, version, patience, LOOK_AGAIN, || self.see(id)).await
     }
 
     pub(crate) async fn walk(&self) -> Result<Walk, ReadStoreError> {
-        self.scan(|connection| walk::read(connection)).await
+        self.scan(|connection, shape| walk::read(connection, shape)).await
     }
 
     pub(crate) async fn take_walk(&self, walker: Walker) -> Result<Option<Walk>, ReadStoreError> {
-        self.write(move |writer| walk::take(writer.connection(), &walker)).await
+        self.write(move |writer| walk::take(writer.connection(), writer.shape, &walker)).await
     }
 
     pub(crate) async fn step_walk(&self, walker: Walker, step: Step) -> Result<Option<Walk>, ReadStoreError> {
-        self.write(move |writer| walk::step(writer.connection(), &walker, &step)).await
+        self.write(move |writer| walk::step(writer.connection(), writer.shape, &walker, &step)).await
     }
 
     pub(crate) async fn leave_walk(&self, name: &str) -> Result<(), ReadStoreError> {
         let name = name.to_owned();
-        self.write(move |writer| walk::leave(writer.connection(), &name)).await
+        self.write(move |writer| walk::leave(writer.connection(), writer.shape, &name)).await
     }
 
     pub(crate) async fn doubt(&self, why: &str) -> Result<(), ReadStoreError> {
         let why = why.to_owned();
-        self.write(move |writer| walk::doubt(writer.connection(), &why, Timestamp::now())).await
+        self.write(move |writer| walk::doubt(writer.connection(), writer.shape, &why, Timestamp::now())).await
     }
 
     pub(crate) async fn held_summary(&self) -> Result<Vec<HeldSummary>, ReadStoreError> {
-        self.scan(|connection| held::summary(connection)).await
+        self.scan(|connection, shape| held::summary(connection, shape)).await
     }
 
     pub(crate) async fn held(
         &self,
-        order: Option<&OrderId>,
+        stream: Option<&StreamId>,
         after: Option<HeldId>,
         limit: usize,
     ) -> Result<Vec<HeldEvent>, ReadStoreError> {
-        let order = order.cloned();
-        self.scan(move |connection| held::list(connection, order.as_ref(), after, limit)).await
+        let stream = stream.cloned();
+        self.scan(move |connection, shape| held::list(connection, shape, stream.as_ref(), after, limit)).await
     }
 
     pub(crate) async fn held_event(&self, id: HeldId) -> Result<Option<HeldEvent>, ReadStoreError> {
-        self.scan(move |connection| held::one(connection, id)).await
+        self.scan(move |connection, shape| held::one(connection, shape, id)).await
     }
 
-    pub(crate) async fn redrive(&self, order: Option<&OrderId>) -> Result<Redriven, ReadStoreError> {
+    pub(crate) async fn redrive(&self, stream: Option<&StreamId>) -> Result<Redriven, ReadStoreError> {
         let (mut redriven, mut after) = (Redriven::default(), Some(HeldId(0)));
         // A page is a transaction, so that neither memory nor the projector's wait grow with what is held.
         while let Some(from) = after {
-            let scope = order.cloned();
+            let scope = stream.cloned();
             let page = self.write(move |writer| writer.redrive(scope.as_ref(), from)).await?;
             redriven.applied += page.applied;
             redriven.removed += page.removed;
             after = page.last;
         }
-        let scope = order.cloned();
-        redriven.held = self.scan(move |connection| held::count(connection, scope.as_ref())).await?;
+        let scope = stream.cloned();
+        redriven.held =
+            self.scan(move |connection, shape| held::count(connection, shape, scope.as_ref())).await?;
         Ok(redriven)
     }
 
@@ -187,24 +192,28 @@ impl SqliteReadStore {
     pub(crate) async fn backfill(
         &self,
         view: ViewId,
-        events: Vec<RecordedEvent>,
+        events: Vec<Recorded<V::Event>>,
     ) -> Result<Projected, ReadStoreError> {
         self.write(move |writer| writer.backfill(view, events)).await
     }
 
-    pub(crate) async fn take_over(&self, view: ViewId, orders: Vec<Snapshot>) -> Result<(), SwapRefused> {
-        self.write(move |writer| writer.take_over(view, &orders)).await
+    pub(crate) async fn take_over(
+        &self,
+        view: ViewId,
+        entries: Vec<Entry<V::Row>>,
+    ) -> Result<(), SwapRefused> {
+        self.write(move |writer| writer.take_over(view, &entries)).await
     }
 
     pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
         self.write(move |writer| writer.swap(view)).await
     }
 
-    pub(crate) async fn repair(&self, orders: Vec<Snapshot>) -> Result<u64, ReadStoreError> {
-        self.write(move |writer| writer.repair(&orders)).await
+    pub(crate) async fn repair(&self, entries: Vec<Entry<V::Row>>) -> Result<u64, ReadStoreError> {
+        self.write(move |writer| writer.repair(&entries)).await
     }
 
-    pub(crate) async fn remove(&self, ids: Vec<OrderId>) -> Result<u64, ReadStoreError> {
+    pub(crate) async fn remove(&self, ids: Vec<StreamId>) -> Result<u64, ReadStoreError> {
         self.write(move |writer| writer.remove(&ids)).await
     }
 
@@ -216,7 +225,7 @@ impl SqliteReadStore {
     /// Does work on the writer's thread, in a transaction of its own.
     async fn write<T, E>(
         &self,
-        work: impl FnOnce(&mut Writer) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&mut Writer<V>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
@@ -234,11 +243,12 @@ impl SqliteReadStore {
     /// Does a read on the scanner's thread.
     async fn scan<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, ReadStoreError> + Send + 'static,
+        work: impl FnOnce(&mut Connection, Shape) -> Result<T, ReadStoreError> + Send + 'static,
     ) -> Result<T, ReadStoreError> {
         let (answer, answered) = oneshot::channel();
+        let shape = self.shape;
         let scan: Scan = Box::new(move |connection| {
-            let _ = answer.send(work(connection));
+            let _ = answer.send(work(connection, shape));
         });
         self.scans.send(scan).await?;
         answered.await.map_err(|_| Stopped)?

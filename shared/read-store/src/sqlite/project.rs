@@ -2,58 +2,65 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use domain::{OrderId, Snapshot};
+use event_sourcing::{Entry, EventType, Row, StreamId, View};
+use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::rows::{self, Time, number};
+use super::held;
+use super::rows::{self, Column, Time};
 use crate::plan::{self, HeldRow, Hold, Known, Plan, Stray, Upsert};
-use crate::{HeldId, Incoming, ReadStoreError, ViewId};
+use crate::shape::{self, Table, number};
+use crate::{HeldId, Incoming, ReadStoreError};
 
 /// Takes records into a view.
-pub(super) fn take_in<'a>(
+pub(super) fn take_in<'a, V: View>(
     connection: &Connection,
-    view: ViewId,
-    incoming: &'a [Incoming],
-) -> Result<Plan<'a>, ReadStoreError> {
-    let mut known = known(connection, view, &plan::touched_orders(incoming))?;
+    view: Table,
+    incoming: &'a [Incoming<V::Event>],
+) -> Result<Plan<'a, V>, ReadStoreError> {
+    let mut known = known(connection, view, &plan::touched_streams(incoming))?;
     known.strays = strays(connection, view, incoming)?;
     let plan = plan::plan(known, incoming);
     write(connection, view, &plan)?;
     Ok(plan)
 }
 
-/// Lets the held events of these orders go on, after something else has changed a row or a held event.
-pub(super) fn settle(
+/// Lets the held events of these streams go on, after something else has changed an entry or a held event.
+pub(super) fn settle<V: View>(
     connection: &Connection,
-    view: ViewId,
-    orders: &[OrderId],
-) -> Result<Plan<'static>, ReadStoreError> {
-    let plan = plan::plan(known(connection, view, orders)?, &[]);
+    view: Table,
+    streams: &[StreamId],
+) -> Result<Plan<'static, V>, ReadStoreError> {
+    let plan = plan::plan(known(connection, view, streams)?, &[]);
     write(connection, view, &plan)?;
     Ok(plan)
 }
 
-fn known(connection: &Connection, view: ViewId, orders: &[OrderId]) -> Result<Known, ReadStoreError> {
-    let rows = rows_of(connection, view, orders)?;
-    let held = held_of(connection, view, orders)?;
-    Ok(Known { rows, held, strays: BTreeSet::new() })
-}
-
-/// The statement that reads a row: a lookup each, in one transaction, which costs SQLite no more than one with all ids.
-pub(super) fn row_sql(ViewId(view): ViewId) -> String {
-    format!("SELECT {} FROM orders_{view} WHERE id = ?1", rows::ORDER_COLUMNS)
-}
-
-fn rows_of(
+fn known<R: Row>(
     connection: &Connection,
-    view: ViewId,
-    orders: &[OrderId],
-) -> Result<HashMap<OrderId, Snapshot>, ReadStoreError> {
-    let mut statement = connection.prepare_cached(&row_sql(view))?;
-    let mut found = HashMap::with_capacity(orders.len());
-    for order in orders {
-        if let Some(row) = statement.query_row([order.as_str()], rows::snapshot).optional()? {
-            found.insert(order.clone(), row);
+    view: Table,
+    streams: &[StreamId],
+) -> Result<Known<R>, ReadStoreError> {
+    let entries = entries_of(connection, view, streams)?;
+    let held = held_of(connection, view, streams)?;
+    Ok(Known { entries, held, strays: BTreeSet::new() })
+}
+
+/// The statement that reads an entry: a lookup each, in one transaction, which costs SQLite no more than one with all ids.
+pub(super) fn entry_sql(view: Table) -> String {
+    format!("SELECT {} FROM {view} WHERE id = ?1", view.shape.column_list())
+}
+
+fn entries_of<R: Row>(
+    connection: &Connection,
+    view: Table,
+    streams: &[StreamId],
+) -> Result<HashMap<StreamId, Entry<R>>, ReadStoreError> {
+    let mut statement = connection.prepare_cached(&entry_sql(view))?;
+    let mut found = HashMap::with_capacity(streams.len());
+    for stream in streams {
+        if let Some(entry) = statement.query_row([stream.as_str()], rows::entry).optional()? {
+            found.insert(stream.clone(), entry);
         }
     }
     Ok(found)
@@ -61,30 +68,30 @@ fn rows_of(
 
 /// The value only where it can become an event: what is not one may be large, and is of no use here.
 pub(super) const HELD_ROWS: &str = "SELECT id, version, reason, CASE WHEN version IS NOT NULL THEN value END
-     FROM held_events WHERE view = ?1 AND order_id = ?2";
+     FROM read_store_held WHERE view = ?1 AND stream = ?2";
 
-/// Whether anything is held for any order: mostly nothing is, and nobody need ask order by order.
+/// Whether anything is held for any stream: mostly nothing is, and nobody need ask stream by stream.
 pub(super) const ANY_HELD: &str =
-    "SELECT EXISTS (SELECT 1 FROM held_events WHERE view = ?1 AND order_id >= '')";
+    "SELECT EXISTS (SELECT 1 FROM read_store_held WHERE view = ?1 AND stream >= '')";
 
-/// Whether anything is held for an order.
+/// Whether anything is held for a stream.
 pub(super) const HELD_FOR: &str =
-    "SELECT EXISTS (SELECT 1 FROM held_events WHERE view = ?1 AND order_id = ?2)";
+    "SELECT EXISTS (SELECT 1 FROM read_store_held WHERE view = ?1 AND stream = ?2)";
 
-/// Of these orders, each that something is held for.
+/// Of these streams, each that something is held for.
 pub(super) fn held_for<'o>(
     connection: &Connection,
-    ViewId(view): ViewId,
-    orders: impl IntoIterator<Item = &'o OrderId>,
-) -> Result<HashSet<&'o OrderId>, ReadStoreError> {
+    view: Table,
+    streams: impl IntoIterator<Item = &'o StreamId>,
+) -> Result<HashSet<&'o StreamId>, ReadStoreError> {
     let mut held = HashSet::new();
-    if !connection.prepare_cached(ANY_HELD)?.query_row([view], |row| row.get(0))? {
+    if !connection.prepare_cached(ANY_HELD)?.query_row([view.id.0], |row| row.get(0))? {
         return Ok(held);
     }
     let mut statement = connection.prepare_cached(HELD_FOR)?;
-    for order in orders {
-        if statement.query_row(params![view, order.as_str()], |row| row.get(0))? {
-            held.insert(order);
+    for stream in streams {
+        if statement.query_row(params![view.id.0, stream.as_str()], |row| row.get(0))? {
+            held.insert(stream);
         }
     }
     Ok(held)
@@ -92,41 +99,41 @@ pub(super) fn held_for<'o>(
 
 fn held_of(
     connection: &Connection,
-    view: ViewId,
-    orders: &[OrderId],
-) -> Result<HashMap<OrderId, Vec<HeldRow>>, ReadStoreError> {
+    view: Table,
+    streams: &[StreamId],
+) -> Result<HashMap<StreamId, Vec<HeldRow>>, ReadStoreError> {
     let mut found = HashMap::new();
-    if !connection.prepare_cached(ANY_HELD)?.query_row([view.0], |row| row.get(0))? {
+    if !connection.prepare_cached(ANY_HELD)?.query_row([view.id.0], |row| row.get(0))? {
         return Ok(found);
     }
     let mut statement = connection.prepare_cached(HELD_ROWS)?;
-    for order in orders {
-        let held = statement.query_map(params![view.0, order.as_str()], |row| {
-            let version = row.get::<_, Option<i64>>(1)?.map(rows::version);
+    for stream in streams {
+        let held = statement.query_map(params![view.id.0, stream.as_str()], |row| {
+            let version = row.get::<_, Option<i64>>(1)?.map(shape::version);
             Ok(HeldRow { id: HeldId(row.get(0)?), version, reason: row.get(2)?, value: row.get(3)? })
         })?;
         let held = held.collect::<Result<Vec<_>, _>>()?;
         if !held.is_empty() {
-            found.insert(order.clone(), held);
+            found.insert(stream.clone(), held);
         }
     }
     Ok(found)
 }
 
-pub(super) const STRAYS: &str = "SELECT key, value FROM held_events
-     WHERE view = ?1 AND topic = ?2 AND partition = ?3 AND offset = ?4
-       AND (version IS NULL OR order_id IS NULL)";
+pub(super) const STRAYS: &str = "SELECT key, value FROM read_store_held
+     WHERE view = ?1 AND topic = ?2 AND partition = ?3 AND record_offset = ?4
+       AND (version IS NULL OR stream IS NULL)";
 
-/// The held records at the places of those that tell no order or no version.
-fn strays(
+/// The held records at the places of those that tell no stream or no version.
+fn strays<E>(
     connection: &Connection,
-    view: ViewId,
-    incoming: &[Incoming],
+    view: Table,
+    incoming: &[Incoming<E>],
 ) -> Result<BTreeSet<Stray>, ReadStoreError> {
     let mut found = BTreeSet::new();
     for Stray { origin, .. } in incoming.iter().filter_map(Stray::of) {
         let mut statement = connection.prepare_cached(STRAYS)?;
-        let place = params![view.0, origin.topic, origin.partition, origin.offset];
+        let place = params![view.id.0, origin.topic, origin.partition, origin.offset];
         let records = statement.query_map(place, |row| {
             Ok(Stray { origin: origin.clone(), key: row.get(0)?, value: row.get(1)? })
         })?;
@@ -137,64 +144,74 @@ fn strays(
     Ok(found)
 }
 
-fn write(connection: &Connection, view: ViewId, plan: &Plan<'_>) -> Result<(), ReadStoreError> {
+fn write<V: View>(connection: &Connection, view: Table, plan: &Plan<'_, V>) -> Result<(), ReadStoreError> {
     upsert(connection, view, &plan.upserts)?;
+    for (id, verdict) in &plan.rejudged {
+        held::rejudge(connection, *id, verdict)?;
+    }
     hold(connection, view, &plan.holds)?;
     let gone = plan.releases.iter().map(|release| release.id).chain(plan.passed.iter().copied());
     for HeldId(id) in gone {
-        connection.prepare_cached("DELETE FROM held_events WHERE id = ?1")?.execute([id])?;
+        connection.prepare_cached("DELETE FROM read_store_held WHERE id = ?1")?.execute([id])?;
     }
     Ok(())
 }
 
-/// What a write of a row sets, whatever guards it.
-pub(super) fn upsert_sql(ViewId(view): ViewId, guard: &str) -> String {
+/// The statement that writes an entry, whatever guards it. `?1` and `?2` are its id and version; the row's values follow.
+pub(super) fn upsert_sql(view: Table, guard: &str) -> String {
+    let columns = view.shape.columns.iter().map(|column| column.name);
+    let set = ["version"].into_iter().chain(columns).map(|name| format!("{name} = excluded.{name}"));
+    let set = set.collect::<Vec<_>>().join(", ");
+    let values = (1..=view.shape.columns.len() + 2).map(|number| format!("?{number}"));
+    let values = values.collect::<Vec<_>>().join(", ");
     format!(
-        "INSERT INTO orders_{view} AS has (id, version, status, name, reason, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (id) DO UPDATE SET version = excluded.version, status = excluded.status,
-             name = excluded.name, reason = excluded.reason,
-             created_at = excluded.created_at, updated_at = excluded.updated_at
-         WHERE {guard}"
+        "INSERT INTO {view} AS has ({}) VALUES ({values}) ON CONFLICT (id) DO UPDATE SET {set} WHERE {guard}",
+        view.shape.column_list()
     )
 }
 
-fn upsert(connection: &Connection, view: ViewId, upserts: &[Upsert]) -> Result<(), ReadStoreError> {
-    // Exactly once: a row is only ever written over the version from which it was folded.
-    let mut statement = connection.prepare_cached(&upsert_sql(view, "has.version = ?8"))?;
-    for Upsert { from, row, .. } in upserts {
-        let (status, name, reason) = rows::details(&row.state);
-        let written = statement.execute(params![
-            row.id.as_str(),
-            number(row.version),
-            status,
-            name,
-            reason,
-            Time(row.created_at),
-            Time(row.updated_at),
-            number(*from),
-        ])?;
-        if written != 1 {
-            return Err(ReadStoreError::Unavailable(format!(
-                "order {} changed while it was written",
-                row.id
-            )));
+/// Writes an entry by [`upsert_sql`]. How many rows were written.
+pub(super) fn execute_upsert<R: Row>(
+    statement: &mut rusqlite::Statement<'_>,
+    entry: &Entry<R>,
+    guard: Option<i64>,
+) -> Result<usize, ReadStoreError> {
+    let (id, version) = (entry.id.as_str(), number(entry.version));
+    let values: Vec<Column<'_>> = shape::values(entry).into_iter().map(Column).collect();
+    let mut parameters: Vec<&dyn ToSql> = vec![&id, &version];
+    parameters.extend(values.iter().map(|value| value as &dyn ToSql));
+    parameters.extend(guard.as_ref().map(|guard| guard as &dyn ToSql));
+    Ok(statement.execute(&parameters[..])?)
+}
+
+fn upsert<R: Row>(connection: &Connection, view: Table, upserts: &[Upsert<R>]) -> Result<(), ReadStoreError> {
+    // Exactly once: an entry is only ever written over the version from which it was folded.
+    let guard = format!("has.version = ?{}", view.shape.columns.len() + 3);
+    let mut statement = connection.prepare_cached(&upsert_sql(view, &guard))?;
+    for Upsert { from, entry, .. } in upserts {
+        if execute_upsert(&mut statement, entry, Some(number(*from)))? != 1 {
+            let problem = format!("the row of {} changed while it was written", entry.id);
+            return Err(ReadStoreError::Unavailable(problem));
         }
     }
     Ok(())
 }
 
-fn hold(connection: &Connection, view: ViewId, holds: &[Hold<'_>]) -> Result<(), ReadStoreError> {
+fn hold<E: EventType>(
+    connection: &Connection,
+    view: Table,
+    holds: &[Hold<'_, E>],
+) -> Result<(), ReadStoreError> {
     for hold in holds {
         let mut statement = connection.prepare_cached(
-            "INSERT INTO held_events
-                 (view, order_id, version, reason, problem, topic, partition, offset, key, value, held_at)
+            "INSERT INTO read_store_held
+                 (view, stream, version, reason, problem, topic, partition, record_offset, key, value, held_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
         let (verdict, origin) = (&hold.verdict, &hold.record.origin);
         statement.execute(params![
-            view.0,
-            verdict.order.as_ref().map(OrderId::as_str),
+            view.id.0,
+            verdict.stream.as_ref().map(StreamId::as_str),
             verdict.version.map(number),
             verdict.reason.as_str(),
             verdict.problem,

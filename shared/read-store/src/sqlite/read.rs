@@ -1,20 +1,22 @@
 //! What queries read. Each read finds the active view in its own transaction, so that none misses a swap.
 
-use domain::{OrderId, OrderName, Snapshot, Version};
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
+use event_sourcing::{Entry, Row, StreamId, Value, Version};
+use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, params};
 
-use super::{Answer, project, rows, schema};
-use crate::{Filter, Lookup, Page, ReadStoreError, ViewId};
+use super::rows::{self, Column};
+use super::{Answer, project, schema};
+use crate::shape::{Shape, Table, version};
+use crate::{Filter, Lookup, Page, ReadStoreError};
 
 /// A call of `see`.
-pub(super) struct See {
-    pub(super) id: OrderId,
-    pub(super) answer: Answer<Lookup>,
+pub(super) struct See<R> {
+    pub(super) id: StreamId,
+    pub(super) answer: Answer<Lookup<R>>,
 }
 
 /// Answers all these calls from one state of the view.
-pub(super) fn answer(connection: &mut Connection, calls: &mut Vec<See>) {
-    match read_all(connection, calls) {
+pub(super) fn answer<R: Row>(connection: &mut Connection, shape: Shape, calls: &mut Vec<See<R>>) {
+    match read_all(connection, shape, calls) {
         Ok(seen) => {
             for (call, seen) in calls.drain(..).zip(seen) {
                 let _ = call.answer.send(seen);
@@ -29,37 +31,42 @@ pub(super) fn answer(connection: &mut Connection, calls: &mut Vec<See>) {
 }
 
 /// A row that can't be read is an answer to its own caller, and no failure of the others' reads.
-fn read_all(
+fn read_all<R: Row>(
     connection: &mut Connection,
-    calls: &[See],
-) -> Result<Vec<Result<Lookup, ReadStoreError>>, ReadStoreError> {
-    let (transaction, view) = begin(connection)?;
+    shape: Shape,
+    calls: &[See<R>],
+) -> Result<Vec<Result<Lookup<R>, ReadStoreError>>, ReadStoreError> {
+    let (transaction, view) = begin(connection, shape)?;
     let held = project::held_for(&transaction, view, calls.iter().map(|call| &call.id))?;
-    let mut statement = transaction.prepare_cached(&project::row_sql(view))?;
-    let mut see = |id: &OrderId| {
-        let order = statement.query_row([id.as_str()], rows::snapshot).optional()?;
-        Ok(Lookup { order, held: held.contains(id) })
+    let mut statement = transaction.prepare_cached(&project::entry_sql(view))?;
+    let mut see = |id: &StreamId| {
+        let entry = statement.query_row([id.as_str()], rows::entry).optional()?;
+        Ok(Lookup { entry, held: held.contains(id) })
     };
     Ok(calls.iter().map(|call| see(&call.id)).collect())
 }
 
-fn begin(connection: &mut Connection) -> Result<(Transaction<'_>, ViewId), ReadStoreError> {
+fn begin(connection: &mut Connection, shape: Shape) -> Result<(Transaction<'_>, Table), ReadStoreError> {
     let transaction = connection.transaction()?;
-    let view = schema::active_view(&transaction)?;
+    let view = schema::active_view(&transaction, shape)?;
     Ok((transaction, view))
 }
 
-/// The orders that are there. A garbled one is not, for whoever compares: so it is found missing, and can be repaired.
-pub(super) fn many(connection: &mut Connection, ids: &[OrderId]) -> Result<Vec<Snapshot>, ReadStoreError> {
-    let (transaction, view) = begin(connection)?;
-    let mut statement = transaction.prepare_cached(&project::row_sql(view))?;
+/// The entries that are there. A garbled one is not, for whoever compares: so it is found missing, and can be repaired.
+pub(super) fn many<R: Row>(
+    connection: &mut Connection,
+    shape: Shape,
+    ids: &[StreamId],
+) -> Result<Vec<Entry<R>>, ReadStoreError> {
+    let (transaction, view) = begin(connection, shape)?;
+    let mut statement = transaction.prepare_cached(&project::entry_sql(view))?;
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
-        let row = statement.query_row([id.as_str()], rows::snapshot).optional();
+        let row = statement.query_row([id.as_str()], rows::entry).optional();
         match row.map_err(ReadStoreError::from) {
             Ok(row) => found.extend(row),
             Err(ReadStoreError::Corrupt(problem)) => {
-                tracing::warn!(order = %id, problem, "a row can't be read")
+                tracing::warn!(stream = %id, problem, "a row can't be read")
             }
             Err(error) => return Err(error),
         }
@@ -68,56 +75,63 @@ pub(super) fn many(connection: &mut Connection, ids: &[OrderId]) -> Result<Vec<S
 }
 
 /// Whether the view's own table is there.
-pub(super) fn ping(connection: &mut Connection) -> Result<(), ReadStoreError> {
-    let (transaction, ViewId(view)) = begin(connection)?;
-    transaction.prepare(&format!("SELECT 1 FROM orders_{view} LIMIT 1"))?.exists([])?;
+pub(super) fn ping(connection: &mut Connection, shape: Shape) -> Result<(), ReadStoreError> {
+    let (transaction, view) = begin(connection, shape)?;
+    transaction.prepare(&format!("SELECT 1 FROM {view} LIMIT 1"))?.exists([])?;
     Ok(())
 }
 
 pub(super) fn versions(
     connection: &mut Connection,
-    after: Option<&OrderId>,
+    shape: Shape,
+    after: Option<&StreamId>,
     limit: usize,
-) -> Result<Vec<(OrderId, Version)>, ReadStoreError> {
-    let (transaction, ViewId(view)) = begin(connection)?;
-    let mut statement = transaction.prepare_cached(&format!(
-        "SELECT id, version FROM orders_{view} WHERE id > ?1 ORDER BY id LIMIT ?2"
-    ))?;
+) -> Result<Vec<(StreamId, Version)>, ReadStoreError> {
+    let (transaction, view) = begin(connection, shape)?;
+    let mut statement = transaction
+        .prepare_cached(&format!("SELECT id, version FROM {view} WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let row = |row: &Row<'_>| Ok((rows::order_id(row)?, rows::version(row.get(1)?)));
-    let found = statement.query_map(params![after.map_or("", OrderId::as_str), limit], row)?;
+    let row = |row: &rusqlite::Row<'_>| Ok((rows::stream_id(row, 0)?, version(row.get(1)?)));
+    let found = statement.query_map(params![after.map_or("", StreamId::as_str), limit], row)?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// The statement for a page by this filter: always a walk along one index from where the last page ended. A name tells
-/// more than a status, so with both the name's index is taken (the plus keeps SQLite from the other).
-pub(super) fn page_sql(ViewId(view): ViewId, filter: &Filter) -> String {
-    let by = match (&filter.name, filter.status) {
-        (None, None) => "status IS NOT NULL",
-        (None, Some(_)) => "status = ?3",
-        (Some(_), None) => "name = ?3",
-        (Some(_), Some(_)) => "name = ?3 AND +status = ?4",
-    };
-    let columns = rows::ORDER_COLUMNS;
-    format!("SELECT {columns} FROM orders_{view} WHERE {by} AND id > ?1 ORDER BY id LIMIT ?2")
+/// The statement for a page by this filter, and what it binds beside where the page begins and how long it is: always a walk along
+/// one index from where the last page ended, the one that tells most (the plus keeps SQLite from the others).
+pub(super) fn page_sql(view: Table, filter: &Filter) -> (String, Vec<&Value<'static>>) {
+    let conditions = view.shape.sorted(&filter.equal);
+    let equal = conditions.iter().enumerate().map(|(place, (column, _))| {
+        let plus = if place == 0 { "" } else { "+" };
+        format!("{plus}{} = ?{}", column.name, place + 3)
+    });
+    let mut equal: Vec<String> = equal.collect();
+    if equal.is_empty() {
+        equal.push(format!("{} IS NOT NULL", view.shape.presence()));
+    }
+    let (columns, by) = (view.shape.column_list(), equal.join(" AND "));
+    let sql = format!("SELECT {columns} FROM {view} WHERE {by} AND id > ?1 ORDER BY id LIMIT ?2");
+    (sql, conditions.into_iter().map(|(_, value)| value).collect())
 }
 
-pub(super) fn page(connection: &mut Connection, filter: &Filter) -> Result<Page, ReadStoreError> {
-    let (transaction, view) = begin(connection)?;
+pub(super) fn page<R: Row>(
+    connection: &mut Connection,
+    shape: Shape,
+    filter: &Filter,
+) -> Result<Page<R>, ReadStoreError> {
+    let (transaction, view) = begin(connection, shape)?;
     let limit = filter.limit.max(1);
-    let mut statement = transaction.prepare_cached(&page_sql(view, filter))?;
-    let after = filter.after.as_ref().map_or("", OrderId::as_str);
+    let (sql, equal) = page_sql(view, filter);
+    let mut statement = transaction.prepare_cached(&sql)?;
+    let after = filter.after.as_ref().map_or("", StreamId::as_str);
     // One more than asked tells whether there are more.
     let fetch = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let equal: Vec<Column<'_>> = equal.into_iter().cloned().map(Column).collect();
     let mut values: Vec<&dyn ToSql> = vec![&after, &fetch];
-    let name = filter.name.as_ref().map(OrderName::as_str);
-    values.extend(name.as_ref().map(|name| name as &dyn ToSql));
-    let status = filter.status.map(<&str>::from);
-    values.extend(status.as_ref().map(|status| status as &dyn ToSql));
-    let found = statement.query_map(&values[..], rows::snapshot)?;
-    let mut orders = found.collect::<Result<Vec<_>, _>>()?;
-    let more = orders.len() > limit;
-    orders.truncate(limit);
-    let held = !project::held_for(&transaction, view, orders.iter().map(|order| &order.id))?.is_empty();
-    Ok(Page { orders, more, held })
+    values.extend(equal.iter().map(|value| value as &dyn ToSql));
+    let found = statement.query_map(&values[..], rows::entry)?;
+    let mut entries = found.collect::<Result<Vec<_>, _>>()?;
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let held = !project::held_for(&transaction, view, entries.iter().map(|entry| &entry.id))?.is_empty();
+    Ok(Page { entries, more, held })
 }

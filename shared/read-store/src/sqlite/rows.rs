@@ -1,12 +1,11 @@
 //! Rows and values of the tables, to and from ours.
 
-use domain::Details;
-use domain::{Order, OrderId, OrderName, Reason, Snapshot, Status};
+use event_sourcing::{ColumnKind, ColumnValue, Entry, Row, StreamId, Value};
 use jiff::Timestamp;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
-use rusqlite::{ErrorCode, Row};
+use rusqlite::ErrorCode;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-pub(super) use crate::columns::{details, number, version};
+use crate::shape::{self, version};
 use crate::{HeldEvent, HeldId, HeldReason, Origin, ReadStoreError};
 
 impl From<rusqlite::Error> for ReadStoreError {
@@ -21,93 +20,98 @@ impl From<rusqlite::Error> for ReadStoreError {
     }
 }
 
-/// A time as a column, to the nanosecond: their number since the epoch, and text (RFC 3339) outside the years 1677 to
-/// 2262, where that number is too great.
+/// A value of a row as a column has it.
+pub(super) struct Column<'v>(pub(super) Value<'v>);
+
+impl ToSql for Column<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match &self.0 {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Value::Integer(number) | Value::Time(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
+            Value::Boolean(value) => ToSqlOutput::Borrowed(ValueRef::Integer((*value).into())),
+        })
+    }
+}
+
+/// A time as a column: microseconds since 1970.
 pub(super) struct Time(pub(super) Timestamp);
 
 impl ToSql for Time {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let value = match i64::try_from(self.0.as_nanosecond()) {
-            Ok(nanoseconds) => Value::Integer(nanoseconds),
-            Err(_) => Value::Text(self.0.to_string()),
-        };
-        Ok(ToSqlOutput::Owned(value))
+        Ok(match self.0.to_value() {
+            Value::Time(time) => ToSqlOutput::Borrowed(ValueRef::Integer(time)),
+            _ => ToSqlOutput::Borrowed(ValueRef::Null),
+        })
     }
 }
 
 impl FromSql for Time {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let time = match value {
-            ValueRef::Integer(nanoseconds) => Timestamp::from_nanosecond(nanoseconds.into()),
-            other => other.as_str()?.parse(),
-        };
-        time.map(Self).map_err(FromSqlError::other)
+        let time = Timestamp::from_value(Value::Time(value.as_i64()?));
+        time.map(Self).map_err(|problem| FromSqlError::other(Foreign(problem)))
     }
 }
 
-/// Text that is parsed into one of our values.
-struct Parsed<T>(T);
+/// Why a value is none of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Foreign(String);
 
-macro_rules! parsed {
-    ($($type:ty, $parse:expr;)*) => {$(
-        impl FromSql for Parsed<$type> {
-            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-                $parse(value.as_str()?).map(Self).map_err(FromSqlError::other)
-            }
-        }
-    )*};
+fn foreign(column: usize, problem: impl ToString) -> rusqlite::Error {
+    let kind = rusqlite::types::Type::Text;
+    rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(Foreign(problem.to_string())))
 }
 
-parsed! {
-    OrderId, OrderId::parse;
-    OrderName, OrderName::parse;
-    Reason, Reason::parse;
-    Status, |text: &str| text.parse::<Status>();
+/// An entry from the columns of a shape's list.
+pub(super) fn entry<R: Row>(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry<R>> {
+    let mut values = Vec::with_capacity(R::COLUMNS.len());
+    for (at, column) in (2..).zip(R::COLUMNS) {
+        values.push(value(row, at, column.kind)?);
+    }
+    shape::entry(stream_id(row, 0)?, version(row.get(1)?), values).map_err(|garbled| foreign(2, garbled))
 }
 
-/// The columns of an order, as [`snapshot`] reads them.
-pub(super) const ORDER_COLUMNS: &str = "id, version, status, name, reason, created_at, updated_at";
-
-/// An order from [`ORDER_COLUMNS`].
-pub(super) fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
-    let status: Option<Parsed<Status>> = row.get(2)?;
-    let name: Option<Parsed<OrderName>> = row.get(3)?;
-    let reason: Option<Parsed<Reason>> = row.get(4)?;
-    let state = match (status, name) {
-        (Some(Parsed(status)), Some(Parsed(name))) => {
-            Order::Present(Details { name, status, reason: reason.map(|Parsed(reason)| reason) })
+fn value<'r>(row: &'r rusqlite::Row<'_>, at: usize, kind: ColumnKind) -> rusqlite::Result<Value<'r>> {
+    let stored = row.get_ref(at)?;
+    Ok(match (kind, stored) {
+        (_, ValueRef::Null) => Value::Null,
+        (ColumnKind::Text | ColumnKind::Choice(_), ValueRef::Text(text)) => {
+            Value::Text(std::str::from_utf8(text).map_err(|error| foreign(at, error))?.into())
         }
-        _ => Order::Absent,
-    };
-    Ok(Snapshot {
-        id: row.get::<_, Parsed<OrderId>>(0)?.0,
-        state,
-        version: version(row.get(1)?),
-        created_at: row.get::<_, Time>(5)?.0,
-        updated_at: row.get::<_, Time>(6)?.0,
+        (ColumnKind::Integer, ValueRef::Integer(number)) => Value::Integer(number),
+        (ColumnKind::Boolean, ValueRef::Integer(number @ 0..=1)) => Value::Boolean(number == 1),
+        (ColumnKind::Time, ValueRef::Integer(time)) => Value::Time(time),
+        (_, other) => return Err(foreign(at, format!("a value of another kind: {other:?}"))),
     })
+}
+
+/// The id of a stream in this column.
+pub(super) fn stream_id(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<StreamId> {
+    StreamId::parse(row.get_ref(column)?.as_str()?).map_err(|invalid| foreign(column, invalid))
 }
 
 impl FromSql for HeldReason {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let text = value.as_str()?;
-        Self::parse(text).ok_or_else(|| FromSqlError::other(UnknownReason(text.to_owned())))
+        let unknown = || FromSqlError::other(Foreign(format!("{text:?} is no reason to hold an event")));
+        Self::parse(text).ok_or_else(unknown)
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no reason to hold an event")]
-struct UnknownReason(String);
-
 /// The columns of a held event, as [`held_event`] reads them.
 pub(super) const HELD_COLUMNS: &str =
-    "id, order_id, version, reason, problem, topic, partition, offset, key, value, held_at";
+    "id, stream, version, reason, problem, topic, partition, record_offset, key, value, held_at";
 
 /// A held event from [`HELD_COLUMNS`].
-pub(super) fn held_event(row: &Row<'_>) -> rusqlite::Result<HeldEvent> {
+pub(super) fn held_event(row: &rusqlite::Row<'_>) -> rusqlite::Result<HeldEvent> {
+    let stream = match row.get_ref(1)? {
+        ValueRef::Null => None,
+        _ => Some(stream_id(row, 1)?),
+    };
     Ok(HeldEvent {
         id: HeldId(row.get(0)?),
-        order: row.get::<_, Option<Parsed<OrderId>>>(1)?.map(|Parsed(order)| order),
+        stream,
         version: row.get::<_, Option<i64>>(2)?.map(version),
         reason: row.get(3)?,
         problem: row.get(4)?,
@@ -118,21 +122,14 @@ pub(super) fn held_event(row: &Row<'_>) -> rusqlite::Result<HeldEvent> {
     })
 }
 
-/// An order's id as the only column.
-pub(super) fn order_id(row: &Row<'_>) -> rusqlite::Result<OrderId> {
-    row.get::<_, Parsed<OrderId>>(0).map(|Parsed(order)| order)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_time_comes_back_to_the_nanosecond() {
+    fn every_time_comes_back_to_the_microsecond() {
         let connection = rusqlite::Connection::open_in_memory().unwrap();
-        for time in
-            ["2026-01-02T03:04:05.123456789Z", "1000-01-01T00:00:00.5Z", "9000-01-01T00:00:00.000000001Z"]
-        {
+        for time in ["2026-01-02T03:04:05.123456Z", "1000-01-01T00:00:00.5Z", "9000-01-01T00:00:00.000001Z"] {
             let time: Timestamp = time.parse().unwrap();
             let back: Time = connection.query_row("SELECT ?1", [Time(time)], |row| row.get(0)).unwrap();
             assert_eq!(back.0, time);

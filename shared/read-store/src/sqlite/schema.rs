@@ -1,26 +1,28 @@
 //! The file and its tables.
 //!
 //! ```text
-//! views        one row a view: active, or building
-//! orders_<n>   the orders of view n
-//! held_events  the held events of every view
-//! orders_walk  one row: how far the comparison with the event store is
+//! read_store_views  one row a view: its shape, and whether it is active or building
+//! <name>_<n>        the rows of view n
+//! read_store_held   the held events of every view
+//! read_store_walks  one row a shape: how far the comparison with the event store is
 //! ```
 
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use event_sourcing::ColumnKind;
 use jiff::Timestamp;
 use runtime::files;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
+use crate::shape::{Shape, Table};
 use crate::walk::sql;
 use crate::{OpenError, ReadStoreError, ViewId};
 
-/// `PRAGMA application_id`: "ordV". It tells this file from other SQLite files.
-const APPLICATION: i32 = 0x6f72_6456;
+/// `PRAGMA application_id`: "view". It tells this file from other SQLite files.
+const APPLICATION: i32 = 0x7669_6577;
 /// `PRAGMA user_version`: goes up with every change of the tables.
 const SCHEMA: i32 = 1;
 
@@ -28,7 +30,7 @@ const SCHEMA: i32 = 1;
 pub(super) const FOR_READS: &str = "PRAGMA cache_size = -2048";
 /// A connection that writes batches. The log is moved into the file (wal_autocheckpoint: pages) before it gets long.
 pub(super) const FOR_BATCHES: &str = "PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 2000";
-/// A connection that fills a view, in a process that does not do much else: where orders come in no order of their ids,
+/// A connection that fills a view, in a process that does not do much else: where streams come in no order of their ids,
 /// each page of the scan touches most of the table, which is then moved into the file once for several of them.
 pub(super) const FOR_REBUILD: &str = "PRAGMA cache_size = -49152; PRAGMA wal_autocheckpoint = 20000";
 
@@ -62,7 +64,7 @@ fn refused(path: &Path, problem: &str) -> OpenError {
 }
 
 /// Creates the folder and the tables, where they are not there yet.
-pub(super) fn create(path: &Path) -> Result<(), OpenError> {
+pub(super) fn create(path: &Path, shape: Shape) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Err(OpenError::Refused("sqlite: names no file; allowed: sqlite:PATH".to_owned()));
     }
@@ -72,7 +74,7 @@ pub(super) fn create(path: &Path) -> Result<(), OpenError> {
     // Where it can't be created, SQLite says why.
     let _ = files::create_file(path);
     let mut connection = connect(path, FOR_READS)?;
-    let found = create_tables(&mut connection).map_err(|error| refused(path, &error.to_string()))?;
+    let found = create_tables(&mut connection, shape).map_err(|error| refused(path, &error.to_string()))?;
     match found {
         FileKind::Ours => Ok(()),
         FileKind::Newer(schema) => {
@@ -89,7 +91,7 @@ enum FileKind {
     Foreign,
 }
 
-fn create_tables(connection: &mut Connection) -> Result<FileKind, ReadStoreError> {
+fn create_tables(connection: &mut Connection, shape: Shape) -> Result<FileKind, ReadStoreError> {
     // Immediate, so that of two processes that start at once only one creates.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -98,7 +100,7 @@ fn create_tables(connection: &mut Connection) -> Result<FileKind, ReadStoreError
         if schema > SCHEMA {
             return Ok(FileKind::Newer(schema));
         }
-        ensure_tables(&transaction)?;
+        ensure_tables(&transaction, shape)?;
         transaction.commit()?;
         return Ok(FileKind::Ours);
     }
@@ -108,126 +110,154 @@ fn create_tables(connection: &mut Connection) -> Result<FileKind, ReadStoreError
     }
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", SCHEMA)?;
-    ensure_tables(&transaction)?;
+    ensure_tables(&transaction, shape)?;
     transaction.commit()?;
     Ok(FileKind::Ours)
 }
 
 /// Where the list of views was lost, the numbers of tables that are still there are not used again.
-const PASS_FORMER_TABLES: &str = "
-    INSERT INTO sqlite_sequence (name, seq)
-    SELECT 'views', max(CAST(substr(name, 8) AS INTEGER)) FROM sqlite_schema
-    WHERE type = 'table' AND name GLOB 'orders_[0-9]*' HAVING count(*) > 0";
+fn pass_former_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
+    let (name, number) = (shape.name, shape.name.len() + 2);
+    let last = format!(
+        "SELECT max(CAST(substr(name, {number}) AS INTEGER)) FROM sqlite_schema
+         WHERE type = 'table' AND name GLOB '{name}_[0-9]*'"
+    );
+    let known = "SELECT seq FROM sqlite_sequence WHERE name = 'read_store_views'";
+    let last: Option<i64> = transaction.query_row(&last, [], |row| row.get(0))?;
+    let known: Option<i64> = transaction.query_row(known, [], |row| row.get(0)).optional()?;
+    match (last, known) {
+        (Some(last), None) => {
+            let add = "INSERT INTO sqlite_sequence (name, seq) VALUES ('read_store_views', ?1)";
+            transaction.execute(add, [last])?;
+        }
+        (Some(last), Some(known)) if known < last => {
+            transaction
+                .execute("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'read_store_views'", [last])?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
 
 /// Makes what is missing. A view whose table is gone is empty then, and the comparison with the event store fills it.
-fn ensure_tables(transaction: &Transaction<'_>) -> Result<(), ReadStoreError> {
+fn ensure_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(sql::TABLE)?;
-    let active = transaction.query_row("SELECT id FROM views WHERE state = 'active'", [], |row| row.get(0));
-    let view = match active.optional()? {
-        Some(id) => {
-            let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'orders_' || ?1";
-            if transaction.prepare(table)?.exists([id])? {
-                return Ok(());
+    transaction.execute(&sql::numbered(sql::ADD), [shape.key()])?;
+    let view = match view_in_state(transaction, shape, "active")? {
+        Some(view) => {
+            let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+            if transaction.prepare(table)?.exists([view.to_string()])? {
+                return create_indexes(transaction, view);
             }
-            create_table(transaction, id)?;
-            ViewId(id)
+            create_table(transaction, view)?;
+            view
         }
         None => {
-            transaction.execute(PASS_FORMER_TABLES, [])?;
-            create_view(transaction, "active")?
+            pass_former_tables(transaction, shape)?;
+            create_view(transaction, shape, "active")?
         }
     };
     create_indexes(transaction, view)?;
-    super::walk::doubt(transaction, "its table is new", Timestamp::now())
+    super::walk::doubt(transaction, shape, "its table is new", Timestamp::now())
 }
 
 const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS views (
+CREATE TABLE IF NOT EXISTS read_store_views (
     id    INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: a table's name says which view it was
-    state TEXT NOT NULL UNIQUE CHECK (state IN ('active', 'building')) -- UNIQUE: one of each, at most
+    shape TEXT NOT NULL, -- as the program writes it
+    state TEXT NOT NULL CHECK (state IN ('active', 'building')),
+    UNIQUE (shape, state) -- one of each, at most
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS held_events (
+CREATE TABLE IF NOT EXISTS read_store_held (
     id        INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: `drop 7` is never about another event
     view      INTEGER NOT NULL,
-    order_id  TEXT,
+    stream    TEXT,
     version   INTEGER,
     reason    TEXT NOT NULL,
     problem   TEXT NOT NULL,
     topic     TEXT NOT NULL,
     partition INTEGER NOT NULL,
-    offset    INTEGER NOT NULL,
+    record_offset INTEGER NOT NULL,
     key       BLOB,
     value     BLOB,
-    held_at   ANY NOT NULL
+    held_at   INTEGER NOT NULL -- microseconds since 1970
 ) STRICT;
 
-CREATE INDEX IF NOT EXISTS held_by_order ON held_events (view, order_id, version, reason);
-CREATE INDEX IF NOT EXISTS held_strays ON held_events (view, topic, partition, offset) WHERE version IS NULL OR order_id IS NULL;
+CREATE INDEX IF NOT EXISTS read_store_held_by_stream ON read_store_held (view, stream, version, reason);
+CREATE INDEX IF NOT EXISTS read_store_held_strays ON read_store_held (view, topic, partition, record_offset) WHERE version IS NULL OR stream IS NULL;
 ";
 
 /// Registers a view and creates its table, without the indexes that only queries need.
-pub(super) fn create_view(transaction: &Transaction<'_>, state: &str) -> Result<ViewId, ReadStoreError> {
-    transaction.execute("INSERT INTO views (state) VALUES (?1)", [state])?;
-    let id = transaction.last_insert_rowid();
-    create_table(transaction, id)?;
-    Ok(ViewId(id))
-}
-
-fn create_table(transaction: &Transaction<'_>, id: i64) -> Result<(), ReadStoreError> {
-    // An order whose events so far make nothing of it has no status and no name.
-    transaction.execute_batch(&format!(
-        "CREATE TABLE orders_{id} (
-            id         TEXT PRIMARY KEY,
-            version    INTEGER NOT NULL,
-            status     TEXT,
-            name       TEXT,
-            reason     TEXT,
-            created_at ANY NOT NULL,
-            updated_at ANY NOT NULL
-        ) STRICT, WITHOUT ROWID"
-    ))?;
-    Ok(())
-}
-
-/// The indexes for the pages of a view by status and by name. On a view that is being built they are created last:
-/// sorting once is faster than finding each row's place.
-pub(super) fn create_indexes(
+pub(super) fn create_view(
     transaction: &Transaction<'_>,
-    ViewId(id): ViewId,
-) -> Result<(), ReadStoreError> {
-    transaction.execute_batch(&format!(
-        "CREATE INDEX IF NOT EXISTS orders_{id}_by_status ON orders_{id} (status, id);
-         CREATE INDEX IF NOT EXISTS orders_{id}_by_name ON orders_{id} (name, id);"
-    ))?;
+    shape: Shape,
+    state: &str,
+) -> Result<Table, ReadStoreError> {
+    let add = "INSERT INTO read_store_views (shape, state) VALUES (?1, ?2)";
+    transaction.execute(add, [&shape.key(), state])?;
+    let view = shape.table(ViewId(transaction.last_insert_rowid()));
+    create_table(transaction, view)?;
+    Ok(view)
+}
+
+fn create_table(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
+    // A stream whose events so far make no row has no values, so no column requires one.
+    let mut columns = vec!["id TEXT PRIMARY KEY".to_owned(), "version INTEGER NOT NULL".to_owned()];
+    columns.extend(view.shape.columns.iter().map(|column| {
+        let kind = match column.kind {
+            ColumnKind::Text | ColumnKind::Choice(_) => "TEXT",
+            // True is 1; a time is its microseconds since 1970.
+            ColumnKind::Integer | ColumnKind::Boolean | ColumnKind::Time => "INTEGER",
+        };
+        format!("{} {kind}", column.name)
+    }));
+    let sql = format!("CREATE TABLE {view} ({}) STRICT, WITHOUT ROWID", columns.join(", "));
+    Ok(transaction.execute_batch(&sql)?)
+}
+
+/// The indexes for pages.
+pub(super) fn create_indexes(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
+    for (name, columns) in view.page_indexes() {
+        transaction.execute_batch(&format!("CREATE INDEX IF NOT EXISTS {name} ON {view} ({columns})"))?;
+    }
     Ok(())
 }
 
 /// Deletes a view, its table and the events held for it.
-pub(super) fn drop_view(transaction: &Transaction<'_>, ViewId(id): ViewId) -> Result<(), ReadStoreError> {
-    transaction.execute("DELETE FROM held_events WHERE view = ?1", [id])?;
-    transaction.execute("DELETE FROM views WHERE id = ?1", [id])?;
-    transaction.execute_batch(&format!("DROP TABLE IF EXISTS orders_{id}"))?;
+pub(super) fn drop_view(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
+    transaction.execute("DELETE FROM read_store_held WHERE view = ?1", [view.id.0])?;
+    transaction.execute("DELETE FROM read_store_views WHERE id = ?1", [view.id.0])?;
+    transaction.execute_batch(&format!("DROP TABLE IF EXISTS {view}"))?;
     Ok(())
 }
 
 /// The view that queries read. Asked in the transaction that reads it, so that a swap is seen at once.
-pub(super) fn active_view(connection: &Connection) -> Result<ViewId, ReadStoreError> {
-    let mut statement = connection.prepare_cached("SELECT id FROM views WHERE state = 'active'")?;
-    let id = statement.query_row([], |row| row.get(0)).optional()?;
-    id.map(ViewId).ok_or_else(|| ReadStoreError::Corrupt("no active view".to_owned()))
+pub(super) fn active_view(connection: &Connection, shape: Shape) -> Result<Table, ReadStoreError> {
+    let active = view_in_state(connection, shape, "active")?;
+    active.ok_or_else(|| ReadStoreError::Corrupt("no active view".to_owned()))
 }
 
 /// The view that a rebuild is filling.
-pub(super) fn building_view(connection: &Connection) -> Result<Option<ViewId>, ReadStoreError> {
-    let mut statement = connection.prepare_cached("SELECT id FROM views WHERE state = 'building'")?;
-    Ok(statement.query_row([], |row| row.get(0)).optional()?.map(ViewId))
+pub(super) fn building_view(connection: &Connection, shape: Shape) -> Result<Option<Table>, ReadStoreError> {
+    view_in_state(connection, shape, "building")
+}
+
+fn view_in_state(
+    connection: &Connection,
+    shape: Shape,
+    state: &str,
+) -> Result<Option<Table>, ReadStoreError> {
+    let sql = "SELECT id FROM read_store_views WHERE shape = ?1 AND state = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let id = statement.query_row([&shape.key(), state], |row| row.get(0)).optional()?;
+    Ok(id.map(|id| shape.table(ViewId(id))))
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::{OrderName, Status};
+    use event_sourcing::testing::{BY_STAGE, BY_TITLE, Stage, TasksView};
 
     use super::super::{project, read};
     use super::*;
@@ -243,22 +273,24 @@ mod tests {
     fn pages_and_held_events_are_found_by_index_and_never_sorted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("view.db");
-        create(&path).unwrap();
+        let shape = Shape::of::<TasksView>();
+        create(&path, shape).unwrap();
         let connection = connect(&path, FOR_READS).unwrap();
-        let page = |status: Option<Status>, name: Option<&str>| {
-            let name = name.map(|name| OrderName::parse(name).unwrap());
-            read::page_sql(ViewId(1), &Filter { status, name, after: None, limit: 1 })
-        };
-        let by_name = "orders_1_by_name (name=? AND id>?)";
+        let page = |filter: Filter| read::page_sql(shape.table(ViewId(1)), &filter).0;
+        let (first, title) = (Filter::first(1), "a".to_owned());
+        let by_title = "tasks_1_by_title (title=? AND id>?)";
         let expected = [
-            (page(None, None), "orders_1 USING PRIMARY KEY (id>?)"),
-            (page(Some(Status::New), None), "orders_1_by_status (status=? AND id>?)"),
-            (page(None, Some("a")), by_name),
-            (page(Some(Status::New), Some("a")), by_name),
-            (project::HELD_ROWS.to_owned(), "held_by_order (view=? AND order_id=?)"),
-            (project::HELD_FOR.to_owned(), "held_by_order (view=? AND order_id=?)"),
-            (project::ANY_HELD.to_owned(), "held_by_order (view=? AND order_id>?)"),
-            (project::STRAYS.to_owned(), "held_strays (view=? AND topic=? AND partition=? AND offset=?)"),
+            (page(first.clone()), "tasks_1 USING PRIMARY KEY (id>?)"),
+            (page(first.clone().equal(BY_STAGE, &Stage::Open)), "tasks_1_by_stage (stage=? AND id>?)"),
+            (page(first.clone().equal(BY_TITLE, &title)), by_title),
+            (page(first.equal(BY_STAGE, &Stage::Open).equal(BY_TITLE, &title)), by_title),
+            (project::HELD_ROWS.to_owned(), "read_store_held_by_stream (view=? AND stream=?)"),
+            (project::HELD_FOR.to_owned(), "read_store_held_by_stream (view=? AND stream=?)"),
+            (project::ANY_HELD.to_owned(), "read_store_held_by_stream (view=? AND stream>?)"),
+            (
+                project::STRAYS.to_owned(),
+                "read_store_held_strays (view=? AND topic=? AND partition=? AND record_offset=?)",
+            ),
         ];
         for (sql, index) in expected {
             let plan = plan_of(&connection, &sql);

@@ -4,21 +4,28 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::ReadStoreError;
-use crate::walk::{Step, Walk, Walker, sql};
+use crate::shape::Shape;
+use crate::walk::sql::{self, numbered};
+use crate::walk::{Step, Walk, Walker};
 
-pub(super) fn read(connection: &Connection) -> Result<Walk, ReadStoreError> {
+pub(super) fn read(connection: &Connection, shape: Shape) -> Result<Walk, ReadStoreError> {
     let mut statement = connection.prepare_cached(&numbered(sql::READ))?;
-    Ok(statement.query_row([], walk).optional()?.unwrap_or_default())
+    Ok(statement.query_row([shape.key()], walk).optional()?.unwrap_or_default())
 }
 
-pub(super) fn take(connection: &Connection, walker: &Walker) -> Result<Option<Walk>, ReadStoreError> {
+pub(super) fn take(
+    connection: &Connection,
+    shape: Shape,
+    walker: &Walker,
+) -> Result<Option<Walk>, ReadStoreError> {
     let mut statement = connection.prepare_cached(&numbered(sql::TAKE))?;
     let (until, now) = (walker.until.as_millisecond(), walker.now.as_millisecond());
-    Ok(statement.query_row(params![walker.name, until, now], walk).optional()?)
+    Ok(statement.query_row(params![walker.name, until, now, shape.key()], walk).optional()?)
 }
 
 pub(super) fn step(
     connection: &Connection,
+    shape: Shape,
     walker: &Walker,
     step: &Step,
 ) -> Result<Option<Walk>, ReadStoreError> {
@@ -33,17 +40,24 @@ pub(super) fn step(
         count(step.filled),
         step.settled,
         step.settling,
+        shape.key(),
     ];
     Ok(statement.query_row(values, walk).optional()?)
 }
 
-pub(super) fn doubt(connection: &Connection, why: &str, now: Timestamp) -> Result<(), ReadStoreError> {
-    connection.prepare_cached(&numbered(sql::DOUBT))?.execute(params![why, now.as_millisecond()])?;
+pub(super) fn doubt(
+    connection: &Connection,
+    shape: Shape,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), ReadStoreError> {
+    let mut statement = connection.prepare_cached(&numbered(sql::DOUBT))?;
+    statement.execute(params![why, now.as_millisecond(), shape.key()])?;
     Ok(())
 }
 
-pub(super) fn leave(connection: &Connection, name: &str) -> Result<(), ReadStoreError> {
-    connection.prepare_cached(&numbered(sql::LEAVE))?.execute([name])?;
+pub(super) fn leave(connection: &Connection, shape: Shape, name: &str) -> Result<(), ReadStoreError> {
+    connection.prepare_cached(&numbered(sql::LEAVE))?.execute([name, &shape.key()])?;
     Ok(())
 }
 
@@ -59,9 +73,4 @@ fn walk(row: &Row<'_>) -> rusqlite::Result<Walk> {
         row.get(7)?,
     );
     Ok(Walk::from(values))
-}
-
-/// SQLite counts `$2` by where it stands first, and `?2` by its number.
-fn numbered(sql: &str) -> String {
-    sql.replace('$', "?")
 }

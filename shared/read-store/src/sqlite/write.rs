@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use event_sourcing::View;
 use runtime::files::OpenedFile;
 use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -10,40 +11,49 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::{Answer, project, schema};
 use crate::calls::{Call, Merged};
 use crate::plan::Plan;
+use crate::shape::Shape;
 use crate::waiters::Waiters;
 use crate::{Incoming, OpenError, Projected, ReadStoreError};
 
 /// The one who writes for this process.
-pub(super) struct Writer {
+pub(super) struct Writer<V: View> {
     connection: Connection,
     opened: OpenedFile,
-    pub(super) waiters: Waiters,
+    pub(super) shape: Shape,
+    pub(super) waiters: Waiters<V::Row>,
 }
 
 /// What the writer is asked to do.
-pub(super) enum Job {
+pub(super) enum Job<V: View> {
     /// Take in a batch, together with others that wait.
-    Project(Call),
+    Project(Call<V::Event>),
     /// Anything else, in a transaction of its own.
-    Alone(Box<dyn FnOnce(&mut Writer) + Send>),
+    Alone(Work<V>),
 }
 
-impl Job {
-    pub(super) fn project(batch: Vec<Incoming>, answer: Answer<Projected>) -> Self {
+type Work<V> = Box<dyn FnOnce(&mut Writer<V>) + Send>;
+
+impl<V: View> Job<V> {
+    pub(super) fn project(batch: Vec<Incoming<V::Event>>, answer: Answer<Projected>) -> Self {
         Self::Project(Call::new(batch, answer))
     }
 
-    pub(super) fn alone(work: impl FnOnce(&mut Writer) + Send + 'static) -> Self {
+    pub(super) fn alone(work: impl FnOnce(&mut Writer<V>) + Send + 'static) -> Self {
         Self::Alone(Box::new(work))
     }
 }
 
-impl Writer {
-    pub(super) fn open(path: &Path, opened: OpenedFile, waiters: Waiters) -> Result<Self, OpenError> {
-        Ok(Self { connection: schema::connect(path, schema::FOR_BATCHES)?, opened, waiters })
+impl<V: View> Writer<V> {
+    pub(super) fn open(
+        path: &Path,
+        opened: OpenedFile,
+        waiters: Waiters<V::Row>,
+        shape: Shape,
+    ) -> Result<Self, OpenError> {
+        Ok(Self { connection: schema::connect(path, schema::FOR_BATCHES)?, opened, shape, waiters })
     }
 
-    pub(super) fn work(&mut self, jobs: &mut Vec<Job>) {
+    pub(super) fn work(&mut self, jobs: &mut Vec<Job<V>>) {
         let mut calls = Vec::new();
         for job in jobs.drain(..) {
             match job {
@@ -74,7 +84,7 @@ impl Writer {
     }
 
     /// Takes in the batches of all these calls as one, and answers each with its own counts.
-    fn project(&mut self, calls: Vec<Call>) {
+    fn project(&mut self, calls: Vec<Call<V::Event>>) {
         if calls.is_empty() {
             return;
         }
@@ -92,13 +102,13 @@ impl Writer {
     /// Takes the records into every view, in one transaction; what became of each range of them in the active one.
     fn take_in(
         &mut self,
-        incoming: &[Incoming],
+        incoming: &[Incoming<V::Event>],
         ranges: &[Range<usize>],
     ) -> Result<Vec<Projected>, ReadStoreError> {
         let connection = &self.connection;
         // As `begin`, but with statements that are kept: this is what the writer mostly does.
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let done = take_into_every_view(connection, incoming).and_then(|plan| {
+        let done = take_into_every_view::<V>(connection, self.shape, incoming).and_then(|plan| {
             kill_point(KillPoint::BeforeProjectorCommit);
             connection.prepare_cached("COMMIT")?.execute([])?;
             kill_point(KillPoint::AfterProjectorCommit);
@@ -117,13 +127,14 @@ impl Writer {
 }
 
 /// What became of the records in the active view.
-fn take_into_every_view<'a>(
+fn take_into_every_view<'a, V: View>(
     connection: &Connection,
-    incoming: &'a [Incoming],
-) -> Result<Plan<'a>, ReadStoreError> {
-    let plan = project::take_in(connection, schema::active_view(connection)?, incoming)?;
-    if let Some(building) = schema::building_view(connection)? {
-        project::take_in(connection, building, incoming)?;
+    shape: Shape,
+    incoming: &'a [Incoming<V::Event>],
+) -> Result<Plan<'a, V>, ReadStoreError> {
+    let plan = project::take_in(connection, schema::active_view(connection, shape)?, incoming)?;
+    if let Some(building) = schema::building_view(connection, shape)? {
+        project::take_in::<V>(connection, building, incoming)?;
     }
     Ok(plan)
 }

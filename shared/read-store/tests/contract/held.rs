@@ -1,4 +1,4 @@
-//! Events that were taken aside, and the repair of single orders.
+//! Events that were taken aside, and the repair of single streams.
 
 use read_store::{DropRefused, HeldId, HeldReason, Redriven};
 
@@ -7,7 +7,7 @@ use super::{
     version_of,
 };
 
-pub(crate) async fn held_events_are_shown_by_page_and_order_with_all_that_is_known(shared: &Shared) {
+pub(crate) async fn held_events_are_shown_by_page_and_stream_with_all_that_is_known(shared: &Shared) {
     let store = shared.open().await;
     store.project(events("a", [3, 2])).await.unwrap();
     store.project(vec![raw(b"nonsense", "b", 77)]).await.unwrap();
@@ -23,7 +23,7 @@ pub(crate) async fn held_events_are_shown_by_page_and_order_with_all_that_is_kno
 
     let shown = store.held_event(all[2].id).await.unwrap().unwrap();
     let record = raw(b"nonsense", "b", 77);
-    assert_eq!((shown.order.as_ref(), shown.version), (Some(&id("b")), None));
+    assert_eq!((shown.stream.as_ref(), shown.version), (Some(&id("b")), None));
     assert_eq!((&shown.origin, &shown.key, &shown.value), (&record.origin, &record.key, &record.value));
     assert_eq!(shown.held_at, record.received_at);
     assert!(shown.problem.starts_with("not an event: "), "{}", shown.problem);
@@ -43,7 +43,7 @@ pub(crate) async fn a_redrive_applies_what_can_be_decoded_today(shared: &Shared)
     assert_eq!(redriven, Redriven { applied: 4, removed: 1, held: 2 });
     assert_rows(&store, &[("a", 4), ("b", 1)]).await;
     let held = store.held(None, None, 10).await.unwrap();
-    let held: Vec<_> = held.iter().map(|held| (held.reason, held.order.clone(), held.version)).collect();
+    let held: Vec<_> = held.iter().map(|held| (held.reason, held.stream.clone(), held.version)).collect();
     let expected =
         [(HeldReason::Undecodable, Some(id("a")), None), (HeldReason::Gap, Some(id("c")), Some(version(2)))];
     assert_eq!(held, expected, "each with its reason of today");
@@ -51,7 +51,7 @@ pub(crate) async fn a_redrive_applies_what_can_be_decoded_today(shared: &Shared)
     assert_eq!(store.project(events("c", [1])).await.unwrap().released, 1);
 }
 
-pub(crate) async fn a_redrive_of_one_order_leaves_the_others(shared: &Shared) {
+pub(crate) async fn a_redrive_of_one_stream_leaves_the_others(shared: &Shared) {
     let store = shared.open().await;
     store.project(vec![not_known_yet("a", 1), not_known_yet("b", 1)]).await.unwrap();
     let redriven = store.redrive(Some(&id("a"))).await.unwrap();
@@ -77,8 +77,10 @@ pub(crate) async fn only_what_no_next_version_needs_is_dropped(shared: &Shared) 
     let held = store.held(None, None, 10).await.unwrap();
     for needed in &held[..2] {
         let refused = store.drop_held(needed.id).await.unwrap_err();
-        let DropRefused::Needed { id: held, order, version: at, have } = refused else { panic!("{refused}") };
-        assert_eq!((held, order, Some(at), have), (needed.id, id("a"), needed.version, version(1)));
+        let DropRefused::Needed { id: held, stream, version: at, have } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!((held, stream, Some(at), have), (needed.id, id("a"), needed.version, version(1)));
     }
     store.drop_held(held[2].id).await.unwrap();
     assert_eq!(store.held(None, None, 10).await.unwrap(), held[..2]);
@@ -103,19 +105,19 @@ pub(crate) async fn a_repair_leaves_a_later_row_alone(shared: &Shared) {
     store.project(events("a", 1..=3)).await.unwrap();
     assert_eq!(store.repair(vec![fold("a", 2)]).await.unwrap(), 0);
     let mut garbled = fold("a", 3);
-    garbled.state = fold("a", 1).state;
+    garbled.row = fold("a", 1).row;
     assert_eq!(store.repair(vec![garbled]).await.unwrap(), 1);
     assert_eq!(store.repair(vec![fold("a", 3)]).await.unwrap(), 1);
     assert_rows(&store, &[("a", 3)]).await;
 }
 
-pub(crate) async fn removed_orders_are_gone_with_what_was_held_for_them(shared: &Shared) {
+pub(crate) async fn removed_streams_are_gone_with_what_was_held_for_them(shared: &Shared) {
     let store = shared.open().await;
-    for order in ["a", "b"] {
-        store.project(events(order, [1, 3])).await.unwrap();
+    for stream in ["a", "b"] {
+        store.project(events(stream, [1, 3])).await.unwrap();
     }
     assert_eq!(store.remove(vec![id("a"), id("x")]).await.unwrap(), 1);
     assert_eq!(store.get(&id("a")).await.unwrap(), None);
     let held = store.held(None, None, 10).await.unwrap();
-    assert_eq!(held.iter().map(|held| held.order.clone()).collect::<Vec<_>>(), [Some(id("b"))]);
+    assert_eq!(held.iter().map(|held| held.stream.clone()).collect::<Vec<_>>(), [Some(id("b"))]);
 }

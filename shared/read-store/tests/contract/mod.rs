@@ -5,16 +5,19 @@ pub(crate) mod held;
 pub(crate) mod projecting;
 pub(crate) mod reading;
 pub(crate) mod rebuilding;
+pub(crate) mod shapes;
 
 use std::any::Any;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use domain::wire::{self, Undecodable};
-use domain::{Event, OrderId, OrderName, Reason, Snapshot, Version};
-use domain::{RecordedEvent, UnknownEvent};
+use event_sourcing::testing::{Event, TaskRow, TasksView};
+use event_sourcing::{Entry, Recorded, StreamId, Undecodable, UnknownEvent, Version, View, wire};
 use jiff::Timestamp;
-use read_store::{Incoming, Origin, ReadStore};
+use read_store::Origin;
+
+pub(crate) type ReadStore = read_store::ReadStore<TasksView>;
+pub(crate) type Incoming = read_store::Incoming<Event>;
 
 /// Makes a test of each scenario, with a store from `$fresh`, an async function that answers with a [`Shared`], or with none
 /// where no server is there and it has said so.
@@ -24,32 +27,35 @@ macro_rules! contract {
             projecting::duplicates_redelivery_and_any_batches_end_in_the_fold,
             projecting::batches_through_two_handles_at_once_apply_each_event_once,
             projecting::a_gap_is_held_and_heals_through_another_handle,
-            projecting::poison_of_each_kind_touches_its_order_only,
+            projecting::poison_of_each_kind_touches_its_stream_only,
+            projecting::what_the_fold_refuses_is_held_and_goes_on_after_a_repair,
             projecting::calls_at_the_same_time_get_their_own_counts,
             projecting::what_was_answered_is_there_after_a_restart,
             reading::pages_by_each_filter_have_what_it_says_and_no_more,
             reading::pages_repeat_and_miss_nothing_while_others_write,
-            reading::many_orders_are_read_at_once_and_absent_ones_left_out,
+            reading::many_streams_are_read_at_once_and_absent_ones_left_out,
             reading::a_version_is_waited_for_and_not_longer_than_patience,
             reading::a_version_that_another_handle_writes_is_seen_too,
-            reading::an_order_is_seen_with_whether_anything_is_held_for_it,
+            reading::a_stream_is_seen_with_whether_anything_is_held_for_it,
             reading::who_waited_is_told_what_is_held_too,
-            reading::an_order_whose_events_make_nothing_of_it_is_in_no_list,
-            held::held_events_are_shown_by_page_and_order_with_all_that_is_known,
+            reading::a_stream_whose_events_make_nothing_of_it_is_in_no_list,
+            held::held_events_are_shown_by_page_and_stream_with_all_that_is_known,
             held::a_redrive_applies_what_can_be_decoded_today,
-            held::a_redrive_of_one_order_leaves_the_others,
+            held::a_redrive_of_one_stream_leaves_the_others,
             held::a_redrive_goes_through_more_than_a_page,
             held::only_what_no_next_version_needs_is_dropped,
             held::a_repaired_row_goes_on_with_what_was_held,
             held::a_repair_leaves_a_later_row_alone,
-            held::removed_orders_are_gone_with_what_was_held_for_them,
+            held::removed_streams_are_gone_with_what_was_held_for_them,
             rebuilding::a_rebuild_while_events_come_ends_in_the_fold_and_no_query_goes_back,
-            rebuilding::a_swap_is_refused_while_an_order_is_behind,
+            rebuilding::a_swap_is_refused_while_a_stream_is_behind,
             rebuilding::what_the_event_store_cant_tell_is_taken_over_from_the_active_view,
             rebuilding::a_swap_is_refused_at_a_gap_and_done_when_it_healed,
-            rebuilding::an_order_that_is_stopped_in_both_views_stops_no_swap,
+            rebuilding::a_stream_that_is_stopped_in_both_views_stops_no_swap,
             rebuilding::what_was_held_is_carried_over_with_its_number,
             rebuilding::an_unfinished_rebuild_is_deleted_by_the_next,
+            shapes::each_shape_has_its_own_rows_held_events_and_comparison,
+            shapes::a_rebuild_of_one_shape_touches_no_other,
         }
     };
     ($fresh:ident: $($room:ident::$scenario:ident,)*) => {$(
@@ -74,55 +80,55 @@ impl Shared {
     }
 
     pub(crate) async fn open(&self) -> ReadStore {
-        ReadStore::open(&self.url).await.unwrap()
+        self.open_as().await
+    }
+
+    pub(crate) async fn open_as<V: View>(&self) -> read_store::ReadStore<V> {
+        read_store::ReadStore::open(&self.url).await.unwrap()
     }
 }
 
-pub(crate) fn id(text: &str) -> OrderId {
-    OrderId::parse(text).unwrap()
+pub(crate) fn id(text: &str) -> StreamId {
+    StreamId::parse(text).unwrap()
 }
 
 pub(crate) fn version(number: u64) -> Version {
     Version::new(number)
 }
 
-/// The event of this version in the stream of every order here: created, then started and failed in turn.
-pub(crate) fn recorded(order: &str, number: u64) -> RecordedEvent {
+/// The event of this version in every stream here: opened, then started and stopped in turn.
+pub(crate) fn recorded(stream: &str, number: u64) -> Recorded<Event> {
     let event = match number {
-        1 => Event::OrderCreated { name: OrderName::parse(&format!("name of {order}")).unwrap() },
-        even if even % 2 == 0 => Event::ProcessingStarted,
-        _ => Event::ProcessingFailed { reason: Reason::from_any("out of stock") },
+        1 => Event::TaskOpened { title: format!("title of {stream}") },
+        even if even % 2 == 0 => Event::TaskStarted,
+        _ => Event::TaskStopped,
     };
     let time = Timestamp::from_second(1_700_000_000 + i64::try_from(number).unwrap()).unwrap();
-    RecordedEvent { stream: id(order), version: version(number), time, event }
+    Recorded { stream: id(stream), version: version(number), time, event }
 }
 
-/// The row after so many events.
-pub(crate) fn fold(order: &str, events: u64) -> Snapshot {
-    let mut row = Snapshot::absent(id(order));
-    for number in 1..=events {
-        let event = recorded(order, number);
-        row.apply(event.version, event.time, &event.event).unwrap();
-    }
-    row
+/// The entry after so many events.
+pub(crate) fn fold(stream: &str, events: u64) -> Entry<TaskRow> {
+    let events: Vec<_> = (1..=events).map(|number| recorded(stream, number)).collect();
+    Entry::fold::<TasksView>(id(stream), &events).unwrap()
 }
 
 /// The record of an event.
-pub(crate) fn incoming(order: &str, number: u64) -> Incoming {
-    let event = recorded(order, number);
+pub(crate) fn incoming(stream: &str, number: u64) -> Incoming {
+    let event = recorded(stream, number);
     let value = event.encode();
-    raw(&value, order, i64::try_from(number).unwrap())
+    raw(&value, stream, i64::try_from(number).unwrap())
 }
 
-/// The records of versions of an order.
-pub(crate) fn events(order: &str, numbers: impl IntoIterator<Item = u64>) -> Vec<Incoming> {
-    numbers.into_iter().map(|number| incoming(order, number)).collect()
+/// The records of versions of a stream.
+pub(crate) fn events(stream: &str, numbers: impl IntoIterator<Item = u64>) -> Vec<Incoming> {
+    numbers.into_iter().map(|number| incoming(stream, number)).collect()
 }
 
 /// Any record.
 pub(crate) fn raw(value: &[u8], key: &str, offset: i64) -> Incoming {
     Incoming {
-        origin: Origin { topic: "orders.events".to_owned(), partition: 3, offset },
+        origin: Origin { topic: "tasks".to_owned(), partition: 3, offset },
         key: Some(key.as_bytes().to_vec()),
         value: Some(value.to_vec()),
         event: wire::decode(value),
@@ -131,32 +137,32 @@ pub(crate) fn raw(value: &[u8], key: &str, offset: i64) -> Incoming {
 }
 
 /// The record of an event as a program takes it in that does not know its type yet.
-pub(crate) fn not_known_yet(order: &str, number: u64) -> Incoming {
+pub(crate) fn not_known_yet(stream: &str, number: u64) -> Incoming {
     let problem = UnknownEvent::Type("Future".to_owned());
-    let event = Err(Undecodable::Unknown { stream: id(order), version: version(number), problem });
-    Incoming { event, ..incoming(order, number) }
+    let event = Err(Undecodable::Unknown { stream: id(stream), version: version(number), problem });
+    Incoming { event, ..incoming(stream, number) }
 }
 
 /// The record of an event of a type that nobody knows.
-pub(crate) fn unknown(order: &str, number: u64) -> Incoming {
+pub(crate) fn unknown(stream: &str, number: u64) -> Incoming {
     let value = format!(
-        r#"{{"type":"OrderPainted","schema":1,"stream":"{order}","version":{number},"time":"2026-01-01T00:00:00Z","data":{{}}}}"#
+        r#"{{"type":"TaskPainted","schema":1,"stream":"{stream}","version":{number},"time":"2026-01-01T00:00:00Z","data":{{}}}}"#
     );
-    raw(value.as_bytes(), order, i64::try_from(number).unwrap())
+    raw(value.as_bytes(), stream, i64::try_from(number).unwrap())
 }
 
 /// The record of an event as a program takes it in that can't read it at all.
-pub(crate) fn not_readable_yet(order: &str, number: u64) -> Incoming {
-    Incoming { event: Err(Undecodable::Malformed("what is this?".to_owned())), ..incoming(order, number) }
+pub(crate) fn not_readable_yet(stream: &str, number: u64) -> Incoming {
+    Incoming { event: Err(Undecodable::Malformed("what is this?".to_owned())), ..incoming(stream, number) }
 }
 
-pub(crate) async fn version_of(store: &ReadStore, order: &str) -> u64 {
-    store.get(&id(order)).await.unwrap().map_or(0, |row| row.version.get())
+pub(crate) async fn version_of(store: &ReadStore, stream: &str) -> u64 {
+    store.get(&id(stream)).await.unwrap().map_or(0, |row| row.version.get())
 }
 
-pub(crate) async fn assert_rows(store: &ReadStore, orders: &[(&str, u64)]) {
-    for (order, events) in orders {
-        assert_eq!(store.get(&id(order)).await.unwrap(), Some(fold(order, *events)));
+pub(crate) async fn assert_rows(store: &ReadStore, streams: &[(&str, u64)]) {
+    for (stream, events) in streams {
+        assert_eq!(store.get(&id(stream)).await.unwrap(), Some(fold(stream, *events)));
     }
 }
 

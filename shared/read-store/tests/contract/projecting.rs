@@ -1,18 +1,21 @@
 //! Events in.
 
-use domain::Version;
+use event_sourcing::testing::{Event, REFUSED_TITLE};
+use event_sourcing::{Recorded, Version};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use read_store::{HeldReason, Incoming, Projected, ReadStore};
+use read_store::{HeldReason, Projected};
 
-use super::{Shared, assert_rows, events, fold, id, incoming, raw, unknown, version_of};
+use super::{
+    Incoming, ReadStore, Shared, assert_rows, events, fold, id, incoming, raw, recorded, unknown, version_of,
+};
 
-const ORDERS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+const STREAMS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 const EVENTS: u64 = 7;
 
 fn all() -> Vec<(&'static str, u64)> {
-    ORDERS.iter().flat_map(|order| (1..=EVENTS).map(move |version| (*order, version))).collect()
+    STREAMS.iter().flat_map(|stream| (1..=EVENTS).map(move |version| (*stream, version))).collect()
 }
 
 /// Cuts deliveries into batches of 1 to 20 records.
@@ -20,14 +23,14 @@ fn batches(deliveries: &[(&str, u64)], random: &mut StdRng) -> Vec<Vec<Incoming>
     let (mut rest, mut batches) = (deliveries, Vec::new());
     while !rest.is_empty() {
         let (batch, later) = rest.split_at(random.random_range(1..=20).min(rest.len()));
-        batches.push(batch.iter().map(|(order, version)| incoming(order, *version)).collect());
+        batches.push(batch.iter().map(|(stream, version)| incoming(stream, *version)).collect());
         rest = later;
     }
     batches
 }
 
 async fn assert_all_folded(store: &ReadStore) {
-    assert_rows(store, &ORDERS.map(|order| (order, EVENTS))).await;
+    assert_rows(store, &STREAMS.map(|stream| (stream, EVENTS))).await;
     assert_eq!(store.held_summary().await.unwrap(), []);
 }
 
@@ -86,25 +89,25 @@ pub(crate) async fn a_gap_is_held_and_heals_through_another_handle(shared: &Shar
     assert_eq!(one.held_summary().await.unwrap(), []);
 }
 
-pub(crate) async fn poison_of_each_kind_touches_its_order_only(shared: &Shared) {
+pub(crate) async fn poison_of_each_kind_touches_its_stream_only(shared: &Shared) {
     let store = shared.open().await;
-    let bad_order = br#"{"type":"OrderCreated","schema":1,"stream":"a/b","version":1,"time":"2026-01-01T00:00:00Z","data":{}}"#;
+    let no_stream = br#"{"type":"TaskOpened","schema":1,"stream":"a/b","version":1,"time":"2026-01-01T00:00:00Z","data":{}}"#;
     let poison = || {
         vec![
             raw(b"not JSON", "b", 10),
             raw(&[0xff, 0x00], "no id at all", 11),
-            raw(bad_order, "c", 12),
+            raw(no_stream, "c", 12),
             unknown("d", 2),
         ]
     };
     let mut batch = poison();
-    for order in ["a", "b", "c", "d"] {
-        batch.extend(events(order, [1]));
+    for stream in ["a", "b", "c", "d"] {
+        batch.extend(events(stream, [1]));
     }
     batch.extend(poison());
     batch.extend(events("d", [3]));
-    for order in ["a", "b", "c"] {
-        batch.extend(events(order, [2]));
+    for stream in ["a", "b", "c"] {
+        batch.extend(events(stream, [2]));
     }
     let taken = store.project(batch).await.unwrap();
     assert_eq!(taken, Projected { applied: 7, ignored: 4, held: 5, released: 0 });
@@ -113,23 +116,53 @@ pub(crate) async fn poison_of_each_kind_touches_its_order_only(shared: &Shared) 
     let taken = store.project(poison()).await.unwrap();
     assert_eq!(taken, Projected { ignored: 4, ..Projected::default() }, "a redelivery is held once");
     let summary = store.held_summary().await.unwrap();
-    let mut summary: Vec<_> = summary.iter().map(|s| (s.reason, s.events, s.orders)).collect();
+    let mut summary: Vec<_> = summary.iter().map(|s| (s.reason, s.events, s.streams)).collect();
     summary.sort_unstable();
     let expected = [
         (HeldReason::Gap, 1, 1),
         (HeldReason::Undecodable, 2, 1),
         (HeldReason::UnknownType, 1, 1),
-        (HeldReason::NoValidOrder, 1, 1),
+        (HeldReason::NoValidStream, 1, 1),
     ];
     assert_eq!(summary, expected);
+}
+
+pub(crate) async fn what_the_fold_refuses_is_held_and_goes_on_after_a_repair(shared: &Shared) {
+    let store = shared.open().await;
+    let refused = |number| {
+        let event = Event::TaskRenamed { title: REFUSED_TITLE.to_owned() };
+        let value = Recorded { event, ..recorded("a", number) }.encode();
+        raw(&value, "a", i64::try_from(number).unwrap())
+    };
+    let batch = || vec![incoming("a", 1), refused(2), refused(4), incoming("a", 5), incoming("b", 1)];
+    let taken = store.project(batch()).await.unwrap();
+    assert_eq!(taken, Projected { applied: 2, ignored: 0, held: 3, released: 0 });
+    assert_rows(&store, &[("a", 1), ("b", 1)]).await;
+    assert!(store.see(&id("a")).await.unwrap().held);
+    assert_eq!(store.project(batch()).await.unwrap().ignored, 5, "a redelivery is held once");
+    let reasons = async || {
+        let held = store.held(None, None, 10).await.unwrap();
+        held.iter().map(|held| (held.version.unwrap().get(), held.reason)).collect::<Vec<_>>()
+    };
+    let (gap, refused) = (HeldReason::Gap, HeldReason::Refused);
+    assert_eq!(reasons().await, [(2, refused), (4, gap), (5, gap)]);
+    store.redrive(None).await.unwrap();
+    assert_eq!(reasons().await, [(2, refused), (4, gap), (5, gap)], "it is refused today as well");
+
+    store.repair(vec![fold("a", 3)]).await.unwrap();
+    assert_rows(&store, &[("a", 3)]).await;
+    assert_eq!(reasons().await, [(4, refused), (5, gap)], "what was at a gap is refused when it is next");
+    store.repair(vec![fold("a", 4)]).await.unwrap();
+    assert_rows(&store, &[("a", 5)]).await;
+    assert_eq!(store.held_summary().await.unwrap(), []);
 }
 
 pub(crate) async fn calls_at_the_same_time_get_their_own_counts(shared: &Shared) {
     let store = shared.open().await;
     let calls: Vec<_> = (1..=40)
         .map(|number| {
-            let (store, order) = (store.clone(), format!("o{number}"));
-            tokio::spawn(async move { store.project(events(&order, 1..=number)).await.unwrap() })
+            let (store, stream) = (store.clone(), format!("o{number}"));
+            tokio::spawn(async move { store.project(events(&stream, 1..=number)).await.unwrap() })
         })
         .collect();
     for (call, number) in calls.into_iter().zip(1..) {

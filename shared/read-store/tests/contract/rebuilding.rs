@@ -3,37 +3,38 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use domain::Version;
-use read_store::{BehindOrder, Filter, HeldReason, ReadStore, ReadStoreError, SwapRefused};
+use event_sourcing::Version;
+use read_store::{BehindStream, Filter, HeldReason, ReadStoreError, SwapRefused};
 
 use super::{
-    Shared, assert_rows, events, fold, id, incoming, raw, recorded, unknown, until, version, version_of,
+    ReadStore, Shared, assert_rows, events, fold, id, incoming, raw, recorded, unknown, until, version,
+    version_of,
 };
 
-const ORDERS: u64 = 20;
+const STREAMS: u64 = 20;
 
 fn name(number: u64) -> String {
-    format!("order-{number:02}")
+    format!("stream-{number:02}")
 }
 
 async fn backfill(
     store: &ReadStore,
     view: read_store::ViewId,
-    order: &str,
+    stream: &str,
     numbers: impl Iterator<Item = u64>,
 ) {
-    let page = numbers.map(|number| recorded(order, number)).collect();
+    let page = numbers.map(|number| recorded(stream, number)).collect();
     store.backfill(view, page).await.unwrap();
 }
 
-fn behind(refused: SwapRefused) -> (u64, BehindOrder) {
-    let SwapRefused::Behind { orders, first } = refused else { panic!("{refused}") };
-    (orders, first)
+fn behind(refused: SwapRefused) -> (u64, BehindStream) {
+    let SwapRefused::Behind { streams, first } = refused else { panic!("{refused}") };
+    (streams, first)
 }
 
-/// Asks for every order again and again, also through lists, and never sees one go back.
+/// Asks for every stream again and again, also through lists, and never sees one go back.
 async fn watch(store: ReadStore, stop: Arc<AtomicBool>) -> u64 {
-    let mut seen = vec![Version::NONE; usize::try_from(ORDERS).unwrap()];
+    let mut seen = vec![Version::NONE; usize::try_from(STREAMS).unwrap()];
     let mut looks = 0;
     while !stop.load(Ordering::Relaxed) {
         for (number, seen) in (0..).zip(&mut seen) {
@@ -42,20 +43,20 @@ async fn watch(store: ReadStore, stop: Arc<AtomicBool>) -> u64 {
             assert!(now >= *seen, "{} went from {seen} to {now}", name(number));
             *seen = now;
         }
-        let page = store.list(Filter { limit: 500, ..Filter::default() }).await.unwrap();
+        let page = store.list(Filter::first(500)).await.unwrap();
         let there = seen.iter().filter(|seen| **seen > Version::NONE).count();
-        assert!(page.orders.len() >= there);
+        assert!(page.entries.len() >= there);
         looks += 1;
     }
     looks
 }
 
-/// Brings every order one version further, again and again; the last version.
+/// Brings every stream one version further, again and again; the last version.
 async fn project(store: ReadStore, mut version: u64, stop: Arc<AtomicBool>) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         version += 1;
-        // In two batches, so that orders are at different versions.
-        for half in [0..ORDERS / 2, ORDERS / 2..ORDERS] {
+        // In two batches, so that streams are at different versions.
+        for half in [0..STREAMS / 2, STREAMS / 2..STREAMS] {
             let batch = half.map(|number| incoming(&name(number), version)).collect();
             store.project(batch).await.unwrap();
         }
@@ -67,15 +68,15 @@ pub(crate) async fn a_rebuild_while_events_come_ends_in_the_fold_and_no_query_go
     let (server, tool) = (shared.open().await, shared.open().await);
     let stop = Arc::new(AtomicBool::new(false));
     let projecting = tokio::spawn(project(server.clone(), 0, Arc::clone(&stop)));
-    until(|| async { version_of(&server, &name(ORDERS - 1)).await >= 3 }).await;
+    until(|| async { version_of(&server, &name(STREAMS - 1)).await >= 3 }).await;
     let watching = tokio::spawn(watch(server.clone(), Arc::clone(&stop)));
 
     let view = tool.begin_rebuild().await.unwrap();
     // The scan reads each stream at some moment after the registration, and so also events that were projected since.
-    for number in 0..ORDERS {
-        let order = name(number);
-        let length = version_of(&server, &order).await;
-        backfill(&tool, view, &order, 1..=length).await;
+    for number in 0..STREAMS {
+        let stream = name(number);
+        let length = version_of(&server, &stream).await;
+        backfill(&tool, view, &stream, 1..=length).await;
     }
     tool.swap(view).await.unwrap();
     let swapped_at = version_of(&server, &name(0)).await;
@@ -83,7 +84,7 @@ pub(crate) async fn a_rebuild_while_events_come_ends_in_the_fold_and_no_query_go
     stop.store(true, Ordering::Relaxed);
     let last = projecting.await.unwrap();
     assert!(watching.await.unwrap() > 0);
-    for number in 0..ORDERS {
+    for number in 0..STREAMS {
         assert_rows(&server, &[(&name(number), last)]).await;
     }
     assert_eq!(server.held_summary().await.unwrap(), []);
@@ -91,17 +92,17 @@ pub(crate) async fn a_rebuild_while_events_come_ends_in_the_fold_and_no_query_go
     assert!(matches!(again, SwapRefused::NotBuilding(_)), "{again}");
 }
 
-pub(crate) async fn a_swap_is_refused_while_an_order_is_behind(shared: &Shared) {
+pub(crate) async fn a_swap_is_refused_while_a_stream_is_behind(shared: &Shared) {
     let (server, tool) = (shared.open().await, shared.open().await);
-    for order in ["a", "b", "c"] {
-        server.project(events(order, 1..=3)).await.unwrap();
+    for stream in ["a", "b", "c"] {
+        server.project(events(stream, 1..=3)).await.unwrap();
     }
     let view = tool.begin_rebuild().await.unwrap();
     backfill(&tool, view, "a", 1..=3).await;
     backfill(&tool, view, "b", 1..=2).await;
-    let (orders, first) = behind(tool.swap(view).await.unwrap_err());
-    assert_eq!(orders, 2);
-    assert_eq!(first, BehindOrder { order: id("b"), active: version(3), building: version(2) });
+    let (streams, first) = behind(tool.swap(view).await.unwrap_err());
+    assert_eq!(streams, 2);
+    assert_eq!(first, BehindStream { stream: id("b"), active: version(3), building: version(2) });
     backfill(&tool, view, "b", 3..=3).await;
     backfill(&tool, view, "c", 1..=3).await;
     tool.swap(view).await.unwrap();
@@ -110,8 +111,8 @@ pub(crate) async fn a_swap_is_refused_while_an_order_is_behind(shared: &Shared) 
 
 pub(crate) async fn what_the_event_store_cant_tell_is_taken_over_from_the_active_view(shared: &Shared) {
     let (server, tool) = (shared.open().await, shared.open().await);
-    for order in ["a", "b", "c"] {
-        server.project(events(order, 1..=3)).await.unwrap();
+    for stream in ["a", "b", "c"] {
+        server.project(events(stream, 1..=3)).await.unwrap();
     }
     let view = tool.begin_rebuild().await.unwrap();
     // One can be read in part, one behind its beginning, and one goes on meanwhile.
@@ -133,21 +134,21 @@ pub(crate) async fn a_swap_is_refused_at_a_gap_and_done_when_it_healed(shared: &
     let view = tool.begin_rebuild().await.unwrap();
     server.project(events("a", [3])).await.unwrap();
     backfill(&tool, view, "a", 1..=1).await;
-    // An order that the active view does not have yet.
+    // A stream that the active view does not have yet.
     backfill(&tool, view, "b", 2..=2).await;
-    let (orders, first) = behind(tool.swap(view).await.unwrap_err());
-    assert_eq!(orders, 2);
-    assert_eq!(first, BehindOrder { order: id("a"), active: version(3), building: version(1) });
+    let (streams, first) = behind(tool.swap(view).await.unwrap_err());
+    assert_eq!(streams, 2);
+    assert_eq!(first, BehindStream { stream: id("a"), active: version(3), building: version(1) });
     backfill(&tool, view, "a", 2..=2).await;
-    let (orders, first) = behind(tool.swap(view).await.unwrap_err());
-    assert_eq!((orders, first.order), (1, id("b")));
+    let (streams, first) = behind(tool.swap(view).await.unwrap_err());
+    assert_eq!((streams, first.stream), (1, id("b")));
     server.project(events("b", [1])).await.unwrap();
     tool.swap(view).await.unwrap();
     assert_rows(&server, &[("a", 3), ("b", 2)]).await;
     assert_eq!(server.held_summary().await.unwrap(), []);
 }
 
-pub(crate) async fn an_order_that_is_stopped_in_both_views_stops_no_swap(shared: &Shared) {
+pub(crate) async fn a_stream_that_is_stopped_in_both_views_stops_no_swap(shared: &Shared) {
     let (server, tool) = (shared.open().await, shared.open().await);
     server.project(vec![incoming("a", 1), unknown("a", 2)]).await.unwrap();
     let view = tool.begin_rebuild().await.unwrap();
@@ -179,7 +180,7 @@ pub(crate) async fn what_was_held_is_carried_over_with_its_number(shared: &Share
     assert_eq!((of(b"nonsense"), of(b"more nonsense")), (1, 1));
     assert!(after.contains(&before[0]), "the event of a type that is not known");
     assert!(
-        !after.iter().any(|held| held.order == Some(id("b"))),
+        !after.iter().any(|held| held.stream == Some(id("b"))),
         "what the new row has passed is not needed"
     );
     assert_eq!(after.len(), 3);

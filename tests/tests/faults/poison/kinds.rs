@@ -45,7 +45,7 @@ pub(super) fn poison(number: u64, order: &'static str) -> Poison {
         5 => by_key(format!("{number} {large}").into_bytes(), "undecodable"),
         6 => by_key(record(order, later, &large, &time), "unknown-type"),
         7 => by_key(record(order, 0, &format!("Number{number}"), &time), "undecodable"),
-        8 => by_key(record(&format!("no/{number}"), 1, "OrderProcessed", &time), "no-valid-order"),
+        8 => by_key(record(&format!("no/{number}"), 1, "OrderProcessed", &time), "no-valid-stream"),
         // The key names one that is well; the value says whose it is.
         9 => Poison {
             key: Some(b"well".into()),

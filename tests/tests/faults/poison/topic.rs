@@ -37,7 +37,7 @@ fn expected() -> BTreeMap<(String, String), u64> {
 
 fn by_reason(held: &BTreeMap<(String, String), u64>) -> BTreeMap<&'static str, u64> {
     let mut by_reason = BTreeMap::new();
-    for reason in ["gap", "undecodable", "unknown-type", "no-valid-order"] {
+    for reason in ["gap", "undecodable", "unknown-type", "no-valid-stream"] {
         let events = held.iter().filter(|((_, held_for), _)| held_for == reason).map(|(_, events)| events);
         by_reason.insert(reason, events.sum());
     }
@@ -106,7 +106,7 @@ async fn expect_told(system: &System, expected: &BTreeMap<(String, String), u64>
     for (reason, events) in by_reason(expected) {
         let held = ready["held"].as_array().unwrap().iter().find(|held| held["reason"] == reason).unwrap();
         let orders = expected.keys().filter(|(order, held)| held == reason && !order.is_empty()).count();
-        assert_eq!((&held["events"], &held["orders"]), (&events.into(), &orders.into()), "{ready}");
+        assert_eq!((&held["events"], &held["streams"]), (&events.into(), &orders.into()), "{ready}");
         let labels = [("reason", reason)];
         assert_eq!(system.metrics().await.sum("orders_held_orders", &labels), orders as f64, "{reason}");
     }

@@ -8,7 +8,7 @@ use tests::stores::Stores;
 use tests::system::Setup;
 
 /// As a batch of the projector has the list of views, but for as long as this likes.
-const AS_A_BATCH: &str = "BEGIN; LOCK TABLE orders_views IN ROW SHARE MODE";
+const AS_A_BATCH: &str = "BEGIN; LOCK TABLE read_store_views IN ROW SHARE MODE";
 
 async fn connect(servers: &Servers) -> PgConnection {
     PgConnection::connect(&servers.read_store()).await.unwrap()
@@ -17,7 +17,7 @@ async fn connect(servers: &Servers) -> PgConnection {
 /// Whether a session waits for the list of views in this mode.
 async fn is_waiting(connection: &mut PgConnection, mode: &str) -> bool {
     let sql = "SELECT EXISTS (SELECT FROM pg_locks
-        WHERE NOT granted AND relation = 'orders_views'::regclass AND mode = $1)";
+        WHERE NOT granted AND relation = 'read_store_views'::regclass AND mode = $1)";
     query_scalar(sql).bind(mode).fetch_one(connection).await.unwrap()
 }
 

@@ -49,7 +49,7 @@ async fn an_event_whose_predecessor_is_missing_is_held_and_blocks_nobody_else() 
     assert!(told.contains("gappy@3  gap") && told.ends_with("1 held events\n"), "{told}");
 
     let ready = system.admin().get("/readyz").await.with_status(200).json();
-    assert_eq!(ready["held"], json!([{"reason": "gap", "events": 1, "orders": 1}]));
+    assert_eq!(ready["held"], json!([{"reason": "gap", "events": 1, "streams": 1}]));
     assert_eq!(system.metrics().await.sum("orders_held_events", &[("reason", "gap")]), 1.0);
     assert_eq!(system.metrics().await.sum("orders_held_orders", &[("reason", "gap")]), 1.0);
     let behind = system.get("/gappy").await.with_status(200);

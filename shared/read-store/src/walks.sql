@@ -1,5 +1,5 @@
-CREATE TABLE IF NOT EXISTS orders_walk (
-    one         integer PRIMARY KEY CHECK (one = 1),
+CREATE TABLE IF NOT EXISTS read_store_walks (
+    shape       text PRIMARY KEY, -- a view's, as the program writes it
     position    text,
     walker      text,
     held_until  bigint NOT NULL DEFAULT 0,
@@ -11,4 +11,3 @@ CREATE TABLE IF NOT EXISTS orders_walk (
     found       bigint NOT NULL DEFAULT 0,
     filled      bigint NOT NULL DEFAULT 0
 );
-INSERT INTO orders_walk (one) VALUES (1) ON CONFLICT DO NOTHING;

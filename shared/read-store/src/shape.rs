@@ -1,0 +1,175 @@
+//! The shape of a view's tables, as every variant makes, reads and writes them.
+
+use std::fmt::{self, Display, Write};
+
+use event_sourcing::{Column, ColumnKind, Entry, Garbled, Index, Row, StreamId, Value, Version, View};
+
+use crate::ViewId;
+
+/// A view as SQL sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
+    revision: u32,
+    pub(crate) columns: &'static [Column],
+    pub(crate) indexes: &'static [Index],
+}
+
+impl Shape {
+    /// The shape of a view, which is checked when the program is compiled.
+    pub(crate) const fn of<V: View>() -> Self {
+        const { check::<V>() };
+        Self { name: V::NAME, revision: V::REVISION, columns: V::Row::COLUMNS, indexes: V::INDEXES }
+    }
+
+    /// What tells it from other shapes: programs whose shapes have the same key work on the same tables.
+    pub(crate) fn key(&self) -> String {
+        let mut key = format!("{} {}", self.name, self.revision);
+        for Column { name, kind, required } in self.columns {
+            let kind = match kind {
+                ColumnKind::Text | ColumnKind::Choice(_) => "text",
+                ColumnKind::Integer => "integer",
+                ColumnKind::Boolean => "boolean",
+                ColumnKind::Time => "time",
+            };
+            // Writing to a text has no way to fail.
+            let _ = write!(key, ", {name} {kind}{}", if *required { "" } else { "?" });
+        }
+        key
+    }
+
+    /// The table of one of its views.
+    pub(crate) const fn table(self, id: ViewId) -> Table {
+        Table { shape: self, id }
+    }
+
+    /// The columns of an entry, as a list: `id`, `version`, and those of the row.
+    pub(crate) fn column_list(&self) -> String {
+        let row = self.columns.iter().map(|column| column.name);
+        ["id", "version"].into_iter().chain(row).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The column that has a value where there is a row.
+    pub(crate) fn presence(&self) -> &'static str {
+        self.columns.iter().find(|column| column.required).map_or("version", |column| column.name)
+    }
+
+    /// A page's conditions in the order in which they are to be tried: the index that tells most comes first.
+    #[cfg(any(feature = "embedded", feature = "postgres"))]
+    pub(crate) fn sorted<'f>(
+        &self,
+        conditions: &'f [(Index, Value<'static>)],
+    ) -> Vec<(&'static Column, &'f Value<'static>)> {
+        let place = |index: &Index| self.indexes.iter().position(|known| known == index);
+        let mut sorted: Vec<_> = conditions.iter().collect();
+        sorted.sort_by_key(|(index, _)| place(index).unwrap_or(usize::MAX));
+        let column = |name: &str| self.columns.iter().find(|column| column.name == name);
+        sorted.into_iter().filter_map(|(index, value)| Some((column(index.column)?, value))).collect()
+    }
+}
+
+/// The table of a view. Displays as its name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    pub(crate) shape: Shape,
+    pub(crate) id: ViewId,
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.shape.name, self.id.0)
+    }
+}
+
+impl Table {
+    /// Its indexes for pages: their names and their columns. On a view that is being built they are created last: sorting once is
+    /// faster than finding each row's place.
+    pub(crate) fn page_indexes(self) -> impl Iterator<Item = (String, String)> {
+        self.shape
+            .indexes
+            .iter()
+            .map(move |Index { column }| (format!("{self}_by_{column}"), format!("{column}, id")))
+    }
+}
+
+/// The values of an entry's row; none of them where it has no row.
+pub(crate) fn values<R: Row>(entry: &Entry<R>) -> Vec<Value<'_>> {
+    entry.row.as_ref().map_or_else(|| vec![Value::Null; R::COLUMNS.len()], R::values)
+}
+
+/// An entry from the values of its row's columns.
+pub(crate) fn entry<R: Row>(
+    id: StreamId,
+    version: Version,
+    values: Vec<Value<'_>>,
+) -> Result<Entry<R>, Garbled> {
+    let is_absent = values.iter().all(|value| *value == Value::Null);
+    let row = if is_absent { None } else { Some(R::from_values(values)?) };
+    Ok(Entry { id, row, version })
+}
+
+/// A version as a column. Versions are parsed to be at most 2^63 - 1.
+pub(crate) fn number(version: Version) -> i64 {
+    i64::try_from(version.get()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn version(number: i64) -> Version {
+    Version::new(u64::try_from(number).unwrap_or_default())
+}
+
+/// Refuses a view of which no tables can be made.
+const fn check<V: View>() {
+    assert!(is_name(V::NAME), "a view's name has lower-case letters, digits and _, and begins with a letter");
+    let columns = V::Row::COLUMNS;
+    let (mut at, mut has_required) = (0, false);
+    while at < columns.len() {
+        assert!(is_name(columns[at].name), "a column's name has lower-case letters, digits and _");
+        assert!(
+            !is_same(columns[at].name, "id") && !is_same(columns[at].name, "version"),
+            "every entry has an id and a version: no column has these names"
+        );
+        has_required |= columns[at].required;
+        at += 1;
+    }
+    assert!(has_required, "a view has a column that always has a value");
+    let mut at = 0;
+    while at < V::INDEXES.len() {
+        let (mut column, mut is_known) = (0, false);
+        while column < columns.len() {
+            is_known |= is_same(columns[column].name, V::INDEXES[at].column);
+            column += 1;
+        }
+        assert!(is_known, "an index is over a column of the view");
+        at += 1;
+    }
+}
+
+const fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let is_fine =
+            bytes[at].is_ascii_lowercase() || (at > 0 && (bytes[at].is_ascii_digit() || bytes[at] == b'_'));
+        if !is_fine {
+            return false;
+        }
+        at += 1;
+    }
+    // PostgreSQL cuts names at 63 bytes; a table's number and an index's column stand behind it.
+    !bytes.is_empty() && bytes.len() <= 24
+}
+
+const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < one.len() {
+        if one[at] != other[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
