@@ -279,7 +279,7 @@ fn kills(text: &mut String, reported: &[Value]) {
 
 fn mutations_table(text: &mut String, mutated: &[Value]) {
     text.push_str(
-        "\n## Mutations\n\nEach breaks one thing, and the test, which passes without it, must say so (`deploy/mutations`).\n\n",
+        "\n## Mutations\n\nEach breaks one thing, and the test, which passes without it, must say so (`deploy/checks/mutations`).\n\n",
     );
     text.push_str("| mutation | what it breaks | guarantee | test | result |\n|---|---|---|---|---|\n");
     let guarantees = guarantees();

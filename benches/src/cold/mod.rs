@@ -41,7 +41,7 @@ pub(crate) struct ColdArgs {
     #[command(flatten)]
     servers: ServerArgs,
 
-    /// The folder of the artefacts [default: where `deploy/artefacts` puts them]
+    /// The folder of the artefacts [default: where `deploy/checks/artefacts` puts them]
     #[arg(long, value_name = "FOLDER")]
     artefacts: Option<PathBuf>,
 
@@ -64,7 +64,7 @@ pub(crate) struct ColdArgs {
 }
 
 impl ColdArgs {
-    /// As `deploy/artefacts` has it: in cargo's target folder, so that what is measured is what was built last.
+    /// As `deploy/checks/artefacts` has it: in cargo's target folder, so that what is measured is what was built last.
     fn artefacts(&self) -> PathBuf {
         let target =
             || env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
@@ -150,7 +150,7 @@ async fn one(
     table: &mut Table,
 ) -> anyhow::Result<()> {
     for binary in [binary, hello] {
-        ensure!(binary.is_file(), "{} is not there: deploy/artefacts builds it", binary.display());
+        ensure!(binary.is_file(), "{} is not there: deploy/checks/artefacts builds it", binary.display());
     }
     let place = Place::fresh(servers).await?;
     let measured = async {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::*;
 
 /// Documents with the trees that PyYAML composes of them, one a line: `tests/yaml/documents.py` writes them. The variable may name
-/// a file of others, as `deploy/check-yaml` does with documents that it has just generated.
+/// a file of others, as `deploy/checks/yaml` does with documents that it has just generated.
 fn documents() -> String {
     match std::env::var_os("YAML_DOCUMENTS") {
         Some(file) => fs::read_to_string(file).unwrap(),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Deploys template.yaml with twelve sets of parameters as far as that goes without AWS; deploy/check-template runs it.
+"""Deploys template.yaml with twelve sets of parameters as far as that goes without AWS; deploy/checks/template runs it.
 
 For each set: parameters and rules as CloudFormation checks them, SAM's own translator, cfn-lint, and on a server of moto two stacks side by
 side that are created, updated and deleted. moto creates some types of resources and passes over the others; the last lines say which.
@@ -24,7 +24,7 @@ from moto.server import ThreadedMotoServer
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-TEMPLATE = pathlib.Path(__file__).parent.parent / "template.yaml"
+TEMPLATE = pathlib.Path(__file__).parent.parent.parent / "template.yaml"
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 ABSENT = {"Ref": "AWS::NoValue"}
 # moto has mappings of SQS, Kinesis and DynamoDB alone, and refuses these.

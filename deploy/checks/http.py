@@ -1,4 +1,4 @@
-"""Reads every kind of answer with h11, which refuses what is not HTTP/1.1. See deploy/check-http."""
+"""Reads every kind of answer with h11, which refuses what is not HTTP/1.1. See deploy/checks/http."""
 
 import itertools
 import json
@@ -179,7 +179,7 @@ def main():
             )
             began = time.monotonic()
             answers = check(api, admin)
-            print(f"deploy/check-http: {answers} answers read by h11 {h11.__version__}, {time.monotonic() - began:.1f} s")
+            print(f"deploy/checks/http: {answers} answers read by h11 {h11.__version__}, {time.monotonic() - began:.1f} s")
         finally:
             server.terminate()
             assert server.wait(timeout=30) == 0, "the server did not end in order"

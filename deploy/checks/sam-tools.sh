@@ -7,7 +7,7 @@ tools=${ORDERS_TOOLS_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/orders-tools}
 venv=$tools/cfn-lint-$cfn_lint-sam-$sam_cli-moto-$moto
 export SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR=$tools/sam AWS_DEFAULT_REGION=eu-west-1
 
-fail() { echo "deploy/$(basename "$0"): $*" >&2; exit 1; }
+fail() { echo "deploy/checks/$(basename "$0"): $*" >&2; exit 1; }
 
 install_sam_tools() {
   mkdir -p "$tools"
