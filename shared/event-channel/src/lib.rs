@@ -1,7 +1,7 @@
-//! The event channel: records in and out, each with a key, a value and headers. Knows nothing of orders.
+//! The event channel: publishes and delivers records. Each has a key, a value and headers. Knows nothing of orders.
 //!
-//! Records with the same key keep their order: a partition is chosen by key, as Kafka's default partitioner does
-//! (murmur2), and each consumer group reads a partition in order. What a group has not committed is delivered again.
+//! Records with the same key keep their order. The key chooses the partition, as in Kafka's default partitioner (murmur2), and
+//! each consumer group reads a partition in order. Records that a group has not committed are delivered again.
 
 #[cfg(feature = "embedded")]
 mod in_memory;
@@ -25,132 +25,132 @@ pub struct Record {
     pub key: Option<Bytes>,
     /// The content; `None` is Kafka's tombstone.
     pub value: Option<Bytes>,
-    /// Names and values, in order; a name may come more than once.
+    /// The headers, in order. Several may have the same name.
     pub headers: Vec<Header>,
 }
 
 /// A header of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Its name.
+    /// The header's name.
     pub name: Cow<'static, str>,
-    /// Its value, any bytes.
+    /// The header's value: any bytes.
     pub value: Option<Bytes>,
 }
 
 /// A record as a consumer gets it.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The topic.
+    /// The topic of the record.
     pub topic: Arc<str>,
     /// The partition, from 0.
     pub partition: i32,
-    /// The place in the partition, from 0, the same for every group. Rising; a group sees gaps where its filter refused a
-    /// record (in memory) or where the broker keeps marks of its own (Kafka).
+    /// The offset in the partition, from 0, the same for every group. It rises. A group sees gaps where its filter refused a
+    /// record (in memory) or where the broker keeps markers of its own (Kafka).
     pub offset: i64,
-    /// When it was published: milliseconds since 1970.
+    /// The time of publication: milliseconds since 1970.
     pub timestamp: i64,
-    /// Who says so.
+    /// The clock that set the timestamp.
     pub timestamp_type: TimestampType,
-    /// The record.
+    /// The record itself.
     pub record: Arc<Record>,
 }
 
-/// Who set a record's timestamp.
+/// The clock that sets a record's timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimestampType {
-    /// The producer.
+    /// The producer's clock.
     #[default]
     CreateTime,
-    /// The broker, where the topic has `message.timestamp.type=LogAppendTime`.
+    /// The broker's clock, when the topic has `message.timestamp.type=LogAppendTime`.
     LogAppendTime,
 }
 
-/// Where a consumer group begins in partitions of which it has committed nothing yet.
+/// The place where a consumer group begins in partitions in which it has committed nothing yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Beginning {
     /// With the oldest record.
     #[default]
     Oldest,
-    /// With what is published from now on.
+    /// With the first record that is published from now on.
     Newest,
-    /// With the first record whose timestamp is this or later: milliseconds since 1970.
+    /// With the first record that has this timestamp or a later one: milliseconds since 1970.
     At(i64),
 }
 
-/// How a member of a consumer group is served. By default its group begins with the oldest record, and it waits for nothing.
+/// The settings of a consumer group's member. By default its group begins with the oldest record, and brokers gather no records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConsumerSettings {
-    /// Where the group begins, if it is new.
+    /// The place where a new group begins.
     pub beginning: Beginning,
-    /// How long brokers gather records before they hand over fewer than 64 KB. With zero they hand over whatever comes at once, and
-    /// each record that is published costs them an answer and another question. In memory it changes nothing.
+    /// The longest time for which brokers gather records while they have fewer than 64 KB. With zero they hand over each record
+    /// at once; then every published record costs them an answer and another request. In memory it changes nothing.
     pub gather: Duration,
 }
 
-/// What a poll found. Never nothing at all.
+/// The result of a poll. It has at least one record or one revoked partition.
 #[derive(Clone, Debug, Default)]
 pub struct Polled {
-    /// Partitions that are another member's from now on: what was taken from them before may come again there, and commits of
-    /// it are passed over. They come before the deliveries. A partition that comes back is not paused.
+    /// Partitions that are another member's from now on. That member may get the records of earlier polls again, and a commit of
+    /// them here is ignored. Revocations come before the deliveries. A partition that comes back is not paused.
     pub revoked: Vec<i32>,
     /// The records, in order within each partition.
     pub deliveries: Vec<Delivery>,
 }
 
-/// How far a group is behind in a partition.
+/// The lag of a group in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
     /// The consumer group.
     pub group: String,
     /// The partition.
     pub partition: i32,
-    /// Records published and not yet committed by the group; none where that is not known, because nobody of the group reads the
-    /// partition.
+    /// The number of records that are published and not yet committed by the group. `None` when no member of the group reads the
+    /// partition, because the number is unknown then.
     pub records: Option<u64>,
 }
 
-/// Why records may have been missed: published, acknowledged, and never delivered to a group.
+/// The reason why records may have been missed: published, acknowledged, and never delivered to a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Doubt {
-    /// A group's position was of no use any more: what came after it is gone, or never was.
+    /// A group's position was invalid: the records after it are gone, or never were there.
     #[error("a position of the group is out of range")]
     OffsetReset,
-    /// A group has no position in a partition: it is new, or its topic is, or brokers have forgotten.
+    /// A group has no position in a partition: the group is new, or the topic is new, or the brokers have forgotten the position.
     #[error("the group has no position")]
     NoPosition,
-    /// The topic is gone, or is another of the same name.
+    /// The topic is gone, or was replaced by another one of the same name.
     #[error("the topic is gone or was made anew")]
     TopicMadeAnew,
-    /// Nobody of a group read a partition for longer than a rebalance takes.
+    /// No member of a group read a partition for longer than a rebalance takes.
     #[error("nobody of the group read a partition")]
     PartitionUnowned,
 }
 
-/// A channel can't be opened as its URL says.
+/// The reason why a channel can't be opened.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The URL's scheme is none that this program has.
+    /// This program knows no channel with the URL's scheme.
     #[error("the channel {url:?} has an unknown scheme; allowed: {allowed}")]
     UnknownScheme {
         /// The URL.
         url: SecretUrl,
-        /// What would have been right.
+        /// The schemes that are allowed.
         allowed: String,
     },
-    /// The URL's scheme is known, but not what follows.
+    /// The scheme is known, but the rest of the URL can't be used.
     #[error("the channel can't be opened: {0}")]
     Refused(String),
 }
 
-/// A run of records was not published, or not all of it.
+/// The reason why a run of records was not published as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PublishError {
-    /// A partition, or what this process may have on its way to brokers, is full. In memory nothing of the run was taken; on Kafka its
-    /// beginning may have been, and comes twice when the run is published again.
+    /// A partition is full (in memory), or too many records of this process wait for brokers (Kafka). In memory no record of the
+    /// run was taken. On Kafka its first records may have been taken; they come twice when the run is published again.
     #[error("the channel is full")]
     Full,
-    /// A record is larger than the channel takes; it never will be.
+    /// A record is larger than the channel's limit, so it can never be published.
     #[error("a record of {bytes} bytes is over the channel's limit of {limit}")]
     TooLarge {
         /// The record's size.
@@ -158,45 +158,48 @@ pub enum PublishError {
         /// The channel's limit.
         limit: usize,
     },
-    /// The channel can't be reached. Some records may have arrived.
+    /// The channel can't be reached. Some records of the run may have arrived.
     #[error("the channel is not available: {0}")]
     Unavailable(Arc<str>),
 }
 
-/// A channel; the scheme of its URL chooses which. Cheap to clone.
+/// A channel. The scheme of its URL chooses the variant. Cheap to clone.
 #[derive(Clone)]
 pub enum EventChannel {
-    /// In this process: `memory:`, optionally `memory:?partitions=8&capacity=1024&topic=events`. The capacity is how many
-    /// records one group may leave uncommitted in one partition.
+    /// In this process: `memory:`, optionally `memory:?partitions=8&capacity=1024&topic=events`. The capacity is the number of
+    /// records that one group may leave uncommitted in one partition.
     #[cfg(feature = "embedded")]
     InMemory(in_memory::InMemoryChannel),
-    /// On Apache Kafka: `kafka://host:port,host:port/topic`. A topic that is not there is created with `?partitions=8` and
-    /// `&replication=N` (default: the brokers' own), or waited for with `?create=false`; one that is there keeps its
-    /// partitions.
+    /// On Apache Kafka: `kafka://host:port,host:port/topic`. The channel creates a missing topic with `?partitions=8` and
+    /// `&replication=N` (default: the brokers' own). With `?create=false` it waits for the topic instead. An existing topic keeps
+    /// its partitions.
     ///
-    /// Also `&delivery_timeout_ms=8000`, `&session_timeout_ms=6000`, `&largest=1000000` (bytes of a record; less where the
-    /// topic's `max.message.bytes` is less), `&group_prefix=TEXT`, `&client_id=TEXT`.
+    /// More options: `&delivery_timeout_ms=8000`, `&session_timeout_ms=6000`, `&largest=1000000` (bytes of a record; less where
+    /// the topic's `max.message.bytes` is less), `&group_prefix=TEXT`, `&client_id=TEXT`.
     ///
-    /// Security: `&security=plaintext|tls|sasl_plaintext|sasl_tls`, `&ca=FILE` (default: the system's certificates),
-    /// `user:password@` before the hosts in percent-encoding with `&mechanism=PLAIN|SCRAM-SHA-256|SCRAM-SHA-512` (default
-    /// SCRAM-SHA-512, and then TLS); or `&mechanism=AWS_MSK_IAM&region=REGION`, which signs with the environment's
-    /// credentials, and for which the topic must be there; with the feature `msk-admin` with those of the process's role, and creates it.
+    /// Security: `&security=plaintext|tls|sasl_plaintext|sasl_tls`, `&ca=FILE` (default: the system's certificates).
+    ///
+    /// Login: `user:password@` before the hosts, in percent-encoding, with `&mechanism=PLAIN|SCRAM-SHA-256|SCRAM-SHA-512`. The
+    /// default mechanism is SCRAM-SHA-512. With a login, TLS is the default.
+    ///
+    /// AWS IAM: `&mechanism=AWS_MSK_IAM&region=REGION`. The channel signs with the environment's credentials, and the topic must
+    /// exist. With the feature `msk-admin` it signs with the credentials of the process's role, and creates the topic.
     #[cfg(feature = "kafka")]
     Kafka(kafka::KafkaChannel),
 }
 
-/// Records that the channel has accepted.
+/// The receipt for records that the channel has accepted.
 pub enum Receipt {
-    /// In memory, every group still has to commit them.
+    /// In memory: every group still has to commit the records.
     #[cfg(feature = "embedded")]
     InMemory(in_memory::InMemoryReceipt),
-    /// Nothing more is to come: the brokers have acknowledged them.
+    /// Nothing more is to come: the brokers have acknowledged the records, or no group in memory wanted them.
     Settled,
 }
 
 impl Receipt {
-    /// Waits until the channel will not forget the records: in memory, until every group has committed them.
-    /// `false` when that will never be, because the channel was closed before.
+    /// Waits until the channel can't lose the records any more: in memory, until every group has committed them. Returns `false`
+    /// when the channel was closed before that.
     pub async fn settled(self) -> bool {
         match self {
             #[cfg(feature = "embedded")]
@@ -208,16 +211,16 @@ impl Receipt {
 
 /// A member of a consumer group.
 pub enum Consumer {
-    /// Of an in-memory channel.
+    /// A member on an in-memory channel.
     #[cfg(feature = "embedded")]
     InMemory(in_memory::InMemoryConsumer),
-    /// Of a channel on Kafka.
+    /// A member on Kafka.
     #[cfg(feature = "kafka")]
     Kafka(kafka::KafkaConsumer),
 }
 
 impl EventChannel {
-    /// Opens the channel that the URL names; brokers are connected to lazily.
+    /// Opens the channel that the URL names. On Kafka it connects later, with the first use.
     ///
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
@@ -233,18 +236,18 @@ impl EventChannel {
             }
             _ => return Err(OpenError::UnknownScheme { url, allowed: SCHEMES.join(", ") }),
         };
-        // What is said of a part of the URL may quote it.
+        // The error may quote a part of the URL, so the URL's secrets are removed from it.
         opened.map_err(|error| match error {
             OpenError::Refused(problem) => OpenError::Refused(url.scrub(&problem)),
             error => error,
         })
     }
 
-    /// Whether the channel takes a record of this size at all, so that a command is refused before its events are kept. As far as
-    /// is known: a broker's own limit is learned with the first connection. In memory every record is taken.
+    /// Checks that the channel takes a record of this size at all, so that a command is refused before its events are stored. It
+    /// uses the limit known so far: the first connection learns the broker's own limit. In memory every record is taken.
     ///
     /// # Errors
-    /// [`PublishError::TooLarge`].
+    /// [`PublishError::TooLarge`] when the record is over the limit.
     pub fn check(&self, record: &Record) -> Result<(), PublishError> {
         match self {
             #[cfg(feature = "embedded")]
@@ -257,7 +260,8 @@ impl EventChannel {
         }
     }
 
-    /// The largest record in bytes that the channel takes, as far as is known; `None` is any. What [`EventChannel::check`] goes by.
+    /// The size in bytes of the largest record that the channel takes, as far as is known; `None` means any size.
+    /// [`EventChannel::check`] uses this limit.
     #[must_use]
     pub fn largest(&self) -> Option<usize> {
         match self {
@@ -268,10 +272,10 @@ impl EventChannel {
         }
     }
 
-    /// Connects, and creates a topic that is not there; otherwise that comes with the first record or the first poll.
+    /// Connects, and creates a topic that is not there. Without this call, the first record or the first poll does so.
     ///
     /// # Errors
-    /// When the channel is not available, or there is no such topic and it may not be created.
+    /// When the channel is not available, or the topic does not exist and may not be created.
     pub async fn prepare(&self) -> Result<(), PublishError> {
         match self {
             #[cfg(feature = "embedded")]
@@ -281,12 +285,14 @@ impl EventChannel {
         }
     }
 
-    /// Publishes a run of records, in order, and returns when the channel has accepted all of them: in memory, when they are in
-    /// their partitions' queues (all or none, at once); on Kafka, when the brokers have acknowledged each. In memory a run of
-    /// more records than a queue's capacity is taken when that queue is empty, so that no run is refused for ever.
+    /// Publishes a run of records, in order, and returns when the channel has accepted all of them. In memory, that is when they
+    /// are in their partitions' queues: all or none, at once. On Kafka, that is when the brokers have acknowledged each record.
+    ///
+    /// In memory an empty queue takes a run of more records than its capacity, so that no run is refused for ever.
     ///
     /// # Errors
-    /// [`PublishError`]; then the run is sent again from its first record before anything later of the same key.
+    /// [`PublishError`]. The caller must then publish the run again from its first record, before any later record of the same
+    /// key.
     pub async fn publish(&self, records: Vec<Record>) -> Result<Receipt, PublishError> {
         match self {
             #[cfg(feature = "embedded")]
@@ -296,7 +302,7 @@ impl EventChannel {
         }
     }
 
-    /// Waits until a channel that refused records may take some again; it may still refuse the same ones, so publish in a
+    /// Waits until a channel that refused records may take some again. It may still refuse the same records, so publish in a
     /// loop. Returns at once when there has been room since the last refusal.
     pub async fn available(&self) {
         match self {
@@ -307,11 +313,11 @@ impl EventChannel {
         }
     }
 
-    /// Joins a consumer group, which gets only records for whose value `filter` holds. A group whose consumer is dropped keeps its
-    /// place: who joins next gets what was not committed.
+    /// Joins a consumer group. It gets only the records for whose value `filter` returns `true`. A group whose consumer is
+    /// dropped keeps its position: the next member gets the records that were not committed.
     ///
-    /// In memory a group has one member, and must be joined before records are published. On Kafka its members share the
-    /// partitions, it is joined with the first poll, and it begins with the oldest record.
+    /// In memory a group has one member, and must be joined before records are published. On Kafka the members share the
+    /// partitions, the first poll joins the group, and the group begins with the oldest record.
     ///
     /// # Errors
     /// [`OpenError::Refused`] when the group has a member already (in memory) or no name (on Kafka).
@@ -323,9 +329,11 @@ impl EventChannel {
         self.subscribe_with(group, ConsumerSettings::default(), filter)
     }
 
-    /// The same, and says how. Where a group begins is settled for good on Kafka with the first poll, and a partition that the topic
-    /// gets later is read from its oldest record: nothing is passed over because a member died before its first commit. In memory a
-    /// group begins when it joins, whatever is said here.
+    /// Joins a consumer group as [`EventChannel::subscribe`] does, with settings.
+    ///
+    /// On Kafka the first poll decides for good where the group begins. So no record is skipped because a member died before its
+    /// first commit. A partition that the topic gets later is read from its oldest record. In memory a group begins when it
+    /// joins, whatever the settings say.
     ///
     /// # Errors
     /// As [`EventChannel::subscribe`].
@@ -346,9 +354,10 @@ impl EventChannel {
         }
     }
 
-    /// Has it asked again what the topic is like, where that may change: whether it is there, its partitions, its limit. Not waited for,
-    /// and within bounds however often it is called; for whoever comes by now and then. A topic that is gone is created again where that
-    /// is allowed.
+    /// Starts another look at the topic, if the topic can change: whether it is there, its partitions, its limit. A topic that is
+    /// gone is created again where that is allowed.
+    ///
+    /// Does not wait for the look. Many calls in a short time cause one look. Meant to be called now and then.
     pub fn look_again(&self) {
         match self {
             #[cfg(feature = "embedded")]
@@ -358,8 +367,8 @@ impl EventChannel {
         }
     }
 
-    /// Waits until records may have been missed, and says why; doubts that come together are told as one. In memory none are. Cancel
-    /// safe. Each doubt is told once, to one.
+    /// Waits until records may have been missed, and returns the reason. Several doubts at the same time are returned as one. In
+    /// memory there are none, so this never returns. Cancel safe. Each doubt is returned once, to one caller.
     pub async fn doubted(&self) -> Doubt {
         match self {
             #[cfg(feature = "embedded")]
@@ -369,7 +378,7 @@ impl EventChannel {
         }
     }
 
-    /// How far each group is behind, where this process can tell.
+    /// The lag of each group, as far as this process knows it.
     #[must_use]
     pub fn lag(&self) -> Vec<Lag> {
         match self {
@@ -382,7 +391,7 @@ impl EventChannel {
 }
 
 impl Consumer {
-    /// Whether the member keeps its partitions while it does not poll, however long that is.
+    /// Returns whether the member keeps its partitions when it does not poll for any length of time.
     #[must_use]
     pub const fn can_be_left(&self) -> bool {
         match self {
@@ -393,7 +402,7 @@ impl Consumer {
         }
     }
 
-    /// The topic of everything that it takes.
+    /// The topic of all records that this member takes.
     #[must_use]
     pub fn topic(&self) -> &Arc<str> {
         match self {
@@ -404,8 +413,8 @@ impl Consumer {
         }
     }
 
-    /// Waits for records and takes up to `limit` of them, in order within each partition, from partitions that are not
-    /// paused. Cancel safe: what a dropped call would have taken is taken by the next.
+    /// Waits for records and takes up to `limit` of them, in order within each partition, from partitions that are not paused.
+    /// Cancel safe: after a dropped call, the next one takes the records.
     ///
     /// # Errors
     /// When the channel is closed or not available.
@@ -418,9 +427,10 @@ impl Consumer {
         }
     }
 
-    /// Everything of a partition before this offset is done with. On Kafka a commit goes together with all that is done within a
-    /// tenth of a second, and is not waited for: one that the brokers refuse is the error of the next call, and is sent again.
-    /// Of a partition that is another member's, a commit is passed over.
+    /// Marks everything in a partition before this offset as processed. A commit for another member's partition is ignored.
+    ///
+    /// On Kafka this call does not wait for the brokers. The commit goes within a tenth of a second, together with others. When
+    /// the brokers refuse it, the next call returns the error, and the commit is sent again.
     ///
     /// # Errors
     /// When the channel is not available, or an earlier commit was refused; the records may come again then.
@@ -436,7 +446,7 @@ impl Consumer {
         }
     }
 
-    /// Takes no more from a partition until it is resumed.
+    /// Pauses a partition: polls take no more of its records until it is resumed.
     pub fn pause(&mut self, partition: i32) {
         match self {
             #[cfg(feature = "embedded")]
@@ -446,7 +456,7 @@ impl Consumer {
         }
     }
 
-    /// Takes from a partition again.
+    /// Resumes a paused partition.
     pub fn resume(&mut self, partition: i32) {
         match self {
             #[cfg(feature = "embedded")]

@@ -1,8 +1,7 @@
-//! Which partition a record belongs to: as Kafka's default partitioner has it, so that a key is in the same partition
-//! here and there.
+//! The partition of a record, as Kafka's default partitioner chooses it. So a key has the same partition in memory and on Kafka.
 
-/// The partition of a key: `(murmur2(key) & 0x7fffffff) % partitions`, as `BuiltInPartitioner.partitionForKey` of the
-/// Apache Kafka clients.
+/// The partition of a key: `(murmur2(key) & 0x7fffffff) % partitions`, as in `BuiltInPartitioner.partitionForKey` of the Apache
+/// Kafka clients.
 pub(crate) fn of_key(key: &[u8], partitions: usize) -> usize {
     // A u32 fits a usize on every platform that tokio runs on.
     (murmur2(key) & 0x7fff_ffff) as usize % partitions
@@ -13,7 +12,7 @@ fn murmur2(bytes: &[u8]) -> u32 {
     const MIX: u32 = 0x5bd1_e995;
     const SEED: u32 = 0x9747_b28c;
 
-    // Kafka hashes an `int` length: longer keys than 2^32 bytes don't exist.
+    // Kafka hashes an `int` length, so no key is longer than 2^32 bytes.
     let mut hash = SEED ^ bytes.len() as u32;
     let mut words = bytes.chunks_exact(4);
     for word in &mut words {

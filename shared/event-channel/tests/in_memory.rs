@@ -1,4 +1,4 @@
-//! What holds for the in-memory channel alone: bounded queues, one member a group, receipts, closing.
+//! The rules of the in-memory channel alone: bounded queues, one member for each group, receipts, closing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -40,7 +40,7 @@ fn values(deliveries: &[Delivery]) -> Vec<String> {
     deliveries.iter().map(|delivery| text(delivery).unwrap()).collect()
 }
 
-/// What is there now; a poll that finds something never waits.
+/// The records that are there now. A poll that finds some never waits.
 fn poll_now(consumer: &mut Consumer, limit: usize) -> Vec<Delivery> {
     consumer.poll(limit).now_or_never().map(Result::unwrap).unwrap_or_default().deliveries
 }
@@ -262,8 +262,8 @@ async fn available_returns_when_there_is_room_and_not_before() {
     assert_eq!(channel.available().now_or_never(), Some(()), "who comes later does not wait");
 }
 
-/// Publishes two records for each that it reads, to the partition that it is reading, and hands what is refused to a relay:
-/// so does a processor whose outcomes are events of the same order.
+/// Publishes two records for each that it reads, to the partition that it is reading. Refused records go to a relay. A processor
+/// whose outcomes are events of the same order does the same.
 async fn process(
     channel: EventChannel,
     mut consumer: Consumer,
@@ -296,7 +296,7 @@ async fn relay(channel: Arc<EventChannel>, mut refused: mpsc::UnboundedReceiver<
 }
 
 const DEPTH: usize = 9;
-/// Every binary string that begins with 1 and has 1 to `DEPTH` digits.
+/// The number of binary strings that begin with 1 and have 1 to `DEPTH` digits.
 const TREE: usize = (1 << DEPTH) - 1;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,13 +8,13 @@ use super::queue::Queue;
 use super::{Shared, State, closed};
 use crate::{Delivery, Polled, PublishError};
 
-/// The one member that a group has. When it is dropped, what it did not commit waits for the next.
+/// The single member of a group. After it is dropped, the next member gets the records that it did not commit.
 pub struct InMemoryConsumer {
     shared: Arc<Shared>,
-    /// The group's place among the groups; groups are never removed.
+    /// The group's index in [`State::groups`]; groups are never removed.
     group: usize,
     wake: Arc<Notify>,
-    /// By partition.
+    /// One flag for each partition.
     paused: Vec<bool>,
 }
 
@@ -28,19 +28,19 @@ impl InMemoryConsumer {
         &self.shared.topic
     }
 
-    /// Waits for records and takes up to `limit`, at least one. Nothing is ever revoked: a group has one member.
+    /// Waits for records and takes at least one and at most `limit`. Nothing is ever revoked: a group has one member.
     pub(crate) async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
         loop {
             let deliveries = self.take(limit.max(1))?;
             if !deliveries.is_empty() {
                 return Ok(Polled { revoked: Vec::new(), deliveries });
             }
-            // A record that came since the look has left a permit here.
+            // A record that was published after the look has left a permit here, so this wait ends at once.
             self.wake.notified().await;
         }
     }
 
-    /// Takes what waits, in equal shares from each partition as far as it goes.
+    /// Takes undelivered records, in equal shares from each partition as far as possible.
     fn take(&self, limit: usize) -> Result<Vec<Delivery>, PublishError> {
         let mut state = self.shared.state.lock();
         if state.closed {
@@ -92,7 +92,7 @@ impl InMemoryConsumer {
         }
     }
 
-    /// Where a partition stands, if it is one.
+    /// The index of a partition; `None` when there is no such partition.
     fn place(&self, partition: i32) -> Option<usize> {
         usize::try_from(partition).ok().filter(|&place| place < self.paused.len())
     }

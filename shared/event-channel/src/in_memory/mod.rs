@@ -1,8 +1,8 @@
 //! The channel within one process: partitions, consumer groups and redelivery as Kafka has them, in bounded memory.
 //!
-//! Publishing never waits. A run of records is taken whole, into the queues of every group that wants it, or refused whole
-//! when one of those queues is full; whoever was refused keeps the records elsewhere. So a consumer may publish to the
-//! partition that it is reading without ever waiting for itself.
+//! Publishing never waits. The channel takes a run of records whole, into the queues of every group that wants it. When one of
+//! those queues is full, it refuses the whole run, and the publisher keeps the records elsewhere. So a consumer may publish to
+//! the partition that it is reading and never waits for itself.
 
 mod consumer;
 mod options;
@@ -22,13 +22,14 @@ use self::options::Options;
 use self::queue::{Queue, Run};
 use crate::{Delivery, Lag, OpenError, PublishError, Receipt, Record, TimestampType, partition};
 
-/// A handle to the channel. When the last one is dropped the channel is closed: consumers get an error, receipts `false`.
+/// A handle to the channel. Dropping the last one closes the channel: consumers get an error, and receipts return `false`.
 #[derive(Clone)]
 pub struct InMemoryChannel {
     handle: Arc<Handle>,
 }
 
-/// The last of these to go closes the channel; consumers hold [`Shared`] alone.
+/// Closes the channel when it is dropped, together with the last [`InMemoryChannel`]. Consumers hold only [`Shared`], so they do
+/// not keep the channel open.
 struct Handle {
     shared: Arc<Shared>,
 }
@@ -37,23 +38,23 @@ struct Shared {
     topic: Arc<str>,
     partitions: usize,
     capacity: usize,
-    /// Held for moments only, and never across an await.
+    /// Locked for moments only, and never across an await.
     state: Mutex<State>,
-    /// Wakes those who wait for room.
+    /// Wakes the publishers that wait for room.
     room: Notify,
 }
 
 struct State {
-    /// Where the next record of each partition goes.
+    /// The next offset of each partition.
     next_offsets: Vec<i64>,
-    /// Where the next record without a key goes.
+    /// The partition of the last record without a key; the next such record goes to the one after it.
     next_keyless: usize,
     groups: Vec<Group>,
-    /// Rises when a group joins, since records may have been filtered for the groups before.
+    /// Rises when a group joins. A run that was filtered before that must be filtered again.
     joined: u64,
     /// Rises with each commit that makes room.
     freed: u64,
-    /// What `freed` was when a run was last refused.
+    /// The value of `freed` when a run was last refused.
     refused_at: Option<u64>,
     closed: bool,
 }
@@ -64,14 +65,14 @@ struct Group {
     has_member: bool,
     /// A queue for each partition.
     queues: Vec<Queue>,
-    /// Where the next poll begins, so that no partition always comes first.
+    /// The partition where the next poll begins. It moves on, so that no partition always comes first.
     first: usize,
     wake: Arc<Notify>,
 }
 
 type Filter = Arc<dyn Fn(Option<&[u8]>) -> bool + Send + Sync>;
 
-/// Which groups want which records of a run: a row for each record, a column for each group.
+/// The groups that want each record of a run: a row for each record, a column for each group.
 struct Wanted {
     joined: u64,
     groups: usize,
@@ -79,20 +80,20 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Which groups want the record at `place`.
+    /// The row of the record at `place`: one flag for each group.
     fn by(&self, place: usize) -> &[bool] {
         &self.cells[place * self.groups..][..self.groups]
     }
 
-    /// Which records the group at `column` wants.
+    /// The column of the group at `column`: one flag for each record.
     fn of(&self, column: usize) -> impl Iterator<Item = bool> {
-        // Whoever asks for a column has a group, so the step is not 0.
+        // A caller has a group's column, so there is a group and the step is not 0.
         self.cells.iter().skip(column).step_by(self.groups).copied()
     }
 }
 
 impl InMemoryChannel {
-    /// Opens a channel as what follows `memory:` says.
+    /// Opens a channel with the options that follow `memory:`.
     pub(crate) fn open(options: &str) -> Result<Self, OpenError> {
         let Options { partitions, capacity, topic } = Options::parse(options)?;
         let state = State {
@@ -114,11 +115,12 @@ impl InMemoryChannel {
         Ok(Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) })
     }
 
-    /// Takes all records or none, at once.
+    /// Takes all records or none, and never waits.
     pub(crate) fn publish(&self, records: Vec<Record>) -> Result<Receipt, PublishError> {
         let shared = &*self.handle.shared;
         loop {
-            // Filters may parse a record: not under the lock.
+            // A filter may parse a record, so it does not run under the lock. When a group joins meanwhile, the records are
+            // filtered again.
             let wanted = shared.filter(&records);
             let mut state = shared.state.lock();
             if state.joined == wanted.joined {
@@ -127,11 +129,11 @@ impl InMemoryChannel {
         }
     }
 
-    /// Waits until there is room that was not there at the last refusal.
+    /// Waits until a commit has made room since the last refusal, for at most [`LOOK_AGAIN`].
     pub(crate) async fn available(&self) {
         let shared = &*self.handle.shared;
         let mut freed = std::pin::pin!(shared.room.notified());
-        // From here on a wake-up counts, so that none is lost between the look and the wait.
+        // From here on a wake-up counts, so none is lost between the check and the wait.
         freed.as_mut().enable();
         {
             let state = shared.state.lock();
@@ -139,11 +141,11 @@ impl InMemoryChannel {
                 return;
             }
         }
-        // Someone else's refusal may have come after the room for which this caller waits, so look again now and then.
+        // The room may have come before the last refusal of another publisher. Then no wake-up follows, so this wait has a limit.
         let _ = time::timeout(LOOK_AGAIN, freed).await;
     }
 
-    /// Joins a group, which then gets records from where it stands.
+    /// Joins a group. A new group gets the records published from now on; a known one goes on where it stands.
     pub(crate) fn subscribe(
         &self,
         group: &str,
@@ -168,17 +170,17 @@ impl InMemoryChannel {
         Ok(InMemoryConsumer::new(Arc::clone(shared), place, wake))
     }
 
-    /// What each group has not committed, for each partition.
+    /// The number of records that each group has not committed, for each partition.
     pub(crate) fn lag(&self) -> Vec<Lag> {
         let state = self.handle.shared.state.lock();
         state.groups.iter().flat_map(Group::lag).collect()
     }
 }
 
-/// How long a missed wake-up can cost someone who waits for room.
+/// The longest delay that a missed wake-up can cost a publisher that waits for room.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// A partition's number; [`Options`] bounds how many there are.
+/// A partition's number. [`Options`] bounds how many there are, so it fits.
 fn number(partition: usize) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }
@@ -217,7 +219,7 @@ impl Shared {
             return Err(closed());
         }
         let partitions = self.assign(state, &records);
-        // Every queue is looked at before any is changed: that is what makes a run all or nothing.
+        // All queues are checked before any of them changes: so a run is taken whole or refused whole.
         if !self.has_room(state, &partitions, wanted) {
             state.refused_at = Some(state.freed);
             return Err(PublishError::Full);
@@ -238,7 +240,7 @@ impl Shared {
             }
         }
         Ok(match Arc::into_inner(run) {
-            // No queue holds it: no group wanted any of the records.
+            // No queue holds the run, because no group wanted any of its records.
             Some(_) => Receipt::Settled,
             None => Receipt::InMemory(InMemoryReceipt { settled }),
         })
@@ -267,7 +269,7 @@ impl Shared {
         })
     }
 
-    /// Gives a record its place, which is the same for every group.
+    /// Gives a record its offset, which is the same for every group.
     fn deliver(&self, state: &mut State, record: Record, partition: usize, timestamp: i64) -> Delivery {
         let offset = state.next_offsets[partition];
         state.next_offsets[partition] += 1;
@@ -309,19 +311,19 @@ fn closed() -> PublishError {
     PublishError::Unavailable("the channel is closed".into())
 }
 
-/// Milliseconds since 1970; 0 on a clock that is set before.
+/// Milliseconds since 1970; 0 when the clock is set to an earlier time.
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A run of records that was accepted.
+/// The receipt of a run of records that was accepted.
 pub struct InMemoryReceipt {
     settled: oneshot::Receiver<()>,
 }
 
 impl InMemoryReceipt {
-    /// Waits until every group has committed the run; `false` when the channel was closed before.
+    /// Waits until every group has committed the run. Returns `false` when the channel was closed before.
     pub(crate) async fn settled(self) -> bool {
         self.settled.await.is_ok()
     }

@@ -1,15 +1,15 @@
-//! What may follow `memory:` in a channel's URL.
+//! The options that may follow `memory:` in a channel's URL.
 
 use crate::OpenError;
 
-/// What an in-memory channel is made with.
+/// The options of an in-memory channel.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    /// How many partitions.
+    /// The number of partitions.
     pub(super) partitions: usize,
     /// Records that one group may leave uncommitted in one partition.
     pub(super) capacity: usize,
-    /// The name that deliveries bear.
+    /// The topic name that deliveries carry.
     pub(super) topic: String,
 }
 
@@ -18,7 +18,7 @@ const MOST_PARTITIONS: usize = 1024;
 const MOST_CAPACITY: usize = 1 << 24;
 
 impl Options {
-    /// Reads what stands after `memory:`.
+    /// Parses the text after `memory:`.
     pub(super) fn parse(text: &str) -> Result<Self, OpenError> {
         let (partitions, capacity, topic) = DEFAULTS;
         let mut options = Self { partitions, capacity, topic: topic.to_owned() };

@@ -1,5 +1,5 @@
-//! Where a group begins that is new. It is committed before a member joins: were it left to the member, as Kafka's
-//! `auto.offset.reset` leaves it, then records published before a member dies that has committed nothing would be passed over.
+//! The beginning of a new consumer group. It is committed before a member joins. Kafka's `auto.offset.reset` leaves it to each
+//! member: when a member dies before its first commit, the next one skips the records published before it joined.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use super::group::Group;
 use super::topic::QUESTION;
 use crate::Beginning;
 
-/// Sees to it that every partition has an offset of the group, where it is not to begin with the oldest record: that is what
-/// members do by themselves. Blocks while the brokers are asked.
+/// Commits an offset of the group for every partition that has none. Does nothing for a group that begins with the oldest record,
+/// since members begin there by themselves. Blocks while the brokers answer.
 pub(super) fn settle(consumer: &BaseConsumer<Group>, topic: &str, beginning: Beginning) -> KafkaResult<()> {
     if beginning == Beginning::Oldest {
         return Ok(());
     }
-    // A client that signs tokens asks for its first one this way.
+    // This poll makes a client that signs tokens ask for its first one.
     let _ = consumer.poll(Duration::ZERO);
     let new = partitions_without_offset(consumer, topic)?;
     if new.is_empty() {
@@ -31,7 +31,7 @@ pub(super) fn settle(consumer: &BaseConsumer<Group>, topic: &str, beginning: Beg
     }
     info!(topic, partitions = ?new, ?beginning, "the group begins");
     match consumer.commit(&offsets, CommitMode::Sync) {
-        // It has members already, and where they begin is theirs to say.
+        // The group has members already, and they decide where it begins.
         Err(KafkaError::ConsumerCommit(
             RDKafkaErrorCode::UnknownMemberId
             | RDKafkaErrorCode::IllegalGeneration
@@ -78,7 +78,7 @@ fn beginnings(
         element.error()?;
         let offset = match element.offset() {
             Offset::Offset(offset) => offset,
-            // No record is that young yet.
+            // No record has this timestamp or a later one yet.
             _ => newest(element.partition())?,
         };
         Ok((element.partition(), offset))

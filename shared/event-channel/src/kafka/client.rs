@@ -1,4 +1,4 @@
-//! What every client of librdkafka has: settings, where its log goes, how it shows who it is.
+//! The parts that all clients of librdkafka share: settings, logging, authentication.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -25,9 +25,9 @@ use crate::Doubt;
 
 /// The part of a client's context that producers and consumers share.
 pub(super) struct Client {
-    /// The region for whose brokers tokens are signed, when they are.
+    /// The region of the brokers for which tokens are signed; `None` without AWS IAM.
     aws_region: Option<String>,
-    /// What went wrong last, in librdkafka's words: its error codes alone seldom say what to do.
+    /// The last problem in librdkafka's words. Its error codes alone seldom say how to solve it.
     trouble: Mutex<Option<String>>,
     topic: String,
     identity: Identity,
@@ -45,7 +45,7 @@ impl Client {
         }
     }
 
-    /// Which topic of the name it is.
+    /// The identity of the topic: its id tells it from other topics of the same name.
     pub(super) const fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -74,15 +74,15 @@ impl Client {
 
     pub(super) fn error(&self, error: &KafkaError, reason: &str) {
         debug!(target: "librdkafka", %error, "{reason}");
-        // That all brokers are down follows from what was said of each, and says less.
+        // "All brokers are down" only follows from the messages about each broker, and says less than they do.
         if !reason.contains("brokers are down") {
-            // How long it took and how often it was so would make the same trouble look like another one.
+            // The message ends with a duration and a count. They would make the same problem look like a new one.
             let reason = reason.split(" (after ").next().unwrap_or(reason);
             *self.trouble.lock() = Some(reason.to_owned());
         }
     }
 
-    /// What went wrong since the last time that this was asked.
+    /// Takes the last problem since the previous call.
     pub(super) fn take_trouble(&self) -> Option<String> {
         self.trouble.lock().take()
     }
@@ -104,22 +104,22 @@ fn sign(region: &str) -> Result<OAuthToken, Box<dyn Error>> {
     Err(format!("no token for {region} is signed by a build without the feature kafka-tls").into())
 }
 
-/// What clients are told that go by which topic of the name it is.
+/// The settings of a client that needs the topic's id: its log has the lines that name the id.
 pub(super) fn settings_with_identity(options: &Options) -> ClientConfig {
     let mut config = settings(options);
     config.set("debug", identity::DEBUG).set_log_level(RDKafkaLogLevel::Debug);
     config
 }
 
-/// What clients of every kind are told.
+/// The settings of every client.
 pub(super) fn settings(options: &Options) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &options.brokers)
         .set("client.id", &options.client_id)
-        // A topic that a broker makes up by itself has the broker's number of partitions and not ours.
+        // A topic that a broker creates by itself would have the broker's number of partitions, not the URL's.
         .set("allow.auto.create.topics", "false")
-        // Brokers that come back are found within a second.
+        // With these, a client finds brokers that are back within a second.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")

@@ -1,7 +1,7 @@
 //! A member of a consumer group. It joins with its first poll, when the topic is known to be there.
 //!
-//! Every partition has a queue of its own, so that to pause one is not to take from it: librdkafka's own pause throws away
-//! what it has fetched.
+//! Every partition has its own queue. To pause a partition, the member takes nothing from its queue: librdkafka's own pause would
+//! throw away the records that it has fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -27,34 +27,40 @@ use super::pulse::{Pulse, SILENCE, STATISTICS};
 use super::{Filter, Shared, beginning, client, record, unavailable};
 use crate::{ConsumerSettings, Doubt, Polled, PublishError};
 
-/// What one partition may hold ready. Partitions that are paused keep it, so it is what bounds memory.
+/// The kilobytes that one partition may hold fetched. A paused partition keeps them, so this limit bounds the memory.
 const READY_KILOBYTES: &str = "256";
-/// What one partition brings in one answer; a larger batch of records comes all the same.
+/// The bytes that one partition brings in one answer. A larger batch of records comes all the same.
 const FETCHED_BYTES: &str = "131072";
 const READY_RECORDS: &str = "10000";
 
-/// What brokers need not gather more than. One partition alone may bring as much, so that a full one is not waited for.
+/// The bytes at which brokers stop gathering and answer. One partition may bring more than this in one answer, so a full
+/// partition does not wait.
 const GATHERED_BYTES: &str = "65536";
 
-/// How often a member gives a sign of life. It is also how soon it hears that partitions are shared out anew.
+/// The interval of a member's heartbeats. A member also hears within it that a rebalance has begun.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// How long a member may go without a poll, which it does every second: one that hangs loses its partitions. It is also how long brokers
-/// wait for a member while partitions are shared out anew. One that was started again may wait for a member that is long gone, whose
-/// partitions nobody has meanwhile; librdkafka's own five minutes are for programs that poll when they are done with what they had.
+/// The longest time that a member may go without a poll. A member that hangs for longer loses its partitions; one that waits for
+/// records polls every second.
+///
+/// It is also how long brokers wait for a member during a rebalance. A process that was started again may wait that long for its
+/// former member, whose partitions nobody reads meanwhile. librdkafka's default of five minutes is for programs that poll only
+/// after they have processed their last records.
 pub(super) const HANGS: Duration = Duration::from_secs(15);
 
-/// How long what is done with waits to be committed, so that commits go together. A member that is killed had that much more done.
+/// The longest time until a finished record's offset is committed, so that several commits go together. A member that is killed
+/// has finished up to that much more than it committed.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long whoever drops a member waits for it to leave.
+/// The longest time that the drop of a member waits for it to leave its group.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// How long whoever leaves waits until it has joined; statistics tell, and are older than that.
+/// The longest time that a leaving member waits until it has joined. Statistics tell that it has; they come every two seconds, so
+/// this is a little longer.
 const JOINING: Duration = Duration::from_millis(2_500);
 const POLL: Duration = Duration::from_millis(50);
 
-/// How long a missed wake-up can cost a poll.
+/// The longest delay that a missed wake-up can cost a poll.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A member of a group.
@@ -67,32 +73,32 @@ pub struct KafkaConsumer {
     joining: Option<JoinHandle<KafkaResult<BaseConsumer<Group>>>>,
     member: Option<Member>,
     paused: BTreeSet<i32>,
-    /// Where the next poll begins, so that no partition always comes first.
+    /// The place among the partitions where the next poll begins. It moves on, so that no partition always comes first.
     first: usize,
-    /// What a poll that had records to return could not say.
+    /// A lasting error that a poll found. That poll returns its records first, and the next one returns the error.
     trouble: Option<PublishError>,
     watch: Box<Watch>,
 }
 
-/// What is known of the group beside this member.
+/// The state of the group's partitions beyond this member.
 #[derive(Default)]
 struct Watch {
     asked: Option<Instant>,
     answer: Option<oneshot::Receiver<Option<BTreeSet<i32>>>>,
     unowned: Unowned,
-    /// How often the topic had been lost when the group was joined.
+    /// The channel's count of lost topics when this member joined.
     losses: usize,
-    /// The brokers did not know the topic, and librdkafka may take minutes to look again.
+    /// `true` when the brokers did not know the topic. librdkafka may take minutes to look again.
     is_lost: bool,
 }
 
-/// How long a partition that begins anew may take to do so.
+/// The longest time for a seek to a partition's beginning.
 const SEEK: Duration = Duration::from_secs(1);
 
-/// What there is once the group was joined. When it is dropped, the member commits what is done and leaves, so that another
+/// The client of a member that has joined. Its drop commits the finished records and leaves the group, so that another member
 /// takes over at once.
 struct Member {
-    /// Emptied before the consumer closes: each holds on to it.
+    /// Dropped before the consumer closes, because each queue keeps it open.
     queues: BTreeMap<i32, PartitionQueue<Group>>,
     consumer: Option<Arc<BaseConsumer<Group>>>,
     pulse: Pulse,
@@ -144,16 +150,16 @@ impl KafkaConsumer {
                 return Ok(polled);
             }
             if self.trouble.is_none() && self.member.is_some() {
-                // What came since the look has left a permit here.
+                // A record or event that came after the look has left a permit here, so this wait ends at once.
                 let _ = time::timeout(LOOK_AGAIN, self.wake.notified()).await;
             }
         }
     }
 
-    /// In a task of its own, so that a poll that is given up does not undo what was done.
+    /// Joins the group, in a task of its own. When the caller drops its poll, the work goes on and the next poll uses the result.
     async fn join(&mut self) -> Result<(), PublishError> {
         let joining = self.joining.get_or_insert_with(|| {
-            // While the group is joined, partitions are nobody's for a moment.
+            // While the group is joined, partitions have no owner for a moment. So the first question comes later.
             let (asked, losses) = (Some(Instant::now()), self.shared.losses.load(Ordering::Relaxed));
             *self.watch = Watch { asked, losses, ..Watch::default() };
             let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.wake));
@@ -176,7 +182,8 @@ impl KafkaConsumer {
         Ok(())
     }
 
-    /// Whether the group is to be joined anew because partitions are nobody's: the topic was away, or has been nobody's for too long.
+    /// Returns whether this member must join anew because partitions have no reader. Either the topic was lost, or a partition
+    /// has had no owner for longer than a rebalance takes.
     fn is_unread(&mut self) -> bool {
         let Some(member) = &self.member else { return false };
         let owned = member.queues.len();
@@ -194,7 +201,7 @@ impl KafkaConsumer {
         is_unread
     }
 
-    /// How long some partition has been nobody's, by the last answer.
+    /// The time for which some partition has had no owner, from the last answer.
     fn take_answer(&mut self) -> Duration {
         let Some(answer) = &mut self.watch.answer else { return Duration::ZERO };
         let found = match answer.try_recv() {
@@ -208,7 +215,8 @@ impl KafkaConsumer {
         self.watch.unowned.take(found, Instant::now())
     }
 
-    /// Has somebody ask the brokers who has which partitions, unless this member has them all. Often only where it has none.
+    /// Asks the brokers, in a task, which partitions have no owner; not when this member has all partitions. A member without
+    /// partitions asks more often.
     fn ask_who_owns(&mut self, owned: usize) {
         let every = if owned == 0 { ownership::LOOK } else { ownership::LOOK_OF_OWNERS };
         let is_due = self.watch.asked.is_none_or(|at| at.elapsed() >= every);
@@ -220,12 +228,13 @@ impl KafkaConsumer {
         self.watch.asked = Some(Instant::now());
         self.watch.answer = Some(answered);
         tokio::spawn(async move {
-            // Whoever left meanwhile does not want to know.
+            // The member may have left meanwhile and dropped the receiver.
             let _ = answer.send(shared.unowned(group).await);
         });
     }
 
-    /// Gives a member up, so that the group is joined anew. The partitions of one that hangs are another's when its session is over.
+    /// Gives this member up, so that the next poll joins the group anew. When this member hangs, its partitions stay its own
+    /// until its session ends.
     fn abandon(&mut self, polled: &mut Polled) {
         let Some(mut member) = self.member.take() else { return };
         polled.deliveries.clear();
@@ -234,11 +243,11 @@ impl KafkaConsumer {
         if let Some((group, _)) = member.parts() {
             group.forget();
         }
-        // It can't be waited for.
+        // This does not wait until the member has left, because one that hangs may never do so.
         drop(member.leave());
     }
 
-    /// Takes what is there; a failure goes to `trouble`.
+    /// Takes the records that are there. An error goes to `trouble`.
     fn take(&mut self, limit: usize) -> Polled {
         let mut polled = Polled::default();
         self.listen(&mut polled, limit);
@@ -250,12 +259,12 @@ impl KafkaConsumer {
         polled
     }
 
-    /// What was read and committed of another topic of the name says nothing of this one.
+    /// Seeks to the beginning of each partition whose position belongs to an earlier topic of the same name.
     fn refuse_strange_positions(&mut self, polled: &mut Polled) {
         let Some(consumer) = self.member.as_ref().and_then(|member| member.consumer.clone()) else { return };
         let group = consumer.context();
         for partition in group.strange() {
-            // One that is not read yet is tried again with the next poll.
+            // A seek fails while the partition is not read yet. The next poll tries again.
             if consumer.seek(&self.shared.topic, partition, Offset::Beginning, SEEK).is_ok() {
                 group.begin_anew(partition);
                 self.void(partition, polled);
@@ -263,14 +272,14 @@ impl KafkaConsumer {
         }
     }
 
-    /// What was delivered of a partition so far is nobody's to finish.
+    /// Voids the deliveries of a partition, so that nobody finishes them. The caller gets the partition as revoked.
     fn void(&mut self, partition: i32, polled: &mut Polled) {
         self.paused.remove(&partition);
         polled.deliveries.retain(|delivery| delivery.partition != partition);
         polled.revoked.push(partition);
     }
 
-    /// Hears what there is to hear. Records come this way only in the moment before their partition has its queue.
+    /// Runs librdkafka's callbacks until there are none left. Records come this way only before their partition has its queue.
     fn listen(&mut self, polled: &mut Polled, limit: usize) {
         while let Some(consumer) = self.member.as_ref().and_then(|member| member.consumer.clone())
             && polled.deliveries.len() < limit
@@ -287,7 +296,7 @@ impl KafkaConsumer {
         }
     }
 
-    /// Partitions that went are told of, and what was just taken from them with them; those that came get a queue.
+    /// Reports each revoked partition, and drops the records just taken from it. Gives each assigned partition a queue.
     fn change_hands(&mut self, consumer: &Arc<BaseConsumer<Group>>, polled: &mut Polled) {
         let (assigned, revoked) = {
             let mut state = consumer.context().state();
@@ -310,7 +319,7 @@ impl KafkaConsumer {
         }
     }
 
-    /// Takes from the partitions' queues, in equal shares as far as it goes.
+    /// Takes from the partitions' queues, in equal shares as far as possible.
     fn draw(&mut self, polled: &mut Polled, limit: usize) {
         let Some(member) = &mut self.member else { return };
         let queues = std::mem::take(&mut member.queues);
@@ -334,7 +343,7 @@ impl KafkaConsumer {
         }
     }
 
-    /// Takes from one queue until that many records were taken. `false` when it is empty before.
+    /// Takes from one queue until `until` records are taken in all. Returns `false` when the queue is empty before that.
     fn drain(
         &mut self,
         queue: &PartitionQueue<Group>,
@@ -354,7 +363,7 @@ impl KafkaConsumer {
 
     fn take_in(&mut self, message: &BorrowedMessage<'_>, group: &Group, polled: &mut Polled) {
         let (partition, offset) = (message.partition(), message.offset());
-        // Asked first, so that what is passed over is not copied.
+        // The filter runs first, so that refused records are not copied.
         let is_wanted = (self.filter)(message.payload());
         let goes_on = {
             let progress = &mut group.state().progress;
@@ -372,7 +381,7 @@ impl KafkaConsumer {
         }
     }
 
-    /// librdkafka gets over most troubles by itself, and says so in its log; the rest is for whoever polls.
+    /// Keeps a lasting error for the next poll. librdkafka recovers from most errors by itself, and logs them.
     fn judge(&mut self, error: &KafkaError, group: &Group) {
         let (KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code)) = error else {
             return;
@@ -422,8 +431,11 @@ impl Member {
         self.pulse.is_silent(heard, Instant::now())
     }
 
-    /// To close is to give every partition up, which commits what is done, and to tell the brokers. On a thread, because they answer
-    /// late while the group waits for a member that hangs, and a librdkafka that hangs never comes back; it tells when it is done.
+    /// Closes the client in a thread: it gives up every partition, commits the finished records, and tells the brokers. The
+    /// receiver gets a message at the end.
+    ///
+    /// The brokers answer late while the group waits for a member that hangs, and a librdkafka that hangs never returns. So this
+    /// needs a thread of its own.
     fn leave(&mut self) -> Option<mpsc::Receiver<()>> {
         let (queues, consumer) = (mem::take(&mut self.queues), self.consumer.take()?);
         let (left, leaving) = mpsc::channel();
@@ -431,7 +443,7 @@ impl Member {
             drop(queues);
             finish_joining(&consumer);
             drop(consumer);
-            // Whoever waited may have gone on.
+            // The receiver may have stopped waiting.
             let _ = left.send(());
         };
         match thread::Builder::new().name("leave-group".to_owned()).spawn(leave) {
@@ -444,8 +456,11 @@ impl Member {
     }
 }
 
-/// Waits until the member has joined. Whoever leaves before is a member all the same: brokers do not read that it leaves while they owe it
-/// an answer, and all others would wait for its session to end.
+/// Waits until the member has joined, for at most [`JOINING`].
+///
+/// The problem: a broker does not read a leave request while it owes the member the answer to its join. So one that leaves
+/// earlier stays a member, and all others wait for its session to end. The test
+/// `members_that_leave_while_they_join_keep_nobody_waiting` covers this.
 fn finish_joining(consumer: &BaseConsumer<Group>) {
     let until = Instant::now() + JOINING;
     while !consumer.context().has_joined() && Instant::now() < until {
@@ -464,7 +479,7 @@ impl Drop for Member {
     }
 }
 
-/// Runs what blocks this thread, without the tasks that wait for it where the runtime has other threads.
+/// Runs a blocking closure. On a multi-threaded runtime, other threads take over the tasks of this one meanwhile.
 fn waiting(blocks: impl FnOnce()) {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => task::block_in_place(blocks),
@@ -483,21 +498,21 @@ fn start(
     let mut config = client::settings_with_identity(options);
     config
         .set("group.id", name)
-        // Only what is done with is committed, and this crate says what that is.
+        // librdkafka commits only the offsets that this crate stores: those of finished records.
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", COMMIT_INTERVAL.as_millis().to_string())
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "earliest")
-        // Who keeps a partition goes on with it while others change hands.
+        // With this strategy a member that keeps a partition goes on reading it during a rebalance.
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.as_millis().to_string())
-        // It may not be less than a session.
+        // librdkafka requires it to be no less than the session's timeout.
         .set("max.poll.interval.ms", HANGS.max(session).as_millis().to_string())
         .set("heartbeat.interval.ms", HEARTBEAT.min(session / 3).as_millis().to_string())
         .set("queued.max.messages.kbytes", READY_KILOBYTES)
         .set("queued.min.messages", READY_RECORDS)
         .set("max.partition.fetch.bytes", FETCHED_BYTES)
-        // With so little held ready, a partition must not sit out the default second.
+        // A partition holds few fetched records, so it must not wait the default of one second for its next fetch.
         .set("fetch.queue.backoff.ms", "10")
         .set("statistics.interval.ms", STATISTICS.as_millis().to_string());
     if !gather.is_zero() {

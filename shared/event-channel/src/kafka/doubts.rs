@@ -1,4 +1,4 @@
-//! What may have been missed, for whoever can look whether it was.
+//! The doubts about missed records, for a caller that can look for such records.
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use crate::Doubt;
 
-/// Doubts that nobody was told of yet.
+/// The doubt that no caller has got yet.
 #[derive(Default)]
 pub(super) struct Doubts {
     last: Mutex<Option<Doubt>>,
@@ -14,10 +14,11 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    /// One stands for all that nobody was told of: whoever looks, looks for everything.
+    /// Notes a doubt. It replaces one that no caller has got yet, because a caller that gets any doubt looks for all missed
+    /// records.
     pub(super) fn note(&self, topic: &str, doubt: Doubt) {
         match doubt {
-            // So it is at every first start.
+            // Every first start of a group notes this.
             Doubt::NoPosition => info!(topic, "{doubt}"),
             _ => warn!(topic, "records may have been missed: {doubt}"),
         }
@@ -25,7 +26,7 @@ impl Doubts {
         self.noted.notify_one();
     }
 
-    /// Waits for one. Cancel safe.
+    /// Waits for a doubt and takes it. Cancel safe.
     pub(super) async fn next(&self) -> Doubt {
         loop {
             let last = self.last.lock().take();

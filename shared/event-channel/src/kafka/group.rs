@@ -1,5 +1,5 @@
-//! What a member of a group is told while it polls: partitions that come and go, commits that were taken or not, how far it
-//! is behind. All of it is told on the polling thread.
+//! The callbacks of a group's member: partitions that come and go, results of commits, statistics about its lag. librdkafka calls
+//! all of them on the polling thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -24,10 +24,11 @@ use super::options::Options;
 use super::progress::{Position, Progress};
 use crate::{Doubt, Lag};
 
-/// How long brokers have to say what they know of a group's positions, while partitions are handed over.
+/// The longest time for the brokers' answer about a group's positions, during a rebalance.
 const KNOWN: Duration = Duration::from_secs(2);
 
-/// How often a lower position is committed until statistics say that the brokers have it: of that commit nothing else is told.
+/// The interval at which a lower position is committed again, until statistics show that the brokers have it. librdkafka reports
+/// the result of this commit in no other way.
 const COMMIT_AGAIN: Duration = Duration::from_millis(500);
 
 /// The context of a member's client.
@@ -35,34 +36,34 @@ pub(super) struct Group {
     name: String,
     topic: Arc<str>,
     client: Client,
-    /// Rises with everything that was told, so that a poll that gave no record is not taken for the end of the queue.
+    /// Counts the callbacks. A poll without a record may have run one, so it does not mean that the queue is empty.
     told: AtomicUsize,
-    /// Rises with every statistics, which librdkafka's main thread gives: a sign of life.
+    /// Counts the statistics. librdkafka's main thread gives them, so each is a sign of life.
     heard: AtomicUsize,
-    /// Held for moments only, and never across an await.
+    /// Locked for moments only, and never across an await.
     state: Mutex<State>,
 }
 
-/// What a member knows.
+/// The state of a member.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) progress: Progress,
-    /// Partitions that came and that nobody was told of.
+    /// Newly assigned partitions that the next poll still has to give a queue.
     pub(super) assigned: Vec<i32>,
-    /// Partitions that went and that nobody was told of.
+    /// Revoked partitions that the next poll still has to report.
     pub(super) revoked: Vec<i32>,
-    /// Of which topic of the name the partitions' positions are; where it is known.
+    /// The id of the topic to which each partition's position belongs, where it is known.
     topics: BTreeMap<i32, Arc<str>>,
-    /// When lower positions were last committed.
+    /// The time when lower positions were last committed.
     lowered: Option<Instant>,
-    /// The last commit was refused, and nobody was told.
+    /// The error of the last refused commit, until a call of `finish` returns it.
     refused: Option<RDKafkaErrorCode>,
-    /// When that was last logged.
+    /// The time when a refused commit was last logged.
     logged: Option<Instant>,
     lag: Vec<Lag>,
-    /// The partitions that nobody of the group has.
+    /// The partitions that no member of the group has.
     unowned: BTreeSet<i32>,
-    /// The member waits for no answer to its joining, by the last statistics.
+    /// `true` when, by the last statistics, the member waits for no answer to its join.
     has_joined: bool,
 }
 
@@ -86,7 +87,7 @@ impl Group {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// Whoever takes this member's place speaks for its partitions.
+    /// Forgets everything. The member that replaces this one is now responsible for the partitions.
     pub(super) fn forget(&self) {
         *self.state() = State::default();
     }
@@ -110,15 +111,18 @@ impl Group {
         self.client.doubt(doubt);
     }
 
-    /// What a failure comes to, with what was heard of the brokers since the last.
+    /// Adds to a failure the last problem that was heard of the brokers.
     pub(super) fn explain(&self, error: &impl ToString) -> String {
         let error = error.to_string();
         self.client.take_trouble().map_or_else(|| error.clone(), |trouble| format!("{error}: {trouble}"))
     }
 
-    /// Notes what is done with, for librdkafka to commit: within [`COMMIT_INTERVAL`](super::consumer::COMMIT_INTERVAL), with all
-    /// that is done until then, and again when it is refused. To commit here could not be waited for: of an asynchronous commit
-    /// of ours librdkafka tells nothing to programs that take events, as rdkafka does.
+    /// Stores the finished offsets, for librdkafka to commit. It commits within
+    /// [`COMMIT_INTERVAL`](super::consumer::COMMIT_INTERVAL), together with all offsets stored until then, and again when the
+    /// commit is refused.
+    ///
+    /// This crate does not commit rising positions itself, because it could not learn the result. librdkafka reports nothing
+    /// about an asynchronous commit to programs that take events, as rdkafka does.
     pub(super) fn note_what_is_done(&self, consumer: &BaseConsumer<Self>) {
         let positions = self.state().progress.to_commit();
         if positions.is_empty() {
@@ -130,7 +134,7 @@ impl Group {
         self.commit_lower(consumer, positions);
     }
 
-    /// librdkafka commits no position that is lower than the last, unless it is told to.
+    /// Commits the positions that are lower than the last commit. librdkafka does so only for an explicit commit.
     fn commit_lower(&self, consumer: &BaseConsumer<Self>, mut positions: Vec<Position>) {
         positions.retain(|position| position.is_lower);
         if positions.is_empty() || self.state().lowered.is_some_and(|at| at.elapsed() < COMMIT_AGAIN) {
@@ -141,7 +145,8 @@ impl Group {
         info!(group = self.name, topic = &*self.topic, ?positions, ?committed, "positions went down");
     }
 
-    /// Each with the topic's id, so that no later topic of the name takes it for its own.
+    /// The positions as librdkafka takes them. Each carries its topic's id, so that it is not used for a later topic of the same
+    /// name.
     fn list(&self, positions: &[Position]) -> KafkaResult<TopicPartitionList> {
         let id = self.client.identity().id();
         let mut state = self.state();
@@ -174,8 +179,8 @@ impl Group {
         }
     }
 
-    /// What the brokers know of the group in these partitions, and of which topic of the name that is. It takes one question whenever
-    /// partitions change hands.
+    /// Asks the brokers for the group's positions in these partitions, and for the id of the topic that each belongs to. This is
+    /// one request for each assignment.
     fn ask_positions(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -196,7 +201,7 @@ impl Group {
         for element in known.elements() {
             match element.offset() {
                 Offset::Offset(offset) => {
-                    // rdkafka panics where others have noted what is no text.
+                    // rdkafka panics when another program has stored metadata that is not UTF-8.
                     let noted = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).ok();
                     let topic = noted.filter(|topic| !topic.is_empty()).map(Into::into);
                     positions.insert(element.partition(), (offset, topic));
@@ -210,7 +215,7 @@ impl Group {
         positions
     }
 
-    /// Partitions whose position is of another topic of the name.
+    /// The partitions whose position belongs to another topic of the same name.
     pub(super) fn strange(&self) -> Vec<i32> {
         let Some(id) = self.client.identity().id() else { return Vec::new() };
         let state = self.state();
@@ -219,7 +224,7 @@ impl Group {
         strange.map(|(&partition, _)| partition).collect()
     }
 
-    /// The partition is read from its beginning on, of the topic that there is now.
+    /// Begins a partition again at offset 0 of the present topic.
     pub(super) fn begin_anew(&self, partition: i32) {
         self.doubt(Doubt::TopicMadeAnew);
         let id = self.client.identity().id();
@@ -231,8 +236,8 @@ impl Group {
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) {
         let lost = consumer.assignment_lost();
         info!(group = self.name, topic = &*self.topic, ?partitions, lost, "gave partitions up");
-        // They are given up after this, and with them librdkafka commits what is noted; of what is lost already, another member
-        // speaks.
+        // After this callback librdkafka commits the stored offsets and gives the partitions up. A lost partition is another
+        // member's already, so nothing is stored for it.
         if !lost {
             self.note_what_is_done(consumer);
         }
@@ -249,13 +254,13 @@ impl Group {
 }
 
 impl State {
-    /// Partitions that nobody of the group has, as of now.
+    /// Sets the partitions that no member of the group has now.
     pub(super) fn set_unowned(&mut self, partitions: BTreeSet<i32>) {
         self.unowned = partitions;
     }
 
-    /// Takes in that everything of a partition before an offset is done with. `Err` when a commit was refused since this was
-    /// last asked; it is sent again all the same.
+    /// Notes that everything in a partition before an offset is finished. Returns `Err` when a commit was refused since the last
+    /// call; librdkafka sends that commit again all the same.
     pub(super) fn finish(&mut self, partition: i32, next_offset: i64) -> Result<(), RDKafkaErrorCode> {
         if !self.progress.finish(partition, next_offset) {
             debug!(partition, next_offset, "a commit was passed over: the partition is another member's");
@@ -264,7 +269,7 @@ impl State {
     }
 
     fn refuse(&mut self, code: RDKafkaErrorCode) {
-        // It goes without saying while a group shares its partitions out anew: the generation is about to end.
+        // During a rebalance this error is expected: the group's generation is about to end.
         if code != RDKafkaErrorCode::RebalanceInProgress {
             self.refused = Some(code);
         }
@@ -293,7 +298,7 @@ impl ClientContext for Group {
         self.client.oauth_token()
     }
 
-    /// The brokers' own numbers, as of the last fetch.
+    /// Takes the brokers' own numbers, as of the last fetch.
     fn stats(&self, statistics: Statistics) {
         self.told.fetch_add(1, Ordering::Relaxed);
         self.heard.fetch_add(1, Ordering::Relaxed);
@@ -348,10 +353,10 @@ impl ConsumerContext for Group {
                 (own, _) => refused = refused.or(own),
             }
         }
-        // Of what is another member's by now nobody here has to hear.
+        // A refusal that concerns only other members' partitions is not reported.
         let is_mine = offsets.elements().iter().any(|element| state.progress.has(element.partition()));
         if let Some(code) = refused.filter(|_| is_mine) {
-            // Ten times a second while it lasts.
+            // A refusal may come ten times a second while its cause lasts.
             if state.logged.is_none_or(|at| at.elapsed() >= TELL_AGAIN) {
                 warn!(group = self.name, error = %code, "a commit was refused; it is sent again");
                 state.logged = Some(Instant::now());

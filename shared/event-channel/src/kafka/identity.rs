@@ -1,17 +1,18 @@
-//! Which topic of a name it is: a topic that is deleted and made anew has another id (KIP-516), and offsets of the former mean nothing
-//! in it. So a commit carries the topic's id, as the metadata of its offsets.
+//! The topic's id. A topic that is deleted and created again has another id (KIP-516), and offsets of the former topic mean
+//! nothing in it. So a commit carries the topic's id, as the metadata of its offsets.
 //!
-//! librdkafka goes by the id, and yet goes on at the old offset in a topic that was made anew. It tells the id to programs in its log
-//! alone, in one line: with `debug=metadata`, when it learns the id or finds another. A test on a real broker holds it to that line.
+//! The problem: librdkafka compares ids, and yet keeps the old offset in a topic that was created again. It shows the id to
+//! programs only in one line of its log, with `debug=metadata`: when it learns the id or finds another. This module reads that
+//! line. A test on a real broker fails when librdkafka changes it.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Has librdkafka say which id a topic has. Few lines, since brokers are seldom asked what topics there are.
+/// The log setting that makes librdkafka name a topic's id. It adds few lines, since clients seldom ask which topics there are.
 pub(super) const DEBUG: &str = "metadata";
 
-/// The topic as a client knows it.
+/// The id of the topic, as a client knows it.
 #[derive(Default)]
 pub(super) struct Identity {
     known: Mutex<Known>,
@@ -24,7 +25,7 @@ struct Known {
 }
 
 impl Identity {
-    /// Takes a line of librdkafka's log.
+    /// Reads a line of librdkafka's log.
     pub(super) fn hear(&self, topic: &str, line: &str) {
         let Some(id) = id_in(topic, line) else { return };
         let mut known = self.known.lock();
@@ -32,25 +33,25 @@ impl Identity {
         known.id = Some(id.into());
     }
 
-    /// `None` where brokers give topics no id.
+    /// The topic's id; `None` while it is unknown or where brokers give topics no id.
     pub(super) fn id(&self) -> Option<Arc<str>> {
         self.known.lock().id.clone()
     }
 
-    /// Whether the topic has become another since this was last asked.
+    /// Returns whether the topic's id has changed since the last call.
     pub(super) fn take_change(&self) -> bool {
         std::mem::take(&mut self.known.lock().is_another)
     }
 }
 
-/// `…: Topic NAME changed id from OLD to NEW`
+/// The new id in the line `…: Topic NAME changed id from OLD to NEW`.
 fn id_in<'a>(topic: &str, line: &'a str) -> Option<&'a str> {
     let (before, ids) = line.split_once(" changed id from ")?;
     let name = before.rsplit_once("Topic ")?.1;
     (name == topic).then(|| ids.split_once(" to ").map(|(_, id)| id))?
 }
 
-/// Whether a line of librdkafka's log tells that a position was of no use, and another was taken.
+/// Returns whether a log line says that a position was invalid and librdkafka took another.
 pub(super) fn is_reset(line: &str) -> bool {
     line.contains(": offset reset (at ")
 }

@@ -1,8 +1,11 @@
-//! Which partition a record goes to, and which partitions the brokers know this producer in.
+//! The partition of each record, and the partitions in which the brokers know this producer.
 //!
-//! A broker that knows nothing of a producer in a partition takes any first sequence number. So when the first record of all
-//! is refused (the broker does not lead the partition yet) and one that was sent right behind it is taken, the first one's
-//! repetition passes for a duplicate: it is acknowledged and lost. Hence the first record to a partition goes alone.
+//! The problem: a broker that does not know a producer in a partition takes any first sequence number. Suppose the very first
+//! record is refused, since the broker does not lead the partition yet, and the one right behind it is taken. Then the broker
+//! takes the retry of the first record for a duplicate: it acknowledges the record and loses it.
+//!
+//! The solution: no record follows the first one to a partition until the first one is acknowledged. The test
+//! `the_first_record_of_a_partition_is_the_last_of_those_that_go_together` covers this.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +15,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::producer::Failure;
 use crate::{Record, partition};
 
-/// Brokers forget producers that were idle for a day (`producer.id.expiration.ms`); well before, a partition is begun anew.
+/// The time for which a partition counts as known. Brokers forget a producer that was idle for a day
+/// (`producer.id.expiration.ms`). Well before that, the next record to the partition goes alone again.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
 pub(super) struct Lanes {
@@ -23,20 +27,20 @@ pub(super) struct Lanes {
 
 #[derive(Default)]
 struct Lane {
-    /// When something was last acknowledged there: milliseconds since [`Lanes::began`], and 1; 0 is never.
+    /// The time of the last acknowledgement in this partition: milliseconds since [`Lanes::began`], plus 1; 0 means never.
     acknowledged: AtomicU64,
-    /// Held by whoever sends a first record, to this partition alone: one without a leader holds up no other.
+    /// Locked while the first record is sent to this partition. A partition without a leader does not block the others.
     beginning: Mutex<LastFailure>,
 }
 
-/// When the last first record failed, and with what.
+/// The time and the error of the last first record that failed.
 type LastFailure = Option<(Instant, Failure)>;
 
-/// Some of a run that go at once.
+/// The records of a run that may go at once.
 pub(super) struct Together<'a> {
-    /// How many.
+    /// The number of records.
     pub(super) records: usize,
-    /// Held while the last of them, the first to its partition, is on its way.
+    /// Held while the last of the records is sent, when it is the first to its partition.
     turn: Option<MutexGuard<'a, LastFailure>>,
 }
 
@@ -61,8 +65,8 @@ impl Lanes {
         self.by_partition.len()
     }
 
-    /// The partition of each record. Their number is that of the beginning: to let a key change its partition when some are
-    /// added would be to lose its order.
+    /// The partition of each record. The number of partitions stays as it was at the start. Otherwise, when partitions are added,
+    /// a key could move to another one and lose its order.
     pub(super) fn of(&self, records: &[Record]) -> Vec<usize> {
         let partitions = self.by_partition.len();
         let of = |record: &Record| match &record.key {
@@ -84,11 +88,11 @@ impl Lanes {
         }
     }
 
-    /// How many of the records may go at once: up to the first that begins a partition, and that one with them. Waits for its turn
-    /// there.
+    /// Returns how many of the records may go at once: all up to and including the first one that begins a partition. Waits for
+    /// its turn in that partition.
     ///
     /// # Errors
-    /// What the partition's beginning failed with while it was waited for: of those who wait, none tries again what has just failed.
+    /// When another task has failed to begin the partition during the wait: none that waited tries again what has just failed.
     pub(super) async fn together(&self, lanes: &[usize]) -> Result<Together<'_>, Failure> {
         let Some(first) = lanes.iter().position(|lane| !self.is_known(*lane)) else {
             return Ok(Together { records: lanes.len(), turn: None });
@@ -97,7 +101,7 @@ impl Lanes {
         let turn = self.by_partition[lane].beginning.lock().await;
         match *turn {
             Some((at, failure)) if at >= since => Err(failure),
-            // Somebody else has begun it meanwhile, so that nobody need wait for these.
+            // When another task began the partition meanwhile, these need no turn.
             _ => Ok(Together { records: first + 1, turn: (!self.is_known(lane)).then_some(turn) }),
         }
     }
@@ -115,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// How many go together at once; none where there is a turn to wait for.
+    /// The number of records that go at once; `None` when there is a turn to wait for.
     fn at_once(lanes: &Lanes, of: &[usize]) -> Option<usize> {
         Some(lanes.together(of).now_or_never()?.unwrap().records)
     }

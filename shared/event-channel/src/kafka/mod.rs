@@ -1,7 +1,7 @@
-//! The channel on Apache Kafka, by librdkafka: one producer a process, members of consumer groups, and the topic.
+//! The channel on Apache Kafka, through librdkafka: one producer for each process, members of consumer groups, and the topic.
 //!
-//! Nothing is connected to before the first record is published or the first poll; then the topic is created if it is not
-//! there, and how large a record may be is asked.
+//! The channel connects with the first published record or the first poll. Then it creates the topic if it is not there, and asks
+//! how large a record may be.
 
 mod beginning;
 mod client;
@@ -57,47 +57,47 @@ struct Shared {
     topic: Arc<str>,
     /// The largest record in bytes, as far as is known.
     limit: AtomicUsize,
-    /// The producer, once the topic is known to be there. Held for moments only, and never across an await.
+    /// The producer, once the topic is known to be there. Locked for moments only, and never across an await.
     producer: Mutex<Option<Producer>>,
-    /// Held by whoever connects; what the last attempt failed with, and when.
+    /// Locked while a task connects. Holds the time and the error of the last attempt, if it failed.
     connecting: Turn<Option<(Instant, Arc<str>)>>,
-    /// Held by whoever asks whether brokers answer again.
+    /// Locked while a task asks whether the brokers answer again.
     asking: Turn<()>,
     mood: AtomicU8,
-    /// What brokers last refused records with, and when that was logged.
+    /// The last error with which brokers refused records, and the time when it was logged.
     told: Mutex<Option<(Instant, String)>>,
-    /// Wakes those who wait for records to be acknowledged.
+    /// Wakes the publishers that wait for acknowledgements.
     room: Arc<Notify>,
     /// The members of groups in this process.
     members: Mutex<Vec<Weak<Group>>>,
     doubts: Arc<Doubts>,
-    /// When it was last asked what the topic is like, and when how large a record may be.
+    /// The times of the last look at the topic and of the last look at its size limit.
     looked: Mutex<(Option<Instant>, Option<Instant>)>,
-    /// A record was refused for its size.
+    /// Set when a record was refused for its size.
     limit_is_in_doubt: AtomicBool,
-    /// How often the topic was found gone, or made anew.
+    /// How often the topic was found gone or created again.
     losses: AtomicUsize,
 }
 
-/// What became of the last run, as a number: [`AtomicU8`] holds no enum.
+/// The outcome of the last run, as a number, because [`AtomicU8`] holds no enum.
 mod mood {
     pub(super) const TAKES: u8 = 0;
     pub(super) const IS_FULL: u8 = 1;
     pub(super) const IS_DOWN: u8 = 2;
 }
 
-/// How long a missed wake-up can cost someone who waits for room.
+/// The longest delay that a missed wake-up can cost a publisher that waits for room.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How long one call waits for brokers that are down, and how often it asks.
+/// The longest time that one call waits for brokers that are down, and the first and the longest interval of its questions.
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// How soon it is asked again what the topic is like, after a look that found nothing wrong and after an error that speaks of it; and how
-/// soon how large a record may be, which takes a client of its own.
+/// The least time between two looks at the topic: normally, and after an error that concerns the topic. The third constant is for
+/// the size limit, which takes a client of its own.
 const LOOK: Duration = Duration::from_secs(5);
 const LOOK_AFTER_ERROR: Duration = Duration::from_secs(1);
 const LOOK_AT_LIMIT: Duration = Duration::from_secs(30);
-/// How often a problem that lasts is logged.
+/// The interval at which a lasting problem is logged again.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 fn unavailable(problem: impl Into<Arc<str>>) -> PublishError {
@@ -105,7 +105,7 @@ fn unavailable(problem: impl Into<Arc<str>>) -> PublishError {
 }
 
 impl KafkaChannel {
-    /// Opens a channel as what follows `kafka:` says.
+    /// Opens a channel with the part of the URL that follows `kafka:`.
     pub(crate) fn open(url: &str) -> Result<Self, OpenError> {
         let options = Options::parse(url)?;
         let shared = Shared {
@@ -132,7 +132,7 @@ impl KafkaChannel {
         if bytes <= limit {
             return Ok(());
         }
-        // The topic may allow more by now.
+        // The topic's limit may have been raised, so it is looked up again soon.
         self.shared.limit_is_in_doubt.store(true, Ordering::Relaxed);
         self.shared.look_soon(LOOK_AFTER_ERROR);
         Err(PublishError::TooLarge { bytes, limit })
@@ -154,10 +154,10 @@ impl KafkaChannel {
         self.shared.link().await.map(drop)
     }
 
-    /// Sends a run in order, and returns when every record of it was acknowledged.
+    /// Sends a run in order, and returns when the brokers have acknowledged every record of it.
     pub(crate) async fn publish(&self, records: Vec<Record>) -> Result<Receipt, PublishError> {
         let producer = self.shared.link().await?;
-        // All are looked at before any is sent: of a run with a record that never goes, nothing does.
+        // All records are checked before any is sent. So when one record is too large, none of its run is sent.
         records.iter().try_for_each(|record| self.check(record))?;
         match producer.send(&records).await {
             Ok(()) => {
@@ -176,7 +176,7 @@ impl KafkaChannel {
                 PublishError::Full
             }
             Failure::Refused(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                // The topic's limit has changed: it is learned again.
+                // The topic's limit has changed. The next connection learns it.
                 shared.unlink();
                 let bytes = records.iter().map(record::size).max().unwrap_or_default();
                 PublishError::TooLarge { bytes, limit: shared.limit.load(Ordering::Relaxed) }
@@ -196,7 +196,7 @@ impl KafkaChannel {
         }
     }
 
-    /// Waits, for a while, until what refused records last may take some again.
+    /// Waits, for a limited time, until the cause of the last refusal may be gone.
     pub(crate) async fn available(&self) {
         let shared = &self.shared;
         match shared.mood.load(Ordering::Relaxed) {
@@ -210,7 +210,7 @@ impl KafkaChannel {
         }
     }
 
-    /// A member of a group, which joins it with its first poll.
+    /// Returns a member of a group. It joins the group with its first poll.
     pub(crate) fn subscribe(
         &self,
         group: &str,
@@ -223,26 +223,26 @@ impl KafkaChannel {
         Ok(KafkaConsumer::new(Arc::clone(&self.shared), group, settings, Box::new(filter)))
     }
 
-    /// How far this process's members are behind in their partitions, as of two seconds ago at most.
+    /// The lag of this process's members in their partitions, at most two seconds old.
     pub(crate) fn lag(&self) -> Vec<Lag> {
         let members: Vec<_> = self.shared.members.lock().iter().filter_map(Weak::upgrade).collect();
         members.iter().flat_map(|member| member.lag()).collect()
     }
 }
 
-/// Whether an error says that the topic is not what it was.
+/// Returns whether an error says that the topic has changed.
 fn speaks_of_topic(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
     matches!(code, UnknownPartition | UnknownTopic | UnknownTopicOrPartition)
 }
 
 impl Shared {
-    /// The producer of a topic that is there. Connects when that was not done.
+    /// Returns the producer, and connects first where there is none. Its topic exists.
     async fn link(self: &Arc<Self>) -> Result<Producer, PublishError> {
         if let Some(producer) = &*self.producer.lock() {
             return Ok(producer.clone());
         }
-        // A task, so that a caller who gives up does not stop it: what it finds is found by the next.
+        // This is a task, so that it goes on when its caller gives up. The next caller then finds its result.
         let connecting = tokio::spawn(Arc::clone(self).connect(Instant::now()));
         match connecting.await {
             Ok(Ok(producer)) => Ok(producer),
@@ -254,7 +254,8 @@ impl Shared {
         }
     }
 
-    /// Connects for whoever asked at `since`; of those who wait for their turn meanwhile, none tries again what has just failed.
+    /// Connects for a caller that asked at `since`. When an attempt has failed while the caller waited for its turn, it gets that
+    /// error and does not try again.
     async fn connect(self: Arc<Self>, since: Instant) -> Result<Producer, Arc<str>> {
         let mut last = self.connecting.lock().await;
         if let Some(producer) = &*self.producer.lock() {
@@ -273,7 +274,7 @@ impl Shared {
             }
             Err(problem) => {
                 let problem: Arc<str> = problem.into();
-                // Once for each problem, however often it is tried.
+                // A problem is logged once, even when many attempts meet it.
                 if last.as_ref().is_none_or(|(_, known)| *known != problem) {
                     warn!(topic = &*self.topic, brokers = self.options.brokers, "{problem}");
                 }
@@ -293,7 +294,8 @@ impl Shared {
         let limit = topic::limit(&self.options).await.unwrap_or(usize::MAX).min(self.options.largest);
         self.limit.store(limit, Ordering::Relaxed);
         info!(topic = &*self.topic, brokers = self.options.brokers, partitions, largest = limit, "connected");
-        // What goes into one batch is decided by the producer, and a batch must be under the topic's limit as well.
+        // The producer decides how many records go into one batch, and a batch must be under the topic's limit as well. So a
+        // lower limit needs a new producer.
         let producer = if limit < self.options.largest {
             let producer = start(limit.max(1_000))?;
             producer.metadata(topic::QUESTION.into()).await?;
@@ -305,7 +307,7 @@ impl Shared {
         Ok(producer.over(partitions))
     }
 
-    /// Logs what records are refused with: once a while, however many that are.
+    /// Logs the error with which records are refused, at most once in [`TELL_AGAIN`] for the same error.
     fn tell(&self, problem: &str) {
         let mut told = self.told.lock();
         let is_known = told.as_ref().is_some_and(|(at, known)| known == problem && at.elapsed() < TELL_AGAIN);
@@ -315,12 +317,13 @@ impl Shared {
         }
     }
 
-    /// The next to need the producer connects anew. Whoever has it still may finish with it.
+    /// Drops the channel's producer, so that the next caller connects anew. Callers that still have the old one may finish with
+    /// it.
     fn unlink(&self) {
         *self.producer.lock() = None;
     }
 
-    /// Has somebody ask what the topic is like, unless that was done so shortly before; nobody waits for it.
+    /// Starts a task that looks at the topic, unless the last look was less than `at_least` ago. Does not wait for it.
     fn look_soon(self: &Arc<Self>, at_least: Duration) {
         let Ok(runtime) = Handle::try_current() else { return };
         {
@@ -334,10 +337,10 @@ impl Shared {
         runtime.spawn(async move { shared.look().await });
     }
 
-    /// Asks whether the topic is there, with what partitions and limit, and connects anew where that has changed: a topic that is gone is
-    /// created again then, if that is allowed.
+    /// Asks the brokers for the topic's partitions and limit, and connects anew where they have changed. That also creates a
+    /// topic that is gone, if the URL allows it.
     async fn look(self: Arc<Self>) {
-        // Who can't be connected to has said so.
+        // When connecting fails, `link` has logged the problem.
         let Ok(producer) = self.link().await else { return };
         let Ok(metadata) = producer.metadata(topic::QUESTION.into()).await else { return };
         let is_as_known = !self.is_lost(&producer, &metadata) && !self.is_limit_another().await;
@@ -347,7 +350,8 @@ impl Shared {
         }
     }
 
-    /// Whether the topic is gone or made anew, which is told. Partitions that were added leave the others what they are.
+    /// Returns whether the topic is gone, has fewer partitions or was created again. If so, notes a doubt and counts the loss.
+    /// Added partitions are no loss: the others stay as they are.
     fn is_lost(&self, producer: &Producer, metadata: &Metadata) -> bool {
         let Ok(partitions) = topic::partitions(&self.options, metadata) else { return false };
         let is_lost = partitions.is_none_or(|partitions| partitions < producer.partitions());
@@ -372,12 +376,12 @@ impl Shared {
         limit.is_some_and(|limit| limit.min(self.options.largest) != self.limit.load(Ordering::Relaxed))
     }
 
-    /// Whether the topic has as many partitions, as far as is known.
+    /// Returns whether this many partitions are all of the topic's, as far as is known.
     fn has_as_many(&self, partitions: usize) -> bool {
         self.producer.lock().as_ref().is_some_and(|producer| producer.partitions() <= partitions)
     }
 
-    /// The topic's partitions that nobody of the group has; none where the brokers do not say.
+    /// The topic's partitions that no member of the group has; `None` when the brokers do not answer.
     async fn unowned(self: Arc<Self>, group: String) -> Option<BTreeSet<i32>> {
         let producer = self.link().await.ok()?;
         let metadata = producer.metadata(topic::QUESTION.into()).await.ok()?;
@@ -386,7 +390,7 @@ impl Shared {
     }
 
     async fn until_brokers_answer(self: &Arc<Self>) {
-        // One asks for all.
+        // One task asks for all.
         let _turn = self.asking.lock().await;
         let mut wait = FIRST_WAIT;
         while self.mood.load(Ordering::Relaxed) == mood::IS_DOWN {
@@ -410,7 +414,7 @@ impl Shared {
         topic::is_led(&self.options, &metadata)
     }
 
-    /// Keeps an eye on a member for [`KafkaChannel::lag`].
+    /// Adds a member to those that [`KafkaChannel::lag`] reports.
     fn watch(&self, member: &BaseConsumer<Group>) {
         let mut members = self.members.lock();
         members.retain(|known| known.strong_count() > 0);

@@ -1,7 +1,8 @@
-//! What a tool may do on Amazon MSK and no function needs: sign with the credentials of a role, wherever this process runs, and create a
-//! topic with them.
+//! Amazon MSK for tools: signs with the credentials of a role, wherever this process runs, and creates a topic with them. No
+//! function needs this.
 //!
-//! The topic is created by rskafka: librdkafka asks for a token where its main queue is polled, and an admin client of rdkafka polls none.
+//! rskafka creates the topic. librdkafka asks for a token only where its main queue is polled, and rdkafka's admin client never
+//! polls that queue.
 
 use std::fs;
 use std::sync::Arc;
@@ -28,15 +29,16 @@ use tokio::time::timeout;
 use super::msk_iam::{self, Failure};
 use super::options::Options;
 
-/// Within which a topic is created, or not.
+/// The longest time that the creation of a topic may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long the brokers may work on it.
+/// The longest time in milliseconds that the brokers may work on it.
 const BROKERS: i32 = 5_000;
 
-/// The credentials of this process: of its environment or profile, of its ECS task or EKS pod, of its EC2 instance. Waits for them.
+/// The credentials of this process: from its environment or profile, its ECS task or EKS pod, or its EC2 instance. Blocks until
+/// they are there.
 pub(super) fn credentials() -> Result<Credentials, Failure> {
-    // Whoever asks may be a thread of a runtime, which may not wait for another runtime.
+    // The caller may be a thread of a runtime, and such a thread may not block on another runtime.
     let asked = thread::spawn(|| {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(chain())
@@ -52,10 +54,10 @@ async fn chain() -> Result<Credentials, Failure> {
     found.map_err(|error| aws_smithy_types::error::display::DisplayErrorContext(&error).to_string().into())
 }
 
-/// Creates the topic. One that is there already is fine.
+/// Creates the topic. A topic that is there already is no error.
 ///
 /// # Errors
-/// In one line, where these credentials may not, or no broker answers.
+/// When these credentials may not create a topic, or no broker answers. The message is one line.
 pub(super) async fn create(options: &Options, region: &str) -> Result<(), String> {
     let login = SaslConfig::Oauthbearer(OauthBearerCredentials {
         callback: token(region.to_owned()),
@@ -81,7 +83,7 @@ async fn create_by(client: ClientBuilder, options: &Options) -> Result<(), Strin
     };
     match timeout(PATIENCE, asked).await {
         Ok(Ok(())) => Ok(()),
-        // Another process was quicker.
+        // Another process created it first.
         Ok(Err(KafkaError::ServerError { protocol_error: ProtocolError::TopicAlreadyExists, .. })) => Ok(()),
         Ok(Err(error)) => Err(error.to_string().replace('\n', " ")),
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
@@ -101,7 +103,7 @@ fn token(region: String) -> OauthCallback {
     })
 }
 
-/// By the authorities in the file, else by the public ones.
+/// The TLS settings: with the certificate authorities in the file, or else with the public ones.
 fn tls(ca: Option<&str>) -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
     match ca {
@@ -128,10 +130,10 @@ mod tests {
 
     const ENDPOINT: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 
-    /// As "Amazon ECS task IAM role" has the answer.
+    /// The answer in the form that "Amazon ECS task IAM role" documents.
     const ANSWER: &str = r#"{"AccessKeyId":"AKIDTASK","SecretAccessKey":"secret","Token":"session","Expiration":"2099-01-01T00:00:00Z"}"#;
 
-    /// Answers whoever asks like the endpoint of a task, until the test ends.
+    /// Serves `ANSWER` to every request, like the endpoint of an ECS task, until the test ends.
     fn endpoint() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -146,7 +148,7 @@ mod tests {
         format!("http://{address}/role")
     }
 
-    /// A process's variables can't be changed safely, so the test starts itself once more, as a task would be started.
+    /// A process can't change its own variables safely. So the test starts itself again, with the variables of a task.
     #[test]
     fn a_task_signs_with_its_role() {
         if env::var_os(ENDPOINT).is_some() {
@@ -172,11 +174,11 @@ mod tests {
         );
     }
 
-    /// Without the login, which brokers other than MSK do not take.
+    /// This runs without the login, which only MSK's brokers accept.
     #[tokio::test]
     async fn a_topic_is_created_once_and_then_it_is_there() {
         let Ok(kafka) = env::var("TEST_KAFKA") else {
-            // Past the harness, which keeps the output of tests that pass.
+            // Written past the test harness, which hides the output of tests that pass.
             let _ = std::io::stderr()
                 .write_all(b"NOT RUN: a topic created by rskafka; set TEST_KAFKA=kafka://host:port\n");
             return;

@@ -1,5 +1,5 @@
-//! Tokens for Amazon MSK's IAM access control: a presigned URL, as `aws-msk-iam-sasl-signer` makes it ("Amazon MSK Library in
-//! Python for SASL/OAUTHBEARER Auth"). Knows nothing of where the credentials come from.
+//! Tokens for Amazon MSK's IAM access control. A token is a presigned URL, as `aws-msk-iam-sasl-signer` makes it ("Amazon MSK
+//! Library in Python for SASL/OAUTHBEARER Auth"). The caller brings the credentials.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -13,15 +13,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use form_urlencoded::Serializer;
 use rdkafka::client::OAuthToken;
 
-/// For how long brokers take a token. librdkafka asks for the next when four fifths of it are gone.
+/// The time for which brokers accept a token. librdkafka asks for the next one when four fifths of it have passed.
 const LIFETIME: Duration = Duration::from_secs(900);
 
-/// Brokers log it.
+/// The name of this client in the brokers' logs.
 const USER_AGENT: &str = concat!("event-channel/", env!("CARGO_PKG_VERSION"));
 
 pub(super) type Failure = Box<dyn Error + Send + Sync>;
 
-/// The credentials of this process's environment, as Lambda gives them. Where roles are elsewhere, `msk_admin` looks them up.
+/// The credentials in this process's environment, as Lambda gives them. With the feature `msk-admin`, `msk_admin` also looks for
+/// those of roles.
 #[cfg(not(feature = "msk-admin"))]
 pub(super) fn credentials() -> Result<Credentials, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -31,15 +32,15 @@ pub(super) fn credentials() -> Result<Credentials, Failure> {
     Ok(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
 }
 
-/// A token that says to the brokers of a region who this process is, from `now` on.
+/// Returns a token that proves to the brokers of a region who this process is, valid from `now` on.
 pub(super) fn token(region: &str, credentials: Credentials, now: SystemTime) -> Result<OAuthToken, Failure> {
-    // What a signature says of its time has no fractions of a second.
+    // A signature's time has no fractions of a second.
     let since_1970 = Duration::from_secs(now.duration_since(UNIX_EPOCH)?.as_secs());
     let url = format!("https://kafka.{region}.amazonaws.com/?Action=kafka-cluster%3AConnect");
     let signature = signature(&url, region, credentials, UNIX_EPOCH + since_1970)?;
     let mut query = Serializer::new(format!("{url}&"));
     query.extend_pairs(signature);
-    // Not signed: it is for the brokers' logs alone.
+    // This parameter is not signed, because it is only for the brokers' logs.
     query.append_pair("User-Agent", USER_AGENT);
     Ok(OAuthToken {
         token: URL_SAFE_NO_PAD.encode(query.finish()),
@@ -87,7 +88,7 @@ mod tests {
         Credentials::new("AKIDEXAMPLE", secret, session.map(str::to_owned), None, "test")
     }
 
-    /// The URL that a token is, taken apart.
+    /// Takes a token apart: the URL without its query, and the query's parameters.
     fn read(token: &OAuthToken) -> (String, BTreeMap<String, String>) {
         let url = String::from_utf8(URL_SAFE_NO_PAD.decode(&token.token).unwrap()).unwrap();
         let (place, query) = url.split_once('?').unwrap();
@@ -99,7 +100,7 @@ mod tests {
         let token = token("eu-west-1", credentials(None), then()).unwrap();
         let (place, query) = read(&token);
         assert_eq!(place, "https://kafka.eu-west-1.amazonaws.com/");
-        // The signature was worked out apart, by "Create a signed AWS API request" of the AWS IAM User Guide.
+        // The signature was calculated separately, by "Create a signed AWS API request" of the AWS IAM User Guide.
         let expected = [
             ("Action", "kafka-cluster:Connect"),
             ("User-Agent", USER_AGENT),

@@ -1,6 +1,6 @@
-//! What a channel's URL says: `kafka://[user:password@]host:port,host:port/topic?option=value&…`.
+//! A channel's URL: `kafka://[user:password@]host:port,host:port/topic?option=value&…`.
 //!
-//! User and password are percent-encoded. No message here repeats them.
+//! User and password are percent-encoded. No error message of this module repeats them.
 
 use std::fs;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use percent_encoding::percent_decode_str;
 use super::security::{Login, Mechanism, Security, SecurityOptions, refused};
 use crate::OpenError;
 
-/// What a channel is made with.
+/// The options of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    /// `host:port`, parted by commas.
+    /// `host:port`, separated by commas.
     pub(super) brokers: String,
     pub(super) topic: String,
-    /// How many partitions the topic is created with. When it is there already, its own number is used.
+    /// The number of partitions of a topic that this channel creates. An existing topic keeps its own number.
     pub(super) partitions: i32,
-    /// Is a topic that is not there created?
+    /// `true` when a missing topic is created.
     pub(super) create: bool,
-    /// How many replicas the topic is created with; -1 is what the brokers have as their default.
+    /// The number of replicas of a topic that this channel creates; -1 means the brokers' default.
     pub(super) replication: i32,
-    /// Within which a record is acknowledged or given up.
+    /// The time within which a record is acknowledged or given up.
     pub(super) delivery_timeout: Duration,
-    /// After which a member of a group that gives no sign of life loses its partitions.
+    /// The time after which a group's member without a sign of life loses its partitions.
     pub(super) session_timeout: Duration,
     /// The largest record in bytes, as it is sent. The topic may allow less.
     pub(super) largest: usize,
-    /// Stands before the name of every group.
+    /// The prefix of every group's name.
     pub(super) group_prefix: String,
-    /// What this process is called in the brokers' logs and quotas.
+    /// The name of this process in the brokers' logs and quotas.
     pub(super) client_id: String,
     pub(super) security: Security,
 }
@@ -38,18 +38,19 @@ pub(super) struct Options {
 pub(super) const ALLOWED: &str = "create, partitions, replication, delivery_timeout_ms, session_timeout_ms, largest, group_prefix, \
                                   client_id, security, mechanism, ca, region";
 
-/// librdkafka takes no smaller one for a request.
+/// librdkafka accepts no smaller limit for a request.
 const SMALLEST_LIMIT: u32 = 1_000;
 const LARGEST_LIMIT: u32 = 1_000_000_000;
 const MOST_PARTITIONS: u32 = 10_000;
 
 impl Options {
-    /// Reads what stands after `kafka:`.
+    /// Parses the text after `kafka:`.
     pub(super) fn parse(text: &str) -> Result<Self, OpenError> {
         let rest = text.strip_prefix("//").ok_or_else(|| refused("it begins with kafka://".to_owned()))?;
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, topic) = place.split_once('/').unwrap_or((place, ""));
-        // A password that was not encoded may hold an @, so the last one ends it; better than to show half of it.
+        // A password that is not encoded may contain an @. So the last @ ends it, and no error message shows half of the
+        // password.
         let (login, brokers) = match authority.rsplit_once('@') {
             Some((login, brokers)) => (Some(Login::parse(login)?), brokers),
             None => (None, authority),
@@ -61,8 +62,9 @@ impl Options {
             partitions: 8,
             replication: -1,
             delivery_timeout: Duration::from_secs(8),
-            // The least that brokers allow unless they are told otherwise. After they were frozen they first take what a member had sent
-            // meanwhile for a sign of life, and make the same process, which has long begun anew, wait for that member's session to end.
+            // The least that brokers allow by default. A frozen broker that goes on first takes what the old member had sent
+            // meanwhile for a sign of life. The same process has long joined anew, and must then wait until the old member's
+            // session ends.
             session_timeout: Duration::from_secs(6),
             largest: 1_000_000,
             group_prefix: String::new(),
@@ -133,7 +135,7 @@ fn parse_brokers(text: &str) -> Result<String, OpenError> {
     }
 }
 
-/// The names that Kafka allows (`Topic.validate` of the Apache Kafka clients).
+/// Accepts the names that Kafka allows (`Topic.validate` of the Apache Kafka clients).
 fn parse_topic(text: &str) -> Result<String, OpenError> {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let is_name =
@@ -157,7 +159,7 @@ fn yes_or_no(name: &str, value: &str) -> Result<bool, OpenError> {
     value.parse().map_err(|_| refused(format!("{name} is {value:?}; it may be true or false")))
 }
 
-/// A file that can't be read is said now and not at the first record.
+/// Returns the path of a readable file. An unreadable one is an error now, not only with the first record.
 fn readable(path: &str) -> Result<String, OpenError> {
     match fs::read(path) {
         Ok(_) => Ok(path.to_owned()),

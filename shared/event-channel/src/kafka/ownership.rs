@@ -1,22 +1,24 @@
-//! Whether every partition is somebody's. A member that joins while brokers hide the topic, or have just been started, is given nothing;
-//! once it is there, nothing tells it so, and the group is stable without anybody reading it.
+//! Checks that every partition has an owner. The problem: a member may join while brokers hide the topic or have just been
+//! started. Then it gets no partitions. When the topic appears, no broker tells the member, and the group is stable while nobody
+//! reads the topic.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::consumer::HANGS;
 
-/// How often a member asks the brokers who reads what, when it has no partition, and when it has some.
+/// The interval at which a member without partitions asks the brokers who owns which. A member that has some uses
+/// [`LOOK_OF_OWNERS`].
 pub(super) const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) const LOOK_OF_OWNERS: Duration = Duration::from_secs(30);
 
-/// How long partitions may be nobody's while they are shared out anew: a member that hangs is waited for.
+/// The longest time that partitions have no owner during a rebalance, because the brokers wait for a member that hangs.
 pub(super) fn longest_rebalance(session: Duration) -> Duration {
     HANGS.max(session) + session
 }
 
-/// Partitions that nobody of the group has.
+/// The partitions that no member of the group has.
 #[derive(Debug, Default)]
 pub(super) struct Unowned {
     partitions: BTreeSet<i32>,
@@ -24,10 +26,11 @@ pub(super) struct Unowned {
 }
 
 impl Unowned {
-    /// Takes what was found; nothing where the brokers did not answer. How long some partition has been nobody's by now.
+    /// Takes the brokers' last answer; `None` when they did not answer. Returns for how long some partition has had no owner by
+    /// now.
     pub(super) fn take(&mut self, found: Option<BTreeSet<i32>>, now: Instant) -> Duration {
         let found = found.unwrap_or_default();
-        // Any one that was nobody's before, too.
+        // The time goes on when at least one partition had no owner in the last answer either.
         let goes_on = found.intersection(&self.partitions).next().is_some();
         if !goes_on {
             self.since = (!found.is_empty()).then_some(now);
@@ -37,8 +40,8 @@ impl Unowned {
     }
 }
 
-/// The partitions of a topic in a member's assignment, as the group's protocol has it: a version, then topics with their partitions
-/// ("ConsumerProtocolAssignment" of Apache Kafka). What can't be read is nothing.
+/// The partitions of a topic in a member's assignment. The group's protocol has a version, then topics with their partitions
+/// ("ConsumerProtocolAssignment" of Apache Kafka). An assignment that can't be read counts as empty.
 pub(super) fn assigned(assignment: &[u8], topic: &str) -> BTreeSet<i32> {
     let mut bytes = Bytes(assignment);
     let mut read = || {

@@ -1,4 +1,5 @@
-//! Records to the brokers: a run goes over in order and at once, and is over when every record of it was acknowledged.
+//! Sends records to the brokers. A run is handed over in order, and records with different keys go at once. It is finished when
+//! every record of it was acknowledged or failed.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -23,11 +24,11 @@ use super::record;
 use super::topic;
 use crate::Record;
 
-/// The most that waits for brokers in this process: what is over it is refused, because the events are safe elsewhere.
+/// The most records that may wait for brokers in this process. More are refused, because their events are safe elsewhere.
 const WAITING_RECORDS: &str = "100000";
 const WAITING_KILOBYTES: &str = "32768";
 
-/// The producer. Cheap to clone; its threads end with the last clone.
+/// The producer. Cheap to clone. Its threads end when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Producer {
     inner: ThreadedProducer<Deliveries>,
@@ -35,17 +36,17 @@ pub(super) struct Producer {
     lanes: Arc<Lanes>,
 }
 
-/// A run was not acknowledged as a whole.
+/// The reason why a run was not acknowledged as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// Too much waits for the brokers already.
+    /// Too many records wait for the brokers already.
     Full,
-    /// What the first record that failed was refused with.
+    /// The error of the first record that failed.
     Refused(RDKafkaErrorCode),
 }
 
 impl Producer {
-    /// Starts its threads; brokers are connected to when there is something to ask or to send.
+    /// Starts the producer's threads. It connects to brokers with the first question or record.
     pub(super) fn start(
         options: &Options,
         limit: usize,
@@ -55,13 +56,13 @@ impl Producer {
         let context = Deliveries { client: Client::new(options, doubts), room };
         let mut config = client::settings_with_identity(options);
         config
-            // A record that was acknowledged is on every replica in sync, once, and after all that was sent before it.
+            // An acknowledged record is on every in-sync replica, once, and after all records that were sent before it.
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("linger.ms", "0")
             .set("delivery.timeout.ms", options.delivery_timeout.as_millis().to_string())
             .set("message.max.bytes", limit.to_string())
-            // A batch of several is under the topic's limit too.
+            // A batch of several records is under the topic's limit too.
             .set("batch.size", limit.min(1_000_000).to_string())
             .set("queue.buffering.max.messages", WAITING_RECORDS)
             .set("queue.buffering.max.kbytes", WAITING_KILOBYTES);
@@ -69,17 +70,17 @@ impl Producer {
         Ok(Self { inner, topic: options.topic.as_str().into(), lanes: Arc::new(Lanes::new(1)) })
     }
 
-    /// The same for a topic of so many partitions.
+    /// Returns the same producer for a topic of this many partitions.
     pub(super) fn over(self, partitions: usize) -> Self {
         Self { lanes: Arc::new(Lanes::new(partitions)), ..self }
     }
 
-    /// How many partitions the topic had.
+    /// The number of partitions that the topic had at the start.
     pub(super) fn partitions(&self) -> usize {
         self.lanes.partitions()
     }
 
-    /// Whether the topic has become another since this was last asked.
+    /// Returns whether the topic's id has changed since the last call.
     pub(super) fn finds_another_topic(&self) -> bool {
         self.client().identity().take_change()
     }
@@ -88,7 +89,7 @@ impl Producer {
         &self.inner.client().context().client
     }
 
-    /// Which partitions nobody of a group has; none where the brokers do not say.
+    /// The partitions that no member of a group has; `None` when the brokers do not answer.
     pub(super) async fn unowned(&self, group: String, partitions: usize) -> Option<BTreeSet<i32>> {
         let producer = self.clone();
         let asked = task::spawn_blocking(move || {
@@ -105,10 +106,11 @@ impl Producer {
         asked.await.ok()?
     }
 
-    /// Sends a run and waits until every record of it was acknowledged or failed, so that nothing of it comes later.
+    /// Sends a run and waits until every record of it was acknowledged or failed, so that none of them arrives later.
     ///
-    /// Guarantee: of the records with one key, the next is handed over when the one before it was acknowledged. librdkafka gives up a
-    /// batch that is refused or too late and goes on with the next, so of two on their way the second could be taken alone.
+    /// Guarantee: of the records with one key, the next is handed over after the one before it was acknowledged. librdkafka gives
+    /// up a batch that is refused or too late, and goes on with the next. So with two batches on their way, brokers could take
+    /// the second alone.
     pub(super) async fn send(&self, records: &[Record]) -> Result<(), Failure> {
         let lanes = self.lanes.of(records);
         let (mut records, mut lanes) = (records, &*lanes);
@@ -134,7 +136,7 @@ impl Producer {
             kill_point(KillPoint::DuringPublish);
         }
         Run::let_go(run);
-        // The last to let go of a run settles it, so an error can't be; if it were, nothing would be known of the run.
+        // The last clone always settles the run, so this receive can't fail. If it did, the run would count as failed.
         match settled.await.unwrap_or(Some(RDKafkaErrorCode::Fail)) {
             None => {
                 self.lanes.acknowledge(lanes);
@@ -168,56 +170,58 @@ impl Producer {
         }
     }
 
-    /// Asks once more, of a producer that was answered before. librdkafka sends nothing until a broker has given it an id; it asks
-    /// for one half a second after its start, or when a broker answers a question. The first answer comes over a connection that it
-    /// then gives up, so that the first record of a process often waited for that half second.
+    /// Asks the brokers once more, through a producer that has already got an answer.
+    ///
+    /// The problem: librdkafka sends no record until a broker has given it a producer id. It asks for the id half a second after
+    /// its start, or when a broker answers a question. The first answer comes over a connection that librdkafka then gives up. So
+    /// a process's first record often waited for that half second.
     pub(super) async fn get_ready(&self) -> Result<(), String> {
         self.metadata(topic::QUESTION.into()).await.map(drop)
     }
 
-    /// What a failure comes to, with what was heard of the brokers since the last.
+    /// Adds to a failure the last problem that was heard of the brokers.
     pub(super) fn explain(&self, error: &impl ToString) -> String {
         let trouble = self.client().take_trouble();
         let error = error.to_string();
         trouble.map_or_else(|| error.clone(), |trouble| format!("{error}: {trouble}"))
     }
 
-    /// Whether it will never send again: idempotence can't be kept up after some errors.
+    /// Returns whether this producer will never send again: after some errors librdkafka can't keep idempotence.
     pub(super) fn is_broken(&self) -> bool {
         self.inner.client().fatal_error().is_some()
     }
 }
 
-/// How many of the records, from the first on, have different keys.
+/// The number of records, from the first on, that have different keys.
 fn with_different_keys(records: &[Record]) -> usize {
     let mut keys = HashSet::new();
     let again = records.iter().position(|record| record.key.as_ref().is_some_and(|key| !keys.insert(key)));
     again.unwrap_or(records.len())
 }
 
-/// A run that is on its way. Every record of it holds a clone, so the last one to be over settles it.
+/// A run on its way. Every record of it holds a clone. The last clone settles the run.
 struct Run {
-    /// Of the first record that failed.
+    /// The error of the first record that failed.
     failure: OnceLock<RDKafkaErrorCode>,
     settles: oneshot::Sender<Option<RDKafkaErrorCode>>,
 }
 
 impl Run {
     fn fail(&self, error: &KafkaError) {
-        // Only the first counts.
+        // Only the first error counts, so a later one is ignored.
         let _ = self.failure.set(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
     }
 
-    /// `true` when that settled it.
+    /// Drops a clone of the run. Returns `true` when it was the last one, which settles the run.
     fn let_go(run: Arc<Self>) -> bool {
         let Some(run) = Arc::into_inner(run) else { return false };
-        // Whoever published may have stopped waiting for it.
+        // The publisher may have stopped waiting for the run.
         let _ = run.settles.send(run.failure.into_inner());
         true
     }
 }
 
-/// Hears what became of each record.
+/// The producer's context: takes the delivery report of each record.
 struct Deliveries {
     client: Client,
     room: Arc<Notify>,

@@ -1,20 +1,20 @@
-//! How far a member of a group is in its partitions: what it took, what is done with, what the brokers know. Pure.
+//! The progress of a group's member in its partitions: offsets that it read, finished and committed. Pure.
 //!
-//! A position may go down: the topic was made anew, or lost its end. Then the partition begins again at the lower offset, and that one is
-//! to be committed, although the brokers know a higher one.
+//! A position may go down, when the topic was created again or lost its end. Then the partition begins again at the lower offset.
+//! That offset must be committed, although the brokers know a higher one.
 
 use std::collections::BTreeMap;
 
-/// One partition. Every number is the offset of the record that comes next.
+/// The offsets of one partition. Each is the offset of the next record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
-    /// After the last record that was read, delivered or filtered out.
+    /// The offset after the last record that was read, whether it was delivered or filtered out.
     read: i64,
-    /// After the last record that was delivered.
+    /// The offset after the last record that was delivered.
     delivered: i64,
-    /// Everything before it is done with.
+    /// All records before this offset are finished.
     done: i64,
-    /// Everything before it is committed.
+    /// All records before this offset are committed.
     committed: i64,
 }
 
@@ -23,9 +23,9 @@ impl Place {
         Self { read: offset, delivered: offset, done: offset, committed: offset }
     }
 
-    /// Up to where to commit.
+    /// The offset to commit.
     fn position(self) -> i64 {
-        // When all that was delivered is done with, so is what was filtered out after it.
+        // When all delivered records are finished, so are the records that were filtered out after them.
         if self.done >= self.delivered { self.read } else { self.done }
     }
 
@@ -40,23 +40,23 @@ impl Place {
 pub(super) struct Position {
     pub(super) partition: i32,
     pub(super) offset: i64,
-    /// It is lower than what the brokers know.
+    /// `true` when the brokers know a higher offset.
     pub(super) is_lower: bool,
 }
 
-/// The partitions that are this member's.
+/// This member's partitions.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     places: BTreeMap<i32, Place>,
 }
 
 impl Progress {
-    /// The partition is this member's from now on; the brokers know this offset of the group.
+    /// Adds a partition to this member's. `committed` is the group's offset that the brokers know.
     pub(super) fn assign(&mut self, partition: i32, committed: i64) {
         self.places.insert(partition, Place::at(committed));
     }
 
-    /// `false` when it was not this member's.
+    /// Removes a partition. Returns `false` when it was not this member's.
     pub(super) fn revoke(&mut self, partition: i32) -> bool {
         self.places.remove(&partition).is_some()
     }
@@ -65,19 +65,19 @@ impl Progress {
         self.places.contains_key(&partition)
     }
 
-    /// The partitions.
+    /// The numbers of this member's partitions.
     pub(super) fn partitions(&self) -> impl Iterator<Item = i32> {
         self.places.keys().copied()
     }
 
-    /// All that is known of the partition is of another topic of the name.
+    /// Begins a partition again at offset 0: its offsets belong to another topic of the same name.
     pub(super) fn begin_anew(&mut self, partition: i32) {
         if let Some(place) = self.places.get_mut(&partition) {
             place.go_back(0);
         }
     }
 
-    /// `false` when the partition went back: what was delivered of it before is void.
+    /// Counts a delivered record. Returns `false` when the partition went back: then its earlier deliveries are void.
     pub(super) fn deliver(&mut self, partition: i32, offset: i64) -> bool {
         let goes_on = self.pass_over(partition, offset);
         if let Some(place) = self.places.get_mut(&partition) {
@@ -86,21 +86,21 @@ impl Progress {
         goes_on
     }
 
-    /// The same, of a record that was filtered out.
+    /// Counts a record that was filtered out. Returns as [`Progress::deliver`] does.
     pub(super) fn pass_over(&mut self, partition: i32, offset: i64) -> bool {
         let Some(place) = self.places.get_mut(&partition) else { return true };
         let goes_on = offset >= place.read;
         if !goes_on {
             place.go_back(offset);
         }
-        // What was filtered out before this record stays done with when the record is delivered.
+        // The records that were filtered out before this one stay finished when this one is delivered.
         place.done = place.position();
         place.read = offset + 1;
         goes_on
     }
 
-    /// `false` when that is not this member's to say: the partition is another's, or has come back and the record was not
-    /// delivered since.
+    /// Counts all records before an offset as finished. Returns `false` and changes nothing when the partition is another
+    /// member's. The same holds when the partition has come back and the record was not delivered since.
     pub(super) fn finish(&mut self, partition: i32, next_offset: i64) -> bool {
         match self.places.get_mut(&partition) {
             Some(place) if next_offset <= place.read => {
@@ -120,14 +120,14 @@ impl Progress {
         self.places.iter().filter_map(position).collect()
     }
 
-    /// The brokers know this position now, be it lower than before.
+    /// Notes the position that the brokers know now. It may be lower than before.
     pub(super) fn committed(&mut self, partition: i32, next_offset: i64) {
         if let Some(place) = self.places.get_mut(&partition) {
             place.committed = next_offset;
         }
     }
 
-    /// What the brokers know of a partition, 0 when nothing.
+    /// The position that the brokers know of a partition; 0 when there is none.
     pub(super) fn known(&self, partition: i32) -> i64 {
         self.places.get(&partition).map_or(0, |place| place.committed)
     }

@@ -1,20 +1,26 @@
-//! Whether librdkafka still works for a member. Its main thread, which joins the group and gives the brokers signs of life, may come
-//! to stand for good: two of its locks are taken in both orders (its issue 5476). Whoever polls gets nothing then, and no error. But
-//! the main thread also gives statistics, every few seconds, whatever the brokers do. A member that was polled for [`SILENCE`] without
-//! any is dropped, and the group is joined anew. The fault test `servers::hung_client` stops those threads and shows it.
+//! Detects that librdkafka hangs for a member. Its main thread joins the group and sends heartbeats.
+//!
+//! The problem: that thread can stop for good, because librdkafka takes two of its locks in both orders (its issue 5476). Then a
+//! poll returns no record and no error.
+//!
+//! The trick: the main thread also gives statistics, every few seconds, whatever the brokers do. When a member was polled for
+//! [`SILENCE`] and got none, it is dropped and the group is joined anew.
+//!
+//! The proof: the fault test `servers::hung_client` stops those threads.
 
 use std::time::{Duration, Instant};
 
-/// How often there are statistics.
+/// The interval of the statistics.
 pub(super) const STATISTICS: Duration = Duration::from_secs(2);
 
-/// Without statistics for so long, the main thread hangs.
+/// The time without statistics after which the main thread counts as hung.
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
-/// Between two looks that count. The time in which nobody looked says nothing: the whole process may have stood.
+/// The least time between two checks that count. Time without a check does not count, because the whole process may have stood
+/// still.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What was heard of one member, and when somebody looked.
+/// The signs of life of one member, and the time of the last check that counts.
 pub(super) struct Pulse {
     heard: usize,
     looked: Instant,
@@ -26,7 +32,7 @@ impl Pulse {
         Self { heard: 0, looked: now, silent: Duration::ZERO }
     }
 
-    /// Whether nothing was heard for [`SILENCE`], when so many statistics have come by now.
+    /// Returns whether no statistics have come for [`SILENCE`]. `heard` is their number up to now.
     pub(super) fn is_silent(&mut self, heard: usize, now: Instant) -> bool {
         if heard != self.heard {
             (self.heard, self.looked, self.silent) = (heard, now, Duration::ZERO);

@@ -1,4 +1,4 @@
-//! A record on its way into librdkafka and out of it.
+//! Converts records to librdkafka's messages and back.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,12 +10,12 @@ use rdkafka::{Message, Timestamp};
 
 use crate::{Delivery, Header, Record, TimestampType};
 
-/// The most bytes that a batch of one adds to its record: the batch's own 61, the lengths and numbers before and within the
-/// record ("Message Format", Apache Kafka documentation).
+/// The most bytes that a batch of one record adds to it ("Message Format", Apache Kafka documentation). The batch itself takes
+/// 61; the rest is for lengths and numbers before and within the record.
 const BATCH_OVERHEAD: usize = 61 + 36;
 const HEADER_OVERHEAD: usize = 10;
 
-/// How many bytes a record takes at most when it is sent alone, which brokers compare with `max.message.bytes`.
+/// The most bytes that a record takes when it is sent alone. Brokers compare this size with `max.message.bytes`.
 pub(super) fn size(record: &Record) -> usize {
     let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
     let headers = record.headers.iter();
@@ -23,7 +23,7 @@ pub(super) fn size(record: &Record) -> usize {
     BATCH_OVERHEAD + length(&record.key) + length(&record.value) + headers.sum::<usize>()
 }
 
-/// The headers as librdkafka takes them.
+/// A record's headers as librdkafka takes them.
 pub(super) fn headers(record: &Record) -> Option<OwnedHeaders> {
     if record.headers.is_empty() {
         return None;
@@ -34,14 +34,14 @@ pub(super) fn headers(record: &Record) -> Option<OwnedHeaders> {
     }))
 }
 
-/// Copies a message out of librdkafka's memory, once and into one buffer.
+/// Copies a message out of librdkafka's memory, once, into one buffer.
 pub(super) fn delivery(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Delivery {
     let (key, value) = (message.key(), message.payload());
     let headers = read_headers(message);
     let parts = || [key, value].into_iter().chain(headers.iter().map(|(_, value)| *value));
     let mut buffer = BytesMut::with_capacity(parts().flatten().map(<[u8]>::len).sum());
     parts().flatten().for_each(|part| buffer.extend_from_slice(part));
-    // Taken off in the order in which they were put there.
+    // The parts are split off in the order in which they were added.
     let mut copied = buffer.freeze();
     let mut copy = |part: Option<&[u8]>| part.map(|part| copied.split_to(part.len()));
     let (key, value) = (copy(key), copy(value));
@@ -60,7 +60,7 @@ pub(super) fn delivery(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Deliv
     }
 }
 
-/// Names of CloudEvents and of trace context, which most records have and which need no copy each.
+/// The header names of CloudEvents and of trace context. Most records have them, so they are not copied each time.
 const COMMON_NAMES: [&str; 10] = [
     "ce_id",
     "ce_source",
@@ -81,8 +81,8 @@ fn named(name: &str) -> Cow<'static, str> {
     }
 }
 
-/// Names and values. A header whose name is not UTF-8, which other people's clients may write, is passed over: rdkafka panics
-/// when it reads one, and that must not stop a partition for good.
+/// The names and values of a message's headers. A header whose name is not UTF-8 is skipped. Other programs may write such a
+/// name. rdkafka panics when it reads it, and that must not stop a partition for good.
 fn read_headers<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(&'a str, Option<&'a [u8]>)> {
     let Some(headers) = message.headers() else { return Vec::new() };
     let read = |place| {

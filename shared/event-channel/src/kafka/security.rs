@@ -1,4 +1,4 @@
-//! How the brokers are reached and who this process says that it is.
+//! The connection's security: the protocol to the brokers, and how this process proves who it is.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use rdkafka::ClientConfig;
 
 use crate::OpenError;
 
-/// A URL that can't be used, and why.
+/// The error for a URL that can't be used, with the reason.
 pub(super) fn refused(problem: String) -> OpenError {
     OpenError::Refused(format!("kafka: {problem}"))
 }
 
-/// How the brokers are reached.
+/// The protocol, the certificates and the identity that a connection uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Security {
     protocol: Protocol,
-    /// A file of certificates; without it the system's are used.
+    /// A file of certificates. Without it, the system's certificates are used.
     ca: Option<String>,
     identity: Identity,
 }
@@ -34,7 +34,8 @@ enum Identity {
     #[default]
     None,
     Login(Mechanism, Login),
-    /// Signed with the credentials of the environment.
+    /// AWS IAM: tokens are signed with the credentials of the environment or, with the feature `msk-admin`, of the process's
+    /// role.
     Aws {
         region: String,
     },
@@ -46,14 +47,14 @@ pub(super) struct Login {
     pub(super) password: String,
 }
 
-/// Neither part is for anybody's eyes.
+/// Shows neither the user nor the password.
 impl fmt::Debug for Login {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Login")
     }
 }
 
-/// How a process proves who it is.
+/// The method by which a process proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mechanism {
     Plain,
@@ -77,7 +78,7 @@ impl Mechanism {
         })
     }
 
-    /// Its name on the wire.
+    /// The mechanism's name in the protocol.
     fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -121,7 +122,7 @@ impl Protocol {
     }
 }
 
-/// What the options say about security; it is put together when all are read.
+/// The security options of a URL, before they are checked together.
 #[derive(Default)]
 pub(super) struct SecurityOptions {
     pub(super) security: Option<String>,
@@ -131,8 +132,8 @@ pub(super) struct SecurityOptions {
 }
 
 impl SecurityOptions {
-    /// Whoever has a user is asked for TLS unless the URL says otherwise, so that no password travels in the clear by
-    /// oversight.
+    /// Checks the options together. With a user or AWS IAM, the default is TLS, so that no password is sent in clear text by
+    /// mistake.
     pub(super) fn security(self, login: Option<Login>) -> Result<Security, OpenError> {
         let identity = identity(self.mechanism, login, self.region)?;
         let protocol = match &self.security {
@@ -163,7 +164,7 @@ impl SecurityOptions {
     }
 }
 
-/// SCRAM and signed tokens need OpenSSL as TLS itself does.
+/// Returns whether this needs OpenSSL. Signed tokens and SCRAM do, as TLS itself does.
 fn needs_tls_build(identity: &Identity, protocol: Protocol) -> bool {
     let hashes = match identity {
         Identity::None => false,
@@ -193,11 +194,11 @@ fn identity(
 }
 
 impl Security {
-    /// Says it to librdkafka.
+    /// Sets the options of librdkafka.
     pub(super) fn apply(&self, config: &mut ClientConfig) {
         config.set("security.protocol", self.protocol.name());
         if self.protocol.is_tls() {
-            // OpenSSL is linked in, so that where this system keeps its certificates must be searched for.
+            // OpenSSL is linked statically. So librdkafka must search for the place where this system keeps its certificates.
             config.set("ssl.ca.location", self.ca.as_deref().unwrap_or("probe"));
         }
         match &self.identity {
@@ -208,19 +209,20 @@ impl Security {
             }
             Identity::Aws { .. } => {
                 config.set("sasl.mechanism", Mechanism::AwsMskIam.name());
-                // A broker takes few new connections a second by IAM, and the others fail; "Amazon MSK quota" asks for a second at least.
+                // With IAM, a broker accepts few new connections a second, and the others fail. "Amazon MSK quota" asks for at
+                // least one second between them.
                 config.set("reconnect.backoff.ms", "1000").set("reconnect.backoff.max.ms", "10000");
             }
         }
     }
 
-    /// The file with the brokers' authorities, where the URL names one.
+    /// The file with the brokers' certificate authorities, when the URL names one.
     #[cfg(feature = "msk-admin")]
     pub(super) fn ca(&self) -> Option<&str> {
         self.ca.as_deref()
     }
 
-    /// The region for whose brokers tokens are signed, when they are.
+    /// The region of the brokers for which tokens are signed; `None` without AWS IAM.
     pub(super) fn aws_region(&self) -> Option<&str> {
         match &self.identity {
             Identity::Aws { region } => Some(region),
@@ -234,7 +236,7 @@ mod tests {
     use super::super::options::Options;
     use super::*;
 
-    /// What librdkafka is told for a URL: protocol, mechanism, user, password.
+    /// The settings that librdkafka gets for a URL: protocol, mechanism, user, password.
     fn told(login: &str, options: &str) -> [Option<String>; 4] {
         let options = Options::parse(&format!("//{login}one:1/t?{options}")).unwrap();
         let mut config = ClientConfig::new();

@@ -1,4 +1,4 @@
-//! The topic: there, or created, or who must create it and how.
+//! The topic: checks that it is there, creates it, or says who must create it and how.
 
 use std::time::Duration;
 
@@ -15,16 +15,17 @@ use super::msk_admin::create as create_on_msk;
 use super::options::Options;
 use super::producer::Producer;
 
-/// How long brokers have to answer a question.
+/// The longest time for the brokers' answer to a question.
 pub(super) const QUESTION: Duration = Duration::from_secs(5);
-/// How long a topic that was created may take until every partition has a leader.
+/// The longest time until every partition of a new topic has a leader.
 const LEADERS: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Sees to it that the topic is there; how many partitions it has.
+/// Creates the topic if it is not there and the URL allows it. Returns its number of partitions.
 ///
 /// # Errors
-/// In one line: the brokers can't be reached, or the topic is not there and can't be created, and then how it can.
+/// When the brokers can't be reached, or the topic is not there and can't be created. The message is one line, and says how to
+/// create the topic.
 pub(super) async fn ensure(options: &Options, producer: &Producer) -> Result<usize, String> {
     match partitions(options, &producer.metadata(QUESTION.into()).await?)? {
         Some(partitions) => Ok(partitions),
@@ -39,7 +40,7 @@ pub(super) async fn ensure(options: &Options, producer: &Producer) -> Result<usi
     }
 }
 
-/// How many partitions it has; `None` when it is not there.
+/// The topic's number of partitions; `None` when the topic is not there.
 pub(super) fn partitions(options: &Options, metadata: &Metadata) -> Result<Option<usize>, String> {
     let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == options.topic) else {
         return Ok(None);
@@ -58,7 +59,7 @@ pub(super) fn partitions(options: &Options, metadata: &Metadata) -> Result<Optio
     }
 }
 
-/// Whether every partition has a leader, so that it can be written to.
+/// Returns whether every partition has a leader, so that producers can write to the topic.
 pub(super) fn is_led(options: &Options, metadata: &Metadata) -> bool {
     metadata.topics().iter().any(|topic| {
         let mut partitions = topic.partitions().iter();
@@ -97,7 +98,7 @@ async fn create(options: &Options) -> Result<(), String> {
     admin.stop();
     let result = created.map_err(|error| error.to_string())?.into_iter().next();
     match result {
-        // Another process was quicker.
+        // Another process created it first.
         None | Some(Ok(_)) | Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
             info!(topic = options.topic, partitions = options.partitions, "created the topic");
             Ok(())
@@ -106,14 +107,15 @@ async fn create(options: &Options) -> Result<(), String> {
     }
 }
 
-/// Functions write to the topic, and no permission of theirs creates one.
+/// Fails, because this program creates no topic with AWS IAM. Functions may write to the topic, and none has the permission to
+/// create one.
 #[cfg(not(feature = "msk-admin"))]
 #[allow(clippy::unused_async)]
 async fn create_on_msk(_: &Options, _: &str) -> Result<(), String> {
     Err("this program creates none with mechanism=AWS_MSK_IAM; the command migrate does".to_owned())
 }
 
-/// What to do when a topic is not there and can't be created from here.
+/// The advice for a topic that is not there and that this process can't create.
 fn advice(options: &Options, problem: &str) -> String {
     let Options { topic, partitions, replication, brokers, .. } = options;
     let replication =
@@ -125,8 +127,9 @@ fn advice(options: &Options, problem: &str) -> String {
     )
 }
 
-/// What comes before `kafka-topics`, and among its options, where it has to log in by AWS IAM with the credentials at hand ("Step 4: Create a
-/// topic", Amazon MSK Developer Guide). The jar aws-msk-iam-auth must be on its class path.
+/// Two parts of the command `kafka-topics` for a login by AWS IAM with the credentials at hand. The first comes before the
+/// command, the second among its options ("Step 4: Create a topic", Amazon MSK Developer Guide). The jar aws-msk-iam-auth must be
+/// on its class path.
 const IAM_COMMAND: (&str, &str) = (
     "printf '%s\\n' security.protocol=SASL_SSL sasl.mechanism=AWS_MSK_IAM \
      'sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required;' \
@@ -135,7 +138,8 @@ const IAM_COMMAND: (&str, &str) = (
     " --command-config iam.properties",
 );
 
-/// The topic's own limit. Who may write to a topic may not always ask, and then the setting alone counts.
+/// The topic's own limit; `None` when it is not known. A client that may write to a topic may not always ask for its limit. Then
+/// the setting in the URL alone counts.
 pub(super) async fn limit(options: &Options) -> Option<usize> {
     if options.security.aws_region().is_some() {
         return None;
@@ -158,7 +162,8 @@ pub(super) async fn limit(options: &Options) -> Option<usize> {
     }
 }
 
-/// A client for questions that producers can't ask. With AWS IAM there is none: rdkafka's never asks for a token.
+/// A client for questions that producers can't ask. There is none with AWS IAM, because rdkafka's admin client never asks for a
+/// token.
 struct Admin {
     client: AdminClient<DefaultClientContext>,
 }
@@ -172,7 +177,8 @@ impl Admin {
         AdminOptions::new().request_timeout(Some(QUESTION)).operation_timeout(Some(QUESTION))
     }
 
-    /// Its thread is waited for, a tenth of a second, and nobody else should.
+    /// Drops the client on a blocking thread. The drop waits a tenth of a second for the client's own thread, and no task should
+    /// wait with it.
     fn stop(self) {
         task::spawn_blocking(move || drop(self.client));
     }

@@ -1,5 +1,5 @@
-//! A real broker for tests, named by `TEST_KAFKA=kafka://host:port`. Every test has a topic of its own, so that all
-//! run side by side, and what a test made is deleted after it, also when it fails.
+//! A real broker for tests, named by `TEST_KAFKA=kafka://host:port`. Every test has a topic of its own, so that all tests can run
+//! at the same time. The topic is deleted after its test, also when the test fails.
 
 use std::future::Future;
 use std::io::{Write as _, stderr};
@@ -18,14 +18,14 @@ use rdkafka::{Offset, TopicPartitionList};
 const VARIABLE: &str = "TEST_KAFKA";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A topic that is a test's alone.
+/// A topic that only one test uses.
 pub(crate) struct Topic {
     brokers: String,
     name: String,
 }
 
-/// Runs a test with a topic that is not there yet. Without a broker it is not run, and that is said past the test harness,
-/// which keeps to itself what a test prints.
+/// Runs a test with a topic that does not exist yet. Without a broker the test is not run. That is written to stderr directly,
+/// because the test harness hides the output of a test.
 pub(crate) async fn with_topic<T: Future<Output = ()>>(test: impl FnOnce(Topic) -> T) {
     static SAID: Once = Once::new();
     let Ok(url) = std::env::var(VARIABLE) else {
@@ -45,7 +45,7 @@ pub(crate) async fn with_topic<T: Future<Output = ()>>(test: impl FnOnce(Topic) 
     deleted.unwrap();
 }
 
-/// No other test, process or run has it.
+/// A topic name that no other test, process or run has.
 fn name() -> String {
     static TOPICS: AtomicU32 = AtomicU32::new(0);
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
@@ -54,7 +54,7 @@ fn name() -> String {
 
 #[allow(dead_code, reason = "each test target uses its part")]
 impl Topic {
-    /// The channel on it, with groups of its own; `options` follow the question mark.
+    /// Opens the channel on this topic, with group names of its own. `options` are the options after the question mark.
     pub(crate) fn open(&self, options: &str) -> EventChannel {
         let Self { brokers, name } = self;
         EventChannel::open(format!("kafka://{brokers}/{name}?group_prefix={name}.&{options}")).unwrap()
@@ -68,7 +68,7 @@ impl Topic {
         ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap()
     }
 
-    /// Creates it, as somebody else would have.
+    /// Creates the topic, as another program would.
     pub(crate) async fn create(&self, partitions: i32, settings: &[(&str, &str)]) {
         let topic = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
@@ -76,7 +76,7 @@ impl Topic {
         created.into_iter().next().unwrap().unwrap();
     }
 
-    /// Changes a setting of it.
+    /// Changes a setting of the topic.
     pub(crate) async fn set(&self, name: &str, value: &str) {
         let config = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(name, value);
         let altered = self.admin().alter_configs([&config], &AdminOptions::new()).await.unwrap();
@@ -87,7 +87,7 @@ impl Topic {
         &self.brokers
     }
 
-    /// Deletes it, and waits until it is gone.
+    /// Deletes the topic, and waits until it is gone.
     pub(crate) async fn delete(&self) {
         let deleted = self.admin().delete_topics(&[&self.name], &AdminOptions::new()).await.unwrap();
         deleted.into_iter().next().unwrap().unwrap();
@@ -108,7 +108,7 @@ impl Topic {
         self.admin().delete_records(&gone, &AdminOptions::new()).await.unwrap();
     }
 
-    /// How many partitions it has.
+    /// The number of partitions of the topic.
     pub(crate) fn partitions(&self) -> usize {
         let metadata = self.admin().inner().fetch_metadata(Some(&self.name), PATIENCE).unwrap();
         metadata.topics()[0].partitions().len()

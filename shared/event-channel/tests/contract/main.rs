@@ -1,5 +1,5 @@
-//! What every variant of the channel holds. One line at the end of the file runs all of it over one more variant: it says
-//! what runs a rule on a fresh channel with at least 4 partitions.
+//! The rules that every variant of the channel keeps. One line at the end of the file runs all of them for one more variant. It
+//! names a function that runs a rule on a fresh channel with at least 4 partitions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -36,7 +36,7 @@ fn everything(_: Option<&[u8]>) -> bool {
     true
 }
 
-/// Polls until `count` records came.
+/// Polls until `count` records have come.
 async fn take(consumer: &mut Consumer, count: usize) -> Vec<Delivery> {
     let mut taken = Vec::new();
     while taken.len() < count {
@@ -136,7 +136,7 @@ async fn a_poll_takes_no_more_than_asked(channel: EventChannel) {
 async fn a_poll_that_is_dropped_loses_nothing(channel: EventChannel) {
     let mut consumer = channel.subscribe("readers", everything).unwrap();
     for value in 0..20 {
-        // Looked once, waited, and was dropped.
+        // This call looks for a record once, begins to wait, and is dropped.
         let waiting = timeout(Duration::ZERO, consumer.poll(1)).await;
         assert!(waiting.is_err(), "nothing was published yet");
         channel.publish(vec![record("a", value)]).await.unwrap();

@@ -1,4 +1,4 @@
-//! Where a group begins, and topics that are nobody's to create.
+//! The beginning of a group, and topics that the channel may not create.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn join(channel: &EventChannel, beginning: Beginning) -> Consumer {
     channel.subscribe_with("readers", settings, everything).unwrap()
 }
 
-/// Lets a member join, until it has its partitions: nothing is there for it.
+/// Lets a member join until it has its partitions, and checks that it gets no record.
 async fn find_nothing(consumer: &mut Consumer, channel: &EventChannel) {
     within(async {
         while channel.lag().is_empty() {
@@ -61,7 +61,7 @@ async fn a_group_that_begins_at_a_time_gets_what_was_published_then_and_later() 
         publish(&channel, 0..3).await;
         let mut all = channel.subscribe("all", everything).unwrap();
         let before = take(&mut all, 3).await.last().unwrap().timestamp;
-        // The clock of the brokers' records has milliseconds.
+        // The records' timestamps have milliseconds, so several records may share one.
         while within(channel.publish(vec![record(1, "next")])).await.is_ok() {
             let next = take(&mut all, 1).await;
             if next[0].timestamp > before {
@@ -110,7 +110,7 @@ async fn who_joins_a_group_with_members_begins_where_they_did() {
         let channel = topic.open("partitions=2");
         publish(&channel, 0..10).await;
         let mut one = channel.subscribe("readers", everything).unwrap();
-        // Nothing is committed, so the other one finds a group that is new and has a member.
+        // Nothing is committed. So the other member finds a group that has no offsets but has a member.
         assert_eq!(take(&mut one, 10).await.len(), 10);
         let mut other = join(&channel, Beginning::Newest);
         let again = async {
@@ -135,7 +135,7 @@ async fn a_topic_that_is_not_to_be_created_is_waited_for() {
         assert!(refusal.contains("is not there; create it, or let ?create=true in the URL"), "{refusal}");
         topic.create(1, &[("message.timestamp.type", "LogAppendTime")]).await;
         within(async {
-            // The brokers may not all have heard of it at once.
+            // Perhaps not every broker knows the new topic yet.
             while channel.lag().is_empty() {
                 let _ = timeout(Duration::from_millis(50), one.poll(1)).await;
             }

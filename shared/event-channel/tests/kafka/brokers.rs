@@ -45,7 +45,7 @@ async fn many_who_need_a_topic_at_once_create_it_once() {
     .await;
 }
 
-/// Brokers may still be about to lead the partitions of a topic that they show.
+/// Brokers may show a topic before they lead its partitions.
 #[tokio::test]
 async fn what_is_acknowledged_on_a_topic_that_was_just_created_is_in_it() {
     for _ in 0..10 {
@@ -80,7 +80,7 @@ async fn a_group_may_be_joined_before_its_topic_is_there() {
 #[tokio::test]
 async fn a_topic_that_cannot_be_created_is_named_with_the_command_that_creates_it() {
     with_topic(|topic| async move {
-        // One broker holds no 3 replicas.
+        // One broker can't hold 3 replicas.
         let channel = topic.open("partitions=7&replication=3");
         let refusal = within(channel.publish(vec![record(1, 1)])).await.err().unwrap().to_string();
         let command = format!("--create --topic {} --partitions 7 --replication-factor 3", topic.name());
@@ -92,7 +92,7 @@ async fn a_topic_that_cannot_be_created_is_named_with_the_command_that_creates_i
 
         topic.create(1, &[]).await;
         within(async {
-            // Who was refused waits until it is there.
+            // The refused publisher waits until the topic is there.
             while channel.publish(vec![record(1, 1)]).await.is_err() {
                 channel.available().await;
             }
@@ -174,12 +174,13 @@ async fn of_a_run_whose_first_record_is_refused_for_good_the_rest_is_not_taken()
     with_topic(|topic| async move {
         let channel = topic.open("partitions=1");
         within(channel.publish(vec![record_of(10)])).await.unwrap();
-        // The producer goes by the limit that it has learned; so a run of two batches meets a broker that takes the second alone.
+        // The producer uses the limit that it has learned. So it sends a run of two batches to a broker that would take only the
+        // second one.
         topic.set("max.message.bytes", "500000").await;
         let run = || vec![record_of(900_000), record_of(200_000)];
         let refused = within(async {
             loop {
-                // Brokers take a moment to go by another limit.
+                // Brokers need a moment until they use the new limit.
                 if let Err(refused) = channel.publish(run()).await {
                     return refused;
                 }

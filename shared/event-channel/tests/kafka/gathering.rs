@@ -7,7 +7,7 @@ use event_channel::{Beginning, ConsumerSettings};
 use crate::broker::with_topic;
 use crate::{everything, poll, record_of, take, within};
 
-/// Far longer than it takes to publish a few records.
+/// Far longer than the time to publish a few records.
 const GATHER: ConsumerSettings =
     ConsumerSettings { gather: Duration::from_secs(5), beginning: Beginning::Oldest };
 
@@ -17,7 +17,7 @@ async fn records_that_trickle_in_come_together_and_a_full_answer_is_not_waited_f
         let channel = topic.open("partitions=1");
         let mut one = channel.subscribe_with("readers", GATHER, everything).unwrap();
         within(channel.publish(vec![record_of(1)])).await.unwrap();
-        // What is alone comes late. From then on the brokers gather anew.
+        // A single record comes late. After it, the brokers gather anew.
         assert_eq!(take(&mut one, 1).await.len(), 1);
         let publishing = async {
             for bytes in [1, 2, 3, 4, 5, 100_000] {

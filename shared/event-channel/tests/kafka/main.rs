@@ -1,4 +1,4 @@
-//! What holds for the channel on Kafka alone: the topic, members that share partitions, limits, brokers that are away.
+//! The rules of the channel on Kafka alone: the topic, members that share partitions, limits, brokers that are away.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -51,7 +51,7 @@ async fn poll(consumer: &mut Consumer) -> Polled {
     within(consumer.poll(1_000)).await.unwrap()
 }
 
-/// Polls until so many records came.
+/// Polls until `count` records have come.
 async fn take(consumer: &mut Consumer, count: usize) -> Vec<Delivery> {
     let mut taken = Vec::new();
     while taken.len() < count {
@@ -60,7 +60,7 @@ async fn take(consumer: &mut Consumer, count: usize) -> Vec<Delivery> {
     taken
 }
 
-/// Publishes one record of each of so many keys, which between them are in every partition.
+/// Publishes one record for each key. With enough keys, every partition gets some.
 async fn publish(channel: &EventChannel, keys: std::ops::Range<usize>) {
     within(channel.publish(keys.map(|key| record(key, format!("{key:03}"))).collect())).await.unwrap();
 }

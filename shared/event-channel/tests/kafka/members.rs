@@ -1,4 +1,4 @@
-//! Members of one group.
+//! Tests of several members of one group.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use event_channel::{Consumer, Delivery};
 use crate::broker::with_topic;
 use crate::{commit, everything, poll, publish, take, value_of, values, within};
 
-/// What two members polled until `is_enough` of it.
+/// The results of two members' polls, until `is_enough` holds for them.
 #[derive(Default)]
 struct Shared {
     revoked: BTreeSet<i32>,
@@ -50,7 +50,7 @@ async fn a_member_that_joins_takes_partitions_over_and_the_other_is_told() {
         publish(&channel, 0..40).await;
         assert_eq!(partitions(&take(&mut one, 40).await).len(), 4);
 
-        // Nothing was committed: of the partitions that change hands, all comes again.
+        // Nothing was committed. So all records of the partitions that change hands come again.
         let mut other = channel.subscribe("readers", everything).unwrap();
         let mut shared = Shared::default();
         shared
@@ -108,7 +108,7 @@ async fn when_a_member_goes_another_takes_up_what_it_had_not_committed() {
 #[tokio::test]
 async fn when_a_member_leaves_another_takes_over_at_once() {
     with_topic(|topic| async move {
-        // Whoever waited for the session to end would wait for half a minute.
+        // A wait for the end of the session would take half a minute.
         let channel = topic.open("partitions=4&session_timeout_ms=30000");
         let mut one = channel.subscribe("readers", everything).unwrap();
         publish(&channel, 0..40).await;
@@ -148,7 +148,7 @@ async fn members_that_leave_while_they_join_keep_nobody_waiting() {
                     }
                 }
             };
-            // The moment is what is varied.
+            // The rounds differ in the moment when the member leaves.
             let _ = tokio::time::timeout(Duration::from_millis(pause), joined).await;
             drop(passes);
         }
@@ -179,7 +179,7 @@ async fn a_member_that_hangs_loses_its_partitions_and_is_told_when_it_goes_on() 
         publish(&channel, 0..40).await;
         let taken = take(&mut one, 40).await;
 
-        // Its client still gives signs of life, while nobody polls.
+        // Nobody polls the first member meanwhile, but its client still sends heartbeats.
         let mut other = channel.subscribe("readers", everything).unwrap();
         assert_eq!(values(&take(&mut other, 40).await), values(&taken));
         let mut revoked = BTreeSet::new();
@@ -243,7 +243,7 @@ async fn a_member_commits_while_it_goes_on_until_nothing_is_left() {
         let channel = topic.open("partitions=1");
         let early = |value: Option<&[u8]>| value < Some(b"005");
         let mut one = channel.subscribe("readers", early).unwrap();
-        // The last five are passed over, so that nobody commits after them.
+        // The filter refuses the last five, so no later record is committed.
         for number in 0..10 {
             publish(&channel, number..number + 1).await;
             if number < 5 {
@@ -276,7 +276,7 @@ async fn the_lag_of_a_member_is_what_it_has_not_committed() {
         let lag = || channel.lag().iter().filter_map(|lag| lag.records).sum::<u64>();
         let is_told = || channel.lag().len() == 2 && lag() == left;
         within(async {
-            // It is told while the member polls, which here finds nothing.
+            // The lag becomes known while the member polls; here it finds no record.
             while !is_told() {
                 let _ = tokio::time::timeout(std::time::Duration::from_millis(50), one.poll(1)).await;
             }

@@ -1,4 +1,4 @@
-//! What Kafka forgets: topics that are made anew, records that are deleted, positions that are of no use any more.
+//! Data that Kafka forgets: deleted and recreated topics, deleted records, positions that are invalid.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::broker::{Topic, with_topic};
 use crate::{commit, everything, publish, take, values, within};
 
-/// Lets the member go on for a moment: it commits and hears while it polls.
+/// Lets the member go on for a moment. It commits and runs its callbacks while it polls.
 async fn go_on(consumer: &mut Consumer) -> Vec<Delivery> {
     let polled = timeout(Duration::from_millis(50), consumer.poll(1_000)).await;
     polled.map_or_else(|_| Vec::new(), |polled| polled.unwrap_or_default().deliveries)
@@ -30,7 +30,7 @@ fn outsider(topic: &Topic, group: &str) -> BaseConsumer {
     ClientConfig::new().set("bootstrap.servers", topic.brokers()).set("group.id", group).create().unwrap()
 }
 
-/// What the brokers know of the group in partition 0, with what was noted beside it.
+/// The group's offset in partition 0 that the brokers know, with its metadata.
 fn committed(topic: &Topic, group: &str) -> (i64, String) {
     let mut asked = TopicPartitionList::new();
     asked.add_partition(topic.name(), 0);
@@ -45,7 +45,7 @@ async fn take_and_commit(topic: &Topic, consumer: &mut Consumer, count: usize) {
     until_committed(topic, consumer, taken.last().unwrap().offset + 1).await;
 }
 
-/// Makes the topic with so many records, all of which a member of `readers` has committed.
+/// Creates the topic with `records` records. A member of `readers` has committed all of them.
 async fn reader_behind(topic: &Topic, records: usize) -> (EventChannel, Consumer) {
     topic.create(1, &[]).await;
     let channel = topic.open("");
@@ -55,7 +55,7 @@ async fn reader_behind(topic: &Topic, records: usize) -> (EventChannel, Consumer
     (channel, reader)
 }
 
-/// The doubt that the channel tells of within the time of a test, while the member goes on.
+/// Waits, within a test's time limit, for the doubt that the channel reports. The member goes on meanwhile.
 async fn doubt(channel: &EventChannel, consumer: &mut Consumer) -> Doubt {
     within(async {
         loop {
@@ -79,7 +79,7 @@ async fn after_a_topic_is_made_anew_the_lower_position_is_committed() {
         take_and_commit(&topic, &mut one, 5).await;
         drop(one);
 
-        // Past the old position.
+        // With these, the topic is longer than the old position.
         let later = topic.open("");
         publish(&later, 200..230).await;
         let mut next = later.subscribe("readers", everything).unwrap();
@@ -121,7 +121,7 @@ async fn an_offset_that_was_committed_for_another_topic_of_the_name_is_refused()
         topic.create(1, &[]).await;
         let later = topic.open("");
         publish(&later, 100..130).await;
-        // As a member does that has not heard of it.
+        // A member that does not know of the new topic commits like this.
         let mut stale = TopicPartitionList::new();
         stale.add_partition_offset(topic.name(), 0, Offset::Offset(offset)).unwrap();
         stale.elements()[0].set_metadata(&noted);
@@ -165,7 +165,7 @@ async fn a_topic_that_was_away_for_a_while_is_taken_up_when_it_is_there() {
         take(&mut one, 10).await;
 
         topic.delete().await;
-        // Long enough for the member to hear that it owns nothing.
+        // This waits until the member knows that it owns nothing.
         within(async { while one.poll(1).await.is_ok_and(|polled| polled.revoked.len() < 2) {} }).await;
         topic.create(2, &[]).await;
         publish(&topic.open(""), 100..110).await;
