@@ -1,4 +1,4 @@
-//! A commit: what one command did to one stream, as one document, so that it is atomic without a transaction.
+//! A commit: the result of one command on one stream. It is stored as one document, so it is atomic without a transaction.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What one command did to one stream. Never changed once written, save that it is marked published.
+/// The result of one command on one stream. Once written, it never changes, except that it is marked as published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
     /// The stream.
@@ -18,18 +18,18 @@ pub struct Commit {
     pub version: Version,
     /// The command; (stream, command id) is unique.
     pub command_id: CommandId,
-    /// What the command asked, so that another command under the same id is told apart.
+    /// The hash of the command's content. It tells apart another command under the same id.
     pub command_hash: CommandHash,
     /// The events, at least one, with consecutive versions.
     pub events: Vec<EncodedEvent>,
-    /// Whether its last event asks for another, which somebody else brings about.
+    /// True if the commit's last event awaits an outcome: another event, which another command of the stream adds.
     pub awaits_outcome: bool,
-    /// When it was decided. Stores keep whole microseconds, so whoever decides rounds to them; else the commit in hand and the
-    /// same commit loaded would differ.
+    /// The time of the decision. The stores keep whole microseconds, so the command handler rounds to them. Without that, the
+    /// commit in memory would differ from the same commit when it is loaded.
     pub recorded_at: Timestamp,
-    /// Where it came from.
+    /// The origin of the commit.
     pub metadata: Metadata,
-    /// Not yet known to be on the channel: the commit is its own outbox.
+    /// True until the commit is known to be on the channel. The commit is its own outbox.
     pub unpublished: bool,
 }
 
@@ -40,15 +40,15 @@ impl Commit {
         self.version.plus(self.events.len() - 1)
     }
 
-    /// The events with their versions.
+    /// Returns the events with their versions.
     pub fn versioned(&self) -> impl Iterator<Item = (Version, &EncodedEvent)> {
         self.events.iter().enumerate().map(|(index, event)| (self.version.plus(index), event))
     }
 
-    /// The events decoded, each with its place.
+    /// Decodes the events, each with its stream, version and time.
     ///
     /// # Errors
-    /// When this program does not know one of them.
+    /// When this program does not know one of the events.
     pub fn recorded<E: EventType>(&self) -> Result<Vec<Recorded<E>>, UnreadableStream> {
         let decode = |(version, event): (Version, &EncodedEvent)| match event.decode() {
             Ok(event) => Ok(Recorded { stream: self.stream.clone(), version, time: self.recorded_at, event }),
@@ -60,10 +60,10 @@ impl Commit {
     }
 }
 
-/// What a stream's commits make of the aggregate, from the first on.
+/// Folds a stream's commits, from the first on, into the aggregate's snapshot.
 ///
 /// # Errors
-/// When one does not follow the one before it, or this program does not know one of its events.
+/// When a commit does not follow the one before it, or this program does not know one of its events.
 pub fn fold<'a, A: Aggregate>(
     stream: StreamId,
     commits: impl IntoIterator<Item = &'a Commit>,
@@ -71,7 +71,7 @@ pub fn fold<'a, A: Aggregate>(
     fold_to(stream, commits, Version::new(Version::MAX))
 }
 
-/// As [`fold`], up to this version: the aggregate as it was then.
+/// Folds as [`fold`] does, up to this version. The result is the aggregate as it was then.
 ///
 /// # Errors
 /// As [`fold`].
@@ -94,23 +94,23 @@ pub fn fold_to<'a, A: Aggregate>(
     Ok(snapshot)
 }
 
-/// Where a commit came from.
+/// The origin of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// What all that follows from one request shares.
+    /// The id that everything which follows from one request shares.
     pub correlation_id: String,
-    /// The event (`stream@version`) that caused the command, where one did.
+    /// The event (`stream@version`) that caused the command, if an event did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
-    /// The request's trace (W3C Trace Context), where it had one.
+    /// The request's trace (W3C Trace Context), if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-    /// Who asked, where that is known.
+    /// The caller that sent the request, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }
 
-/// SHA-256 over what a command asks.
+/// The SHA-256 of a command's content.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CommandHash(pub [u8; 32]);
 
@@ -120,49 +120,51 @@ impl fmt::Debug for CommandHash {
     }
 }
 
-/// The small record of a command under a client's key that yielded no event, so that a late retry is answered the same.
-/// Kept for [`crate::ANSWERED_KEPT`].
+/// The small record of a client's command that yielded no event. It lets a late retry get the same answer. The store keeps it for
+/// [`crate::ANSWERED_KEPT`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoEvent {
-    /// The stream that it was for.
+    /// The command's stream.
     pub stream: StreamId,
     /// The command; (stream, command id) is unique among commits and these records together.
     pub command_id: CommandId,
-    /// What it asked.
+    /// The hash of the command's content.
     pub command_hash: CommandHash,
-    /// The stream's version that it was answered with.
+    /// The stream's version in the answer.
     pub version: Version,
-    /// When.
+    /// The time of the answer.
     pub recorded_at: Timestamp,
 }
 
-/// What is to be read of a stream.
+/// One stream to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// The stream.
     pub stream: StreamId,
-    /// Only commits whose first version is after this one, which is the last of a commit; [`Version::NONE`] for all.
+    /// Only commits whose first version is greater than this one are read. It must be the last version of a commit, or
+    /// [`Version::NONE`] for the whole stream.
     pub after: Version,
-    /// A command to look for in the whole stream.
+    /// A command to look for, in the whole stream.
     pub command: Option<CommandId>,
 }
 
-/// What was read of a stream.
+/// The result of reading a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
     /// The commits, by version, without a gap. Empty for a stream that does not exist.
     pub commits: Vec<Commit>,
-    /// How the command was answered, if it is known.
+    /// The answer to the command that the load names, if the stream has that command.
     pub answered: Option<Answered>,
 }
 
-/// A stream can't be read by this program: it has a gap, an event that a newer program wrote, or data that none of ours wrote.
+/// The error of a stream that this program can't read. The stream has a gap, an event of a newer program, or data that none of
+/// our programs wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the stream {stream} in the event store can't be read: {problem}")]
 pub struct UnreadableStream {
-    /// Its name, which may be none that is valid.
+    /// The stream's name. It may be invalid.
     pub stream: Arc<str>,
-    /// The problem, with the version where it is.
+    /// The problem, with the version at which it is.
     pub problem: Arc<str>,
 }
 
@@ -172,18 +174,18 @@ impl UnreadableStream {
     }
 }
 
-/// How a command was answered.
+/// The answer to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// What it asked.
+    /// The hash of the command's content.
     pub command_hash: CommandHash,
-    /// The stream's version in the answer: of a commit's last event, or as the small record says.
+    /// The stream's version in the answer: that of the commit's last event, or that of the small record.
     pub version: Version,
-    /// Whether it yielded events.
+    /// True if the command yielded events.
     pub with_events: bool,
 }
 
-/// A commit by its place.
+/// The identity of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommitId {
     /// Its stream.
@@ -192,14 +194,14 @@ pub struct CommitId {
     pub version: Version,
 }
 
-/// What a scan yields of a commit: all that a fold needs.
+/// A commit in a scan, with all that a fold needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scanned<E> {
     /// The stream.
     pub stream: StreamId,
     /// The version of the first event.
     pub version: Version,
-    /// When it was decided.
+    /// The time of the decision.
     pub recorded_at: Timestamp,
     /// The events, at least one, with consecutive versions.
     pub events: Vec<E>,
@@ -208,32 +210,33 @@ pub struct Scanned<E> {
 /// A page of a scan.
 #[derive(Clone, Debug)]
 pub struct Page<E> {
-    /// The commits; those of one stream come in order and without a gap, also across pages.
+    /// The commits. Those of one stream come in order and without a gap, also across pages.
     pub commits: Vec<Scanned<E>>,
-    /// Streams that can't be read, each once in a scan. Only commits before the problem are in the pages.
+    /// Streams that can't be read. A scan names each of them once, and yields only their commits before the problem.
     pub unreadable: Vec<UnreadableStream>,
-    /// Where the next page begins; `None` after the last.
+    /// The position at which the next page begins; `None` after the last page.
     pub next: Option<ScanPosition>,
 }
 
-/// Where a scan has come to. Opaque, and kept as text so that a scan can go on in another process.
+/// The position of a scan. It is opaque, and it is text, so that a scan can go on in another process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ScanPosition(pub(crate) String);
 
-/// What waits to be published.
+/// The unpublished commits, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// How many commits.
+    /// The number of commits.
     pub commits: u64,
     /// The earliest time at which one of them was recorded.
     pub oldest: Option<Timestamp>,
-    /// The latest.
+    /// The latest time at which one of them was recorded.
     pub newest: Option<Timestamp>,
 }
 
 impl Backlog {
-    /// The age of the oldest, now. A commit that is dated in the future counts as old as it is ahead: its clock was wrong.
+    /// Returns the age of the oldest commit. A commit that is dated in the future had a wrong clock: its age is the time that it
+    /// is ahead.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         let apart = |time: Timestamp| now.duration_since(time).unsigned_abs();

@@ -1,4 +1,4 @@
-//! Places in streams: what must follow what, and where a scan has come to. The same for every variant.
+//! Positions in streams: the version that must come next, and the cursor of a scan. All variants share this code.
 
 use event_sourcing::{StreamId, Version};
 
@@ -21,7 +21,7 @@ pub(crate) fn unreadable(stream: &StreamId, problem: &str) -> UnreadableStream {
     UnreadableStream::new(stream.as_str(), problem)
 }
 
-/// An outstanding commit. One that no program of ours wrote is left out, since it must not keep a relay from all others.
+/// Returns an outstanding commit. A commit that none of our programs wrote is skipped, so that it keeps a relay from no other.
 pub(crate) fn outstanding(stream: &str, version: Result<i64, String>) -> Option<CommitId> {
     let named = StreamId::parse(stream).map_err(|error| error.to_string());
     match named.and_then(|named| Ok((named, version?))) {
@@ -33,13 +33,13 @@ pub(crate) fn outstanding(stream: &str, version: Result<i64, String>) -> Option<
     }
 }
 
-/// Where a scan is: after this version, the last of a commit, of this stream.
+/// The cursor of a scan: the scan goes on after this version of this stream. The version is the last of a commit.
 pub(crate) struct Cursor {
     pub(crate) stream: String,
     pub(crate) version: Version,
 }
 
-/// Behind every commit of a stream: so a scan leaves the rest of a stream out.
+/// The cursor's version for an unreadable stream. It is behind every commit, so the scan skips the rest of the stream.
 const END: Version = Version::new(Version::MAX);
 
 impl Cursor {
@@ -58,7 +58,7 @@ impl Cursor {
     }
 }
 
-/// A page of a scan in the making.
+/// A page of a scan under construction.
 pub(crate) struct PageOfRows<E> {
     cursor: Option<Cursor>,
     rows: usize,
@@ -70,7 +70,7 @@ impl<E> PageOfRows<E> {
         Self { cursor, rows: 0, page: Page { commits: Vec::new(), unreadable: Vec::new(), next: None } }
     }
 
-    /// Takes the next row, which is of this stream. `read` reads the commit that comes after a version.
+    /// Takes the next row, which belongs to the stream `name`. `read` reads the commit that follows a version.
     pub(crate) fn take(
         &mut self,
         name: &str,
@@ -81,7 +81,7 @@ impl<E> PageOfRows<E> {
             Some(cursor) if cursor.stream == name => cursor.version,
             _ => Version::NONE,
         };
-        // The rest of a stream that can't be read.
+        // Skip the rest of a stream that can't be read.
         if version == END {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl<E> PageOfRows<E> {
         Ok(())
     }
 
-    /// The page, if it was to have so many rows.
+    /// Returns the page. `limit` is the number of rows that was asked for; a full page has a next one.
     pub(crate) fn finish(self, limit: usize) -> Page<E> {
         let next = self.cursor.filter(|_| self.rows == limit).map(|cursor| cursor.position());
         Page { next, ..self.page }

@@ -1,4 +1,4 @@
-//! Pages of streams' heads: how far each stream is, without what is in it. The same for every variant.
+//! Pages of streams' heads: the version of each stream, without its events. All variants share this code.
 
 use event_sourcing::{StreamId, Version};
 
@@ -7,15 +7,15 @@ use event_sourcing::{StreamId, Version};
 pub struct Heads {
     /// Each stream once.
     pub streams: Vec<(StreamId, Version)>,
-    /// Where the next page begins: behind this stream; `None` after the last page.
+    /// The stream after which the next page begins; `None` after the last page.
     pub next: Option<String>,
 }
 
-/// What a page of commits, in the order of their streams, says of the streams.
+/// The streams' heads from a page of commits in the order of their streams.
 #[cfg(any(feature = "embedded", feature = "mongodb"))]
 pub(crate) struct HeadsPage {
     streams: Vec<(String, i64)>,
-    /// There may be more commits, also of the last stream.
+    /// True if there may be more commits, also of the last stream.
     is_full: bool,
 }
 
@@ -33,7 +33,7 @@ impl HeadsPage {
         Self { streams, is_full }
     }
 
-    /// The one stream that fills the page, whose end is to be looked up.
+    /// Returns the one stream that fills the whole page. The caller must look up its head.
     pub(crate) fn long_stream(&self) -> Option<&str> {
         match self.streams.as_slice() {
             [(stream, _)] if self.is_full => Some(stream),
@@ -41,18 +41,18 @@ impl HeadsPage {
         }
     }
 
-    /// The page, once the end of a long stream was looked up.
+    /// Returns the page. `long` is the head of the stream that [`HeadsPage::long_stream`] returned.
     pub(crate) fn page(mut self, long: Option<i64>) -> Heads {
         if let (Some(end), Some((_, version))) = (long, self.streams.first_mut()) {
             *version = end.max(*version);
         } else if self.is_full {
-            // It may go on, and is read whole with the next page.
+            // The last stream may go on, so the next page reads it whole.
             self.streams.pop();
         }
         let next = self.streams.last().filter(|_| self.is_full).map(|(stream, _)| stream.clone());
         let head = |(stream, end): (String, i64)| {
             let version = Version::new(u64::try_from(end).ok()?);
-            // A name that is none is told by whoever reads the stream.
+            // An invalid name is skipped here. A read of that stream reports it.
             Some((StreamId::parse(&stream).ok()?, version))
         };
         Heads { streams: self.streams.into_iter().filter_map(head).collect(), next }

@@ -1,11 +1,11 @@
 //! The event store: one stream an aggregate, one commit a command.
 //!
-//! Two unique keys carry the guarantees, in every variant: (stream, version) is optimistic concurrency, (stream, command
-//! id) is idempotency. A commit that is in the store is durable, and unpublished until it is marked: the store is its own
-//! outbox. Appends, loads and marks are batched by what is waiting.
+//! Two unique keys carry the guarantees in every variant. (stream, version) gives optimistic concurrency; (stream, command id)
+//! gives idempotency. A commit in the store is durable. It is unpublished until it is marked, so the store is its own outbox.
+//! Each batch of appends, loads or marks holds the calls that wait at that moment.
 //!
-//! Knows nothing of channels, read stores, HTTP or decisions. It does not decode events, save where a
-//! fold or a scan is told which type they have. There is no sequence across streams.
+//! The crate knows nothing of channels, read stores, HTTP or decisions. It decodes events only in a fold or a scan, where the
+//! caller names their type. There is no sequence across streams.
 
 mod commit;
 #[cfg(any(feature = "embedded", feature = "mongodb"))]
@@ -35,10 +35,10 @@ pub use heads::Heads;
 pub use mongodb::connection::parse_url as parse_mongodb_url;
 pub use reminders::{Mark, REMINDERS, Remind, Reminder, ReminderCounts, Reminders};
 
-/// How long the small record of a command without events is kept.
+/// The time for which the store keeps the small record of a command without events.
 pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An event store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
+/// An event store. The scheme of its URL chooses the variant. It is cheap to clone: clones share connections and batches.
 #[derive(Clone)]
 pub enum EventStore {
     /// MongoDB, or a server that speaks its protocol: `mongodb://…`, `mongodb+srv://…`.
@@ -49,38 +49,38 @@ pub enum EventStore {
     Sqlite(sqlite::SqliteEventStore),
 }
 
-/// A store can't be opened as its URL says.
+/// The store can't be opened from its URL.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The URL's scheme is none that this program has.
+    /// This program has no variant for the URL's scheme.
     #[error("the event store {url:?} has an unknown scheme; allowed: {allowed}")]
     UnknownScheme {
         /// The URL.
         url: SecretUrl,
-        /// What would have been right, with an example each.
+        /// The allowed schemes, with an example each.
         allowed: String,
     },
-    /// The URL's scheme is known, but not what follows.
+    /// The scheme is known, but the rest of the URL can't be used.
     #[error("the event store can't be opened: {0}")]
     Refused(String),
 }
 
-/// The store did not do what it was asked.
+/// The error of a call to the store.
 #[derive(Clone, Debug, Error)]
 pub enum StoreError {
-    /// It can't be reached, is full or is closed; the same call may succeed later. Whether a write took place is not
-    /// known, so it is repeated under the same command id.
+    /// The store can't be reached, is full or is closed. The same call may succeed later. It is not known if a write took place,
+    /// so the caller repeats it under the same command id.
     #[error("the event store is not available: {0}")]
     Unavailable(Arc<str>),
-    /// One stream can't be read. All others can.
+    /// One stream can't be read. All others can be read.
     #[error(transparent)]
     Unreadable(#[from] UnreadableStream),
 }
 
-/// A write did not happen.
+/// The error of a write.
 #[derive(Clone, Debug, Error)]
 pub enum AppendError {
-    /// The version is taken, or the command id is. Load again, look for the command id first, then decide again.
+    /// The version or the command id is taken. Load the stream again, look for the command id first, then decide again.
     #[error("the version or the command id is taken")]
     Conflict,
     /// The store failed.
@@ -89,7 +89,8 @@ pub enum AppendError {
 }
 
 impl EventStore {
-    /// Opens the store that the URL names. Servers are connected to lazily; a file is opened, and created if it is not there.
+    /// Opens the store that the URL names. It connects to a server only at first use. It opens a file at once, and creates a
+    /// missing one.
     ///
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
@@ -97,9 +98,9 @@ impl EventStore {
         Self::open_url(url.into(), None).await
     }
 
-    /// As [`EventStore::open`], for a Lambda: with at most so many connections to a server, from 1, unless the URL says how many
-    /// (`maxPoolSize`), and nothing of the client is made before the first use. A function that handles one event at a time needs one
-    /// connection.
+    /// Opens the store for a Lambda, as [`EventStore::open`] does, but with at most this many connections to a server (at least
+    /// 1). The URL's `maxPoolSize` takes precedence. The store creates nothing of the client before the first use. A function
+    /// that handles one event at a time needs one connection.
     ///
     /// # Errors
     /// As [`EventStore::open`].
@@ -108,7 +109,7 @@ impl EventStore {
     }
 
     async fn open_url(url: SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
-        // Who has no server needs no connections.
+        // Without a server there are no connections to limit.
         let _ = connections;
         match url.expose().split_once(':') {
             #[cfg(feature = "mongodb")]
@@ -124,9 +125,9 @@ impl EventStore {
     /// Appends a commit. It is durable when this returns.
     ///
     /// # Errors
-    /// [`AppendError::Conflict`] when its version or its command id is taken; nothing was written then. A commit that does
-    /// not begin right after the stream's last, or has no events, can't be stored either: the state that it was decided on
-    /// is not the stream's, so it is the same to the caller.
+    /// [`AppendError::Conflict`] when the version or the command id is taken; nothing was written then. A commit without events,
+    /// or one that does not begin right after the stream's last version, is a conflict too. Its decision was based on a state
+    /// that is not the stream's, so the caller has to do the same as for a taken version.
     pub async fn append(&self, commit: Arc<Commit>) -> Result<(), AppendError> {
         if commit.events.is_empty() {
             return Err(AppendError::Conflict);
@@ -139,7 +140,7 @@ impl EventStore {
         }
     }
 
-    /// Keeps the small record of a command that yielded no event. It is durable when this returns.
+    /// Stores the small record of a command that yielded no event. It is durable when this returns.
     ///
     /// # Errors
     /// [`AppendError::Conflict`] when the stream has this command id.
@@ -152,7 +153,7 @@ impl EventStore {
         }
     }
 
-    /// Reads streams, each as it was asked, in the same order. Each has its own result: a stream that can't be read fails no other.
+    /// Reads streams and returns them in the order of `loads`. Each has its own result: an unreadable stream fails no other.
     ///
     /// # Errors
     /// When the store is not available.
@@ -168,18 +169,19 @@ impl EventStore {
         }
     }
 
-    /// Reads one stream. Calls made at the same time are answered by one read.
+    /// Reads one stream. One read answers all calls that are made at the same time.
     ///
     /// # Errors
-    /// [`StoreError::Unreadable`] when it can't be read.
+    /// [`StoreError::Unreadable`] when the stream can't be read.
     pub async fn load(&self, load: Load) -> Result<Stream, StoreError> {
         let streams = self.load_many(vec![load]).await?;
         let stream = streams.into_iter().next().ok_or_else(|| StoreError::Unavailable("no answer".into()))?;
         Ok(stream?)
     }
 
-    /// A page of all commits, in any order across streams. A commit that is appended during a scan may be in it or not.
-    /// `limit` is the number of commits, from 1. A stream that can't be read is named, and the scan goes on with the next one.
+    /// Returns a page of all commits, in any order across streams. A commit that is appended during a scan may be missing.
+    /// `limit` is the number of commits, from 1. The page names a stream that can't be read, and the scan goes on with the next
+    /// stream.
     ///
     /// # Errors
     /// When the store is not available.
@@ -196,8 +198,9 @@ impl EventStore {
         }
     }
 
-    /// A page of streams and how far each is, in an order of their own, after the stream that the page before named. `limit` is the
-    /// number of commits that are looked at, from 2. A stream that is appended to meanwhile may be told as it was before.
+    /// Returns a page of streams with their heads, in the store's own order. The page begins after the stream `after`, which is
+    /// the `next` of the page before. `limit` is the number of commits that the store looks at, from 2. For a stream that is
+    /// appended to meanwhile, the page may have the earlier version.
     ///
     /// # Errors
     /// When the store is not available.
@@ -210,11 +213,11 @@ impl EventStore {
         }
     }
 
-    /// The oldest unpublished commit of each of up to `limit` streams that have one which is not `young`, in random order, so that
-    /// several relays mostly take different ones.
+    /// Returns the oldest unpublished commit of up to `limit` streams, in random order, so that several relays mostly take
+    /// different streams. A stream is among them if it has an unpublished commit that is not `young`.
     ///
-    /// Guarantee: a clock that is wrong keeps no commit from being published. A commit whose time is in `young` is left to whoever
-    /// appended it; one that is dated later is as old as one that is dated before.
+    /// Guarantee: a wrong clock keeps no commit from being published. A commit recorded within `young` is left to the process
+    /// that appended it. A commit dated after `young` counts as old, just as one dated before it.
     ///
     /// # Errors
     /// When the store is not available.
@@ -231,16 +234,16 @@ impl EventStore {
         }
     }
 
-    /// Whether the stream still ends at this version: for answers that no append checks.
+    /// Returns true if the stream still ends at this version. It is for answers that no append checks.
     ///
-    /// Guarantee: a load may come from a primary that was deposed and does not know it yet. Such a primary can't answer this, which is
-    /// read with linearizable read concern where MongoDB is a replica set. Any other store has one place to read from, and is not
-    /// asked.
+    /// Guarantee: a deposed primary that does not know it yet may answer a load, but it can't answer this call. On a replica set
+    /// of MongoDB this call uses linearizable read concern. Any other store has one place to read from, so this returns true
+    /// without a question to the store.
     ///
     /// # Errors
     /// When the store is not available.
     pub async fn is_current(&self, stream: &StreamId, version: Version) -> Result<bool, StoreError> {
-        // One place to read from needs no answer.
+        // A store with one place to read from is not asked.
         let _ = (stream, version);
         match self {
             #[cfg(feature = "mongodb")]
@@ -250,8 +253,8 @@ impl EventStore {
         }
     }
 
-    /// Marks commits as published, and sets and ends reminders with it. Marking one again, or one that is not there, changes
-    /// nothing. Calls made at the same time are one write.
+    /// Marks commits as published, and sets and ends reminders in the same write. Marking a commit again, or one that does not
+    /// exist, changes nothing. Calls made at the same time are one write.
     ///
     /// # Errors
     /// When the store is not available.
@@ -265,7 +268,7 @@ impl EventStore {
         }
     }
 
-    /// Deletes small records that are older than they are kept for; how many that were. A server that does so by itself
+    /// Deletes small records that were recorded before this time, and returns their number. A server that deletes them by itself
     /// answers 0.
     ///
     /// # Errors
@@ -279,7 +282,7 @@ impl EventStore {
         }
     }
 
-    /// What waits to be published.
+    /// Returns the number of unpublished commits, and their earliest and latest times.
     ///
     /// # Errors
     /// When the store is not available.
@@ -292,7 +295,7 @@ impl EventStore {
         }
     }
 
-    /// How many commits there are, about: for the progress of a scan.
+    /// Returns about how many commits there are. The progress of a scan uses it.
     ///
     /// # Errors
     /// When the store is not available.
@@ -305,10 +308,10 @@ impl EventStore {
         }
     }
 
-    /// Whether the store answers.
+    /// Checks that the store answers.
     ///
     /// # Errors
-    /// When it does not.
+    /// When the store does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         match self {
             #[cfg(feature = "mongodb")]

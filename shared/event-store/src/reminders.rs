@@ -1,8 +1,8 @@
 //! Reminders: an event that asks for another is published again until its stream has moved on.
 //!
-//! The mark of a commit sets its reminder, by the event store's own clock; the mark of the stream's next commit ends it. In between a
-//! relay finds the reminder when it is due, claims it by compare-and-set, publishes the event and sets the next time. Whatever stream
-//! and commit may be: the caller says which commits get one.
+//! The mark of a commit sets its reminder, by the event store's own clock. The mark of the stream's next commit ends it. In
+//! between, a relay finds the reminder when it is due, claims it by compare-and-set, publishes the event and sets the next time.
+//! The code works for any stream and any commit: the caller says which commits get a reminder.
 
 use std::time::Duration;
 
@@ -11,16 +11,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{CommitId, EventStore, StoreError};
 
-/// How often an event is published again before its reminder is exhausted; it stays visible then.
+/// The number of times that an event is published again. Then its reminder is exhausted, and stays visible.
 pub const REMINDERS: u32 = 20;
 
-/// The longest time between two of them.
+/// The longest wait between two reminders of a commit.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a claim holds: a relay that died after it has published, or not, is followed by another then.
+/// The duration of a claim. If the relay dies, before or after it has published, another relay can claim the reminder after this
+/// time.
 const LEASE: Duration = Duration::from_secs(20);
 
-/// The first time that a stream waits alone; it doubles with each reminder.
+/// The first wait of a commit that a receiver has set aside. It doubles with each reminder.
 const SET_ASIDE: Duration = Duration::from_secs(5);
 
 /// A commit to be marked as published.
@@ -28,18 +29,18 @@ const SET_ASIDE: Duration = Duration::from_secs(5);
 pub struct Mark {
     /// The commit.
     pub commit: CommitId,
-    /// What happens to reminders with it.
+    /// The change to the commit's reminder that is part of the mark.
     pub remind: Remind,
-    /// The earlier commit of the stream, by its version, whose reminder ends.
+    /// The first version of an earlier commit of the stream. The mark ends that commit's reminder.
     pub ends: Option<Version>,
 }
 
-/// Whether a commit gets a reminder with its mark.
+/// The effect of a commit's mark on its reminder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remind {
-    /// Its last event is published again while the stream does not move on.
+    /// The commit gets one: its last event is published again until the stream has moved on.
     UntilFollowed,
-    /// It is not.
+    /// The commit gets none.
     Never,
 }
 
@@ -54,44 +55,44 @@ impl From<CommitId> for Mark {
 pub struct Reminder {
     /// The commit.
     pub commit: CommitId,
-    /// When its last event is published again. Exhausted, when that would be.
+    /// The time at which its last event is published again. An exhausted reminder keeps this time, but is not published.
     pub due: Timestamp,
-    /// How often it was.
+    /// The number of times that it was published again.
     pub sent: u32,
-    /// Why a receiver has set it aside, if one has.
+    /// The reason why a receiver has set it aside, if one has.
     pub problem: Option<String>,
-    /// What a compare-and-set compares.
+    /// The time that a compare-and-set compares.
     pub(crate) since: Timestamp,
-    /// The event store's time when this was read.
+    /// The event store's time at the read of this reminder.
     pub(crate) read_at: Timestamp,
 }
 
 impl Reminder {
-    /// Whether it is published again as soon as a relay looks.
+    /// Returns true if the next relay that looks publishes it again.
     #[must_use]
     pub fn is_due(&self) -> bool {
         self.due <= self.read_at && !self.is_overdue()
     }
 
-    /// Whether it is past its time and is not published any more.
+    /// Returns true if it is exhausted and is not published any more.
     #[must_use]
     pub fn is_overdue(&self) -> bool {
         self.sent >= REMINDERS
     }
 }
 
-/// How many commits wait for their streams to move on.
+/// The number of commits that wait for their streams to move on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ReminderCounts {
-    /// All.
+    /// All waiting commits.
     pub waiting: u64,
-    /// Those that a receiver has set aside.
+    /// The commits that a receiver has set aside.
     pub set_aside: u64,
-    /// Those whose reminders are exhausted.
+    /// The commits whose reminders are exhausted.
     pub overdue: u64,
 }
 
-/// A reminder as a store has it. Its time is that from which the delay runs, so that a new delay holds for old reminders too.
+/// A reminder as the store keeps it. `since` is the time at which the delay begins, so a new delay holds for old reminders too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) commit: CommitId,
@@ -100,14 +101,15 @@ pub(crate) struct Row {
     pub(crate) problem: Option<String>,
 }
 
-/// Which reminders are due.
+/// The condition for a due reminder, as times for its `since`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Due {
-    /// Those from no later than this.
+    /// A reminder is due if its `since` is not later than this.
     pub(crate) until: Timestamp,
-    /// Those that only a clock which was ahead can have set: none is ever set to be later than this.
+    /// A reminder is due if its `since` is later than this. No reminder is ever set so late, so only a clock that was ahead can
+    /// have set it.
     pub(crate) beyond: Timestamp,
-    /// And of those that no relay and no receiver has touched, such as are later than now.
+    /// A reminder that no relay and no receiver has touched is due if its `since` is later than now, for the same reason.
     pub(crate) now: Timestamp,
 }
 
@@ -119,7 +121,7 @@ pub struct Reminders {
 }
 
 impl Reminders {
-    /// The reminders of this store, the first of which goes out when a commit was marked so long ago.
+    /// Creates the reminders of this store. The first reminder of a commit goes out this long after its mark.
     #[must_use]
     pub const fn new(store: EventStore, after: Duration) -> Self {
         Self { store, after }
@@ -131,7 +133,7 @@ impl Reminders {
         &self.store
     }
 
-    /// Up to so many reminders that are due and not exhausted.
+    /// Returns up to `limit` reminders that are due and not exhausted.
     ///
     /// # Errors
     /// When the store is not available.
@@ -142,8 +144,8 @@ impl Reminders {
         Ok(rows.into_iter().map(|row| self.reminder(row, now)).collect())
     }
 
-    /// Takes a reminder that is due, so that no other relay does; `None` if another has, or if the stream has moved on meanwhile. The
-    /// claim holds for a while only.
+    /// Claims a due reminder, so that no other relay takes it. Returns `None` if another relay has claimed it, or if the stream
+    /// has moved on meanwhile. The claim expires after a while.
     ///
     /// # Errors
     /// When the store is not available.
@@ -151,8 +153,9 @@ impl Reminders {
         self.set(reminder, reminder.sent, LEASE).await
     }
 
-    /// A claimed reminder's event was published again: sets the next time, twice as far away as the last. The channel may lose this one
-    /// too, and a stream that is set aside was to come again soon.
+    /// Sets the next time of a claimed reminder whose event was published again. The wait doubles with each reminder. For a
+    /// commit that a receiver has set aside, the first wait is 5 seconds, or the delay if that is shorter. Such a commit must
+    /// come again soon, even if the channel loses this record too.
     ///
     /// # Errors
     /// When the store is not available.
@@ -162,7 +165,7 @@ impl Reminders {
         self.set(claimed, sent, doubled(first, sent)).await.map(drop)
     }
 
-    /// The stream has moved on from these commits.
+    /// Ends the reminders of these commits, because their streams have moved on.
     ///
     /// # Errors
     /// When the store is not available.
@@ -173,8 +176,9 @@ impl Reminders {
         self.store.end_reminders(commits).await
     }
 
-    /// A receiver gives up for now what the commit's last event asks for, for this reason, after it came as reminder number `sent`, or
-    /// 0: it comes again by itself, after `pause` at the earliest, and the later the more often it was set aside.
+    /// Sets a commit aside for a receiver that can't do now what the commit's last event asks for. `problem` is the reason.
+    /// `sent` is the number of the reminder that brought the event, or 0 for the first delivery. The event comes again by itself,
+    /// after `pause` at the earliest. The wait doubles with `sent`.
     ///
     /// # Errors
     /// When the store is not available.
@@ -191,7 +195,7 @@ impl Reminders {
         self.store.set_aside(row).await
     }
 
-    /// A page of all reminders by stream, from behind this one on.
+    /// Returns a page of all reminders by stream. The page begins after the commit `behind`.
     ///
     /// # Errors
     /// When the store is not available.
@@ -201,7 +205,7 @@ impl Reminders {
         Ok(rows.into_iter().map(|row| self.reminder(row, now)).collect())
     }
 
-    /// How many there are.
+    /// Counts the reminders.
     ///
     /// # Errors
     /// When the store is not available.
@@ -216,7 +220,8 @@ impl Reminders {
         wait: Duration,
     ) -> Result<Option<Reminder>, StoreError> {
         let since = before(after(reminder.read_at, wait), self.after);
-        // Another time than the one before, or a second claim in the same moment would take it too.
+        // The new time must differ from the old one. Else a second claim in the same moment would find the old time, and succeed
+        // too.
         let is_same = since.as_millisecond() == reminder.since.as_millisecond();
         let since = if is_same { after(since, TICK) } else { since };
         let row = Row { commit: reminder.commit.clone(), since, sent, problem: reminder.problem.clone() };
@@ -230,13 +235,13 @@ impl Reminders {
     }
 }
 
-/// What the variants do, for [`Reminders`] alone.
+/// The calls to the variants, for [`Reminders`] alone.
 impl EventStore {
     async fn time(&self) -> Result<Timestamp, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.time().await,
-            // The file's clock is that of the machine which it is on.
+            // The file's clock is the clock of its machine.
             #[cfg(feature = "embedded")]
             Self::Sqlite(_) => Ok(Timestamp::now()),
         }
@@ -269,7 +274,7 @@ impl EventStore {
         }
     }
 
-    /// Whether the reminder was from `since` until then.
+    /// Moves the reminder to the row's time. Returns true if the reminder's time was `since` until then.
     async fn move_reminder(&self, row: Row, since: Timestamp) -> Result<bool, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
@@ -298,10 +303,10 @@ impl EventStore {
     }
 }
 
-/// What every store tells apart.
+/// The smallest difference between two times that every store keeps.
 const TICK: Duration = Duration::from_millis(1);
 
-/// So long, twice as long for the first reminder, and so on.
+/// Returns the wait after this many reminders: `first`, doubled with each reminder, at most [`LONGEST`].
 fn doubled(first: Duration, reminders: u32) -> Duration {
     first.saturating_mul(1_u32.checked_shl(reminders).unwrap_or(u32::MAX)).min(LONGEST)
 }

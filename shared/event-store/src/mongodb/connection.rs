@@ -1,4 +1,4 @@
-//! The way to the server: what the URL says, what this program insists on, and how long anything may take.
+//! The connection to the server: the URL's settings, the settings that this program enforces, and the time limits.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,37 +19,39 @@ use tokio::time::timeout;
 use super::indexes;
 use crate::{OpenError, StoreError};
 
-/// The database where the URL's path names none.
+/// The database if the URL's path names none.
 const DATABASE: &str = "events";
 
 const COLLECTION: &str = "commits";
 
-/// MongoDB 5.0 and Amazon DocumentDB 5.0 ("Wire Protocol version" in the specifications of MongoDB's drivers): DocumentDB before it has no
-/// partial indexes ("Supported MongoDB APIs, operations, and data types").
+/// The wire version of MongoDB 5.0 and Amazon DocumentDB 5.0 ("Wire Protocol version" in the specifications of MongoDB's
+/// drivers). Older versions of DocumentDB have no partial indexes ("Supported MongoDB APIs, operations, and data types").
 const OLDEST_WIRE_VERSION: i32 = 13;
 
 const NEEDED: &str =
     "needed is MongoDB 5.0 or newer, or Amazon DocumentDB 5.0 or newer on an instance-based cluster";
 
-/// Elastic clusters of Amazon DocumentDB, by the end of their hosts' names.
+/// The end of the host names of Amazon DocumentDB's elastic clusters.
 const ELASTIC: &str = ".docdb-elastic.amazonaws.com";
 
-/// How long a primary is looked for, unless the URL says (`serverSelectionTimeoutMS`): the driver's own 30 s are far more
-/// than a command has.
+/// The time limit for finding a primary, unless the URL says another (`serverSelectionTimeoutMS`). The driver's own 30 s are far
+/// more than a command has.
 const SELECTION: Duration = Duration::from_millis(2_500);
 
-/// How long one connection may take, unless the URL says (`connectTimeoutMS`).
+/// The time limit for opening one connection, unless the URL says another (`connectTimeoutMS`).
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// How long one read or write may take, connecting included.
+/// The time limit for one read or write, including the connection.
 const OPERATION: Duration = Duration::from_secs(5);
 
-/// How long the server may wait for a majority. Less than the operation, so that it can say so.
+/// The time for which the server may wait for a majority. It is shorter than [`OPERATION`], so that the server can report the
+/// failure.
 pub(super) const MAJORITY: Duration = Duration::from_secs(4);
 
-/// The one client of a store. It is made with the store, so that all that is wrong with the URL shows at once; at first use where the
-/// URL has the hosts looked up in DNS, and for a Lambda ([`EventStore::open_with`](crate::EventStore::open_with)): its start is waited for,
-/// and a client has tasks and a connection from the beginning.
+/// The one client of a store. Usually the store creates it at once, so that all problems of the URL show at once. There are two
+/// exceptions, where the first use creates it: the URL has the hosts looked up in DNS, or the store is for a Lambda
+/// ([`EventStore::open_with`](crate::EventStore::open_with)). A Lambda's start is waited for, and a client has tasks and a
+/// connection from the beginning.
 pub(super) struct Connection {
     url: ConnectionString,
     connections: Option<u32>,
@@ -57,19 +59,20 @@ pub(super) struct Connection {
     ready: OnceCell<Server>,
 }
 
-/// How the server holds the collection.
+/// The way in which the server holds the collection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Topology {
-    /// All of it is there.
+    /// The server holds the whole collection.
     Whole,
-    /// It is a router (`mongos`), behind which are shards.
+    /// The server is a router (`mongos`), and shards hold the collection.
     Sharded,
 }
 
-/// What the server says of itself, asked once.
+/// The server's own description. This program asks for it once.
 pub(super) struct Server {
     pub(super) topology: Topology,
-    /// Whether a read can be asked for that no deposed primary can answer. A server that refuses it is not asked again.
+    /// True if the server has linearizable reads, which no deposed primary can answer. After a refusal the server is not asked
+    /// again.
     linearizable: AtomicBool,
     clock: ServerClock,
 }
@@ -77,7 +80,7 @@ pub(super) struct Server {
 impl Server {
     fn of(hello: &Document) -> Self {
         let is_router = hello.get_str("msg").is_ok_and(|router| router == "isdbgrid");
-        // Where there are no replicas, no primary can be deposed.
+        // Without replicas no primary can be deposed.
         let is_replicated = is_router || hello.contains_key("setName");
         Self {
             topology: if is_router { Topology::Sharded } else { Topology::Whole },
@@ -86,12 +89,12 @@ impl Server {
         }
     }
 
-    /// The time there, about.
+    /// Returns about the time on the server's clock.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// As a server is whose `hello` names a replica set.
+    /// Makes this server count as a member of a replica set, as if its `hello` had named one.
     #[cfg(test)]
     pub(super) fn becomes_a_replica(&self) {
         self.linearizable.store(true, Ordering::Relaxed);
@@ -101,7 +104,7 @@ impl Server {
         self.linearizable.load(Ordering::Relaxed)
     }
 
-    /// Notes that the server refuses linearizable reads, as not every one that speaks MongoDB's protocol has them.
+    /// Notes that the server refuses linearizable reads. Some servers that speak MongoDB's protocol do not have them.
     pub(super) fn refuses_linearizable(&self, error: &Error) {
         if self.linearizable.swap(false, Ordering::Relaxed) {
             tracing::warn!(%error, "the event store has no linearizable reads; during a failover, a refusal may be out of date");
@@ -109,7 +112,7 @@ impl Server {
     }
 }
 
-/// The server's clock, as far as it is known here. Its time decides when the server deletes a small record; ours may be wrong.
+/// An estimate of the server's clock. That clock decides when the server deletes a small record. Our own clock may be wrong.
 struct ServerClock {
     there: Timestamp,
     here: Timestamp,
@@ -124,8 +127,8 @@ impl ServerClock {
         Self { there: there.unwrap_or(here), here, at }
     }
 
-    /// The later of two guesses: our clock may have been set since, and the other stands still in a Lambda that is frozen. Too late a
-    /// time only keeps a record for longer.
+    /// Returns the later of two estimates. The one by our clock is wrong if that clock was set since. The one by our timer stands
+    /// still while a Lambda is frozen. A time that is too late only keeps a record for longer.
     fn now(&self) -> Timestamp {
         let by_clock = self.there.saturating_add(Timestamp::now().duration_since(self.here));
         let by_timer = self.there.saturating_add(self.at.elapsed());
@@ -134,7 +137,7 @@ impl ServerClock {
 }
 
 impl Connection {
-    /// Says what is wrong with the URL; asks no server.
+    /// Checks the URL and asks no server.
     pub(super) async fn new(url: &SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
         let parsed = parse_url(url).map_err(OpenError::Refused)?;
         if is_elastic(&parsed) {
@@ -151,7 +154,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The commits, and their indexes are there.
+    /// Returns the collection of commits. The first call checks the server's version and creates missing indexes.
     pub(super) async fn commits(&self) -> Result<&Collection<RawDocumentBuf>, StoreError> {
         let commits = self.collection().await.map_err(|error| unavailable(&error))?;
         self.ready.get_or_try_init(|| prepare(commits)).await?;
@@ -181,9 +184,9 @@ async fn connect(
     options.app_name.get_or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
     options.server_selection_timeout.get_or_insert(SELECTION);
     options.connect_timeout.get_or_insert(CONNECT);
-    // What is written is written again under the same keys where that is needed, and Amazon DocumentDB refuses retryable writes.
+    // Where a write has to be repeated, the caller repeats it under the same keys. Amazon DocumentDB refuses retryable writes.
     options.retry_writes.get_or_insert(false);
-    // Durability: what is acknowledged is in the journal of a majority, so no failover takes it back. The URL can't weaken it.
+    // Durability: an acknowledged write is in the journal of a majority, so no failover takes it back. The URL can't weaken this.
     options.write_concern = Some(
         WriteConcern::builder()
             .w(mongodb::options::Acknowledgment::Majority)
@@ -191,7 +194,7 @@ async fn connect(
             .w_timeout(MAJORITY)
             .build(),
     );
-    // A load sees all that was acknowledged before, and nothing that a failover could take back.
+    // A load sees all writes that were acknowledged before, and none that a failover could take back.
     options.read_concern = Some(ReadConcern::majority());
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     let database = options.default_database.clone().unwrap_or_else(|| DATABASE.to_owned());
@@ -220,7 +223,7 @@ async fn prepare(commits: &Collection<RawDocumentBuf>) -> Result<Server, StoreEr
     Ok(Server::of(&hello))
 }
 
-/// Bounds an operation in time. Whoever is late may have done it or not.
+/// Limits the time of an operation. An operation that exceeds the limit may still have taken place.
 pub(super) async fn within<T>(
     operation: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
@@ -235,10 +238,10 @@ pub(super) fn unavailable(error: &Error) -> StoreError {
     StoreError::Unavailable(line(error).into())
 }
 
-/// What a MongoDB URL says.
+/// Parses a MongoDB URL.
 ///
 /// # Errors
-/// What is wrong with it, in one line and without what may be secret in it.
+/// When the URL can't be used. The text is one line that says why, without possible secrets.
 pub fn parse_url(url: &SecretUrl) -> Result<ConnectionString, String> {
     url.check()?;
     ConnectionString::parse(url.expose()).map_err(|error| url.scrub(&line(&error)))
@@ -246,7 +249,7 @@ pub fn parse_url(url: &SecretUrl) -> Result<ConnectionString, String> {
 
 fn line(error: &Error) -> String {
     let line = error.kind.to_string().replace('\n', " ");
-    // The driver's own words for a server that is older than it knows, such as Amazon DocumentDB 4.0.
+    // The driver uses these words for a server that is too old for it, such as Amazon DocumentDB 4.0.
     if line.contains("reports wire version") { format!("{line}; {NEEDED}") } else { line }
 }
 
@@ -322,7 +325,7 @@ mod tests {
         assert!(unsaid.abs() < jiff::SignedDuration::from_mins(1), "{unsaid}");
     }
 
-    /// A server that says nothing but how old it is, to whatever it is asked.
+    /// Starts a server that answers every request with its age alone.
     async fn old_server(wire_version: i32) -> std::net::SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -334,7 +337,8 @@ mod tests {
         address
     }
 
-    /// By "MongoDB Wire Protocol": a header of 16 bytes; OP_QUERY (2004) is answered by OP_REPLY (1), OP_MSG (2013) by OP_MSG.
+    /// Follows "MongoDB Wire Protocol": a header has 16 bytes; OP_REPLY (1) answers OP_QUERY (2004), and OP_MSG answers OP_MSG
+    /// (2013).
     async fn say_hello(mut stream: tokio::net::TcpStream, wire_version: i32) -> std::io::Result<()> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let hello = doc! {
@@ -361,7 +365,8 @@ mod tests {
         }
     }
 
-    /// Amazon DocumentDB 4.0 speaks version 7 and MongoDB 4.4 version 9, which the driver takes and our indexes do not.
+    /// Amazon DocumentDB 4.0 speaks wire version 7, and MongoDB 4.4 speaks version 9. The driver accepts version 9; our indexes
+    /// need more.
     #[tokio::test]
     async fn a_server_that_is_too_old_is_refused_with_what_is_needed() {
         for wire_version in [7, 9] {

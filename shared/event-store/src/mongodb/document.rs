@@ -1,8 +1,8 @@
-//! The documents: how a commit and a small record are written, and how they are read.
+//! The documents of commits and small records: writing and reading them.
 //!
-//! An event's own data is JSON as text. It comes back byte for byte, whatever its numbers and the order of its keys; upcasters read
-//! JSON; and reading it needs no conversion. Type and schema are fields, so that a shell can count and find events. Times are text
-//! of fixed length in UTC, which sorts as time does: a BSON date would lose the microseconds.
+//! An event's own data is JSON as text. It comes back byte for byte, whatever its numbers and the order of its keys. Upcasters
+//! read JSON, so a read needs no conversion. Type and schema are fields, so that a shell can count and find events. Times are
+//! text of fixed length in UTC, which sorts as time does; a BSON date would lose the microseconds.
 
 use event_sourcing::{CommandId, EncodedEvent, EventType, StreamId, Version, event};
 use jiff::{SignedDuration, Timestamp};
@@ -15,22 +15,22 @@ use crate::{
     ANSWERED_KEPT, Answered, CommandHash, Commit, Metadata, NoEvent, Scanned, StoreError, UnreadableStream,
 };
 
-/// The largest document that every server takes is 16 MiB; some room is left for what the protocol adds.
+/// The largest commit, in bytes. Every server takes documents of 16 MiB; the rest is room for the additions of the protocol.
 const LARGEST: usize = 15 * 1024 * 1024;
 
-/// A commit's id. Its order is that of a stream's versions: 19 digits are what the greatest has. No stream has an `@` in its name,
-/// so the commits of a stream stand together.
+/// Returns a commit's id. Ids sort as a stream's versions do, because the greatest version has 19 digits. No stream has an `@` in
+/// its name, so the commits of a stream stand together.
 pub(super) fn id(stream: &str, version: Version) -> String {
     format!("{stream}@{:019}", version.get())
 }
 
-/// A time as it is stored, and compared.
+/// Returns a time in its stored form, in which times are compared.
 pub(super) fn time(time: Timestamp) -> String {
     format!("{time:.6}")
 }
 
 pub(super) fn number(version: Version) -> i64 {
-    // There is none above [`Version::MAX`].
+    // No version is above [`Version::MAX`].
     i64::try_from(version.get()).unwrap_or(i64::MAX)
 }
 
@@ -55,7 +55,7 @@ pub(super) fn of_commit(commit: &Commit) -> Result<RawDocumentBuf, StoreError> {
     if commit.unpublished {
         document.append(cstr!("unpublished"), true);
     }
-    // Refused alone: the driver would refuse the whole batch that it is in.
+    // The commit is refused here, alone. The driver would refuse its whole batch.
     if document.as_bytes().len() > LARGEST {
         return Err(unwritable(format_args!("a commit may have {LARGEST} bytes")));
     }
@@ -70,8 +70,8 @@ fn of_event(event: &EncodedEvent) -> RawDocumentBuf {
     document
 }
 
-/// Without an id, for which the driver makes one, and without a version: so it is no commit, and no scan comes by it. The server
-/// deletes it some time after `now`.
+/// Returns a small record's document. It has no id of ours: the driver creates one that is not text, so no scan meets it. It has
+/// no version, so it is no commit. The server deletes it some time after [`ANSWERED_KEPT`] from `now`.
 pub(super) fn of_record(record: &NoEvent, now: Timestamp) -> Result<RawDocumentBuf, StoreError> {
     let kept = SignedDuration::try_from(ANSWERED_KEPT).map_err(unwritable)?;
     let forget_at = now.checked_add(kept).map_err(unwritable)?;
@@ -94,7 +94,7 @@ fn unwritable(problem: impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!("it can't be written: {problem}").into())
 }
 
-/// The commit that comes after version `last` of the stream.
+/// Reads the commit that must come after version `last` of the stream.
 pub(super) fn commit(
     stream: &StreamId,
     last: Version,
@@ -119,7 +119,7 @@ pub(super) fn commit(
     read().map_err(|problem: String| unreadable_at(stream, version, &problem))
 }
 
-/// The commit that a scan comes to after version `last` of the stream.
+/// Reads, for a scan, the commit that must come after version `last` of the stream.
 pub(super) fn scanned<E: EventType>(
     stream: &StreamId,
     last: Version,
@@ -131,7 +131,7 @@ pub(super) fn scanned<E: EventType>(
     Ok(Scanned { stream: stream.clone(), version, recorded_at, events })
 }
 
-/// How the command of a document, a commit or a small record, was answered.
+/// Reads the answer to a command from its document: a commit or a small record.
 pub(super) fn answered(stream: &StreamId, document: &RawDocument) -> Result<Answered, UnreadableStream> {
     let with_events = is_commit(document);
     let read = || {
@@ -150,7 +150,7 @@ pub(super) fn first_version(stream: &StreamId, document: &RawDocument) -> Result
     whole(document, "version").map_err(|problem| unreadable(stream, &problem))
 }
 
-/// A stored event's type, schema and data as the events are to be.
+/// Converts a stored event's type, schema and data to the form that the caller needs.
 type Read<T> = fn(&str, u32, &RawValue) -> Result<T, String>;
 
 fn encoded(kind: &str, schema: u32, data: &RawValue) -> Result<EncodedEvent, String> {
@@ -204,7 +204,7 @@ pub(super) fn text<'a>(document: &'a RawDocument, field: &str) -> Result<&'a str
     document.get_str(field).map_err(|_| format!("{field} is not text"))
 }
 
-/// A whole number, of whatever type: a shell writes doubles.
+/// Reads a whole number of any BSON type: a shell writes doubles.
 pub(super) fn whole(document: &RawDocument, field: &str) -> Result<i64, String> {
     match document.get(field) {
         Ok(Some(RawBsonRef::Int64(number))) => Ok(number),

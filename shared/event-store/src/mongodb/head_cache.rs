@@ -1,4 +1,4 @@
-//! Versions that are known to end a commit, so that an append need not look.
+//! A cache of versions at which a commit is known to end, so that an append need not look them up.
 
 use std::num::NonZeroUsize;
 
@@ -6,11 +6,11 @@ use event_sourcing::{StreamId, Version};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-/// About 100 bytes each. The number is not 0, which the compiler checks.
+/// The capacity: about 100 bytes for each stream. The compiler checks that the number is not 0.
 const KEPT: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
-/// The last version that this process has seen of streams. What it says stays true, whatever others append, because commits are
-/// neither changed nor deleted; what it does not say is looked up.
+/// The last version that this process has seen, by stream. An entry stays true whatever other processes append, because commits
+/// are neither changed nor deleted. A version that is not in the cache is looked up.
 pub(super) struct HeadCache(Mutex<LruCache<StreamId, Version>>);
 
 impl Default for HeadCache {
@@ -20,7 +20,7 @@ impl Default for HeadCache {
 }
 
 impl HeadCache {
-    /// A durable commit of the stream ends at this version.
+    /// Notes that a durable commit of the stream ends at this version.
     pub(super) fn note(&self, stream: &StreamId, version: Version) {
         let mut ends = self.0.lock();
         match ends.get_mut(stream) {
@@ -31,12 +31,12 @@ impl HeadCache {
         }
     }
 
-    /// Whether a commit is known to end at this version.
+    /// Returns true if a commit is known to end at this version.
     pub(super) fn has(&self, stream: &StreamId, version: Version) -> bool {
         self.0.lock().get(stream) == Some(&version)
     }
 
-    /// Nothing is known any more.
+    /// Removes all entries.
     pub(super) fn forget(&self) {
         self.0.lock().clear();
     }

@@ -1,4 +1,5 @@
-//! How far streams are, in the order of the commits' ids: a page begins by a seek, and nothing of a commit but its end is read.
+//! Streams' heads, in the order of the commits' ids: a page begins with a seek, and reads only the id and the last version of a
+//! commit.
 
 use event_sourcing::Version;
 use mongodb::bson::{Document, doc};
@@ -33,7 +34,7 @@ pub(super) async fn heads(
     .await
 }
 
-/// Streams and ends of commits whose id is so, in this direction.
+/// Returns the streams and last versions of commits with such ids, in this direction.
 async fn ends(
     connection: &Connection,
     ids: Document,
@@ -54,7 +55,7 @@ async fn ends(
         let commit = cursor.current();
         let id = commit.get_str("_id").unwrap_or_default();
         let stream = id.rsplit_once('@').map_or(id, |(stream, _)| stream);
-        // Of one that can't be read, whoever reads the stream tells.
+        // An unreadable version is 0 here. A read of the stream reports it.
         ends.push((stream.to_owned(), whole(commit, "last_version").unwrap_or_default()));
     }
     Ok(ends)

@@ -1,4 +1,4 @@
-//! The indexes that the collection has beside the one on `_id`.
+//! The indexes of the collection, besides the one on `_id`.
 
 use std::time::Duration;
 
@@ -13,23 +13,24 @@ use crate::StoreError;
 
 const ATTEMPTS: u32 = 5;
 
-/// Partial and not sparse: a server on PostgreSQL takes a fifth of a commit's time for a sparse index that the commit is not in.
+/// Returns the indexes that must exist. They are partial and not sparse: for a commit that is not in a sparse index, a server on
+/// PostgreSQL still spends a fifth of the commit's time on that index.
 fn wanted() -> [IndexModel; 4] {
     let only_with = |field: &str| {
         let filter = doc! { field: { "$exists": true } };
         IndexOptions::builder().partial_filter_expression(filter)
     };
-    // Idempotency: a command id is taken once in a stream, by a commit or by a small record. Its text begins with its kind, so a
+    // Idempotency: a commit or a small record takes a command id once in a stream. The id's text begins with its kind, so a
     // client's key is never the system's id. Loads find streams by this index too.
     let commands = IndexOptions::builder().name("commands".to_owned()).unique(true).build();
-    // The outbox: only what is not published yet is in it, oldest first.
+    // The outbox: it holds only unpublished commits, oldest first.
     let unpublished = IndexOptions::builder()
         .name("unpublished".to_owned())
         .partial_filter_expression(doc! { "unpublished": true })
         .build();
-    // Small records are deleted by the server at the time that they name; commits name none, and are not in it.
+    // The server deletes a small record at the time that the record names. Commits name none, and are not in this index.
     let forget = only_with("forget_at").name("forget".to_owned()).expire_after(Duration::ZERO).build();
-    // Reminders: only commits that wait for their streams to move on are in it.
+    // Reminders: it holds only commits that wait for their streams to move on.
     let reminders = only_with("reminder.since").name("reminders".to_owned()).build();
     let index = |keys, options| IndexModel::builder().keys(keys).options(options).build();
     [
@@ -40,7 +41,7 @@ fn wanted() -> [IndexModel; 4] {
     ]
 }
 
-/// Sees to it that they are there, as they should be. Several processes may do so at once.
+/// Creates the missing indexes and checks the others. Several processes may do so at once.
 pub(super) async fn ensure(commits: &Collection<RawDocumentBuf>) -> Result<(), StoreError> {
     let mut attempt = 0;
     loop {
@@ -51,7 +52,7 @@ pub(super) async fn ensure(commits: &Collection<RawDocumentBuf>) -> Result<(), S
         attempt += 1;
         match commits.create_indexes(missing).await {
             Err(error) if attempt == ATTEMPTS => return Err(unavailable(&error)),
-            // Mostly that another process does the same, which some servers take ill; what it made is found next time.
+            // Usually another process creates the same indexes, and some servers refuse that. The next attempt finds its indexes.
             Err(error) => {
                 tracing::debug!(%error, "the indexes of the event store were not made");
                 let pause = rand::random_range(50..150) * u64::from(attempt);
@@ -62,10 +63,10 @@ pub(super) async fn ensure(commits: &Collection<RawDocumentBuf>) -> Result<(), S
     }
 }
 
-/// Whether they are all there.
+/// Checks that all the indexes exist.
 ///
 /// # Errors
-/// When one is not, or is another.
+/// When an index is missing, or differs from ours.
 pub(super) async fn check(commits: &Collection<RawDocumentBuf>) -> Result<(), StoreError> {
     let missing = missing(commits).await?;
     let names: Vec<&str> = missing.iter().filter_map(name).collect();
@@ -76,7 +77,7 @@ pub(super) async fn check(commits: &Collection<RawDocumentBuf>) -> Result<(), St
     Err(StoreError::Unavailable(problem.into()))
 }
 
-/// Those that are not there yet; an error if one is there under another's name.
+/// Returns the missing indexes. It is an error if an index of the same name differs from ours.
 async fn missing(commits: &Collection<RawDocumentBuf>) -> Result<Vec<IndexModel>, StoreError> {
     let there = list(commits).await.map_err(|error| unavailable(&error))?;
     let mut missing = Vec::new();
@@ -112,7 +113,7 @@ fn name(index: &IndexModel) -> Option<&str> {
     index.options.as_ref()?.name.as_deref()
 }
 
-/// What an index does, in one text, whatever types of numbers the server gives it back in.
+/// Returns an index's definition as text, independent of the number types in which the server returns it.
 fn form(index: &IndexModel) -> String {
     let options = index.options.clone().unwrap_or_default();
     format!(

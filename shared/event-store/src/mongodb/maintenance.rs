@@ -1,4 +1,4 @@
-//! What is asked of the store at large: scans, the outbox, and how much there is.
+//! Questions about the whole store: scans, the outbox, and the number of commits.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -16,13 +16,13 @@ use super::indexes;
 use crate::cursor::{self, Cursor, PageOfRows};
 use crate::{Backlog, CommitId, Page, ScanPosition, StoreError};
 
-/// How often a page with a gap is read again before it is believed; see the reader's `read_again`.
+/// The number of times that a page with a gap is read again before the gap is believed; see the reader's `read_again`.
 const READ_AGAIN: usize = 2;
 
 type Commits = Collection<RawDocumentBuf>;
 
-/// In the order of the ids, all of which are text: the commits of a stream come together and in order, a page begins by a seek, and
-/// small records, whose ids are not text, are not met.
+/// Scans in the order of the ids, all of which are text. So the commits of a stream come together and in order, and a page begins
+/// with a seek. Small records have ids that are not text, so the scan does not meet them.
 pub(super) async fn scan<E: EventType>(
     connection: &Connection,
     after: Option<&ScanPosition>,
@@ -60,15 +60,15 @@ async fn page<E: EventType>(
     let mut page = PageOfRows::after(last);
     while cursor.advance().await.map_err(|error| unavailable(&error))? {
         let document = cursor.current();
-        // By its id, which is what the scan goes by, where it has no name.
+        // A commit without a stream's name is reported by its id, which the scan goes by.
         let stream = text(document, "stream").or_else(|_| text(document, "_id")).map_err(unreadable)?;
         page.take(stream, |stream, last| Ok(document::scanned(stream, last, document)?))?;
     }
     Ok(page.finish(limit))
 }
 
-/// The outbox may hold millions, so it is not sorted at random: commits that follow a random time in it are taken, and their streams
-/// looked at.
+/// Returns the oldest unpublished commits of random streams. The outbox may hold millions of commits, so it can't be shuffled as
+/// a whole. This function takes the commits that follow a random time in the outbox, and looks at their streams.
 pub(super) async fn outstanding(
     connection: &Connection,
     young: &RangeInclusive<Timestamp>,
@@ -89,7 +89,7 @@ pub(super) async fn outstanding(
     .await
 }
 
-/// Streams, more than `limit` where there are more, that have an unpublished commit which is not young.
+/// Returns streams that have an unpublished commit which is not young. They are more than `limit` where there are more.
 async fn some_streams(
     commits: &Commits,
     young: &RangeInclusive<Timestamp>,
@@ -103,7 +103,7 @@ async fn some_streams(
     Ok(streams.into_iter().collect())
 }
 
-/// Such streams with a commit recorded then.
+/// Returns streams with an unpublished commit that was recorded `then`.
 async fn streams_of(commits: &Commits, then: Document, limit: usize) -> Result<BTreeSet<String>, StoreError> {
     let unpublished = |recorded_at: Document| doc! { "unpublished": true, "recorded_at": recorded_at };
     let all = unpublished(then);
@@ -121,7 +121,7 @@ async fn streams_of(commits: &Commits, then: Document, limit: usize) -> Result<B
     Ok(streams)
 }
 
-/// When the first, or the last, was recorded.
+/// Returns the earliest or the latest time at which one of these commits was recorded.
 async fn end(commits: &Commits, filter: Document, direction: i32) -> Result<Option<String>, StoreError> {
     let found = commits
         .find_one(filter)
@@ -132,7 +132,7 @@ async fn end(commits: &Commits, filter: Document, direction: i32) -> Result<Opti
     text(&document, "recorded_at").map(|time| Some(time.to_owned())).map_err(unreadable)
 }
 
-/// A random time between these; the first, if one of them is no time, since that must not keep all others from being found.
+/// Returns a random time between these two. If one of them is no time, returns the first, so that the others are still found.
 fn between(oldest: &str, newest: &str) -> String {
     let microseconds = |text: &str| text.parse().map(Timestamp::as_microsecond).ok();
     let start = microseconds(oldest)
@@ -142,7 +142,7 @@ fn between(oldest: &str, newest: &str) -> String {
     start.map_or_else(|| oldest.to_owned(), time)
 }
 
-/// Adds the streams of up to `limit` commits; how many commits those were.
+/// Adds the streams of up to `limit` commits. Returns the number of those commits.
 async fn collect_streams(
     commits: &Commits,
     filter: Document,
@@ -162,8 +162,8 @@ async fn collect_streams(
     collect.await.map_err(|error| unavailable(&error))
 }
 
-/// The first unpublished commit of each, whenever it was recorded: a clock may have gone back. The streams alone are the condition, so
-/// that no server thinks of reading the whole outbox for it.
+/// Returns the first unpublished commit of each stream by its version, not by its time, because a clock may have gone back. The
+/// streams alone are the condition, so that no server decides to read the whole outbox.
 async fn oldest_of(commits: &Commits, streams: &[String]) -> Result<Vec<CommitId>, StoreError> {
     let unpublished = doc! { "$cond": ["$unpublished", "$version", Bson::Null] };
     let oldest = [
@@ -174,7 +174,7 @@ async fn oldest_of(commits: &Commits, streams: &[String]) -> Result<Vec<CommitId
     let mut cursor = commits.aggregate(oldest).await.map_err(|error| unavailable(&error))?;
     while cursor.advance().await.map_err(|error| unavailable(&error))? {
         let oldest = cursor.current();
-        // All of it has been marked meanwhile.
+        // The stream's commits have all been marked meanwhile.
         if matches!(oldest.get("version"), Ok(None | Some(RawBsonRef::Null))) {
             continue;
         }
@@ -184,7 +184,7 @@ async fn oldest_of(commits: &Commits, streams: &[String]) -> Result<Vec<CommitId
     Ok(found)
 }
 
-/// Answered from the outbox's index alone.
+/// Summarizes the outbox from its index alone.
 pub(super) async fn backlog(connection: &Connection) -> Result<Backlog, StoreError> {
     let all = [
         doc! { "$match": { "unpublished": true } },
@@ -211,7 +211,7 @@ pub(super) async fn backlog(connection: &Connection) -> Result<Backlog, StoreErr
     .await
 }
 
-/// Small records are counted along; they are few.
+/// Estimates the number of commits. The estimate includes small records; they are few.
 pub(super) async fn count(connection: &Connection) -> Result<u64, StoreError> {
     within(async {
         let commits = connection.commits().await?;
@@ -220,7 +220,7 @@ pub(super) async fn count(connection: &Connection) -> Result<u64, StoreError> {
     .await
 }
 
-/// Whether a primary answers, and has what the store needs.
+/// Checks that a primary answers and that the indexes exist.
 pub(super) async fn ping(connection: &Connection) -> Result<(), StoreError> {
     within(async {
         let commits = connection.commits().await?;
@@ -229,7 +229,7 @@ pub(super) async fn ping(connection: &Connection) -> Result<(), StoreError> {
     .await
 }
 
-/// Makes the indexes that are missing.
+/// Creates the missing indexes.
 pub(super) async fn mend(connection: &Connection) -> Result<(), StoreError> {
     within(async { indexes::ensure(connection.commits().await?).await }).await
 }

@@ -1,4 +1,4 @@
-//! Marks: all that wait, as one update; those that set reminders, as another.
+//! Marks: all waiting marks are one update, and those that set reminders are another.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use crate::{CommitId, Mark, Remind, StoreError};
 /// The most commits that one update names.
 const UPDATE: usize = 1_000;
 
-/// How long the next update waits for more when this one was of several callers. Nobody waits for a mark whose command is answered. At
-/// 500 commands a second an update for each commit cost the server as much as the commits, and everything behind it waited. Whoever marks
-/// alone is never kept waiting.
+/// The time for which the next update waits for more marks, if this one had marks of several callers. No answered command waits
+/// for its mark. At 500 commands a second, an update for each commit cost the server as much as the commits, and everything
+/// behind it waited. A caller that marks alone never waits.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How long a mark that sets a reminder waits for that of the stream's next commit, which makes the reminder needless, when many are
-/// marked. Most outcomes come within that, and spare the server an update of the commit and two of an index: to set each reminder and to
-/// end it again cost it a fifth of all that an order costs. A processor of another replica need not see the mark: it knows that
-/// what it has read is published (`CommandRequest::published`).
+/// The time for which a mark that sets a reminder waits for the mark of the stream's next commit, when many commits are marked.
+/// The next mark makes the reminder needless, and most outcomes come within this time. That saves the server an update of the
+/// commit and two of an index: setting and ending each reminder cost it a fifth of all that an order costs. The processor of
+/// another replica does not need the mark: it knows that a commit which it has read is published (`CommandRequest::published`).
 const HOLD: Duration = Duration::from_millis(500);
 
-/// Commits that one caller marks.
+/// The commits that one caller marks.
 pub(super) struct Job {
     pub(super) marks: Vec<Mark>,
     pub(super) answer: Answer<()>,
 }
 
 impl Job {
-    /// The commit to which a reminder is set, if it is one.
+    /// Returns the commit that gets a reminder, if exactly one does.
     fn reminded(&self) -> Option<&CommitId> {
         let mut reminded = self.marks.iter().filter(|mark| mark.remind == Remind::UntilFollowed);
         match (reminded.next(), reminded.next()) {
@@ -44,20 +44,20 @@ impl Job {
         }
     }
 
-    /// The commits whose reminders end.
+    /// Returns the commits whose reminders end.
     fn ended(&self) -> impl Iterator<Item = CommitId> {
         let ended = |mark: &Mark| Some(CommitId { stream: mark.commit.stream.clone(), version: mark.ends? });
         self.marks.iter().filter_map(ended)
     }
 }
 
-/// Jobs that wait for the marks of their streams' next commits, by the commit to which they set a reminder.
+/// The jobs that wait for the marks of their streams' next commits. The key is the commit that gets the reminder.
 #[derive(Default)]
 struct Held(HashMap<CommitId, Job>);
 
 impl Held {
-    /// What is done now of these jobs and of those held before; and the commits whose jobs wait from now on. A job that is alone never
-    /// waits.
+    /// Takes new jobs. Returns the jobs to do now, some of which were held before, and the commits whose jobs wait from now on. A
+    /// job that is alone never waits.
     fn exchange(&mut self, jobs: Vec<Job>) -> (Vec<Job>, Vec<CommitId>) {
         let several = jobs.len() > 1;
         let (mut now, mut waiting) = (Vec::with_capacity(jobs.len()), Vec::new());
@@ -82,15 +82,15 @@ pub(super) struct Marks {
     held: Mutex<Held>,
 }
 
-/// A commit by its stream and its version.
+/// A commit's stream and first version.
 type Place<'a> = (&'a StreamId, Version);
 
-/// The commits of several marks, by what is done to them.
+/// The commits of several marks, by the update that they need.
 struct Batch<'a> {
-    /// Marked, or rid of a reminder, or both.
+    /// The commits that are marked, lose a reminder, or both.
     plain: BTreeSet<Place<'a>>,
     ends_reminders: bool,
-    /// Marked, and given a reminder.
+    /// The commits that are marked and get a reminder.
     reminded: BTreeSet<Place<'a>>,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Batch<'a> {
         batch.ends_reminders = !batch.plain.is_empty();
         for mark in marks {
             let place = (&mark.commit.stream, mark.commit.version);
-            // One whose successor is marked too gets none.
+            // A commit whose successor is marked too gets no reminder.
             if mark.remind == Remind::UntilFollowed && !batch.plain.contains(&place) {
                 batch.reminded.insert(place);
             } else {
@@ -111,7 +111,7 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    /// A commit that is marked leaves the outbox's index, since the field is gone.
+    /// The change for plain commits. It removes the field `unpublished`, so a marked commit leaves the outbox's index.
     fn plain_change(&self) -> Document {
         let mut fields = doc! { "unpublished": "" };
         if self.ends_reminders {
@@ -138,7 +138,7 @@ impl Marks {
         }
     }
 
-    /// Sets those of these reminders that are still held once they have waited long enough.
+    /// Waits for [`HOLD`], then does those of these jobs that are still held.
     async fn release(self: Arc<Self>, waiting: Vec<CommitId>) {
         tokio::time::sleep(HOLD).await;
         let late = waiting.iter().filter_map(|commit| self.held.lock().0.remove(commit)).collect();
@@ -148,12 +148,12 @@ impl Marks {
     async fn end(&self, jobs: Vec<Job>) {
         let marked = self.mark(&Batch::of(jobs.iter().flat_map(|job| &job.marks))).await;
         for job in jobs {
-            // Whoever no longer waits does not want to know.
+            // The caller may no longer wait, so a failed send is ignored.
             let _ = job.answer.send(marked.clone());
         }
     }
 
-    /// Both updates at once: they have no commit in common.
+    /// Does both updates at once: they have no commit in common.
     async fn mark(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
         tokio::try_join!(self.mark_plain(batch), self.mark_reminded(batch)).map(drop)
     }
@@ -162,8 +162,9 @@ impl Marks {
         self.update_all(&batch.plain, &doc! {}, batch.plain_change()).await.map(drop)
     }
 
-    /// A commit that has a reminder before its mark was set aside by a receiver that was faster, and keeps that reminder: it is due sooner.
-    /// A commit that another process has marked meanwhile, with the next commit of its stream, gets none.
+    /// Marks commits and sets their reminders. A commit that already has a reminder was set aside by a receiver that was faster
+    /// than the mark. It keeps that reminder, which is due sooner. A commit that another process has marked meanwhile, with the
+    /// next commit of its stream, gets no reminder.
     async fn mark_reminded(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
         let (places, change) = (&batch.reminded, reminders::setting());
         let without = doc! { "unpublished": true, "reminder": { "$exists": false } };
@@ -176,7 +177,7 @@ impl Marks {
             .map(drop)
     }
 
-    /// How many commits the update has changed.
+    /// Returns the number of commits that the update has changed.
     async fn update_all(
         &self,
         places: &BTreeSet<Place<'_>>,
@@ -201,7 +202,7 @@ impl Marks {
         filter.extend(condition);
         let collection = self.connection.commits().await?;
         let updated = match places {
-            // Servers have a short way to one document by its id.
+            // Servers have a short path to one document by its id.
             [_] => collection.update_one(filter, change).await,
             _ => collection.update_many(filter, change).await,
         };
@@ -209,7 +210,8 @@ impl Marks {
     }
 }
 
-/// A router learns from the streams which shards to ask. Any other server has no use for them, and some take a longer way then.
+/// Returns the filter for these commits. It names the streams for a router only, which finds the shards by them. Any other server
+/// does not need them, and some take a longer path with them.
 pub(super) fn filter(places: &[Place<'_>], topology: Topology) -> Document {
     let ids = places.iter().map(|(stream, version)| id(stream.as_str(), *version));
     let mut filter = doc! { "_id": any(ids) };
@@ -275,7 +277,7 @@ mod tests {
         assert_eq!(done(vec![start("a"), start("b"), job(&[mark("c", 1, Remind::Never, None)])]), ["c1"]);
         assert_eq!(done(vec![outcome("a")]), ["a2", "a3"]);
         assert_eq!(done(vec![outcome("d"), start("d")]), ["d2", "d3"], "in whatever sequence");
-        // Sent once more, by a relay: the first is not forgotten.
+        // A relay sends this one again. The first job must not get lost.
         assert_eq!(done(vec![start("b"), start("e")]), ["b2"]);
         assert_eq!(done(vec![outcome("b"), outcome("e")]), ["b2", "b3", "e2", "e3"]);
         assert!(held.0.is_empty());

@@ -1,13 +1,14 @@
-//! The event store in MongoDB, or a server that speaks its protocol (Amazon DocumentDB, FerretDB): one document a commit, in the
-//! collection `commits`.
+//! The event store in MongoDB, or in a server that speaks its protocol (Amazon DocumentDB, FerretDB). Each commit is one
+//! document, in the collection `commits`.
 //!
-//! It needs neither transactions nor change streams: a document is written whole or not at all, and two unique keys carry the
-//! guarantees. The id of a commit's document is its place, `stream@version`; the index on it is there anyway, so (stream,
-//! version) costs no index of its own. (stream, command id) has one, which loads use as well. Both begin with the stream, so the
-//! collection can be sharded by `{stream: "hashed"}`; reads and writes of streams name them.
+//! It needs neither transactions nor change streams. A document is written whole or not at all, and two unique keys carry the
+//! guarantees. The id of a commit's document is its place, `stream@version`. The index on the id exists anyway, so (stream,
+//! version) costs no index of its own. (stream, command id) has an index, which loads use as well. Both indexes begin with the
+//! stream, so the collection can be sharded by `{stream: "hashed"}`. Reads and writes of streams name the stream.
 //!
-//! *Appends* and small records that wait are one `insertMany`, *loads* one `find`, *marks* one `updateMany`, and another for those that set a reminder. Nothing is asked of a
-//! server before the first of them.
+//! All waiting *appends* and small records are one `insertMany`, and all waiting *loads* are one `find`. All waiting *marks* are
+//! one `updateMany`, and one more for those that set a reminder. The store asks nothing of a server before the first of these
+//! calls.
 
 pub(crate) mod connection;
 mod document;
@@ -42,17 +43,17 @@ use mark::Marks;
 use read::Reader;
 use write::{Write, Writer};
 
-/// The most jobs that one batch takes; what waits in a queue is bounded by four times that.
+/// The most jobs that one batch takes. A queue holds at most four times as many.
 const TURN: usize = 256;
 
-/// How many inserts, and how many updates, are in hand at a time. Two would halve the batches: a commit and its mark then cost the
-/// server a sixth to a half more, and no more of them get through.
+/// The number of inserts, and of updates, that run at a time. With two, batches would be half as large. A commit and its mark
+/// would then cost the server a sixth to a half more, with no more throughput.
 const WRITES: usize = 1;
 
-/// How many finds: while one reads a long stream, another passes it.
+/// The number of finds that run at a time. While one reads a long stream, another can pass it.
 const FINDS: usize = 2;
 
-/// How long a caller waits for an answer, its time in the queue included. Longer than an operation may take.
+/// The time for which a caller waits for an answer, including its time in the queue. It is longer than an operation may take.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// An event store in MongoDB. Clones share the client and the batches.
@@ -68,8 +69,8 @@ pub struct MongoDbEventStore {
 type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
 impl MongoDbEventStore {
-    /// Reads the URL and connects to nothing yet. The database is the one in its path, else `events`; the most connections are
-    /// those that it says, else these, else the driver's own number.
+    /// Reads the URL; it connects to no server yet. The database is the one in the URL's path, else `events`. The URL sets the
+    /// maximum number of connections, else `connections` does, else the driver.
     ///
     /// # Errors
     /// [`OpenError::Refused`], in one line and without the password, when the URL can't be used.
@@ -94,7 +95,7 @@ impl MongoDbEventStore {
     }
 
     pub(crate) async fn remember(&self, record: NoEvent) -> Result<(), AppendError> {
-        // By the clock of the server, which is the one that deletes it.
+        // The time is by the server's clock, because the server deletes the record.
         let now = connection::within(self.connection.server()).await?.now();
         let document = document::of_record(&record, now)?;
         ask(&self.writer, |answer| Write::record(document, answer)).await
@@ -173,7 +174,7 @@ impl MongoDbEventStore {
         read::is_current(&self.connection, stream, version).await
     }
 
-    /// Nothing: the server deletes each at the time that it names.
+    /// Does nothing, because the server deletes each record at the time that the record names.
     #[allow(clippy::unused_async, clippy::unnecessary_wraps)]
     pub(crate) async fn forget_answered(&self, _before: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
@@ -187,8 +188,8 @@ impl MongoDbEventStore {
         maintenance::backlog(&self.connection).await
     }
 
-    /// Where indexes are missing, somebody has dropped them, or the collection with them: what is known of it is forgotten, so that no
-    /// commit is put behind one that is gone, and they are made again.
+    /// Checks the server and the indexes. Missing indexes mean that somebody has dropped them, or the whole collection. The store
+    /// then clears its cache of heads, so that no commit is appended after one that is gone, and creates the indexes again.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         let Err(problem) = maintenance::ping(&self.connection).await else { return Ok(()) };
         self.head_cache.forget();
@@ -199,7 +200,7 @@ impl MongoDbEventStore {
     }
 }
 
-/// Hands a job in and waits for its answer.
+/// Sends a job to the worker and waits for its answer.
 async fn ask<J: Send + 'static, T, E: From<StoreError>>(
     worker: &TaskBatcher<J>,
     job: impl FnOnce(Answer<T, E>) -> J,

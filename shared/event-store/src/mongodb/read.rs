@@ -1,4 +1,4 @@
-//! The reader: all loads that wait, answered from one query.
+//! The reader: it answers all waiting loads from one query.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use super::document::{self, number};
 use super::head_cache::HeadCache;
 use crate::{Load, StoreError, Stream, UnreadableStream};
 
-/// How often a stream that seems to have a gap is read again before it is believed.
+/// The number of times that a stream with an apparent gap is read again before the gap is believed.
 const READ_AGAIN: usize = 2;
 
 /// Each stream with its own result.
 pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
 
-/// Loads of one caller.
+/// The loads of one caller.
 pub(super) struct Job {
     pub(super) loads: Vec<Load>,
     pub(super) answer: Answer<Streams>,
@@ -47,7 +47,7 @@ impl Reader {
             let streams = found.as_ref().map(|found| self.read(found, &job.loads)).map_err(Clone::clone);
             match streams {
                 Ok(streams) if streams.iter().any(Result::is_err) => doubtful.push((job, streams)),
-                // Whoever no longer waits does not want to know.
+                // The caller may no longer wait, so a failed send is ignored.
                 streams => drop(job.answer.send(streams)),
             }
         }
@@ -57,8 +57,8 @@ impl Reader {
         }
     }
 
-    /// A query is no snapshot on every server: it may pass the place of one commit, then both this and the next are written, and it
-    /// meets only the next. A gap that is there is there the next time too.
+    /// Reads streams again that had a problem. On some servers a query is no snapshot. It may pass the place of one commit before
+    /// that commit and the next are written, and then meet only the next. A real gap is still there in the next read.
     async fn read_again(&self, loads: &[Load], mut streams: Streams) -> Result<Streams, StoreError> {
         for _ in 0..READ_AGAIN {
             let doubtful = || loads.iter().zip(&streams).filter(|(_, stream)| stream.is_err());
@@ -79,7 +79,7 @@ impl Reader {
                 let mut cursor = commits.find(filter).batch_size(10_000).await?;
                 while cursor.advance().await? {
                     let document = cursor.current();
-                    // Each has one, or it would not have been found.
+                    // Each document has a stream, or the filter would not have found it.
                     let stream = document.get_str("stream").unwrap_or_default();
                     match found.get_mut(stream) {
                         Some(documents) => documents.push(document.to_owned()),
@@ -113,11 +113,12 @@ impl Reader {
     }
 }
 
-/// Whether no commit comes after this version. A commit begins right behind the one before it, so there is one document to look for, and
-/// that it is not there says it all.
+/// Returns true if no commit comes after this version. A commit begins right after the one before it. So there is one document to
+/// look for, and its absence is the proof.
 ///
-/// A primary that was deposed answers majority reads until it notices, so this read is linearizable. A server that refuses such
-/// reads, as Amazon DocumentDB does, is asked once. There a refusal may be out of date for as long as a failover takes.
+/// A deposed primary answers majority reads until it notices that it was deposed, so this read is linearizable. A server that
+/// refuses such reads, as Amazon DocumentDB does, is asked only once. On such a server, a rejection may be out of date for as
+/// long as a failover takes.
 pub(super) async fn is_current(
     connection: &Connection,
     stream: &StreamId,
@@ -142,8 +143,8 @@ pub(super) async fn is_current(
     .await
 }
 
-/// `FailedToParse`, `InvalidOptions`, `CommandNotSupported`, `NotAReplicaSet`, `NotImplemented`, and Amazon DocumentDB's "feature not
-/// supported".
+/// Returns true for `FailedToParse`, `InvalidOptions`, `CommandNotSupported`, `NotAReplicaSet`, `NotImplemented`, and Amazon
+/// DocumentDB's "feature not supported".
 fn is_not_supported(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(error) if [9, 72, 115, 123, 238, 303].contains(&error.code))
 }
@@ -154,7 +155,7 @@ fn answer(load: &Load, documents: &[RawDocumentBuf]) -> Result<Option<crate::Ans
     documents.iter().find(is_asked).map(|document| document::answered(&load.stream, document)).transpose()
 }
 
-/// The commits of the stream that were asked for, in order.
+/// Returns the commits of the stream that the load asks for, in order.
 fn commits_after<'a>(
     load: &Load,
     documents: &'a [RawDocumentBuf],
@@ -170,8 +171,8 @@ fn commits_after<'a>(
     Ok(commits.into_iter().map(|(_, document)| document))
 }
 
-/// What answers all the loads; `None` when there are none. Whole streams are one condition however many they are, and small records
-/// are left out unless their command was asked for.
+/// Returns the filter for all the loads; `None` if there are none. All whole streams together are one condition. The filter finds
+/// a small record only if a load asks for its command.
 fn filter<'a>(loads: impl Iterator<Item = &'a Load>) -> Option<Document> {
     let mut whole = BTreeSet::new();
     let mut commands = BTreeSet::new();
@@ -227,7 +228,7 @@ mod tests {
         Some(url.trim_start_matches("mongodb://").split('/').next().unwrap().to_owned())
     }
 
-    /// A database of its own.
+    /// Connects to a new database on the server.
     async fn connect(server: &str) -> Connection {
         let url =
             format!("mongodb://{server}/events_test_{:016x}?directConnection=true", rand::random::<u64>());
@@ -270,7 +271,7 @@ mod tests {
         drop_database(&connection).await;
     }
 
-    /// Listens in front of the server, and records what clients send to it.
+    /// Listens in front of the server, and records the bytes that clients send to it.
     async fn record_requests(server: String) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,8 +1,8 @@
-//! Reminders as a field of the commit that waits: `reminder: {since, sent, problem}`. The index on its time has nobody else in it.
+//! Reminders as a field of the waiting commit: `reminder: {since, sent, problem}`. The index on `since` holds no other commits.
 //!
-//! `since` is the server's own time, which the update that marks the commit sets (`$currentDate`): it takes no question. `sent` is not there
-//! until somebody has touched the reminder after that. A receiver may set a commit aside before its mark: the mark leaves that reminder
-//! as it is.
+//! `since` is the server's own time. The update that marks the commit sets it (`$currentDate`), so nobody has to ask for the
+//! time. `sent` is missing until a relay or a receiver touches the reminder after the mark. A receiver may set a commit aside
+//! before its mark; the mark does not change that reminder.
 
 use jiff::Timestamp;
 use mongodb::bson::{Bson, DateTime, Document, RawDocument, doc};
@@ -16,12 +16,12 @@ use crate::cursor::outstanding;
 use crate::reminders::{Due, REMINDERS, Row};
 use crate::{CommitId, ReminderCounts, StoreError};
 
-/// What a mark does that sets a reminder.
+/// Returns the update of a mark that sets a reminder.
 pub(super) fn setting() -> Document {
     doc! { "$unset": { "unpublished": "" }, "$currentDate": { "reminder.since": true } }
 }
 
-/// What the server's clock says.
+/// Returns the time on the server's clock.
 pub(super) async fn time(connection: &Connection) -> Result<Timestamp, StoreError> {
     within(async {
         let commits = connection.commits().await?;
@@ -33,8 +33,8 @@ pub(super) async fn time(connection: &Connection) -> Result<Timestamp, StoreErro
     .await
 }
 
-/// First what is due by its time, then what a clock that was ahead has set: two ranges of one index. Each has a lower end, without which
-/// some servers do not see that the partial index has all of it.
+/// Returns the reminders that are due by their time, and then those that a clock which was ahead has set. These are two ranges of
+/// one index. Each range has a lower end; without it, some servers do not see that the partial index covers the range.
 pub(super) async fn due(connection: &Connection, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
     let not_exhausted = doc! { "$not": { "$gte": REMINDERS } };
     let by_time = doc! {
@@ -88,7 +88,7 @@ async fn find(
     .await
 }
 
-/// One that no program of ours wrote is left out.
+/// Reads a document's reminder. One that none of our programs wrote is skipped.
 fn read(document: &RawDocument) -> Result<Option<Row>, StoreError> {
     let stream = text(document, "stream").map_err(unreadable)?;
     let reminder = document.get_document("reminder").map_err(|error| unreadable(error.to_string()))?;
@@ -100,7 +100,7 @@ fn read(document: &RawDocument) -> Result<Option<Row>, StoreError> {
     Ok(commit.map(|commit| Row { commit, since, sent, problem }))
 }
 
-/// Guarantee: of several who claim it, one finds the time that it has read.
+/// Guarantee: of several relays that claim a reminder, only one finds the time that it has read.
 pub(super) async fn set(connection: &Connection, row: Row, since: Timestamp) -> Result<bool, StoreError> {
     let found = doc! { "reminder.since": written(since) };
     let set = doc! { "$set": { "reminder.since": written(row.since), "reminder.sent": row.sent } };
@@ -116,7 +116,7 @@ pub(super) async fn end(connection: &Connection, commits: Vec<CommitId>) -> Resu
     update(connection, &commits, doc! {}, doc! { "$unset": { "reminder": "" } }).await.map(drop)
 }
 
-/// Changes those of these commits that the condition holds for; how many.
+/// Changes those of these commits that meet the condition. Returns their number.
 async fn update(
     connection: &Connection,
     commits: &[CommitId],

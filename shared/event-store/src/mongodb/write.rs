@@ -1,9 +1,10 @@
-//! The writer: all appends and small records that wait, as one insert, each with its own outcome.
+//! The writer: it inserts all waiting appends and small records at once, and each has its own outcome.
 //!
-//! The unique key on a commit's place takes no version twice, but it does not see that one is left out, or that a commit begins in the
-//! middle of another. Both are excluded by this rule: **a commit is inserted only if one that ends right before it is there.** With it
-//! the commits of a stream are a chain: one begins at version 1, and after each there is room for one. Since commits are neither
-//! changed nor deleted, it does not matter how long ago the other was seen; and the caller has mostly just loaded it, or appended it.
+//! The unique key on a commit's place lets no version be taken twice. But it notices neither a version that is left out, nor a
+//! commit that begins in the middle of another. This rule excludes both: **a commit is inserted only if there is one that ends
+//! right before it.** So the commits of a stream are a chain: one begins at version 1, and after each there is room for one.
+//! Commits are neither changed nor deleted, so it does not matter how long ago the writer saw the earlier commit. Usually the
+//! caller has just loaded or appended it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::{AppendError, Commit, StoreError};
 /// A document to be inserted.
 pub(super) struct Write {
     document: RawDocumentBuf,
-    /// Of a commit.
+    /// The versions of a commit; `None` for a small record.
     span: Option<Span>,
     answer: Answer<(), AppendError>,
 }
@@ -36,7 +37,7 @@ struct Span {
 }
 
 impl Span {
-    /// The version that a commit must end at before this one may be there.
+    /// The version at which another commit must end before this one may be inserted.
     fn before(&self) -> Version {
         Version::new(self.first.get() - 1)
     }
@@ -52,7 +53,7 @@ impl Write {
         Self { document, span: None, answer }
     }
 
-    /// Its stream, and there its first version; small records are behind commits.
+    /// The key by which a batch is sorted: the stream, and in it the first version. Small records come after commits.
     fn place(&self) -> (Option<&str>, bool, Option<Version>) {
         let first = self.span.as_ref().map(|span| span.first);
         (self.document.get_str("stream").ok(), first.is_none(), first)
@@ -70,7 +71,7 @@ impl Writer {
     }
 
     pub(super) async fn work(self: Arc<Self>, mut writes: Vec<Write>) {
-        // Whoever no longer waits has taken it for failed already.
+        // A caller that no longer waits has already taken its write for failed.
         writes.retain(|write| !write.answer.is_closed());
         sort(&mut writes);
         let writes = self.refuse_misplaced(writes).await;
@@ -86,7 +87,7 @@ impl Writer {
         }
     }
 
-    /// Answers the commits that no other ends right before; gives the rest.
+    /// Answers the commits that have no commit right before them, and returns the other writes.
     async fn refuse_misplaced(&self, writes: Vec<Write>) -> Vec<Write> {
         let unknown: Vec<&Span> = writes.iter().filter_map(|write| self.unknown(write)).collect();
         if unknown.is_empty() {
@@ -104,7 +105,7 @@ impl Writer {
         placed
     }
 
-    /// What a write takes, if it is not known that it may.
+    /// Returns the span of a commit if the cache does not know that another commit ends right before it.
     fn unknown<'a>(&self, write: &'a Write) -> Option<&'a Span> {
         write
             .span
@@ -112,7 +113,7 @@ impl Writer {
             .filter(|span| span.before() != Version::NONE && !self.heads.has(&span.stream, span.before()))
     }
 
-    /// Notes which of the commits that must be there are.
+    /// Looks up the commits that must exist before these, and notes those that it finds.
     async fn look_up(&self, spans: &[&Span]) -> Result<(), StoreError> {
         let commits = self.connection.commits().await?;
         let streams: Vec<&str> = spans.iter().map(|span| span.stream.as_str()).collect();
@@ -142,7 +143,7 @@ impl Writer {
         };
         match within(inserting).await {
             Ok(failed) => outcomes(writes.len(), failed),
-            // It is not known which of them took place.
+            // It is not known which of the writes took place.
             Err(error) => {
                 tracing::error!(%error, writes = writes.len(), "the event store was not written to");
                 vec![Err(error.into()); writes.len()]
@@ -167,27 +168,27 @@ async fn find_ends(
     Ok(found)
 }
 
-/// A server on PostgreSQL (FerretDB) inserts a batch in one transaction, in this order, and of each document it takes the place before
-/// the command id. So batches of several replicas that meet in several streams, or at a place and at a command id, wait one for the other,
-/// and not in a circle, which the server would break after a second.
+/// Sorts a batch. A server on PostgreSQL (FerretDB) inserts a batch in one transaction, in this order. For each document it takes
+/// the place before the command id. Batches of several replicas may meet in several streams, or at a place and at a command id.
+/// In the same order they wait for each other, but not in a circle, which the server would break only after a second.
 fn sort(writes: &mut [Write]) {
     writes.sort_by(|a, b| a.place().cmp(&b.place()));
 }
 
-/// What became of each of a number of documents.
+/// Returns the outcome of each document.
 fn outcomes(documents: usize, failed: Option<InsertManyError>) -> Vec<Result<(), AppendError>> {
     let Some(InsertManyError { write_errors, write_concern_error, .. }) = failed else {
         return vec![Ok(()); documents];
     };
     let others = match write_concern_error {
         None => Ok(()),
-        // Written, but not known to be durable.
+        // The documents are written, but not known to be durable.
         Some(error) => Err(refused(&error.message)),
     };
     let mut outcomes = vec![others; documents];
     for error in write_errors.unwrap_or_default() {
         if let Some(outcome) = outcomes.get_mut(error.index) {
-            // Whichever index it names: a retry of what is there meets both keys, and servers name either.
+            // It does not matter which index the error names: a retry violates both keys, and servers name either.
             let conflict = is_duplicate(error.code) || lost_a_race(error.code, &error.message);
             *outcome = Err(if conflict { AppendError::Conflict } else { refused(&error.message) });
         }
@@ -200,13 +201,13 @@ fn refused(message: &str) -> AppendError {
     StoreError::Unavailable(message.replace('\n', " ").into()).into()
 }
 
-/// `WriteConflict`; and a server on PostgreSQL breaks the deadlock of two batches that meet in more than one stream. Nothing was written, and
-/// what the other has written is to be looked at first.
+/// Returns true for `WriteConflict`, and for a deadlock of two batches that meet in more than one stream, which a server on
+/// PostgreSQL breaks. Nothing was written, and the caller must first look at the other batch's writes.
 fn lost_a_race(code: i32, message: &str) -> bool {
     code == 112 || message.contains("deadlock detected")
 }
 
-/// `DuplicateKey`, and what some servers and former versions say instead.
+/// Returns true for `DuplicateKey`, and for the codes that some servers and older versions use instead.
 fn is_duplicate(code: i32) -> bool {
     [11000, 11001, 12582].contains(&code)
 }

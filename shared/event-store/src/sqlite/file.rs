@@ -1,4 +1,4 @@
-//! The file: how it is opened, what its tables are, and whether it is one of ours.
+//! The file: opening it, its tables, and the check that it is one of ours.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 use super::reminders;
 use crate::OpenError;
 
-/// Tells our files from those of other programs, and from our read stores (`PRAGMA application_id`).
+/// The mark that tells our files from those of other programs, and from our read stores (`PRAGMA application_id`).
 const APPLICATION: i32 = i32::from_be_bytes(*b"ORev");
 
-/// The version of the tables below (`PRAGMA user_version`); a change of them gives it the next number.
+/// The version of the tables below (`PRAGMA user_version`). Any change of the tables raises it by one.
 const SCHEMA: i32 = 3;
 
-/// Commits and command ids are in one tree, and both unique keys begin with the stream. So what is written for a command lies
-/// together, mostly in one page: with ids in no order a page of its own is the greater part of what a row costs. For the same
-/// reason there are no rowids. Whole numbers sort before text, so a stream's commits come first, by
-/// version. Times are microseconds since 1970.
+/// Commits and command ids are in one tree, and both unique keys begin with the stream. So all rows of a command are close
+/// together, mostly in one page. Keys in random order would need a page of their own, and that page is the greater part of a
+/// row's cost. For the same reason the tables have no rowids. Whole numbers sort before text, so a stream's commits come first,
+/// by version. Times are microseconds since 1970.
 const TABLES: &str = "
     CREATE TABLE streams (
         stream       TEXT    NOT NULL,
@@ -55,7 +55,7 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// What a connection is for; it decides how much memory it may keep.
+/// The purpose of a connection. It decides how much memory the connection may keep.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Write,
@@ -64,8 +64,8 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    /// KiB of pages. The operating system keeps the file too, and memory is counted: enough for the upper levels of the
-    /// trees and the pages of a few batches.
+    /// Returns the size of the page cache, in KiB. The operating system caches the file too, and memory is limited. So the size
+    /// is enough for the upper levels of the trees and the pages of a few batches.
     const fn cache(self) -> i64 {
         match self {
             Self::Write => 8 * 1024,
@@ -75,40 +75,40 @@ impl Purpose {
     }
 }
 
-/// Opens the file for writing, makes it if it is not there, and says by which path further connections find it.
+/// Opens the file for writing, and creates a missing one. Returns the path by which further connections find it.
 pub(super) fn open(path: &Path) -> Result<(PathBuf, Connection), OpenError> {
     if [Path::new(""), Path::new(":memory:")].contains(&path) {
         return Err(OpenError::Refused(
             "sqlite: needs the path of a file, such as sqlite:data/events.db".into(),
         ));
     }
-    // SQLite takes some relative names for something else than a file.
+    // SQLite takes some relative names for something other than a file.
     let path = std::path::absolute(path).map_err(|error| refused(path, error))?;
     if let Some(folder) = path.parent() {
         files::create_folder(folder)
             .map_err(|error| refused(&path, format_args!("its folder can't be made: {error}")))?;
     }
-    // Where it can't be created, SQLite says why.
+    // If this fails, SQLite says why when it opens the file.
     let _ = files::create_file(&path);
     let connection = open_ours(&path).map_err(|problem| refused(&path, problem))?;
     Ok((path, connection))
 }
 
-/// Opens one more connection to a file that was opened before, or is about to be.
+/// Opens one more connection to a file that was opened before. For [`Purpose::Write`] SQLite may create the file.
 pub(super) fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let making = if purpose == Purpose::Write { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
     let connection = Connection::open_with_flags(path, access | making)?;
-    // Another process writes in turns that take milliseconds.
+    // Another process may be writing. Its turns take milliseconds.
     connection.busy_timeout(Duration::from_secs(5))?;
-    // Else a statement whose plan could depend on a value is compiled anew each time that value is bound: the append was compiled
-    // for every commit, which was two fifths of all instructions of a create.
+    // Without this setting, SQLite compiles a statement again whenever a value is bound on which its plan could depend. It
+    // compiled the append for every commit, which was two fifths of all instructions of a create.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cache_size", -purpose.cache())?;
-    // There are no references between tables.
+    // No table refers to another.
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "query_only", purpose != Purpose::Write)?;
-    // Durability: what is committed has been synced. In WAL mode "normal" would leave that to the next checkpoint.
+    // Durability: a commit has been synced when it returns. In WAL mode, "normal" would leave the sync to the next checkpoint.
     connection.pragma_update(None, "synchronous", "full")?;
     Ok(connection)
 }
@@ -150,7 +150,7 @@ impl From<rusqlite::Error> for Problem {
     }
 }
 
-/// Opens the file for writing, and sees to it that it is one of ours.
+/// Opens the file for writing, checks that it is one of ours, and prepares it.
 fn open_ours(path: &Path) -> Result<Connection, Problem> {
     let mut connection = connect(path, Purpose::Write)?;
     prepare(&mut connection)?;
@@ -158,7 +158,7 @@ fn open_ours(path: &Path) -> Result<Connection, Problem> {
 }
 
 fn prepare(connection: &mut Connection) -> Result<(), Problem> {
-    // Looked at before anything is changed, so that another program's file stays as it was.
+    // This check comes before any change, so that another program's file stays as it is.
     let known = is_ours(connection)?;
     if connection.is_readonly(MAIN_DB)? {
         return Err(Problem::ReadOnly);
@@ -167,7 +167,8 @@ fn prepare(connection: &mut Connection) -> Result<(), Problem> {
     if mode != "wal" {
         return Err(Problem::NoLog(mode));
     }
-    // A checkpoint, with its own syncs, every 16 MB of log instead of every 4; and a log that once grew is cut again.
+    // A checkpoint has its own syncs, so it comes every 16 MB of log instead of every 4. SQLite also truncates a log that has
+    // grown.
     connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     if !known {
@@ -177,7 +178,7 @@ fn prepare(connection: &mut Connection) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether the tables are there; an error if something else is.
+/// Returns true if the tables exist, and false if the file is empty. Anything else is an error.
 fn is_ours(connection: &Connection) -> Result<bool, Problem> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let (application, schema) = (number("application_id")?, number("user_version")?);
@@ -193,7 +194,7 @@ fn is_ours(connection: &Connection) -> Result<bool, Problem> {
 
 fn create(connection: &mut Connection) -> Result<(), Problem> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been quicker.
+    // Another process may have created the tables meanwhile.
     if is_ours(&transaction)? {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! How far streams are, in the order of the key: a page begins by a seek.
+//! Streams' heads, in the order of the key, so that a page begins with a seek.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

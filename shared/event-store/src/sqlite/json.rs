@@ -6,7 +6,7 @@ use event_sourcing::EncodedEvent;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// An [`EncodedEvent`], borrowed from the row: a rebuild reads millions.
+/// An [`EncodedEvent`] that borrows from the row, because a rebuild reads millions of them.
 #[derive(Deserialize)]
 pub(super) struct Stored<'a> {
     #[serde(rename = "type", borrow)]
@@ -16,13 +16,13 @@ pub(super) struct Stored<'a> {
     pub(super) data: &'a RawValue,
 }
 
-/// Replaces what is in the buffer by the text of the events.
+/// Replaces the buffer's content with the text of the events.
 pub(super) fn write_events(events: &[EncodedEvent], buffer: &mut Vec<u8>) -> serde_json::Result<()> {
     buffer.clear();
     serde_json::to_writer(buffer, events)
 }
 
-/// Reads the events, each as it is to be; else says what is wrong with them.
+/// Parses the events and converts each with `read`. An error says what is wrong with them.
 pub(super) fn read_events<T>(
     text: &str,
     read: impl FnMut(Stored<'_>) -> Result<T, String>,

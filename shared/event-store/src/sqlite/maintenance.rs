@@ -1,4 +1,4 @@
-//! The maintainer: what is asked of the store at large, one question at a time, apart from the loads.
+//! The maintainer: it answers questions about the whole store, one at a time, apart from the loads.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::{Answer, json, unavailable};
 use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
 use crate::{Backlog, CommitId, Page, ScanPosition, Scanned, StoreError};
 
-/// A question, with its way to answer.
+/// A question, with the channel for its answer.
 pub(super) struct Question(Box<Put>);
 
 type Put = dyn FnOnce(Result<&Connection, StoreError>) + Send;
@@ -25,13 +25,13 @@ impl Question {
         answer: Answer<T>,
     ) -> Self {
         Self(Box::new(move |connection| {
-            // Whoever no longer waits does not want to know.
+            // The caller may no longer wait, so a failed send is ignored.
             let _ = answer.send(connection.and_then(question));
         }))
     }
 }
 
-/// Opens its connection with the first question, since many a process never asks one.
+/// The maintainer's state. It opens its connection with the first question, because many processes never ask one.
 pub(super) struct Maintainer {
     path: PathBuf,
     connection: Option<Connection>,
@@ -57,7 +57,7 @@ impl Maintainer {
     }
 }
 
-/// In the order of the key: the commits of a stream come together and in order, and a page begins by a seek.
+/// In the order of the key, the commits of a stream come together and in order, and a page begins with a seek.
 const SCAN: &str = "
     SELECT stream, key, recorded_at, events FROM streams
     WHERE (stream, key) > (?1, ?2) AND key < '' ORDER BY stream, key LIMIT ?3";
@@ -140,7 +140,7 @@ pub(super) fn commits(connection: &Connection) -> Result<u64, StoreError> {
     Ok(commits.unsigned_abs())
 }
 
-/// A limit as SQLite takes it.
+/// Returns a limit in the type that SQLite takes.
 fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,11 +1,12 @@
 //! The event store as one SQLite file, for one machine.
 //!
-//! Three threads have a connection each. The *writer* takes everything that waits (appends, small records, marks) and writes
-//! it as one transaction, so that one sync to disk serves them all; SQLite has one writer at a time, so a second thread would
-//! only wait. The *reader* answers all loads that wait from one snapshot. The *maintainer* reads the store at large, a page of a
-//! scan or the whole outbox, so that no load waits for that. With a write-ahead log none of the three waits for another.
+//! Three threads have a connection each. The *writer* takes all appends, small records and marks that wait, and writes them as
+//! one transaction. So one sync to disk serves them all. SQLite has one writer at a time, so a second writer thread would only
+//! wait. The *reader* answers all waiting loads from one snapshot. The *maintainer* reads the store at large, such as a page of a
+//! scan or the whole outbox, so that no load waits for that. With a write-ahead log, none of the three waits for another.
 //!
-//! Several processes may have the file open. Knows nothing of tasks or runtimes beyond the channels that jobs come by.
+//! Several processes may have the file open. This module knows nothing of tasks or runtimes, except for the channels that bring
+//! jobs.
 
 mod file;
 mod heads;
@@ -33,27 +34,27 @@ use crate::{
 use maintenance::{Maintainer, Question};
 use write::{Task, Write, Writer};
 
-/// The most jobs that one turn of a thread takes; what waits in its queue is bounded by four times that.
+/// The most jobs that one turn of a thread takes. Its queue holds at most four times as many.
 const TURN: usize = 512;
 
-/// An event store in a SQLite file. When the last clone is dropped, what was accepted is done and the file is closed.
+/// An event store in a SQLite file. When the last clone is dropped, all accepted jobs are finished and the file is closed.
 #[derive(Clone)]
 pub struct SqliteEventStore {
     opened: OpenedFile,
     reader: Batcher<read::Job>,
     maintainer: Batcher<Question>,
-    // Last, so that it closes last: then the log is written back into the file and deleted.
+    // The last field, so that it closes last. SQLite then writes the log back into the file and deletes the log.
     writer: Batcher<Write>,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 impl SqliteEventStore {
-    /// Opens the file; it is made, and the folder that it is in, if it is not there.
+    /// Opens the file. Creates a missing file and its missing folder.
     ///
     /// # Errors
-    /// [`OpenError::Refused`], in one line, when the file can't be used: the folder can't be written to, it is no database,
-    /// or not one of ours, or of a newer program.
+    /// [`OpenError::Refused`], in one line, when the file can't be used: the folder can't be written to, or the file is no
+    /// database, not one of ours, or from a newer program.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let (path, connection) = file::open(path)?;
         let mut reading =
@@ -185,7 +186,7 @@ async fn ask<J: Send, T>(worker: &Batcher<J>, job: impl FnOnce(Answer<T>) -> J) 
     answered.await.map_err(|_| closed())?
 }
 
-/// The file is still the one at its path.
+/// Checks that the path still names the opened file.
 fn check(opened: &OpenedFile) -> Result<(), StoreError> {
     opened.check().map_err(|gone| StoreError::Unavailable(gone.to_string().into()))
 }

@@ -1,4 +1,4 @@
-//! The reader: all loads that wait, answered from one snapshot.
+//! The reader: it answers all waiting loads from one snapshot.
 
 use event_sourcing::{CommandId, EncodedEvent, StreamId, Version};
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use crate::{Answered, CommandHash, Commit, Load, StoreError, Stream, UnreadableS
 /// Each stream with its own result.
 pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
 
-/// Loads of one caller.
+/// The loads of one caller.
 pub(super) struct Job {
     pub(super) loads: Vec<Load>,
     pub(super) answer: Answer<Streams>,
@@ -27,7 +27,7 @@ const COMMITS: &str = "
 const ANSWERED: &str =
     "SELECT command_hash, version, recorded_at IS NULL FROM streams WHERE stream = ?1 AND key = ?2";
 
-/// Answers all the jobs. One transaction: one snapshot, and its lock is taken once.
+/// Answers all the jobs in one transaction: they have one snapshot, and SQLite takes its lock once.
 pub(super) fn work(connection: &mut Connection, opened: &OpenedFile, jobs: &mut Vec<Job>) {
     let snapshot = check(opened).and_then(|()| connection.transaction().map_err(|error| unavailable(&error)));
     for job in jobs.drain(..) {
@@ -35,12 +35,12 @@ pub(super) fn work(connection: &mut Connection, opened: &OpenedFile, jobs: &mut 
             .as_ref()
             .map_err(Clone::clone)
             .and_then(|snapshot| job.loads.iter().map(|load| read_stream(snapshot, load)).collect());
-        // Whoever no longer waits does not want to know.
+        // The caller may no longer wait, so a failed send is ignored.
         let _ = job.answer.send(streams);
     }
 }
 
-/// What is wrong with the stream is its own result; what is wrong with the store is everybody's.
+/// Reads one stream. A problem of the stream is the stream's own result; a problem of the store fails all loads of the caller.
 fn read_stream(
     snapshot: &Transaction<'_>,
     load: &Load,
@@ -120,12 +120,12 @@ fn read_answer(
         .map_err(|error| failed(stream, error))
 }
 
-/// A version as a caller's data type has it. None below 0 was ever written.
+/// Returns a version in the type that callers use. No program has ever written one below 0.
 pub(super) fn version(number: i64) -> Version {
     Version::new(number.unsigned_abs())
 }
 
-/// A text column without a copy.
+/// Returns a text column without a copy.
 pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
     row.get_ref(column)?.as_str().map_err(|error| {
         Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
@@ -136,7 +136,8 @@ pub(super) fn time(microseconds: i64) -> Result<Timestamp, String> {
     Timestamp::from_microsecond(microseconds).map_err(|error| error.to_string())
 }
 
-/// SQLite failed, or a column holds what we never write, or a page of the file does.
+/// Returns the error of a read. The stream is unreadable if a column holds a value that we never write, or a page of the file is
+/// corrupt. Otherwise SQLite failed, and the store is unavailable.
 pub(super) fn failed(stream: &StreamId, error: Error) -> StoreError {
     if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
         return unreadable(stream, &error.to_string()).into();

@@ -1,4 +1,4 @@
-//! Reminders as rows of a small table: only what waits is in it.
+//! Reminders as rows of a small table. It holds only the commits that wait.
 
 use event_sourcing::Version;
 use rusqlite::{Connection, Row as SqlRow, params};
@@ -10,7 +10,8 @@ use crate::cursor::outstanding;
 use crate::reminders::{Due, REMINDERS, Row};
 use crate::{CommitId, ReminderCounts, StoreError};
 
-/// Beside the tables of the schema, which it changes in nothing: made where it is not there, and passed over by a program without it.
+/// The table stands beside the tables of the schema and changes nothing in them. This program creates it if it is missing, and a
+/// program without reminders ignores it.
 pub(super) const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS reminders (
         stream  TEXT    NOT NULL,
@@ -27,7 +28,8 @@ pub(super) const TABLE: &str = "
     CREATE INDEX IF NOT EXISTS reminders_by_time ON reminders (since);
 ";
 
-/// A stream that has moved on before the mark needs no reminder. One that a receiver has set aside before keeps its own.
+/// A stream that has moved on before the mark needs no reminder. If a receiver has set the commit aside before the mark, that
+/// reminder stays.
 const SET: &str = "
     INSERT INTO reminders (stream, version, since)
     SELECT stream, key, ?3 FROM streams WHERE stream = ?1 AND key = ?2
@@ -37,7 +39,7 @@ const SET: &str = "
 
 const END: &str = "DELETE FROM reminders WHERE stream = ?1 AND version = ?2";
 
-/// Guarantee: of several who claim it, one finds the time that it has read.
+/// Guarantee: of several relays that claim a reminder, only one finds the time that it has read.
 const MOVE: &str =
     "UPDATE reminders SET since = ?3, sent = ?4 WHERE stream = ?1 AND version = ?2 AND since = ?5";
 
@@ -66,7 +68,7 @@ pub(super) enum Task {
     SetAside(Row),
 }
 
-/// Does one; how many rows it changed.
+/// Does one write. Returns the number of changed rows.
 pub(super) fn write(connection: &Connection, task: &Task) -> rusqlite::Result<u64> {
     match task {
         Task::End(commits) => commits.iter().try_fold(0, |ended, commit| {
@@ -97,13 +99,13 @@ pub(super) fn write(connection: &Connection, task: &Task) -> rusqlite::Result<u6
     }
 }
 
-/// With the mark of the commit.
+/// Sets a reminder, in the transaction that marks the commit.
 pub(super) fn set(connection: &Connection, commit: &CommitId) -> rusqlite::Result<u64> {
     let now = jiff::Timestamp::now().as_microsecond();
     changed(connection, SET, params![commit.stream.as_str(), number(commit.version), now])
 }
 
-/// With the mark of the next commit.
+/// Ends a reminder, in the transaction that marks the stream's next commit.
 pub(super) fn end(connection: &Connection, stream: &str, version: Version) -> rusqlite::Result<u64> {
     changed(connection, END, params![stream, number(version)])
 }
@@ -151,7 +153,7 @@ fn rows(
     Ok(rows)
 }
 
-/// One that no program of ours wrote is left out.
+/// Reads a row. A row that none of our programs wrote is skipped.
 fn read(row: &SqlRow<'_>) -> Result<Option<Row>, StoreError> {
     let fail = |error: rusqlite::Error| unavailable(&error);
     let version: i64 = row.get(1).map_err(fail)?;

@@ -1,4 +1,4 @@
-//! The writer: everything that waits, as one transaction, each write with its own outcome.
+//! The writer: it does all waiting writes as one transaction, and each write has its own outcome.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params
 use super::{Answer, check, json, reminders, unavailable};
 use crate::{Commit, Mark, NoEvent, Remind};
 
-/// What is to be written.
+/// One write.
 pub(super) enum Task {
     Append(Arc<Commit>),
     Remember(NoEvent),
@@ -21,7 +21,7 @@ pub(super) enum Task {
     Forget(Timestamp),
 }
 
-/// A task, and where to say how many records it changed; 0 for an append or a small record is a conflict.
+/// A task, with the channel for the number of records that it changed. For an append or a small record, 0 is a conflict.
 pub(super) struct Write {
     pub(super) task: Task,
     pub(super) answer: Answer<u64>,
@@ -30,23 +30,23 @@ pub(super) struct Write {
 pub(super) struct Writer {
     connection: Connection,
     opened: OpenedFile,
-    /// The text of the commit in hand, kept so that its memory is used again.
+    /// The buffer for the text of a commit, kept so that its memory is used again.
     text: Vec<u8>,
 }
 
-/// Guarantee: the commit begins right after the stream's last, so a version is neither taken twice (not in the middle of a
-/// commit either) nor left out. SQLite's write lock is held from here to the insert. For version 1 the key of the commit says
-/// as much, since a stream that has any commit has one at 1.
+/// Guarantee: the commit begins right after the stream's last version. So no version is left out, and none is taken twice, not
+/// even one in the middle of a commit. SQLite's write lock is held from this query to the insert. For version 1 the key of the
+/// commit is enough, because a stream that has any commit has one at version 1.
 const LAST_VERSION: &str =
     "SELECT version FROM streams WHERE stream = ?1 AND key < '' ORDER BY key DESC LIMIT 1";
 
-/// The key lets no version be taken twice; `DO NOTHING` makes that an outcome.
+/// The key lets no version be taken twice. `DO NOTHING` makes a conflict an outcome and not an error.
 const ADD_COMMIT: &str = "
     INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata, awaits)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
 
-/// Guarantee: the key lets neither a commit nor a small record have a command id that the stream has; `DO NOTHING` makes that
-/// an outcome.
+/// Guarantee: the key lets neither a commit nor a small record take a command id that the stream already has. `DO NOTHING` makes
+/// a conflict an outcome and not an error.
 const ADD_COMMAND: &str = "
     INSERT INTO streams (stream, key, version, command_hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
 
@@ -54,7 +54,8 @@ const UNDO_COMMIT: &str = "DELETE FROM streams WHERE stream = ?1 AND key = ?2";
 
 const ADD_TO_OUTBOX: &str = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
 
-/// The key lets neither a commit nor another small record have the same command id; `DO NOTHING` makes that an outcome.
+/// The key lets no small record take the command id of a commit or of another small record. `DO NOTHING` makes a conflict an
+/// outcome.
 const REMEMBER: &str = "
     INSERT INTO streams (stream, key, version, command_hash, recorded_at) VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT DO NOTHING";
@@ -69,17 +70,17 @@ impl Writer {
         Self { connection, opened, text: Vec::new() }
     }
 
-    /// Does all the writes and only then answers each, so that whoever gets an answer has it on disk. When SQLite fails
-    /// none is done, and the next turn tries anew.
+    /// Does all the writes and only then answers each of them. So a caller that gets an answer has its write on disk. When SQLite
+    /// fails, none of the writes is done, and the next turn tries again.
     ///
-    /// Guarantee: what was answered is in the file at the path. SQLite goes on in a file that was deleted, so that is looked at
-    /// after each transaction, before anybody is answered.
+    /// Guarantee: each acknowledged write is in the file at the path. SQLite goes on writing to a file that was deleted, so this
+    /// function checks the file after each transaction, before it answers anybody.
     pub(super) fn work(&mut self, writes: &mut Vec<Write>) {
         let written = self.transact(writes).map_err(|error| unavailable(&error));
         match written.and_then(|changes| check(&self.opened).map(|()| changes)) {
             Ok(changes) => {
                 for (write, changed) in writes.drain(..).zip(changes) {
-                    // Whoever no longer waits does not want to know.
+                    // The caller may no longer wait, so a failed send is ignored.
                     let _ = write.answer.send(Ok(changed));
                 }
             }
@@ -94,7 +95,7 @@ impl Writer {
 
     fn transact(&mut self, writes: &[Write]) -> rusqlite::Result<Vec<u64>> {
         let Self { connection, text, .. } = self;
-        // Immediate: the lock is waited for now, not in the middle, where SQLite could only fail.
+        // Immediate: SQLite waits for the lock now. In the middle of a transaction it could only fail.
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = write_all(connection, writes, text).and_then(|changes| {
             kill_point(KillPoint::BeforeSqliteCommit);
@@ -102,7 +103,7 @@ impl Writer {
             kill_point(KillPoint::AfterSqliteCommit);
             Ok(changes)
         });
-        // After some errors SQLite has done so itself.
+        // After some errors SQLite has rolled back already.
         if done.is_err() && !connection.is_autocommit() {
             connection.execute_batch("ROLLBACK")?;
         }
@@ -124,7 +125,7 @@ fn write_all(connection: &Connection, writes: &[Write], text: &mut Vec<u8>) -> r
     done.collect()
 }
 
-/// The statements of every turn, looked up once for all its writes.
+/// The statements that every turn uses, looked up once for all its writes.
 struct Statements<'c> {
     connection: &'c Connection,
     add_commit: CachedStatement<'c>,
@@ -144,8 +145,9 @@ impl<'c> Statements<'c> {
         })
     }
 
-    /// Each statement by itself, and not one that selects from the table it inserts into, nor one for both rows: SQLite would
-    /// build a table in memory, or keep every page as it was, at twice the time.
+    /// Appends a commit. Returns 1, or 0 for a conflict. Each step is a statement by itself, because combined statements take
+    /// twice the time. If a statement selects from the table into which it inserts, SQLite builds a table in memory. If one
+    /// statement inserts both rows, SQLite keeps a copy of every page as it was.
     fn append(&mut self, commit: &Commit, text: &mut Vec<u8>) -> rusqlite::Result<u64> {
         json::write_events(&commit.events, text).map_err(no_text)?;
         let metadata = serde_json::to_string(&commit.metadata).map_err(no_text)?;
@@ -207,12 +209,12 @@ fn changed(statement: &mut Statement<'_>, values: &[&dyn ToSql]) -> rusqlite::Re
     Ok(statement.execute(values)? as u64)
 }
 
-/// A version as SQLite holds it. There is none above [`Version::MAX`], and no stream has come near it.
+/// Returns a version in the type that SQLite holds. No version is above [`Version::MAX`], and no stream has come near it.
 pub(super) fn number(version: Version) -> i64 {
     i64::try_from(version.get()).unwrap_or(i64::MAX)
 }
 
-/// JSON as a text column, without a copy.
+/// JSON for a text column, without a copy.
 struct Text<'a>(&'a [u8]);
 
 impl ToSql for Text<'_> {
@@ -317,7 +319,7 @@ mod tests {
     fn nobody_is_answered_when_the_commit_fails() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path());
-        // A reference that SQLite checks at the end of a transaction, and then finds nothing at the other side of.
+        // SQLite checks this foreign key only at the commit. It refers to a row that does not exist, so the commit fails.
         let broken = "
             CREATE TABLE parent (name TEXT PRIMARY KEY);
             CREATE TABLE child (parent TEXT REFERENCES parent DEFERRABLE INITIALLY DEFERRED);

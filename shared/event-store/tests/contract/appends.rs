@@ -85,7 +85,7 @@ pub(crate) async fn commits_of_several_events_never_overlap(stores: &impl Stores
         tokio::spawn(async move {
             let mut won = 0;
             for first in 1..=24 {
-                // None of them looks first; most come at a version in the middle of another's commit, or after a gap.
+                // None of the writers looks first. Most attempts begin in the middle of another's commit, or after a gap.
                 let command = format!("{writer}-{first}");
                 let attempt =
                     Commit { command_id: build::command(&command), ..commit("a", first, 1 + writer % 3) };
@@ -98,7 +98,7 @@ pub(crate) async fn commits_of_several_events_never_overlap(stores: &impl Stores
     for writer in join_all(writers.collect::<Vec<_>>()).await {
         won += writer.unwrap();
     }
-    // A load would find gaps and overlaps.
+    // The load fails if there is a gap or an overlap.
     let commits = load(&handles[0], "a").await;
     assert_eq!(commits.last().unwrap().last_version(), Version::new(won));
     assert!(won >= 24, "{won}");
@@ -122,7 +122,7 @@ pub(crate) async fn a_commit_without_events_is_not_stored(stores: &impl Stores) 
 pub(crate) async fn of_a_batch_in_which_some_conflict_the_others_are_stored(stores: &impl Stores) {
     const STREAMS: u64 = 120;
     let store = stores.open().await;
-    // Each third stream has version 1 already, and each third a command that is about to come again.
+    // In a third of the streams version 1 is taken already. In another third the command is about to come again.
     let named = |number: u64| format!("stream-{number}");
     for number in 0..STREAMS {
         match number % 3 {

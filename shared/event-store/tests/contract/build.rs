@@ -1,4 +1,4 @@
-//! Commits and loads for scenarios, in few words.
+//! Short builders of commits and loads for scenarios.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ pub(crate) fn hash(byte: u8) -> CommandHash {
     CommandHash([byte; 32])
 }
 
-/// A time, in seconds after some moment.
+/// A time: this many seconds after a fixed moment.
 pub(crate) fn second(number: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + number).unwrap()
 }
 
-/// An event as some place in a stream would have it; the store does not ask whether a task's life makes sense.
+/// An event that depends on its version alone. The store does not check that a task's life makes sense.
 pub(crate) fn event(version: u64) -> Event {
     match version % 5 {
         1 => Event::TaskOpened { title: format!("läwp \"{version}\" ☃") },
@@ -37,7 +37,7 @@ pub(crate) fn event(version: u64) -> Event {
     }
 }
 
-/// A commit of `events` events at a version, by a command of its own, recorded at the second of its version.
+/// A commit of this many events at a version, by a command of its own. The number of its version is also the second of its time.
 pub(crate) fn commit(stream: &str, version: u64, events: u64) -> Commit {
     Commit {
         stream: id(stream),
@@ -52,7 +52,7 @@ pub(crate) fn commit(stream: &str, version: u64, events: u64) -> Commit {
     }
 }
 
-/// The same, but by the command of this id.
+/// A commit of one event by the command of this id.
 pub(crate) fn commit_by(command_id: &str, stream: &str, version: u64) -> Commit {
     Commit { command_id: command(command_id), ..commit(stream, version, 1) }
 }
@@ -82,7 +82,7 @@ pub(crate) async fn append_each(store: &EventStore, stream: &str, versions: impl
     }
 }
 
-/// Appends, and says whether it was written; a failure of the store is none of the two.
+/// Appends a commit. Returns true if it was written, and false for a conflict. A failure of the store fails the test.
 pub(crate) async fn wins(store: &EventStore, commit: Commit) -> bool {
     match store.append(Arc::new(commit)).await {
         Ok(()) => true,

@@ -1,4 +1,4 @@
-//! A command id yields one outcome in a stream, which is found again.
+//! A command id yields one outcome in a stream, and a later load finds that outcome again.
 
 use event_sourcing::Version;
 use event_sourcing::testing::Event;
@@ -18,7 +18,7 @@ pub(crate) async fn a_repeated_command_conflicts_and_its_answer_is_found(stores:
         let again = Commit { command_hash: hash(repeated), version: Version::new(4), ..commit("a", 1, 1) };
         assert!(!wins(&store, again).await);
     }
-    // The hash that it was first sent with tells the caller whether the command is the same.
+    // The hash of the first attempt tells the caller if the command is the same.
     let answered = Answered { command_hash: hash(1), version: Version::new(2), with_events: true };
     assert_eq!(answer(&store, "a", "a-command-1").await, Some(answered));
     assert_eq!(answer(&store, "a", "unheard-of").await, None);
@@ -40,7 +40,7 @@ pub(crate) async fn a_command_without_events_is_remembered(stores: &impl Stores)
     append_each(&store, "a", [3]).await;
     let answered = Answered { command_hash: hash(9), version: Version::new(2), with_events: false };
     assert_eq!(answer(&stores.open().await, "a", "no-op").await, Some(answered));
-    // It is no commit.
+    // The record is no commit.
     assert_eq!(versions(&load(&store, "a").await), [1, 2, 3]);
     assert_eq!(store.scan::<Event>(None, 10).await.unwrap().commits.len(), 3);
 }
@@ -85,7 +85,7 @@ pub(crate) async fn small_records_are_forgotten_when_they_are_old(stores: &impl 
         let kept = NoEvent { recorded_at: second(age), ..record(&format!("no-op-{age}"), "a", 1) };
         store.remember(kept).await.unwrap();
     }
-    // A server that forgets by itself has its own clock, and answers 0.
+    // A server that deletes records by itself uses its own clock, and answers 0.
     let forgotten = store.forget_answered(second(2)).await.unwrap();
     assert!([0, 2].contains(&forgotten), "{forgotten}");
     assert_eq!(store.forget_answered(second(2)).await.unwrap(), 0);

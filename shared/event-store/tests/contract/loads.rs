@@ -1,4 +1,4 @@
-//! Whole streams and parts of them, many at once, and what is refused as unreadable.
+//! Loads of whole streams and of parts, many at once, and streams that are refused as unreadable.
 
 use event_sourcing::testing::{Event, Task};
 use event_sourcing::{Recorded, Snapshot, Version};
@@ -74,7 +74,7 @@ pub(crate) async fn a_gap_in_a_stream_is_unreadable(stores: &impl Stores) {
         let asked = Load { after: Version::new(after), ..whole(stream) };
         assert_unreadable(store.load(asked).await, stream, "version");
     }
-    // What comes after the gap is whole, and so is every other stream.
+    // The part after the gap can be read, and so can every other stream.
     let later = Load { after: Version::new(2), ..whole("a") };
     assert_eq!(versions(&store.load(later).await.unwrap().commits), [3, 4]);
     append_each(&store, "c", [1]).await;
@@ -97,7 +97,7 @@ pub(crate) async fn an_event_that_this_program_does_not_know_is_unreadable(store
     }
 }
 
-/// What a whole stream makes of a task.
+/// Folds a whole stream into a task.
 async fn read(store: &EventStore, name: &str) -> Result<Snapshot<Task>, StoreError> {
     let commits = store.load(whole(name)).await?.commits;
     Ok(fold(id(name), &commits)?)
@@ -116,7 +116,8 @@ pub(crate) async fn a_stream_is_current_at_its_last_version(stores: &impl Stores
     let store = stores.open().await;
     append_each(&store, "a", 1..=2).await;
     append(&store, commit("a", 3, 2)).await;
-    // One that has moved on is only noticed where a load may be out of date, so no answer is wrong.
+    // The test asks only for last versions. For an earlier version, only a store whose loads may be out of date notices that the
+    // stream has moved on. So neither answer is wrong.
     for (stream, version) in [("a", 4), ("nowhere", 0)] {
         assert!(store.is_current(&id(stream), Version::new(version)).await.unwrap(), "{stream}");
     }
@@ -140,7 +141,7 @@ pub(crate) async fn a_stream_that_cant_be_read_fails_no_other(stores: &impl Stor
     for found in [3, 1] {
         assert_eq!(versions(&streams.remove(found).unwrap().commits), [1, 2, 3]);
     }
-    // Callers whose loads are one read too.
+    // The loads of several callers are one read too.
     let alone = join_all(asked.into_iter().map(|asked| store.load(asked))).await;
     assert_eq!(alone.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false, true, false]);
 
@@ -152,7 +153,7 @@ pub(crate) async fn a_stream_that_cant_be_read_fails_no_other(stores: &impl Stor
 pub(crate) async fn events_written_by_a_former_program_are_read(stores: &impl Stores) {
     let store = stores.open().await;
     append(&store, commit("a", 1, 2)).await;
-    // The order of fields, unknown ones and escapes are a writer's choice; schema 1 is the oldest that there is.
+    // A writer may choose the order of fields, add unknown fields and use escapes. Schema 1 is the oldest.
     let written = r#"[ {"data": {"title": "caf\u00e9", "was": 1}, "schema": 1, "by": "x", "type": "TaskOpen\u0065d"},
         {"type": "TaskStarted", "schema": 1, "data": {}} ]"#;
     stores.overwrite_events(&id("a"), Version::new(1), written).await;

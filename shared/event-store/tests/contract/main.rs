@@ -1,10 +1,10 @@
-//! What every event store must hold, run over every variant: the unique keys, batches in which each has its own outcome, the
-//! outbox, scans under writes, and durability when a process is killed.
+//! The contract of every event store, run over every variant: the unique keys, batches in which each write has its own outcome,
+//! the outbox, scans during writes, and durability when a process is killed.
 //!
-//! A scenario gets [`Stores`], which opens any number of independent handles on one store, each as another process would.
-//! A further variant is one line in this file, and its [`Stores`].
+//! A scenario gets [`Stores`], which opens any number of independent handles on one store, as several processes would. A further
+//! variant needs one line in this file, and its [`Stores`].
 
-// A test program throughout; clippy knows only the functions with `#[test]` as such.
+// All of this is a test program, but clippy recognizes only functions with `#[test]` as tests.
 #![allow(clippy::unwrap_used)]
 
 mod appends;
@@ -38,7 +38,7 @@ macro_rules! contract {
     };
 }
 
-/// The scenarios, by what they are about.
+/// The scenarios, by subject.
 macro_rules! every_scenario {
     ($variant:ident, $stores:ty) => {
         contract! { $variant, $stores:

@@ -1,4 +1,4 @@
-//! What is a server's alone: indexes, connections that are cut, servers that are not there.
+//! Scenarios of a server alone: indexes, cut connections, servers that are down.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use crate::build::{answer, append, append_each, commit, commit_by, load, version
 use crate::proxy::{Proxy, Weather};
 use crate::stores::{MongoDb, Stores};
 
-/// A command has to be answered while its caller still waits.
+/// The time limit for an answer. A command must be answered while its caller still waits.
 const SOON: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,8 +57,8 @@ async fn an_index_of_the_same_name_that_does_something_else_is_named() {
         assert!(problem.contains("the index commands of events_test_"), "{problem}");
         assert!(problem.contains("unique=false") && problem.contains("unique=true"), "{problem}");
     }
-    // It is looked at again as soon as it was put right.
-    // FerretDB drops it, but answers in a way that the driver can't read.
+    // The store checks the index again, so it works as soon as the index is right. FerretDB drops the index, but the driver can't
+    // read its answer.
     let _ = stores.commits().drop_index("commands").await;
     assert_eq!(stores.commits().list_index_names().await.unwrap(), ["_id_"]);
     append(&store, commit("a", 1, 1)).await;
@@ -90,7 +90,7 @@ async fn what_was_answered_is_there_once_however_connections_are_cut() {
     }
 }
 
-/// As a command does: repeats what was not answered, and takes a conflict for done when its own command is there.
+/// Appends as a command does: it repeats an unanswered append, and accepts a conflict if its own command is there.
 async fn append_at_last(store: &EventStore, stream: &str, version: u64) {
     let commit = Arc::new(commit(stream, version, 1));
     loop {
@@ -164,7 +164,7 @@ async fn the_keys_hold_when_the_other_process_left_nothing_known_here() {
     let Some(stores) = MongoDb::fresh().await else { return };
     let writer = stores.open().await;
     append_each(&writer, "a", 1..=3).await;
-    // This one has loaded nothing: what comes before is looked up, and found or not.
+    // This process has loaded nothing, so it looks up the commit before, and finds it or not.
     let other = stores.open().await;
     let late = other.append(Arc::new(commit_by("late", "a", 3))).await;
     assert!(matches!(late, Err(AppendError::Conflict)), "{late:?}");

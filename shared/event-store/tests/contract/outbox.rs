@@ -1,4 +1,4 @@
-//! A commit is its own outbox: unpublished until it is marked, and found by relays until then.
+//! A commit is its own outbox: it is unpublished until it is marked, and relays find it until then.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -12,17 +12,17 @@ use jiff::Timestamp;
 use crate::build::{append, append_each, commit, load, place, second};
 use crate::stores::Stores;
 
-/// Later than any commit of these scenarios.
+/// A time later than any commit of these scenarios.
 fn now() -> Timestamp {
     second(1_000_000)
 }
 
-/// Nothing is young.
+/// A range of young times that holds no commit.
 fn all() -> RangeInclusive<Timestamp> {
     now()..=now()
 }
 
-/// Those that were recorded before a time.
+/// Returns the outstanding commits of streams with a commit that was recorded before this time.
 async fn outstanding(store: &EventStore, before: Timestamp) -> Vec<CommitId> {
     outstanding_but(store, before..=now()).await
 }
@@ -43,7 +43,7 @@ pub(crate) async fn a_commit_is_unpublished_until_it_is_marked(stores: &impl Sto
     store.mark_published(vec![place("a", 1), place("a", 3)]).await.unwrap();
     assert_eq!(unpublished(&stores.open().await, "a").await, [false, true, false]);
     assert_eq!(outstanding(&store, now()).await, [place("a", 2)]);
-    // One that was already published when it was appended is never outstanding.
+    // A commit that was already published when it was appended is never outstanding.
     append(&store, Commit { unpublished: false, ..commit("b", 1, 1) }).await;
     assert_eq!(unpublished(&store, "b").await, [false]);
     assert_eq!(outstanding(&store, now()).await, [place("a", 2)]);
@@ -60,7 +60,7 @@ pub(crate) async fn marks_may_be_repeated_and_may_miss(stores: &impl Stores) {
     }
     handles[0].mark_published(Vec::<CommitId>::new()).await.unwrap();
     assert_eq!(unpublished(&handles[0], "a").await, [false, true]);
-    // Version 2 is in the middle of this commit, so no commit is there.
+    // Version 2 is in the middle of this commit, so no commit begins there and the mark misses.
     assert_eq!(unpublished(&handles[0], "b").await, [true]);
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn the_oldest_of_each_stream_is_outstanding(stores: &impl Store
 
 pub(crate) async fn what_is_too_young_is_not_outstanding(stores: &impl Stores) {
     let store = stores.open().await;
-    // A commit's version is also the second at which it was recorded.
+    // A commit's version is also the second of its time.
     append_each(&store, "a", 1..=3).await;
     append_each(&store, "b", 1..=9).await;
     store.mark_published((1..=6).map(|version| place("b", version)).collect()).await.unwrap();
@@ -97,7 +97,7 @@ pub(crate) async fn what_is_too_young_is_not_outstanding(stores: &impl Stores) {
     assert_eq!(outstanding(&store, second(2)).await, [place("a", 1)]);
     assert_eq!(outstanding(&store, second(7)).await, [place("a", 1)]);
     assert_eq!(outstanding(&store, second(8)).await, [place("a", 1), place("b", 7)]);
-    // A clock that went back: the second is old enough, so the first, which must go before it, is named.
+    // The clock went back: the second commit is old enough. The store names the first, which must be published before it.
     append(&store, Commit { recorded_at: second(90), ..commit("c", 1, 1) }).await;
     append(&store, Commit { recorded_at: second(0), ..commit("c", 2, 1) }).await;
     assert_eq!(outstanding(&store, second(1)).await, [place("c", 1)]);
@@ -119,7 +119,7 @@ pub(crate) async fn what_is_dated_in_the_future_is_outstanding(stores: &impl Sto
     }
     store.mark_published(vec![place("marked", 2)]).await.unwrap();
     assert_eq!(outstanding_but(&store, young).await, [place("ahead", 1), place("both", 1), place("late", 1)]);
-    // A clock that was put right says that all of them are ahead.
+    // By a clock that was corrected, all of them are ahead.
     let all = ["ahead", "both", "late", "marked", "young"].map(|stream| place(stream, 1));
     assert_eq!(outstanding_but(&store, second(-9)..=second(0)).await, all);
 }
@@ -141,7 +141,7 @@ pub(crate) async fn relays_see_outstanding_streams_shuffled(stores: &impl Stores
     let store = stores.open().await;
     let names: Vec<String> = (0..100).map(|number| format!("stream-{number}")).collect();
     join_all(names.iter().map(|name| append(&store, commit(name, 1, 1)))).await;
-    // Two draws of 10 out of 100 are the same once in 10^19 times.
+    // Two draws of 10 out of 100 are equal only once in 10^19 times.
     let one = store.outstanding(all(), 10).await.unwrap();
     let other = store.outstanding(all(), 10).await.unwrap();
     assert_ne!(one, other);

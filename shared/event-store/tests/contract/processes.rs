@@ -1,6 +1,6 @@
-//! Several real processes on one store, and one that is killed.
+//! Several real processes on one store, one of which is killed.
 //!
-//! The other process is this test program again, told by its environment to write and to say what was answered.
+//! The other process is this test program again. An environment variable tells it to write, and to print each answer.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -18,7 +18,7 @@ const STORE: &str = "EVENT_STORE_OF_A_WRITING_PROCESS";
 const ANSWERED: &str = "answered ";
 const WRITERS: usize = 8;
 
-/// Ends the process however the test ends.
+/// The other process. The drop kills it however the test ends.
 struct Writing(Child);
 
 impl Drop for Writing {
@@ -39,7 +39,7 @@ impl Writing {
         Self(child)
     }
 
-    /// What was answered to it, as it comes: a stream and its last version. Ends when the process does.
+    /// Returns the answers to the process as they come: a stream and its last version. The iterator ends with the process.
     fn answers(&mut self) -> impl Iterator<Item = (String, u64)> + use<> {
         let said = BufReader::new(self.0.stdout.take().unwrap());
         said.lines().map_while(Result::ok).filter_map(|line| {
@@ -60,7 +60,7 @@ async fn write_without_end(url: &str) {
                 let commit = commit(&stream, version, 2);
                 let last = commit.last_version();
                 store.append(Arc::new(commit)).await.unwrap();
-                // One write a line, and only after the answer.
+                // Each line is one write, made only after the answer.
                 std::io::stdout().write_all(format!("{ANSWERED}{stream} {last}\n").as_bytes()).unwrap();
             }
         })
@@ -75,7 +75,7 @@ pub(crate) async fn what_was_answered_is_there_after_kill_9<S: Stores>(stores: &
     let mut writing = Writing::start(stores, "what_was_answered_is_there_after_kill_9");
     let mut answers = writing.answers();
     let mut answered: BTreeMap<String, u64> = answers.by_ref().take(1_000).collect();
-    // SIGKILL, in the middle of appends; then what it could still say.
+    // SIGKILL, in the middle of appends. Then read the answers that the process could still print.
     writing.0.kill().unwrap();
     answered.extend(answers);
     assert_eq!(answered.len(), WRITERS);
@@ -86,7 +86,7 @@ pub(crate) async fn what_was_answered_is_there_after_kill_9<S: Stores>(stores: &
         let last = commits.last().map_or(Version::NONE, Commit::last_version);
         assert!(last.get() >= version, "{stream}: {version} was answered, {last} is there");
         assert!(commits.iter().all(|commit| commit.unpublished));
-        // And it can be written to at once, or after the one append that a server may still have had in hand.
+        // The stream can be written to at once, or after the one append that a server may still have been doing.
         assert!(append_after(&store, &stream).await || append_after(&store, &stream).await, "{stream}");
     }
 }
@@ -105,7 +105,8 @@ pub(crate) async fn processes_see_and_respect_what_others_wrote<S: Stores>(store
     let mut answers = writing.answers();
     let mut own = 0;
     for (stream, last) in answers.by_ref().take(200) {
-        // It goes on writing while this process reads, is refused what is taken, and writes what is not.
+        // The other process goes on writing. Meanwhile this process reads, gets a conflict for a taken version, and writes a free
+        // one.
         let commits = load(&store, &stream).await;
         assert!(commits.last().is_some_and(|commit| commit.last_version().get() >= last));
         assert!(!wins(&store, commit_by("late", &stream, last)).await);
@@ -113,6 +114,6 @@ pub(crate) async fn processes_see_and_respect_what_others_wrote<S: Stores>(store
         assert!(wins(&store, commit("own", own, 1)).await);
     }
     assert_eq!(own, 200);
-    // Before its pipe, into which it could write no more.
+    // Kill the process before its pipe closes. It could not write to a closed pipe.
     drop(writing);
 }

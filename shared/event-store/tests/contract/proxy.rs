@@ -1,4 +1,4 @@
-//! A server's neighbour that passes bytes on, and fails as networks do.
+//! A proxy in front of a server. It passes bytes on, and fails as networks do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What happens to what comes.
+/// The proxy's behaviour.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weather {
-    /// All is passed on.
+    /// The proxy passes everything on.
     Fair,
-    /// One piece in so many, by chance, is passed on by half when it comes from the client, and not at all when it comes from the server;
-    /// then the connection is cut.
+    /// The proxy cuts a connection at random, at one piece in this many. It still passes on half of a client's piece, and nothing
+    /// of a server's piece.
     Cutting(u32),
-    /// Connections are accepted, and nothing is passed on.
+    /// The proxy accepts connections and passes nothing on.
     Silent,
-    /// Connections are cut, and new ones at once.
+    /// The proxy cuts all connections, and new ones at once.
     Down,
 }
 
@@ -59,7 +59,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Until either side ends, or the connection is cut.
+/// Passes bytes on until either side ends, or the connection is cut.
 async fn pass_on(client: TcpStream, server: &str, seen: watch::Receiver<Weather>, cuts: &AtomicUsize) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     let (client_out, client_in) = client.into_split();
@@ -72,7 +72,7 @@ async fn pass_on(client: TcpStream, server: &str, seen: watch::Receiver<Weather>
     }
 }
 
-/// When a connection is cut, one part in `part` of the piece in hand is passed on.
+/// Passes pieces on in one direction. When it cuts the connection, it still passes on one part in `part` of the current piece.
 async fn pieces_of(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

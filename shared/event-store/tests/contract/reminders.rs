@@ -1,4 +1,4 @@
-//! A commit that waits for its stream to move on: its reminder is set with its mark, claimed by one, and ended with the next mark.
+//! Reminders: the mark sets a commit's reminder, one relay claims it, and the mark of the stream's next commit ends it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use crate::build::{append_each, place};
 use crate::stores::Stores;
 
-/// So long that nothing of a scenario is due by itself.
+/// A delay so long that no reminder of a scenario is due by itself.
 const LONG: Duration = Duration::from_secs(900);
 
 fn waits(stream: &str, version: u64) -> Mark {
@@ -20,12 +20,12 @@ fn ends(stream: &str, version: u64, ended: u64) -> Mark {
     Mark { ends: Some(Version::new(ended)), ..place(stream, version).into() }
 }
 
-/// The reminders of another process, which are due at once or after so long.
+/// Returns the reminders of another process, with this delay.
 async fn reminders(stores: &impl Stores, after: Duration) -> Reminders {
     Reminders::new(stores.open().await, after)
 }
 
-/// With some of its commits waiting: version 2 of each stream.
+/// Appends two commits to each stream. The second is marked, and waits for its stream to move on.
 async fn waiting(stores: &impl Stores, streams: &[&str]) {
     let store = stores.open().await;
     for stream in streams {
@@ -69,7 +69,7 @@ pub(crate) async fn the_mark_of_the_next_commit_ends_a_reminder(stores: &impl St
     append_each(&store, "a", 3..=3).await;
     store.mark_published(vec![ends("a", 3, 2)]).await.unwrap();
     assert_eq!(places(&due(&now).await), ["b@2"]);
-    // Marked together, none is set at all.
+    // If both are marked together, no reminder is set at all.
     append_each(&store, "c", 1..=3).await;
     store.mark_published(vec![waits("c", 2), ends("c", 3, 2)]).await.unwrap();
     append_each(&store, "b", 3..=3).await;
@@ -84,7 +84,7 @@ pub(crate) async fn of_many_who_claim_a_reminder_one_gets_it(stores: &impl Store
     let mut relays = Vec::new();
     for _ in 0..4 {
         let relay = reminders(stores, Duration::from_millis(1)).await;
-        // A server's clock may have stood still since the mark.
+        // A server's clock may not have moved since the mark.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let due = due(&relay).await;
         relays.push((relay, due));
@@ -104,7 +104,7 @@ pub(crate) async fn a_reminder_that_was_sent_comes_again_later_until_it_is_exhau
         let mut found = due(&now).await;
         assert_eq!((found.len(), found[0].sent), (1, sent));
         let claimed = now.claim(&found.remove(0)).await.unwrap().unwrap();
-        // Without a delay each wait is none.
+        // The delay is zero, so each wait is zero.
         now.sent(&claimed).await.unwrap();
     }
     assert_eq!(due(&now).await, []);
@@ -125,24 +125,24 @@ pub(crate) async fn what_a_receiver_sets_aside_is_due_before_its_delay_and_says_
         (places(&listed), problems),
         (vec!["a@2".to_owned(), "b@2".to_owned()], vec!["the service answered 503", "no answer"])
     );
-    // Five seconds, and a minute that the service asked for in place of twenty.
+    // The waits are five seconds, and the minute that the service asked for instead of twenty seconds.
     let apart = listed[1].due.duration_since(listed[0].due);
     assert!((54..=56).contains(&apart.as_secs()), "{apart}");
     assert_eq!(places(&later.list(Some(&place("a", 2)), 10).await.unwrap()), ["b@2"]);
     assert_eq!(later.count().await.unwrap(), ReminderCounts { waiting: 2, set_aside: 2, overdue: 0 });
-    // By a delay that is half a minute shorter, the first is past its time and the second is not.
+    // With a delay that is half a minute shorter, the first is due and the second is not.
     let sooner = reminders(stores, LONG - Duration::from_secs(30)).await;
     let mut due = due(&sooner).await;
     assert_eq!((places(&due), due[0].sent), (vec!["a@2".to_owned()], 0));
     let claimed = sooner.claim(&due.remove(0)).await.unwrap().unwrap();
     assert_eq!(claimed.problem.as_deref(), Some("the service answered 503"));
-    // It may be lost on the way again, so its next one is ten seconds away, and not twice the delay.
+    // The channel may lose it again, so its next wait is ten seconds, and not twice the delay.
     sooner.sent(&claimed).await.unwrap();
     let listed = sooner.list(None, 1).await.unwrap();
     assert!(listed[0].due.duration_since(claimed.due).as_secs() <= 10, "{listed:?}");
 }
 
-/// A receiver may be done with a commit before its sender has marked it.
+/// A receiver may set a commit aside before the sender has marked it.
 pub(crate) async fn what_a_receiver_has_set_aside_before_the_mark_stays_as_it_is(stores: &impl Stores) {
     let (store, later) = (stores.open().await, reminders(stores, LONG).await);
     append_each(&store, "a", 1..=1).await;
@@ -175,7 +175,7 @@ pub(crate) async fn what_a_clock_that_was_ahead_has_set_is_due(stores: &impl Sto
     );
 }
 
-/// As after a crash between the publish and the mark.
+/// This happens after a crash between the publish and the mark.
 pub(crate) async fn a_commit_that_is_marked_again_keeps_waiting(stores: &impl Stores) {
     waiting(stores, &["a"]).await;
     let store = stores.open().await;

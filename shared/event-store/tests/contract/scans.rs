@@ -1,4 +1,4 @@
-//! All commits in pages, also while others write.
+//! Scans of all commits in pages, also while others write.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::build::{append, append_each, commit, id};
 use crate::loads::expect_unreadable;
 use crate::stores::Stores;
 
-/// All pages, each of which has no more than asked for, and every one before the last has something.
+/// Scans all pages. No page has more commits than asked for, and every page before the last has some.
 async fn scan(store: &EventStore, limit: usize) -> Vec<Scanned<Event>> {
     let mut scanned = Vec::new();
     let mut after = None;
@@ -27,7 +27,7 @@ async fn scan(store: &EventStore, limit: usize) -> Vec<Scanned<Event>> {
     }
 }
 
-/// How many events each stream has; each must come in order, without a gap.
+/// Returns the number of events of each stream. The commits of a stream must come in order, without a gap.
 fn lengths(scanned: &[Scanned<Event>]) -> BTreeMap<StreamId, Version> {
     let mut lengths = BTreeMap::new();
     for commit in scanned {
@@ -46,7 +46,7 @@ pub(crate) async fn an_empty_store_has_an_empty_page(stores: &impl Stores) {
 pub(crate) async fn a_scan_sees_every_commit_once_whatever_the_page(stores: &impl Stores) {
     let store = stores.open().await;
     let mut appended = Vec::new();
-    // Names of which one begins with another, and versions that have a different order as text.
+    // One name begins with another, and the versions have a different order as text.
     for (stream, commits) in [("a", 12), ("a.b", 3), ("ab", 1), ("a~", 2), ("B", 4)] {
         for number in 0..commits {
             let commit = commit(stream, 1 + number * 2, 2);
@@ -84,13 +84,13 @@ pub(crate) async fn a_scan_sees_what_was_there_before_while_others_write(stores:
     loop {
         let page = store.scan::<Event>(after.take(), 7).await.unwrap();
         scanned.extend(page.commits);
-        // Between any two pages every stream grows, through another handle, and a new stream comes on either side.
+        // Between two pages every stream grows, through another handle. New streams appear before and behind all others.
         version += 1;
         join_all(names.iter().map(|name| append(&other, commit(name, version, 1)))).await;
         append_each(&other, &format!("a-{version}"), [1]).await;
         append_each(&other, &format!("z-{version}"), [1]).await;
         match page.next {
-            // What grows as fast as it is read has no end, so the writers stop some time.
+            // The scan would never end if the streams kept growing as fast, so the writers stop after some time.
             Some(next) if version < 40 => after = Some(next),
             Some(next) => break scanned.extend(rest(&store, next).await),
             None => break,

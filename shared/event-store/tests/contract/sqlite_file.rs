@@ -1,4 +1,4 @@
-//! What is SQLite's alone: the file, and when it is refused.
+//! Scenarios of SQLite alone: the file, and the files that are refused.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn url(path: &Path) -> String {
     format!("sqlite:{}", path.display())
 }
 
-/// Why a file is refused, which must be one line and name it.
+/// Returns the reason for which a file is refused. It must be one line and name the file.
 async fn refusal(path: &Path) -> String {
     let Err(OpenError::Refused(problem)) = EventStore::open(url(path)).await else {
         panic!("{} was opened", path.display());

@@ -1,29 +1,29 @@
-//! A store for a scenario: how it is opened again, and how its content is damaged.
+//! The stores of the scenarios: how to open one again, and how to damage its content.
 
 use event_sourcing::{StreamId, Version};
 use event_store::{CommitId, EventStore};
 
-/// One store, fresh and empty, that is gone when this is dropped.
+/// One store, new and empty. The drop deletes it.
 pub(crate) trait Stores: Sized {
-    /// The variant's name, which is also that of its module in `main.rs`.
+    /// The variant's name, which is also the name of its module in `main.rs`.
     const NAME: &'static str;
 
-    /// Makes it; `None` where there is no server to make it on, which has been said then.
+    /// Creates a store. Returns `None` if there is no server for it, and says so.
     async fn fresh() -> Option<Self>;
 
-    /// Where it is.
+    /// The store's URL.
     fn url(&self) -> String;
 
-    /// Deletes a commit, which no program of ours does.
+    /// Deletes a commit. No program of ours does that.
     async fn lose(&self, stream: &StreamId, version: Version);
 
-    /// Replaces what is recorded as a commit's events: an array as JSON.
+    /// Replaces the stored events of a commit with this JSON array.
     async fn overwrite_events(&self, stream: &StreamId, version: Version, events: &str);
 
-    /// Lets a reminder begin ten years from now, as a clock that is ahead would.
+    /// Moves a reminder's time ten years ahead, as a wrong clock would.
     async fn put_reminder_ahead(&self, commit: &CommitId);
 
-    /// A handle that shares nothing with any other, as another process would have it.
+    /// Opens a handle that shares nothing with any other, as another process would.
     async fn open(&self) -> EventStore {
         EventStore::open(self.url()).await.unwrap()
     }
@@ -83,12 +83,12 @@ const MONGODB: &str = "TEST_MONGODB";
 
 #[cfg(feature = "mongodb")]
 impl MongoDb {
-    /// The store's URL with another host.
+    /// Returns the store's URL with another host.
     pub(crate) fn url_at(&self, host: std::net::SocketAddr) -> String {
         format!("mongodb://{host}/{}?directConnection=true", self.database.name())
     }
 
-    /// Where the server is, past all options.
+    /// Returns the server's host and port.
     pub(crate) fn host(&self) -> String {
         let rest = self.url.split_once("://").unwrap().1;
         rest.split('/').next().unwrap().to_owned()
@@ -99,7 +99,7 @@ impl MongoDb {
     }
 }
 
-/// Once, and past what the test program keeps to itself.
+/// Says once that there is no server. It writes to the process's own stderr, because the test program captures the tests' output.
 #[cfg(feature = "mongodb")]
 fn say_that_there_is_no_server() {
     use std::io::Write;
@@ -144,7 +144,7 @@ impl Stores for MongoDb {
         use serde_json::{Value, value::RawValue};
         type Fields = std::collections::BTreeMap<String, Box<RawValue>>;
         let events: Vec<Fields> = serde_json::from_str(events).unwrap();
-        // An event's data is kept as text, its other fields as they are.
+        // An event's data is stored as text, its other fields as they are.
         let field = |name: &str, value: &RawValue| match name {
             "data" => Bson::from(value.get()),
             _ => serialize_to_bson(&serde_json::from_str::<Value>(value.get()).unwrap()).unwrap(),
