@@ -1,4 +1,4 @@
-//! What decides: commands in, events or a rejection out.
+//! The aggregate: it decides commands. It takes a command, and returns events or a rejection.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -10,59 +10,61 @@ use thiserror::Error;
 use crate::event::EventType;
 use crate::values::{StreamId, Version};
 
-/// A consistency boundary: one stream of events, decided one command at a time. The default is its state before the first event.
+/// A consistency boundary: one stream of events, decided one command at a time. The default is the state before the first event.
 ///
-/// Serializes as its fields are shown to clients, beside the id, the version and the times of a [`Snapshot`].
+/// It serializes as its own fields. A [`Snapshot`] shows these to clients beside the id, the version and the times.
 pub trait Aggregate: Clone + Debug + Default + PartialEq + Serialize + Send + Sync + 'static {
-    /// What it is called, such as `order`: in problems and in the log.
+    /// The aggregate's name, such as `order`. It appears in problems and in the log.
     const KIND: &'static str;
     /// The `ce_source` of its records (CloudEvents 1.0), such as `/orders`.
     const SOURCE: &'static str;
 
-    /// What somebody wants of it.
+    /// The commands of the aggregate.
     type Command: Command;
-    /// What happened to it.
+    /// The events of the aggregate.
     type Event: EventType;
-    /// Why a command was refused.
+    /// The reasons for which a command is refused.
     type Rejection: Rejection;
 
-    /// What happens when this command meets this state. A command that is already true yields no event and succeeds.
+    /// Decides a command in this state, and returns the events that follow. A command that is already true succeeds without an
+    /// event.
     ///
     /// # Errors
     /// A rejection when the state does not allow the command.
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Rejection>;
 
-    /// The state after an event. An event that can't follow the state changes nothing.
+    /// Returns the state after an event. An event that can't follow the state changes nothing.
     #[must_use]
     fn evolve(self, event: &Self::Event) -> Self;
 
-    /// Whether another event must follow, which somebody else brings about: until then it is published again from time to time.
+    /// Returns true if another event must follow, which another command adds. Until then, this event is published again from time
+    /// to time.
     #[must_use]
     fn awaits_outcome(_event: &Self::Event) -> bool {
         false
     }
 }
 
-/// What somebody wants of an aggregate.
+/// A command for an aggregate.
 pub trait Command: Clone + Debug + Send + Sync + 'static {
     /// The command's name in metrics, such as `create`.
     fn name(&self) -> &'static str;
 
-    /// Whether it makes the aggregate: then a stream without events is assumed, and loaded only if that is wrong; and its answer is
-    /// 201.
+    /// Returns true if the command creates the aggregate. The command handler then assumes a stream without events, and loads the
+    /// stream only if that is wrong. The HTTP answer is 201.
     fn creates(&self) -> bool;
 }
 
-/// Why a command was refused. Nothing was changed.
+/// The reason for which a command was refused. A refused command changes nothing.
 pub trait Rejection: Error + Clone + PartialEq + Send + Sync + 'static {
-    /// What a client is told.
+    /// Returns the answer for a client.
     fn kind(&self) -> RejectionKind;
 }
 
-/// What a client is told of a rejection.
+/// The answer to a client whose command was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionKind {
-    /// 404: the command is for something that does not exist.
+    /// 404: the aggregate does not exist.
     NotFound,
     /// 409: the state does not allow it.
     Conflict {
@@ -70,26 +72,26 @@ pub enum RejectionKind {
         code: &'static str,
         /// The problem's title: a sentence without a period.
         title: &'static str,
-        /// The field of the request that is at fault, if one is.
+        /// The field of the request that caused the conflict, if one did.
         field: Option<&'static str>,
     },
 }
 
 /// An aggregate at a version.
 ///
-/// Serializes as clients see it: `id`, the aggregate's own fields, `version`, and from the first event on `created_at` and
-/// `updated_at`; times are RFC 3339 in UTC.
+/// It serializes as clients see it: `id`, the aggregate's own fields, and `version`. From the first event on, `created_at` and
+/// `updated_at` follow. Times are RFC 3339 in UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot<A> {
-    /// Its stream.
+    /// The aggregate's stream.
     pub id: StreamId,
-    /// What the events so far make of it.
+    /// The state after the events so far.
     pub state: A,
-    /// How many events that were.
+    /// The number of those events.
     pub version: Version,
-    /// When the first event was recorded; the epoch at version 0.
+    /// The time at which the first event was recorded; the epoch at version 0.
     pub created_at: Timestamp,
-    /// When the last one was; the epoch at version 0.
+    /// The time at which the last event was recorded; the epoch at version 0.
     pub updated_at: Timestamp,
 }
 
@@ -104,14 +106,14 @@ pub struct Gap {
 }
 
 impl<A: Aggregate> Snapshot<A> {
-    /// Before the first event.
+    /// Returns the snapshot before the first event.
     #[must_use]
     pub fn absent(id: StreamId) -> Self {
         let epoch = Timestamp::UNIX_EPOCH;
         Self { id, state: A::default(), version: Version::NONE, created_at: epoch, updated_at: epoch }
     }
 
-    /// Takes in the next event.
+    /// Applies the next event.
     ///
     /// # Errors
     /// [`Gap`] when `version` is not the next; the snapshot is unchanged then.
@@ -123,7 +125,7 @@ impl<A: Aggregate> Snapshot<A> {
         Ok(())
     }
 
-    /// Takes in an event that is known to be the next.
+    /// Applies an event that is known to be the next.
     pub fn push(&mut self, time: Timestamp, event: &A::Event) {
         if self.version == Version::NONE {
             self.created_at = time;

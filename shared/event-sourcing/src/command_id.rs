@@ -1,4 +1,4 @@
-//! The identity of a command: when it is sent again, it is the same command.
+//! The identity of a command. A command that is sent again has the same identity.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::values::{IdempotencyKey, Invalid, visible};
 pub enum CommandKind {
     /// A client's key, or an id made for a client's request that has none.
     Client,
-    /// An id that follows from what caused the command: an event, or a document that is imported.
+    /// An id derived from the cause of the command: an event, or an imported document.
     System,
 }
 
 impl CommandKind {
-    /// The word for it in stores and answers.
+    /// Returns the kind's name in stores and answers.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -26,14 +26,15 @@ impl CommandKind {
 
 /// The identity of a command, unique within a stream. Cheap to clone.
 ///
-/// Guarantee: no client writes into the system's space, and no caller into another's. Kind, id and caller are one text, which is
-/// what stores keep unique: `client KEY`, `client KEY ACTOR` or `system ID`. Neither a key nor an id has a space, so the text
-/// can be read in one way only.
+/// Guarantee: no client writes into the system's space, and no caller into another's. Kind, id and caller form one text, which
+/// stores keep unique: `client KEY`, `client KEY ACTOR` or `system ID`. Neither a key nor an id has a space, so the text has only
+/// one meaning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(Arc<str>);
 
 impl CommandId {
-    /// A client's key. The caller, where it is known, is part of the identity: two callers may use the same key.
+    /// Creates the id of a client's command from its key. A known caller is part of the identity: two callers may use the same
+    /// key.
     #[must_use]
     pub fn client(key: &IdempotencyKey, caller: Option<&str>) -> Self {
         let kind = CommandKind::Client.name();
@@ -43,7 +44,7 @@ impl CommandId {
         })
     }
 
-    /// An id of the system's own.
+    /// Creates an id of the system's own.
     ///
     /// # Errors
     /// When the id is empty, too long or has a character that is not visible ASCII.
@@ -52,7 +53,7 @@ impl CommandId {
         Ok(Self(format!("{} {id}", CommandKind::System.name()).into()))
     }
 
-    /// Reads what [`CommandId::as_str`] gave.
+    /// Parses the text that [`CommandId::as_str`] returned.
     ///
     /// # Errors
     /// When the text has no kind, or no id.
@@ -72,19 +73,19 @@ impl CommandId {
         Ok(Self(text.into()))
     }
 
-    /// The whole identity: as stores keep it.
+    /// Returns the whole identity, as stores keep it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its origin.
+    /// Returns the id's origin.
     #[must_use]
     pub fn kind(&self) -> CommandKind {
         if self.0.starts_with(CommandKind::System.name()) { CommandKind::System } else { CommandKind::Client }
     }
 
-    /// The client's key, or the system's id.
+    /// Returns the client's key, or the system's id.
     #[must_use]
     pub fn id(&self) -> &str {
         self.0.split(' ').nth(1).unwrap_or_default()

@@ -1,8 +1,10 @@
-//! How an event is kept: a type name, a schema version and its data, so that an event written years ago can still be read.
+//! The stored form of an event: a type name, a schema version and data. So a program can still read an event that was written
+//! years ago.
 //!
-//! An application's events are a plain enum. The name of a variant is the type's name, its fields are the data. To change the data
-//! of a type: change the variant, add an [`Upcaster`] from the schema version before to [`EventType::UPCASTERS`], and keep the old
-//! data as a test. Upcasters are pure and run when an event is read, one step at a time; what is stored is never rewritten.
+//! An application's events are a plain enum. The name of a variant is the type's name, and its fields are the data. To change the
+//! data of a type, take three steps. Change the variant. Add an [`Upcaster`] from the previous schema version to
+//! [`EventType::UPCASTERS`]. Keep the old data as a test. Upcasters are pure, and run one step at a time when an event is read.
+//! Stored events are never rewritten.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Display};
@@ -21,7 +23,7 @@ use crate::excerpt::shortened;
 pub trait EventType:
     Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// The steps from former schema versions to today's, of all types.
+    /// The steps from earlier schema versions to the current ones, for all types.
     const UPCASTERS: &'static [Upcaster] = &[];
 }
 
@@ -30,13 +32,13 @@ pub trait EventType:
 pub struct Upcaster {
     /// The type's name.
     pub kind: &'static str,
-    /// The schema version that it reads; it yields the next.
+    /// The schema version that the step reads. The step yields the next version.
     pub from: u32,
     /// The step itself. Pure.
     pub step: fn(Value) -> Result<Value, String>,
 }
 
-/// An event as stores and records hold it. `{"type","schema","data"}` as JSON.
+/// An event as stores and records hold it: `{"type","schema","data"}` as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EncodedEvent {
     /// The type's name, such as `OrderCreated`.
@@ -57,15 +59,15 @@ impl PartialEq for EncodedEvent {
 impl Eq for EncodedEvent {}
 
 impl EncodedEvent {
-    /// The event as it is written today.
+    /// Encodes an event in the current schema.
     ///
     /// # Panics
-    /// When `E` does not serialize as a plain enum does. No event is at fault then, but its type.
+    /// When `E` does not serialize as a plain enum does. The fault is then in the type, and not in the event.
     #[must_use]
     #[allow(clippy::expect_used)] // See "Panics": the first test of any event meets it.
     pub fn encode<E: EventType>(event: &E) -> Self {
         let text = serde_json::to_string(event).expect("an enum of events serializes");
-        // {"NAME":DATA}, or "NAME" for a variant without fields.
+        // The text is {"NAME":DATA}, or "NAME" for a variant without fields.
         let tagged = text.strip_prefix("{\"").and_then(|text| text.strip_suffix('}'));
         let (kind, data) = match tagged.and_then(|text| text.split_once("\":")) {
             Some((kind, data)) => (kind, data),
@@ -75,7 +77,7 @@ impl EncodedEvent {
         Self { kind: kind.into(), schema: current_schema::<E>(kind), data }
     }
 
-    /// The event, of any schema version that this program or a former one wrote.
+    /// Decodes the event. Its schema may be the current one or any earlier one.
     ///
     /// # Errors
     /// [`UnknownEvent`] when the type, the schema or the data is not known.
@@ -84,33 +86,33 @@ impl EncodedEvent {
     }
 }
 
-/// Why stored data is not an event that this program knows.
+/// The reason for which stored data is not an event that this program knows.
 #[derive(Debug, Error)]
 pub enum UnknownEvent {
-    /// The type's name is not one of ours: written by a newer program, or by another.
+    /// The type's name is not known: a newer program or another program wrote the event.
     #[error("unknown event type {0:?}")]
     Type(String),
-    /// The schema version is newer than this program, or 0.
+    /// The schema version is newer than this program's, or it is 0.
     #[error("unknown schema {schema} of event type {kind}")]
     Schema {
         /// The type's name.
         kind: String,
-        /// The version that is not known.
+        /// The unknown version.
         schema: u32,
     },
-    /// Type and schema are known, but the data does not have that shape.
+    /// Type and schema are known, but the data does not have the schema's shape.
     #[error("the data of {kind} schema {schema} can't be read: {problem}")]
     Data {
         /// The type's name.
         kind: String,
         /// The schema version.
         schema: u32,
-        /// What was wrong.
+        /// The fault in the data.
         problem: String,
     },
 }
 
-/// Reads an event of any schema version that this program or a former one wrote.
+/// Reads an event. Its schema may be the current one or any earlier one.
 ///
 /// # Errors
 /// [`UnknownEvent`] when the type, the schema or the data is not known.
@@ -120,7 +122,7 @@ pub fn decode<E: EventType>(kind: &str, schema: u32, data: &RawValue) -> Result<
         return parse(kind, schema, data);
     }
     if schema == 0 || schema > newest {
-        // A type that is not known at all is told as such.
+        // If the type is unknown too, the error names the type.
         return Err(match parse::<E>(kind, schema, RawValue::NULL) {
             Err(unknown @ UnknownEvent::Type(_)) => unknown,
             _ => UnknownEvent::Schema { kind: kind.to_owned(), schema },
@@ -130,7 +132,7 @@ pub fn decode<E: EventType>(kind: &str, schema: u32, data: &RawValue) -> Result<
     parse(kind, newest, &data)
 }
 
-/// The schema version in which events of this type are written today: each upcaster was a change.
+/// Returns the current schema version of this type: 1, and one more for each upcaster.
 fn current_schema<E: EventType>(kind: &str) -> u32 {
     E::UPCASTERS.iter().fold(1, |schema, upcaster| schema + u32::from(upcaster.kind == kind))
 }
@@ -173,7 +175,7 @@ struct Tagged<'a> {
 
 struct Data<'a>(&'a RawValue);
 
-/// What serde's derived code found wrong.
+/// The error of serde's derived code.
 #[derive(Debug)]
 enum Refusal {
     Type,
@@ -217,7 +219,7 @@ impl<'a> VariantAccess<'a> for Data<'a> {
     type Error = Refusal;
 
     fn unit_variant(self) -> Result<(), Refusal> {
-        // A newer program may have given it fields.
+        // A newer program may have added fields to this variant.
         BTreeMap::<String, IgnoredAny>::deserialize(&mut self.json()).map(drop).map_err(refusal)
     }
 
@@ -248,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    /// `title` became `label` became `name`.
+    /// The field `title` became `label`, and then `name`.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     enum Renamed {
         Created { name: String },
@@ -268,7 +270,7 @@ mod tests {
                     other => Err(format!("label is {other}")),
                 },
             },
-            // A step is missing.
+            // The step from schema 1 is missing.
             Upcaster { kind: "Moved", from: 2, step: Ok },
         ];
     }

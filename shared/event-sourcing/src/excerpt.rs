@@ -1,9 +1,9 @@
-//! Messages about what somebody else wrote: they are shown, logged and kept, so they are never long.
+//! Excerpts of texts that others wrote. Messages with them are shown, logged and stored, so they must be short.
 
-/// The longest that such a message is, in characters.
+/// The greatest length of an excerpt, in characters.
 const MOST: usize = 300;
 
-/// The text, or its beginning.
+/// Returns the text, or the beginning of a text that is too long.
 pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,4 +1,4 @@
-//! Given what happened, when this is asked, then that happens: the form of an aggregate's tests.
+//! Given these events, when this command, then these events: the form of an aggregate's tests.
 //!
 //! ```text
 //! given::<Order>([created()]).when(Command::Process).then([Event::ProcessingStarted]);
@@ -7,13 +7,13 @@
 
 use crate::Aggregate;
 
-/// An aggregate to which all this happened.
+/// Creates an aggregate with this history.
 #[must_use]
 pub fn given<A: Aggregate>(history: impl IntoIterator<Item = A::Event>) -> Given<A> {
     Given { state: history.into_iter().fold(A::default(), |state, event| state.evolve(&event)) }
 }
 
-/// The state that a history made.
+/// The state that follows from a history.
 #[derive(Clone, Debug)]
 pub struct Given<A> {
     /// The state.
@@ -21,42 +21,42 @@ pub struct Given<A> {
 }
 
 impl<A: Aggregate> Given<A> {
-    /// Asks for something.
+    /// Decides a command in this state.
     #[must_use]
     pub fn when(self, command: A::Command) -> When<A> {
         When { outcome: self.state.decide(command) }
     }
 }
 
-/// What came of a command.
+/// The outcome of a command.
 #[derive(Clone, Debug)]
 pub struct When<A: Aggregate> {
     outcome: Result<Vec<A::Event>, A::Rejection>,
 }
 
 impl<A: Aggregate> When<A> {
-    /// Exactly these events happen.
+    /// Asserts that the command yielded exactly these events.
     ///
     /// # Panics
-    /// When others do, or the command is refused.
+    /// When the command yielded others or was refused.
     #[track_caller]
     pub fn then(self, events: impl IntoIterator<Item = A::Event>) {
         assert_eq!(self.outcome, Ok(events.into_iter().collect()));
     }
 
-    /// The command was already true.
+    /// Asserts that the command was already true: it succeeded without an event.
     ///
     /// # Panics
-    /// When it was not.
+    /// When the command yielded events or was refused.
     #[track_caller]
     pub fn then_nothing(self) {
         self.then([]);
     }
 
-    /// Refused, with exactly this text.
+    /// Asserts that the command was refused, with exactly this text.
     ///
     /// # Panics
-    /// When it is not.
+    /// When the command was accepted or the text differs.
     #[track_caller]
     pub fn then_rejected(self, text: &str) {
         match self.outcome {

@@ -1,14 +1,14 @@
-//! The vocabulary of event-sourced services: what the machinery and an application have in common.
+//! The vocabulary of event-sourced services, which the machinery and the applications share.
 //!
-//! Pure: no I/O, no clock, no async, no randomness (this crate's `clippy.toml` bans them). It knows no application.
+//! The crate is pure: no I/O, no clock, no async, no randomness (this crate's `clippy.toml` bans them). It knows no application.
 //!
-//! - [`aggregate`] is what decides: commands in, events or a rejection out. [`Snapshot`] is its state at a version.
-//! - [`event`] is how an event is kept: type name, schema version, data, and the upcasters between versions.
-//! - [`wire`] is how an event travels: the value and the headers of a record on the channel.
-//! - [`command_id`] is the identity of a command, apart by kind and caller.
+//! - [`aggregate`] decides commands: it returns events or a rejection. [`Snapshot`] is an aggregate's state at a version.
+//! - [`event`] is the stored form of an event: type name, schema version, data, and the upcasters between versions.
+//! - [`wire`] is the form in which an event travels: the value and the headers of a record on the channel.
+//! - [`command_id`] is the identity of a command, which is distinct for each kind and caller.
 //! - [`values`] are parsed once at the edge and can't be wrong afterwards; [`text_value!`] declares an application's own.
-//! - [`view`] is what queries read: rows folded from events, and how a row is kept in columns.
-//! - [`given`](mod@given) is how a test states what an aggregate does: given these events, when this command, then these events.
+//! - [`view`] is the data for queries: rows folded from events, and the columns in which rows are stored.
+//! - [`given`](mod@given) is the form of an aggregate's tests: given these events, when this command, then these events.
 
 pub mod aggregate;
 pub mod command_id;

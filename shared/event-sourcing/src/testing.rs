@@ -1,5 +1,5 @@
-//! A small aggregate and its view, for the tests of whatever stores, publishes, handles or shows any: a task that is opened, started,
-//! stopped, finished.
+//! A small aggregate and its view, for the tests of crates that store, publish, handle or show any aggregate. It is a task that
+//! is opened, started, stopped and finished.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,61 +12,61 @@ use crate::{Aggregate, EventType, Index, Recorded, Refused, RejectionKind, View,
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum Task {
-    /// There is none.
+    /// The task does not exist.
     #[default]
     Absent,
     /// Nobody works on it.
     Open {
-        /// What is to be done.
+        /// The task's title.
         title: String,
     },
     /// Somebody works on it.
     Running {
-        /// What is to be done.
+        /// The task's title.
         title: String,
     },
     /// It is done.
     Finished {
-        /// What was to be done.
+        /// The task's title.
         title: String,
     },
 }
 
-/// What somebody wants of a task.
+/// A command for a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Let there be a task.
+    /// Creates a task.
     Open {
-        /// What is to be done.
+        /// The task's title.
         title: String,
     },
-    /// Another title, while nobody works on it.
+    /// Changes the title of a task on which nobody works.
     Rename {
-        /// The title.
+        /// The new title.
         title: String,
     },
-    /// Begin to work on it.
+    /// Starts the work.
     Start,
-    /// Leave it.
+    /// Stops the work before the task is done.
     Stop,
-    /// It is done.
+    /// Finishes the task.
     Finish,
 }
 
-/// What happened to a task.
+/// An event of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The first event of every task.
     TaskOpened {
-        /// What is to be done.
+        /// The task's title.
         title: String,
     },
     /// It has another title.
     TaskRenamed {
-        /// The title.
+        /// The new title.
         title: String,
     },
-    /// Somebody works on it; that it is stopped or finished must follow.
+    /// Somebody works on it. One of `TaskStopped` and `TaskFinished` must follow.
     TaskStarted,
     /// Nobody works on it any more.
     TaskStopped,
@@ -76,7 +76,7 @@ pub enum Event {
 
 impl EventType for Event {}
 
-/// Why a command was refused.
+/// The reason for which a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Rejection {
     /// There is no such task.
@@ -167,7 +167,7 @@ impl Aggregate for Task {
     }
 }
 
-/// Where a task of the view stands.
+/// The state of a task in the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, IntoStaticStr, VariantNames)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
@@ -185,15 +185,15 @@ choice_value!(Stage);
 row! {
     /// A task as queries show it.
     pub struct TaskRow {
-        /// What is to be done.
+        /// The task's title.
         pub title: String,
-        /// Where it stands.
+        /// The task's state.
         pub stage: Stage,
-        /// How often it was begun.
+        /// The number of times that it was started.
         pub starts: i64,
-        /// When it was opened.
+        /// The time at which it was opened.
         pub opened_at: Timestamp,
-        /// When it was finished.
+        /// The time at which it was finished.
         pub finished_at: Option<Timestamp>,
     }
 }
@@ -204,10 +204,10 @@ pub struct TasksView;
 
 /// Tasks of one title.
 pub const BY_TITLE: Index = Index::on("title");
-/// Tasks that stand alike.
+/// Tasks in one state.
 pub const BY_STAGE: Index = Index::on("stage");
 
-/// A title that no row is made of.
+/// A title that the view refuses.
 pub const REFUSED_TITLE: &str = "not to be shown";
 
 impl View for TasksView {

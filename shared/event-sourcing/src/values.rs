@@ -1,4 +1,4 @@
-//! Values that are parsed once at the edge. Whoever holds one need not check it again.
+//! Values that are parsed once at the edge. A function that gets one need not check it again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,20 +6,20 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Why a value was refused: what it is, what was wrong and what is allowed.
+/// The error for a refused value: its name, the problem and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{what} {problem}; allowed: {allowed}")]
 pub struct Invalid {
     /// The value's name as a client knows it, such as `id`.
     pub what: &'static str,
-    /// What was wrong with it.
+    /// The problem.
     pub problem: String,
-    /// What would have been right.
+    /// The allowed values.
     pub allowed: &'static str,
 }
 
-/// Declares a value that is a text with rules: `text_value! { /// What it is. Name, Arc<str> }`. The type has `as_str`, the usual
-/// traits, and serializes as its text; its own `parse(&str) -> Result<Self, Invalid>` says what is allowed.
+/// Declares a text value with rules: `text_value! { /// A title. Title, Arc<str> }`. The type has `as_str` and the usual traits,
+/// and serializes as its text. Its own `parse(&str) -> Result<Self, Invalid>` has the rules.
 #[macro_export]
 macro_rules! text_value {
     ($(#[$doc:meta])* $name:ident, $inner:ty) => {
@@ -29,7 +29,7 @@ macro_rules! text_value {
         pub struct $name($inner);
 
         impl $name {
-            /// The value as text.
+            /// Returns the value as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -88,13 +88,14 @@ macro_rules! text_value {
 }
 
 text_value! {
-    /// The name of a stream, which is the id of what its events are about: 1–128 of `A–Z a–z 0–9 . _ ~ -`
-    /// (the unreserved characters of RFC 3986, so it stands in a path as it is), not `.` or `..`.
-    /// Cheap to clone.
+    /// The name of a stream, which is the id of the stream's subject. It has 1–128 characters of `A–Z a–z 0–9 . _ ~ -` and is not
+    /// `.` or `..`. These are the unreserved characters of RFC 3986, so it stands in a path as it is. It is cheap to clone.
     StreamId, Arc<str>
 }
 
 impl StreamId {
+    /// Parses a stream's name.
+    ///
     /// # Errors
     /// When the text is empty, too long, has another character, or is `.` or `..`.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
@@ -125,6 +126,8 @@ text_value! {
 }
 
 impl IdempotencyKey {
+    /// Parses a key.
+    ///
     /// # Errors
     /// When the text is empty, too long or has a character that is not visible ASCII.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
@@ -132,7 +135,7 @@ impl IdempotencyKey {
     }
 }
 
-/// The text, if it has 1 to 255 characters, all of them visible ASCII: so it has no space.
+/// Returns the text if it has 1 to 255 characters, all of them visible ASCII. So it has no space.
 pub(crate) fn visible<'a>(text: &'a str, what: &'static str) -> Result<&'a str, Invalid> {
     let refuse = |problem: String| Invalid { what, problem, allowed: "1 to 255 visible ASCII characters" };
     if text.is_empty() {
@@ -147,8 +150,8 @@ pub(crate) fn visible<'a>(text: &'a str, what: &'static str) -> Result<&'a str, 
     Ok(text)
 }
 
-/// How many events a stream has: 0 before the first, 1 after it. The version of an event is the stream's
-/// version once it is in.
+/// The number of events in a stream: 0 before the first event, 1 after it. The version of an event is the stream's version with
+/// that event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Version(u64);
@@ -157,38 +160,40 @@ impl Version {
     /// The version of a stream without events.
     pub const NONE: Self = Self(0);
 
-    /// The greatest version: what a signed 64-bit column can hold.
+    /// The greatest version, which is the greatest number of a signed 64-bit column.
     pub const MAX: u64 = i64::MAX as u64;
 
-    /// A version by its number.
+    /// Creates a version from its number.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The version of the next event.
+    /// Returns the version of the next event.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// The version after `events` more events.
+    /// Returns the version after `events` more events.
     #[must_use]
     pub const fn plus(self, events: usize) -> Self {
         Self(self.0 + events as u64)
     }
 
+    /// Parses a version.
+    ///
     /// # Errors
     /// When the text is not a whole number from 0 to 2^63 - 1.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text.parse::<u64>() {
-            // In one way only: `01` is not the tag of version 1.
+            // A version has one text only: `01` is not the tag of version 1.
             Ok(number) if number <= Self::MAX && number.to_string() == text => Ok(Self(number)),
             _ => Err(Invalid {
                 what: "version",

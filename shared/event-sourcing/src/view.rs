@@ -1,6 +1,6 @@
-//! A view: rows folded from events, for queries.
+//! A view: rows for queries, folded from events.
 //!
-//! One file declares a view: its row ([`row!`](crate::row)), its indexes and its fold. Stores make its tables from that.
+//! One file declares a view: its row ([`row!`](crate::row)), its indexes and its fold. The stores create its tables from them.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -17,26 +17,26 @@ use crate::wire::Recorded;
 
 /// A view with one row a stream.
 pub trait View: Clone + Debug + Send + Sync + 'static {
-    /// Its name: a lower-case letter, then lower-case letters, digits and `_`. Its tables are named after it.
+    /// The view's name: a lower-case letter, then lower-case letters, digits and `_`. The names of its tables come from it.
     const NAME: &'static str;
-    /// Raised when the fold changes while the columns stay: rows of another fold are not read.
+    /// The revision of the fold. Raise it when the fold changes and the columns stay: rows of another fold are not read.
     const REVISION: u32 = 1;
-    /// The columns by which a page can be narrowed, the most telling first.
+    /// The indexes. A query can filter a page by each of them. The most selective index comes first.
     const INDEXES: &'static [Index] = &[];
 
-    /// The events that it is folded from.
+    /// The events from which it is folded.
     type Event: EventType;
-    /// Its row.
+    /// The view's row.
     type Row: Row;
 
-    /// The row after an event; none where the stream has no row. An event that changes nothing returns the row as it is.
+    /// Returns the row after an event; `None` if the stream has no row. An event that changes nothing returns the row as it is.
     ///
     /// # Errors
-    /// [`Refused`] when no row can be made of it: the stream stops there, and the event is held with that reason.
+    /// [`Refused`] when the event can't become a row. The stream stops there, and the event is held with that reason.
     fn apply(row: Option<Self::Row>, event: &Recorded<Self::Event>) -> Result<Option<Self::Row>, Refused>;
 }
 
-/// Why a fold can't take an event in.
+/// The reason for which a fold refuses an event.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
@@ -49,25 +49,25 @@ pub struct Index {
 }
 
 impl Index {
-    /// The index over this column.
+    /// Creates the index over this column.
     #[must_use]
     pub const fn on(column: &'static str) -> Self {
         Self { column }
     }
 }
 
-/// The row of a view: a flat struct whose fields are its columns. Declared by [`row!`](crate::row).
+/// The row of a view: a flat struct whose fields are its columns. [`row!`](crate::row) declares it.
 pub trait Row: Clone + Debug + PartialEq + Serialize + Send + Sync + 'static {
-    /// Its columns. At least one is required: it tells a row from a stream that has none.
+    /// The row's columns. At least one must be required: it tells a row from a stream that has no row.
     const COLUMNS: &'static [Column];
 
-    /// Its values, a column each.
+    /// Returns the row's values, one for each column.
     fn values(&self) -> Vec<Value<'_>>;
 
-    /// The row that has these values, a column each.
+    /// Creates the row from its values, one for each column.
     ///
     /// # Errors
-    /// [`Garbled`] when a value is none that this type writes.
+    /// [`Garbled`] when this type never writes such a value.
     fn from_values<'a>(values: impl IntoIterator<Item = Value<'a>>) -> Result<Self, Garbled>;
 }
 
@@ -78,7 +78,7 @@ pub struct Column {
     pub name: &'static str,
     /// The kind of its values.
     pub kind: ColumnKind,
-    /// Whether every row has a value in it.
+    /// True if every row has a value in the column.
     pub required: bool,
 }
 
@@ -112,7 +112,7 @@ pub enum Value<'a> {
     Time(i64),
 }
 
-/// A stored value is none that a program of ours wrote.
+/// The error of a stored value that none of our programs wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the column {column}: {problem}")]
 pub struct Garbled {
@@ -122,24 +122,24 @@ pub struct Garbled {
     pub problem: String,
 }
 
-/// A type whose values are kept in a column.
+/// A type whose values are stored in a column.
 pub trait ColumnValue: Sized {
     /// The kind of its column.
     const KIND: ColumnKind;
-    /// Whether it always has a value.
+    /// True if it always has a value.
     const REQUIRED: bool = true;
 
-    /// The value to keep.
+    /// Returns the value to store.
     fn to_value(&self) -> Value<'_>;
 
-    /// The value that was kept.
+    /// Reads a stored value.
     ///
     /// # Errors
-    /// When it is none that this type writes; the text says why.
+    /// When this type never writes such a value. The text gives the reason.
     fn from_value(value: Value<'_>) -> Result<Self, String>;
 }
 
-/// A value of another kind than its column.
+/// Returns the problem of a value that has another kind than its column.
 pub fn unexpected(value: &Value<'_>) -> String {
     match value {
         Value::Null => "has no value".to_owned(),
@@ -192,7 +192,7 @@ impl ColumnValue for bool {
     }
 }
 
-/// Kept in whole microseconds: the rest is cut off, towards the past.
+/// Times are stored in whole microseconds. The rest is cut off, towards the past.
 impl ColumnValue for Timestamp {
     const KIND: ColumnKind = ColumnKind::Time;
 
@@ -227,8 +227,8 @@ impl<T: ColumnValue> ColumnValue for Option<T> {
     }
 }
 
-/// Declares the row of a view: `row! { /// An order. pub struct OrderRow { /// Its name. pub name: OrderName } }`. A field's type is
-/// a [`ColumnValue`]; an `Option` may have no value. The struct has the usual traits, and serializes as its fields.
+/// Declares the row of a view: `row! { /// An order. pub struct OrderRow { /// Its name. pub name: OrderName } }`. The type of a
+/// field is a [`ColumnValue`]; an `Option` may have no value. The struct has the usual traits, and serializes as its fields.
 #[macro_export]
 macro_rules! row {
     ($(#[$meta:meta])* $visibility:vis struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty),+ $(,)? }) => {
@@ -262,8 +262,8 @@ macro_rules! row {
     };
 }
 
-/// Keeps an enum without fields in a column, by the names that strum gives its variants: `choice_value!(Status);`. It derives
-/// strum's `EnumString`, `IntoStaticStr` and `VariantNames`.
+/// Stores an enum without fields in a column, under the names that strum gives its variants: `choice_value!(Status);`. The enum
+/// must derive strum's `EnumString`, `IntoStaticStr` and `VariantNames`.
 #[macro_export]
 macro_rules! choice_value {
     ($type:ty) => {
@@ -287,37 +287,37 @@ macro_rules! choice_value {
     };
 }
 
-/// A stream as a view has it: its row after so many of its events. Serializes as the row does, with `id` and `version`.
+/// A stream's entry in a view: its row after a number of its events. It serializes as the row does, with `id` and `version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry<R> {
     /// The stream.
     pub id: StreamId,
-    /// Its row; none where its events so far make none.
+    /// The stream's row; `None` if the events so far make no row.
     #[serde(flatten)]
     pub row: Option<R>,
-    /// How many events that were.
+    /// The number of those events.
     pub version: Version,
 }
 
-/// Why an event was not taken in.
+/// The reason for which an event was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotApplied {
-    /// It is not the next one.
+    /// The event is not the next one.
     #[error(transparent)]
     Gap(#[from] Gap),
-    /// The fold can't take it in.
+    /// The fold refuses the event.
     #[error(transparent)]
     Refused(#[from] Refused),
 }
 
 impl<R: Row> Entry<R> {
-    /// Before the first event.
+    /// Returns the entry before the first event.
     #[must_use]
     pub const fn absent(id: StreamId) -> Self {
         Self { id, row: None, version: Version::NONE }
     }
 
-    /// Takes in the next event of the stream.
+    /// Applies the next event of the stream.
     ///
     /// # Errors
     /// [`NotApplied`]; the entry is unchanged then.
@@ -333,7 +333,7 @@ impl<R: Row> Entry<R> {
         Ok(())
     }
 
-    /// The entry after these events, which begin with the stream's first.
+    /// Returns the entry after these events, which begin with the stream's first.
     ///
     /// # Errors
     /// As [`Entry::apply`].
@@ -348,7 +348,7 @@ impl<R: Row> Entry<R> {
         Ok(entry)
     }
 
-    /// Whether a store keeps both alike. Columns keep times in whole microseconds.
+    /// Returns true if a store keeps both entries alike. Columns keep times in whole microseconds.
     #[must_use]
     pub fn is_kept_as(&self, other: &Self) -> bool {
         self.id == other.id

@@ -1,7 +1,7 @@
-//! How an event travels: one record an event.
+//! The form in which an event travels: one record for each event.
 //!
-//! The value is JSON, `{"type","schema","stream","version","time","data"}`: all that a receiver needs, since an event
-//! source mapping filters on the value alone. The headers repeat it as a `CloudEvent` (CloudEvents 1.0, Kafka protocol
+//! The value is JSON, `{"type","schema","stream","version","time","data"}`. It has everything that a receiver needs, because an
+//! event source mapping filters on the value alone. The headers repeat it as a `CloudEvent` (CloudEvents 1.0, Kafka protocol
 //! binding, binary mode) for tools that know that standard.
 
 use std::borrow::Cow;
@@ -15,23 +15,24 @@ use crate::event::{self, EncodedEvent, EventType, UnknownEvent};
 use crate::excerpt::shortened;
 use crate::values::{StreamId, Version};
 
-/// One event with its place in its stream.
+/// An event with its stream, version and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded<E> {
     /// The stream; the record's key.
     pub stream: StreamId,
-    /// The stream's version with this event in.
+    /// The stream's version with this event.
     pub version: Version,
-    /// When it was recorded.
+    /// The time at which it was recorded.
     pub time: Timestamp,
-    /// What happened.
+    /// The event itself.
     pub event: E,
 }
 
-/// Why a record's value is not an event. What could still be read of it is kept for whoever mends it.
+/// The reason for which a record's value is not an event. It has the parts that could be read, for the person who repairs the
+/// record.
 #[derive(Debug, Error)]
 pub enum Undecodable {
-    /// Not the JSON that [`encode`] writes.
+    /// The value is not the JSON that [`encode`] writes.
     #[error("not an event: {0}")]
     Malformed(String),
     /// The stream's name is not valid.
@@ -40,25 +41,25 @@ pub enum Undecodable {
     /// The version is 0, or more than a store can hold.
     #[error("version {version} is not that of an event")]
     BadVersion {
-        /// The stream named.
+        /// The stream in the record.
         stream: StreamId,
-        /// The version named.
+        /// The version in the record.
         version: u64,
     },
-    /// A well-formed record of an event that this program does not know.
+    /// The record is well formed, but this program does not know its event.
     #[error("{problem}")]
     Unknown {
-        /// The stream named.
+        /// The stream in the record.
         stream: StreamId,
-        /// The version named.
+        /// The version in the record.
         version: Version,
-        /// What is not known.
+        /// The unknown part.
         problem: UnknownEvent,
     },
 }
 
 impl<E: EventType> Recorded<E> {
-    /// The value of its record.
+    /// Returns the value of the event's record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         encode(&self.stream, self.version, self.time, &EncodedEvent::encode(&self.event))
@@ -89,13 +90,13 @@ struct ParsedValue<'a> {
     data: &'a RawValue,
 }
 
-/// The value of the record of an event.
+/// Returns the value of an event's record.
 #[must_use]
 pub fn encode(stream: &StreamId, version: Version, time: Timestamp, event: &EncodedEvent) -> Vec<u8> {
     let EncodedEvent { kind, schema, data } = event;
     let written = Value { kind, schema: *schema, stream, version, time, data };
     let mut value = Vec::with_capacity(224);
-    // Writing plain structs to memory has no way to fail.
+    // Serializing plain structs to memory can't fail.
     let _ = serde_json::to_writer(&mut value, &written);
     value
 }
@@ -103,9 +104,10 @@ pub fn encode(stream: &StreamId, version: Version, time: Timestamp, event: &Enco
 /// Reads the value of a record.
 ///
 /// # Errors
-/// [`Undecodable`], which says how much of it could be read.
+/// [`Undecodable`], with the parts that could be read.
 pub fn decode<E: EventType>(value: &[u8]) -> Result<Recorded<E>, Undecodable> {
-    // Else what is in fields that are passed over would not be looked at, and others would not take it for JSON.
+    // The parser does not check the text of unknown fields, so this check comes first. Other programs would not accept such a
+    // value as JSON.
     let text = std::str::from_utf8(value).map_err(|error| Undecodable::Malformed(error.to_string()))?;
     let read: ParsedValue<'_> =
         serde_json::from_str(text).map_err(|error| Undecodable::Malformed(shortened(&error.to_string())))?;
@@ -121,11 +123,12 @@ pub fn decode<E: EventType>(value: &[u8]) -> Result<Recorded<E>, Undecodable> {
     }
 }
 
-/// The header of a record that is published again, with the number of the reminder. Whoever knows the version passes it over.
+/// The header of a record that is published again; its value is the reminder's number. Receivers that know the version ignore it.
 pub const REMINDER: &str = "reminder";
 
-/// The headers of the record of an event: a `CloudEvent` in binary mode, from this `ce_source`. `traceparent` (W3C Trace Context) is
-/// that of the request that caused it, where there was one. What is the same in every record is borrowed.
+/// Returns the headers of an event's record: a `CloudEvent` in binary mode, with this `ce_source`. `traceparent` (W3C Trace
+/// Context) comes from the request that caused the event, if the request had one. Texts that are the same in every record are
+/// borrowed.
 #[must_use]
 pub fn headers(
     source: &'static str,
