@@ -1,14 +1,13 @@
 //! Orders as an event-sourced aggregate.
 //!
-//! Pure: no I/O, no clock, no async, no randomness (this crate's `clippy.toml` bans them). A decision
-//! is a function of a state and a command, a state is a function of events, so every rule about orders
-//! is tested by calling it.
+//! The crate is pure: no I/O, no clock, no async, no randomness (this crate's `clippy.toml` bans them). A decision is a function
+//! of a state and a command, and a state is a function of events. So a test of any rule about orders is a function call.
 //!
-//! - [`order`] is the aggregate whole: commands, events, the fold, the decisions.
+//! - [`order`] is the whole aggregate: commands, events, the fold, the decisions.
 //! - [`view`] is what queries see of orders: the row, its indexes, its fold.
 //! - [`values`] are the values that are parsed once at the edge and can't be wrong afterwards.
 //!
-//! Knows nothing of HTTP, databases, Kafka or Lambda.
+//! The crate knows nothing of HTTP, databases, Kafka or Lambda.
 
 pub mod order;
 pub mod values;
@@ -29,9 +28,9 @@ pub const APPLICATION: &str = "orders";
 /// The id of an order, which is the name of its stream.
 pub type OrderId = StreamId;
 
-/// An order at a version. Serializes as clients see it: `{"id","name","status","version","created_at","updated_at"}` and, for an
-/// order that failed or was cancelled, `"reason"`; an absent order is `{"id","version":0}`.
+/// An order at a version. It serializes as clients see it: `{"id","name","status","version","created_at","updated_at"}`. An order
+/// that failed or was cancelled has a `"reason"` too. An absent order is `{"id","version":0}`.
 pub type Snapshot = event_sourcing::Snapshot<Order>;
 
-/// An event of an order with its place in the order's life.
+/// An event of an order, with its stream, version and time.
 pub type RecordedEvent = wire::Recorded<Event>;

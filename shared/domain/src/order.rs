@@ -1,4 +1,4 @@
-//! The aggregate whole, in the order in which it is read: commands and events, the fold, the decisions.
+//! The whole aggregate, in reading order: commands and events, the fold, the decisions.
 //!
 //! ```text
 //! new ──────► processing ──────► processed
@@ -16,11 +16,11 @@ use crate::values::{OrderName, Reason};
 
 // ── Commands and events ──────────────────────────────────────────────────────────────────────────────
 
-/// What somebody wants of an order.
+/// A command for an order.
 #[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Command {
-    /// Let there be an order with this name.
+    /// Create an order with this name.
     Create {
         /// The order's name.
         name: OrderName,
@@ -31,17 +31,17 @@ pub enum Command {
     Complete,
     /// Fulfilment was refused.
     Fail {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// The order is no longer wanted.
+    /// Cancel the order, which is no longer wanted.
     Cancel {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
 }
 
-/// What happened to an order. The variants' names are those that stores, records and filters see.
+/// An event of an order. Stores, records and filters see the names of the variants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The first event of every order.
@@ -49,18 +49,18 @@ pub enum Event {
         /// The order's name.
         name: OrderName,
     },
-    /// Fulfilment was asked for; exactly one outcome follows.
+    /// Fulfilment was requested; exactly one outcome follows.
     ProcessingStarted,
     /// The outcome: fulfilled.
     OrderProcessed,
     /// The outcome: refused.
     ProcessingFailed {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
     /// The order was withdrawn.
     OrderCancelled {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
 }
@@ -69,47 +69,47 @@ impl EventType for Event {}
 
 // ── Fold ─────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Where an order stands.
+/// The state in an order's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, IntoStaticStr, VariantNames)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Status {
-    /// Created, nothing asked yet.
+    /// Created, and not yet processed.
     New,
     /// Fulfilment is under way.
     Processing,
     /// Fulfilled. Final.
     Processed,
-    /// Fulfilment was refused; it can be asked for again, or the order cancelled.
+    /// Fulfilment was refused. It can be requested again, or the order can be cancelled.
     Failed,
     /// Withdrawn. Final.
     Cancelled,
 }
 
-/// What decisions about an order need to know of it.
+/// The state of an order that decisions need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Order {
-    /// There is no such order.
+    /// The order does not exist.
     #[default]
     Absent,
-    /// There is.
+    /// The order exists.
     Present(Details),
 }
 
-/// What is known of an order that exists.
+/// The state of an order that exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Details {
-    /// Its name.
+    /// The order's name.
     pub name: OrderName,
-    /// Where it stands.
+    /// The order's status.
     pub status: Status,
-    /// Why it failed or was cancelled.
+    /// The reason why it failed or was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
 
-/// Whether this event can come next in the life of this order.
+/// Returns true if this event can come next in the life of this order.
 #[must_use]
 pub fn follows(order: &Order, event: &Event) -> bool {
     let Order::Present(Details { status, .. }) = order else {
@@ -126,23 +126,23 @@ pub fn follows(order: &Order, event: &Event) -> bool {
 
 // ── Decisions ────────────────────────────────────────────────────────────────────────────────────────
 
-/// Why a command was refused. Nothing was changed.
+/// The reason for which a command was refused. A refused command changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Rejection {
-    /// The command is for an order that does not exist.
+    /// The order does not exist.
     #[error("there is no such order")]
     NotFound,
     /// The id belongs to an order with another name.
     #[error("an order with this id and another name exists")]
     IdTaken,
-    /// The order's state does not allow it.
+    /// The order's state does not allow the command.
     #[error("an order that is {status} can't be {wanted}; allowed from: {allowed}")]
     NotAllowed {
-        /// Where the order stands.
+        /// The order's status.
         status: Status,
-        /// What was asked, as a participle: `processed`, `cancelled`.
+        /// The result that the command wanted, as a participle: `processed`, `cancelled`.
         wanted: &'static str,
-        /// The states from which it is allowed.
+        /// The states in which the command is allowed.
         allowed: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! Values of orders, parsed once at the edge. Whoever holds one need not check it again.
+//! Values of orders, parsed once at the edge. A function that gets one need not check it again.
 
 use std::sync::Arc;
 
@@ -7,22 +7,23 @@ use event_sourcing::{Invalid, text_value};
 use crate::visible::refuse_unseen;
 
 text_value! {
-    /// What an order is called: 1–255 characters, no control characters.
-    /// Cheap to clone.
+    /// The name of an order: 1–255 characters, no control characters. It is cheap to clone.
     OrderName, Arc<str>
 }
 
 impl OrderName {
+    /// Parses a name.
+    ///
     /// # Errors
     /// When the text is empty, too long or has a control character.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         line(text, "name").map(|text| Self(text.into()))
     }
 
-    /// A name for a new order, which people can see. What an event has may be from before that was asked.
+    /// Parses a name for a new order, which people must be able to see. An event may have an older name, from before that rule.
     ///
     /// # Errors
-    /// As [`OrderName::parse`], and when it shows nothing.
+    /// As [`OrderName::parse`], and when the text has nothing visible.
     pub fn parse_new(text: &str) -> Result<Self, Invalid> {
         let name = Self::parse(text)?;
         refuse_unseen(text, "name")?;
@@ -31,29 +32,32 @@ impl OrderName {
 }
 
 text_value! {
-    /// Why an order failed or was cancelled: 1–255 characters, no control characters.
+    /// The reason why an order failed or was cancelled: 1–255 characters, no control characters.
     Reason, Box<str>
 }
 
 impl Reason {
+    /// Parses a reason.
+    ///
     /// # Errors
     /// When the text is empty, too long or has a control character.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         line(text, "reason").map(|text| Self(text.into()))
     }
 
-    /// A reason that somebody gives, which people can see. What an event has may be from before that was asked.
+    /// Parses a new reason from a person, which people must be able to see. An event may have an older reason, from before that
+    /// rule.
     ///
     /// # Errors
-    /// As [`Reason::parse`], and when it shows nothing.
+    /// As [`Reason::parse`], and when the text has nothing visible.
     pub fn parse_new(text: &str) -> Result<Self, Invalid> {
         let reason = Self::parse(text)?;
         refuse_unseen(text, "reason")?;
         Ok(reason)
     }
 
-    /// The nearest allowed reason to any text: control characters become spaces, and what is too long is cut.
-    /// For texts that no client typed, such as another service's answer.
+    /// Returns the nearest allowed reason to any text: control characters become spaces, and a text that is too long is cut. It
+    /// is for texts that no client typed, such as another service's answer.
     #[must_use]
     pub fn from_any(text: &str) -> Self {
         let cleaned: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(255).collect();

@@ -1,4 +1,4 @@
-//! The orders as lists and lookups show them, whole: the row, its indexes, its fold.
+//! The whole view of orders for lists and lookups: the row, its indexes, its fold.
 
 use event_sourcing::{Aggregate, Index, Refused, View, choice_value, row};
 use jiff::Timestamp;
@@ -10,28 +10,28 @@ use crate::values::{OrderName, Reason};
 row! {
     /// An order as clients see it, beside its id and its version. Each field is a column.
     pub struct OrderRow {
-        /// Its name.
+        /// The order's name.
         pub name: OrderName,
-        /// Where it stands.
+        /// The order's status.
         pub status: Status,
-        /// Why it failed or was cancelled.
+        /// The reason why it failed or was cancelled.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub reason: Option<Reason>,
-        /// When its first event was recorded.
+        /// The time at which its first event was recorded.
         pub created_at: Timestamp,
-        /// When its last one was.
+        /// The time at which its last event was recorded.
         pub updated_at: Timestamp,
     }
 }
 
 choice_value!(Status);
 
-/// Orders of one name.
+/// Orders with one name.
 pub const BY_NAME: Index = Index::on("name");
-/// Orders that stand alike.
+/// Orders with one status.
 pub const BY_STATUS: Index = Index::on("status");
 
-/// All orders, a row each.
+/// All orders, with one row for each.
 #[derive(Clone, Debug)]
 pub struct OrdersView;
 
@@ -42,7 +42,7 @@ impl View for OrdersView {
     type Event = Event;
     type Row = OrderRow;
 
-    /// By the fold of the aggregate, so that an order never reads otherwise than it is decided on.
+    /// Uses the fold of the aggregate, so that the view never shows another state than decisions use.
     fn apply(row: Option<OrderRow>, recorded: &RecordedEvent) -> Result<Option<OrderRow>, Refused> {
         let created_at = row.as_ref().map_or(recorded.time, |row| row.created_at);
         let order = match row {

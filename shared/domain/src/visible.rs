@@ -1,4 +1,4 @@
-//! Whether a text can be seen by people.
+//! A check that people can see a text.
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
@@ -7,7 +7,8 @@ use event_sourcing::Invalid;
 /// Letters and symbols that are blank: fillers of Hangul, and the pattern of Braille without dots.
 const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
 
-/// Refuses a text that shows nothing: of spaces, marks without a letter, and characters that only say how others are written.
+/// Refuses a text that shows nothing. Such a text has only spaces, marks without a letter, and characters that say how others are
+/// written.
 pub(crate) fn refuse_unseen(text: &str, what: &'static str) -> Result<(), Invalid> {
     let is_seen = |character: char| {
         let group = character.general_category_group();
@@ -20,7 +21,8 @@ pub(crate) fn refuse_unseen(text: &str, what: &'static str) -> Result<(), Invali
         );
         shows && !BLANK.contains(&character)
     };
-    // What Unicode has added since, and what people have agreed on among themselves, is for them to see.
+    // Unicode may have assigned such a character since, or people may have agreed on it among themselves. So they may be able to
+    // see it.
     let is_unknown = |character: char| {
         use unicode_properties::GeneralCategory::{PrivateUse, Unassigned};
         matches!(character.general_category(), PrivateUse | Unassigned)

@@ -1,5 +1,5 @@
-//! Every command in every state: create (with the order's name and with another), process, complete, fail, cancel;
-//! absent, new, processing, processed, failed, cancelled.
+//! Every command in every state. The commands are create (with the order's name and with another), process, complete, fail and
+//! cancel. The states are absent, new, processing, processed, failed and cancelled.
 
 use crate::dsl::*;
 

@@ -1,11 +1,11 @@
-//! Given what happened, when this is asked, then that happens: `given([created]).when(process).then([started])`.
+//! Given these events, when this command, then these events: `given([created]).when(process).then([started])`.
 //!
 //! Events and commands are functions, so that a test names them without building them.
 
 use domain::{Aggregate, Command, Event, Order, OrderName, Reason, order::follows};
 use event_sourcing::given::Given;
 
-/// A history as a test names it.
+/// A history, as a test names it.
 pub(crate) type History<const N: usize> = [fn() -> Event; N];
 
 pub(crate) const ABSENT: History<0> = [];
@@ -15,7 +15,7 @@ pub(crate) const PROCESSED: History<3> = [created, processing_started, processed
 pub(crate) const FAILED: History<3> = [created, processing_started, processing_failed];
 pub(crate) const CANCELLED: History<2> = [created, cancelled];
 
-/// The order to which all this happened. Each event must be one that can follow.
+/// Creates the order with this history. Each event must be able to follow the one before it.
 #[track_caller]
 pub(crate) fn given<const N: usize>(history: History<N>) -> Given<Order> {
     let state = history.into_iter().fold(Order::default(), |order, event| {

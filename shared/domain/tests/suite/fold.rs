@@ -1,4 +1,4 @@
-//! What events make of an order.
+//! The fold of an order: the state after each history of events.
 
 use domain::{Aggregate, Details, Order, Status, order::follows};
 use strum::VariantNames;

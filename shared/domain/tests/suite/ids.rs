@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::strategies::config;
 
-/// Texts of which about half are allowed by most types: of visible ASCII, of any characters, and around the limits.
+/// Generates texts: of visible ASCII, of any characters, and around the limits. Most types allow about half of them.
 fn any_text() -> impl Strategy<Value = String> {
     let visible = vec(prop::char::range('!', '~'), 0..140).prop_map(String::from_iter);
     let unicode = vec(any::<char>(), 0..40).prop_map(String::from_iter);

@@ -1,4 +1,4 @@
-//! What holds for every order and every command, whatever the rules are.
+//! Properties of every order and every command, independent of the rules.
 
 use domain::{Aggregate, Order, Snapshot, Version, order::follows};
 use proptest::collection::vec;

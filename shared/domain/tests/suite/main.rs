@@ -1,6 +1,6 @@
 //! The rules about orders, each as a sentence.
 
-// Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
+// Helpers of tests may panic too, but clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod decisions;

@@ -1,4 +1,4 @@
-//! What a snapshot takes in and how clients see it.
+//! Snapshots: the events that they accept, and the form that clients see.
 
 use domain::{Event, Gap, OrderId, Snapshot, Version};
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ fn snapshot<const N: usize>(history: History<N>) -> Snapshot {
     snapshot
 }
 
-/// Some seconds after 2026-01-02T03:04:05.678Z.
+/// A time: this many seconds after 2026-01-02T03:04:05.678Z.
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_767_323_045_678 + seconds * 1000).unwrap()
 }

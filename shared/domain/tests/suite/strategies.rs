@@ -1,11 +1,11 @@
-//! Any value that the domain knows, for properties.
+//! Generators of any value of the domain, for properties.
 
 use domain::{Aggregate, Command, Event, Order, OrderId, OrderName, Reason, Version};
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Nothing is written beside the sources: a failure prints its input, to be kept as a test of its own.
+/// Writes no files beside the sources. A failure prints its input, and the developer turns that input into a test.
 pub(crate) fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -16,7 +16,7 @@ fn line() -> impl Strategy<Value = String> {
 }
 
 pub(crate) fn any_name() -> impl Strategy<Value = OrderName> {
-    // Two names that come up often, so that a repeated create meets both its own name and another.
+    // These two names come up often, so that a repeated create meets both its own name and another.
     let text = prop_oneof![Just("a lamp".to_owned()), Just("a chair".to_owned()), line()];
     text.prop_map(|text| OrderName::parse(&text).unwrap())
 }
@@ -58,7 +58,8 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// Any events, also such as can't follow each other; most begin with a creation, else little would follow.
+/// Generates any events, also such as can't follow each other. Most histories begin with a creation; without it, few events could
+/// follow.
 pub(crate) fn any_events() -> impl Strategy<Value = Vec<Event>> {
     let created = any_name().prop_map(|name| Event::OrderCreated { name });
     let any_start = vec(any_event(), 0..12);

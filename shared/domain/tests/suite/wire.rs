@@ -1,4 +1,4 @@
-//! Events as records: what is written is read, and what is not an event is told apart.
+//! Events as records: every written event can be read, and anything else is told apart.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in vec(any::<u8>(), 0..300)) {
-        // Bytes at random are not even JSON with these fields.
+        // Random bytes are not even JSON with these fields.
         prop_assert!(matches!(decode(&bytes), Err(Undecodable::Malformed(_))));
     }
 
@@ -73,7 +73,7 @@ fn some() -> (OrderId, Version, Timestamp) {
     (OrderId::parse("someid").unwrap(), Version::new(3), time)
 }
 
-/// The record of a failure, with one field changed.
+/// Returns the record of a failure with one changed field.
 fn record_with(field: &str, value: Value) -> Vec<u8> {
     let mut record = json!({
         "type": "ProcessingFailed", "schema": 1, "stream": "someid", "version": 3,
