@@ -1,6 +1,6 @@
 //! Calls of `project` that were made at the same time, as one batch.
 //!
-//! Knows nothing of stores and of what becomes of the records.
+//! Knows nothing of stores, nor of the effect of the records.
 
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ impl<E> Call<E> {
 /// The records of several calls, one after the other.
 pub(crate) struct Merged<E> {
     pub(crate) incoming: Vec<Incoming<E>>,
-    /// Which of the records are whose.
+    /// The range of each call's records.
     pub(crate) ranges: Vec<Range<usize>>,
     answers: Vec<Answer>,
 }
@@ -47,16 +47,16 @@ impl<E> Merged<E> {
         Self { incoming, ranges, answers }
     }
 
-    /// Whether they are to be done again one by one: a row that can't be read fails the batch that needs it, and not those
-    /// that came at the same time.
+    /// Returns true if the calls must be done again one by one. A row that can't be read fails the batch that needs it, but no
+    /// batch that came at the same time.
     pub(crate) fn is_to_be_split(&self, done: &Result<Vec<Projected>, ReadStoreError>) -> bool {
         matches!(done, Err(ReadStoreError::Corrupt(_))) && self.answers.len() > 1
     }
 
-    /// Answers all: each with its own counts, or with what went wrong for all.
+    /// Answers every call: with its own counts, or with the common error.
     pub(crate) fn answer(self, done: Result<Vec<Projected>, ReadStoreError>) {
         match done {
-            // Whoever stopped waiting needs no answer.
+            // A caller that stopped waiting needs no answer.
             Ok(counts) => self.answers.into_iter().zip(counts).for_each(|(answer, counts)| {
                 let _ = answer.send(Ok(counts));
             }),
@@ -66,7 +66,7 @@ impl<E> Merged<E> {
         }
     }
 
-    /// Each call's records, and the way to answer it.
+    /// Splits the batch into one a call.
     pub(crate) fn split(self) -> impl Iterator<Item = Self> {
         let mut incoming = self.incoming.into_iter();
         self.ranges.into_iter().zip(self.answers).map(move |(range, answer)| {

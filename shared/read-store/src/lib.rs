@@ -1,8 +1,10 @@
 //! The read store: a view that the projector writes and the queries read.
 //!
-//! An event is applied exactly when its version is the row's version plus one, in the transaction that reads the row; what
-//! is not newer is ignored, anything else is held and blocks nobody but its own stream. So the effect of an event is
-//! exactly once, however often it comes. Each rule stands once, in [`plan`]; the variants read, ask it, and write.
+//! The view applies an event only when the event's version is the row's version plus one. It reads and writes the row in one
+//! transaction. It ignores an event that is not newer. It holds any other event, and a held event blocks its own stream only. So
+//! each event has its effect exactly once, however often it arrives.
+//!
+//! [`plan`] states each rule once. The variants read what it needs, ask it, and write its answer.
 //!
 //! Knows nothing of channels, event stores, HTTP or commands.
 
@@ -33,44 +35,44 @@ pub use types::{
 };
 pub use walk::{Step, Walk, Walker};
 
-/// A view in a read store; the scheme of its URL chooses which. Cheap to clone: clones share connections and batches.
+/// A view in a read store. The scheme of the URL chooses the store. Cheap to clone: clones share connections and batches.
 #[derive(Clone)]
 pub enum ReadStore<V: View> {
     /// A SQLite file, for one machine: `sqlite:PATH`.
     #[cfg(feature = "embedded")]
     Sqlite(sqlite::SqliteReadStore<V>),
     /// A PostgreSQL database, for any number of machines: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, also with libpq's
-    /// parameters (`?sslmode=verify-full&…`). One connection or a few a process.
+    /// parameters (`?sslmode=verify-full&…`). Each process has one connection or a few.
     #[cfg(feature = "postgres")]
     Postgres(postgres::PostgresReadStore<V>),
 }
 
-/// A store can't be opened as its URL says.
+/// The store can't be opened by its URL.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The URL's scheme is none that this program has.
+    /// This program has no store with the URL's scheme.
     #[error("the read store {url:?} has an unknown scheme; allowed: {allowed}")]
     UnknownScheme {
         /// The URL.
         url: SecretUrl,
-        /// What would have been right.
+        /// The allowed schemes.
         allowed: String,
     },
-    /// The URL's scheme is known, but not what follows.
+    /// The scheme is known, but the rest of the URL is wrong, or the file that it names can't be used.
     #[error("the read store can't be opened: {0}")]
     Refused(String),
 }
 
-/// The store did not do what it was asked.
+/// The store did not carry out a call.
 #[derive(Clone, Debug, Error)]
 pub enum ReadStoreError {
-    /// It can't be reached, is full or is closed; the same call may succeed later.
+    /// The store can't be reached, is full or is closed. The same call may succeed later.
     #[error("the read store is not available: {0}")]
     Unavailable(String),
-    /// A row holds what no program of ours wrote.
+    /// The store holds a value that no program of ours wrote, or is damaged.
     #[error("the read store holds {0}")]
     Corrupt(String),
-    /// The view is not one that is being built: another rebuild has begun since, or it is active already.
+    /// The view is not being built: another rebuild has begun since, or the view is active already.
     #[error("view {} is not being built (any more)", .0.0)]
     NotBuilding(ViewId),
 }
@@ -81,7 +83,7 @@ pub enum DropRefused {
     /// There is no such held event (any more).
     #[error("there is no held event {0}")]
     NotHeld(HeldId),
-    /// It is the event for a version that the stream does not have yet: dropping it would stop the stream for ever.
+    /// The stream does not have the event's version yet: dropping the event would stop the stream for ever.
     #[error("held event {id} is needed: it is version {version} of stream {stream}, which is at {have}")]
     Needed {
         /// The held event.
@@ -105,7 +107,7 @@ impl From<runtime::batcher::Stopped> for ReadStoreError {
     }
 }
 
-/// Calls a method of whichever store it is.
+/// Evaluates a call on the store of this variant.
 macro_rules! on_store {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
@@ -118,7 +120,8 @@ macro_rules! on_store {
 }
 
 impl<V: View> ReadStore<V> {
-    /// Opens the store that the URL names. Servers are connected to lazily; a file is opened, and created if it is not there.
+    /// Opens the store that the URL names. A server is connected to at the first call. A file is opened at once, and created if
+    /// it is missing.
     ///
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
@@ -126,14 +129,14 @@ impl<V: View> ReadStore<V> {
         Self::open_with(url, CONNECTIONS).await
     }
 
-    /// As [`ReadStore::open`], with at most so many connections to a server, from 1. A function that handles one event at a
-    /// time needs one.
+    /// Opens a store as [`ReadStore::open`] does, with at most `connections` connections to a server, from 1. The projector has
+    /// as many of its own beside them, but 4 at most. A function that handles one event at a time needs one.
     ///
     /// # Errors
     /// As [`ReadStore::open`].
     pub async fn open_with(url: impl Into<SecretUrl>, connections: usize) -> Result<Self, OpenError> {
         let url = url.into();
-        // Who has no server needs no connections.
+        // A file needs no connections.
         let _ = connections;
         match url.expose().split_once(':') {
             #[cfg(feature = "embedded")]
@@ -146,8 +149,8 @@ impl<V: View> ReadStore<V> {
         }
     }
 
-    /// Creates a server's tables, or brings them to the state that this program works on. A file needs none of that: it is
-    /// done as it is opened.
+    /// Creates a server's tables, or migrates them to the schema of this program. A file needs no such call: opening it creates
+    /// its tables.
     ///
     /// # Errors
     /// When the server is not available, or its tables were made by a newer program.
@@ -162,21 +165,23 @@ impl<V: View> ReadStore<V> {
 
     // ── For the projector ────────────────────────────────────────────────────────────────────────────
 
-    /// Takes in a batch, in one transaction, into every view there is: applies, ignores or holds each event, in the
-    /// order in which they come, and then applies held events that have become next. Calls made at the same time are
-    /// one transaction; each gets the counts of its own batch. On a server, records whose key is not their stream's come
-    /// last, in a second transaction.
+    /// Takes in a batch, in one transaction, into the active view and into the one that is being built, if any. Applies, ignores
+    /// or holds each event, in the order of the batch. Also applies held events that have become next.
+    ///
+    /// Calls that are made at the same time share a transaction; each gets the counts of its own batch. On a server, records
+    /// whose key is not their stream's id come last, in a second transaction.
     ///
     /// # Errors
-    /// When the store is not available. Nothing of the batch was taken in then, save that on a server the first of two
-    /// transactions may have been; what was taken in is ignored when it comes again.
+    /// When the store is not available. The batch has had no effect then, except that a server may have committed the first of
+    /// two transactions. Records that were taken in are ignored when they come again.
     pub async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
         on_store!(self, store => store.project(batch).await)
     }
 
     // ── For queries ──────────────────────────────────────────────────────────────────────────────────
 
-    /// What the active view has of a stream. Calls made at the same time are answered by one read.
+    /// Returns the active view's entry of a stream, and whether an event is held for it. Calls that are made at the same time
+    /// share one read.
     ///
     /// # Errors
     /// When the store is not available.
@@ -184,7 +189,7 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.see(id).await)
     }
 
-    /// A stream's entry in the active view, as [`ReadStore::see`] reads it.
+    /// Returns a stream's entry in the active view, as [`ReadStore::see`] reads it.
     ///
     /// # Errors
     /// When the store is not available.
@@ -192,7 +197,7 @@ impl<V: View> ReadStore<V> {
         Ok(self.see(id).await?.entry)
     }
 
-    /// A page of rows of the active view, by id.
+    /// Returns a page of rows of the active view, by id.
     ///
     /// # Errors
     /// When the store is not available.
@@ -200,8 +205,8 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.list(filter).await)
     }
 
-    /// Waits until the active view has a stream at this version or a later one, and answers with what it has then; after
-    /// `patience`, with what it has.
+    /// Waits until the active view has the stream at `version` or a later one, and returns the stream as [`ReadStore::see`] does.
+    /// After `patience`, returns the stream as it is then.
     ///
     /// # Errors
     /// When the store is not available.
@@ -214,8 +219,8 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.wait_for(id, version, patience).await)
     }
 
-    /// Entries of the active view by their ids, for `verify`: one read for all. Those that are not there are left out, and so are
-    /// garbled ones, for they are to be repaired.
+    /// Returns the entries of these streams in the active view, by one read, for `verify`. Absent entries are left out. Garbled
+    /// entries are left out too, so that `verify` repairs them.
     ///
     /// # Errors
     /// When the store is not available.
@@ -223,8 +228,8 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.get_many(ids).await)
     }
 
-    /// The streams of the active view with their versions, by id, after `after`, at most `limit`: what `verify` walks through.
-    /// Garbled ones are among them.
+    /// Returns streams of the active view with their versions, by id, after `after`, at most `limit`. `verify` walks through the
+    /// view with it, so garbled entries are included.
     ///
     /// # Errors
     /// When the store is not available.
@@ -238,7 +243,7 @@ impl<V: View> ReadStore<V> {
 
     // ── The comparison with the event store ──────────────────────────────────────────────────────────
 
-    /// How the comparison stands.
+    /// Returns the state of the comparison.
     ///
     /// # Errors
     /// When the store is not available.
@@ -246,7 +251,7 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.walk().await)
     }
 
-    /// Takes the comparison over, or goes on with it; none while another process has it.
+    /// Takes the lease of the comparison, or renews it. Returns `None` while another process has the lease.
     ///
     /// # Errors
     /// When the store is not available.
@@ -254,7 +259,8 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.take_walk(walker).await)
     }
 
-    /// Keeps what a step came to, and says how the comparison stands then; none where another process has taken it over.
+    /// Stores the result of a step, and returns the new state of the comparison. Returns `None` if another process has taken the
+    /// comparison over.
     ///
     /// # Errors
     /// When the store is not available.
@@ -262,7 +268,7 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.step_walk(walker, step).await)
     }
 
-    /// Leaves the comparison to whoever takes it next.
+    /// Gives up the lease of the comparison, so that another process can take it at once.
     ///
     /// # Errors
     /// When the store is not available.
@@ -270,7 +276,7 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.leave_walk(name).await)
     }
 
-    /// Notes that the view may lack something: the comparison begins anew, and goes through everything.
+    /// Notes a doubt: the view may lack something. The comparison then begins anew and goes through all streams.
     ///
     /// # Errors
     /// When the store is not available.
@@ -280,7 +286,7 @@ impl<V: View> ReadStore<V> {
 
     // ── Held events ──────────────────────────────────────────────────────────────────────────────────
 
-    /// How many events the active view holds, by reason.
+    /// Returns the number of held events of the active view, by reason.
     ///
     /// # Errors
     /// When the store is not available.
@@ -288,7 +294,7 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.held_summary().await)
     }
 
-    /// Held events of the active view, by id, after `after`, at most `limit`; all streams', or one's.
+    /// Returns held events of the active view, by id, after `after`, at most `limit`: of one stream, or of all.
     ///
     /// # Errors
     /// When the store is not available.
@@ -301,7 +307,7 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.held(stream, after, limit).await)
     }
 
-    /// One held event.
+    /// Returns one held event of the active view.
     ///
     /// # Errors
     /// When the store is not available.
@@ -309,19 +315,19 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.held_event(id).await)
     }
 
-    /// Decodes held events again and takes them in, in the order of their versions; what still can't be applied stays held,
-    /// with its reason of today. All streams', or one's. For after a fix of the program.
+    /// Redrives the held events of one stream, or of all: decodes them again and applies them in the order of their versions. An
+    /// event that still can't be applied stays held, with the reason that this program finds. Use it after a fix of the program.
     ///
     /// # Errors
-    /// When the store is not available; what was redriven before stays so.
+    /// When the store is not available. Events that were redriven before stay so.
     pub async fn redrive(&self, stream: Option<&StreamId>) -> Result<Redriven, ReadStoreError> {
         on_store!(self, store => store.redrive(stream).await)
     }
 
-    /// Drops a held event that no stream needs for its next version.
+    /// Drops a held event. Refuses if the stream does not have the event's version yet.
     ///
     /// # Errors
-    /// [`DropRefused`], which says why it is needed.
+    /// [`DropRefused`], which says why the event was not dropped.
     pub async fn drop_held(&self, id: HeldId) -> Result<(), DropRefused> {
         on_store!(self, store => store.drop_held(id).await)
     }
@@ -337,11 +343,11 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.begin_rebuild().await)
     }
 
-    /// Takes a page of events, with those of one stream in order, into a view that is being built, by the rules of
-    /// [`ReadStore::project`]. How many were applied.
+    /// Takes a page of events into a view that is being built, by the rules of [`ReadStore::project`]. The events of a stream
+    /// come in order. Returns the counts.
     ///
     /// # Errors
-    /// When the store is not available.
+    /// When the view is not being built or the store is not available.
     pub async fn backfill(
         &self,
         view: ViewId,
@@ -350,8 +356,8 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.backfill(view, events).await)
     }
 
-    /// Writes entries into a view that is being built, as the active one has them: those whose streams can't be read. One that is at
-    /// a greater version there is left alone.
+    /// Writes entries of the active view into a view that is being built, for streams that the event store can't read. Does not
+    /// change an entry that has a greater version there.
     ///
     /// # Errors
     /// When the view is not being built or the store is not available.
@@ -359,18 +365,19 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.take_over(view, entries).await)
     }
 
-    /// Makes the view that was built the active one and deletes the former. Running projector batches finish first. Refused
-    /// while a stream in the new view is behind the old one, or held by a gap.
+    /// Makes the view that was built the active one and deletes the former. Running projector batches finish first. Refuses while
+    /// a stream is behind in the new view, or waits for a missing event there but not in the active view.
     ///
     /// # Errors
-    /// [`SwapRefused`] with the streams that are behind; the new view stays as it is, so that the swap can be tried again.
+    /// [`SwapRefused`] with the number of streams that are behind and the first of them. The new view stays as it is, so that the
+    /// swap can be tried again.
     pub async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
         on_store!(self, store => store.swap(view).await)
     }
 
-    /// Writes entries into the active view as they are given, whatever it has: the repair of a view that lost or garbled
-    /// something. An entry that meanwhile is at a greater version than given is left alone. Held events that become next are
-    /// applied, those that are passed are removed. How many were written.
+    /// Writes entries into the active view over any that it has: the repair of a view that lost or garbled something. Does not
+    /// change an entry that has a greater version by now. Applies held events that become next, and removes those that the entry
+    /// has passed. Returns the number of written entries.
     ///
     /// # Errors
     /// When the store is not available.
@@ -378,8 +385,8 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.repair(entries).await)
     }
 
-    /// Deletes streams from the active view, and the events held for them: what `verify --repair` does with rows that no
-    /// stream stands behind. How many rows were deleted.
+    /// Deletes streams from the active view, with the events held for them. `verify --repair` does so with rows whose stream does
+    /// not exist. Returns the number of deleted rows.
     ///
     /// # Errors
     /// When the store is not available.
@@ -387,7 +394,7 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.remove(ids).await)
     }
 
-    /// Whether the store answers.
+    /// Checks that the store answers and has the view's table.
     ///
     /// # Errors
     /// When it does not.
@@ -396,7 +403,7 @@ impl<V: View> ReadStore<V> {
     }
 }
 
-/// How many connections to a server a process has at most, where nothing else is said.
+/// The value of `connections` that [`ReadStore::open`] uses.
 const CONNECTIONS: usize = 5;
 
 const SCHEMES: &[&str] = &[

@@ -22,7 +22,7 @@ impl Shape {
         Self { name: V::NAME, revision: V::REVISION, columns: V::Row::COLUMNS, indexes: V::INDEXES }
     }
 
-    /// What tells it from other shapes: programs whose shapes have the same key work on the same tables.
+    /// The key that tells this shape from others. Programs whose shapes have the same key work on the same tables.
     pub(crate) fn key(&self) -> String {
         let mut key = format!("{} {}", self.name, self.revision);
         for Column { name, kind, required } in self.columns {
@@ -38,7 +38,7 @@ impl Shape {
         key
     }
 
-    /// The table of one of its views.
+    /// The table of a view of this shape.
     pub(crate) const fn table(self, id: ViewId) -> Table {
         Table { shape: self, id }
     }
@@ -49,12 +49,12 @@ impl Shape {
         ["id", "version"].into_iter().chain(row).collect::<Vec<_>>().join(", ")
     }
 
-    /// The column that has a value where there is a row.
+    /// The column that has a value whenever there is a row.
     pub(crate) fn presence(&self) -> &'static str {
         self.columns.iter().find(|column| column.required).map_or("version", |column| column.name)
     }
 
-    /// A page's conditions in the order in which they are to be tried: the index that tells most comes first.
+    /// Returns a page's conditions in the order in which they are to be tried: the most selective index comes first.
     #[cfg(any(feature = "embedded", feature = "postgres"))]
     pub(crate) fn sorted<'f>(
         &self,
@@ -82,8 +82,8 @@ impl Display for Table {
 }
 
 impl Table {
-    /// Its indexes for pages: their names and their columns. On a view that is being built they are created last: sorting once is
-    /// faster than finding each row's place.
+    /// The indexes for pages: their names and their columns. A rebuild creates them last, because one sort is faster than an
+    /// insertion at each row's place.
     pub(crate) fn page_indexes(self) -> impl Iterator<Item = (String, String)> {
         self.shape
             .indexes
@@ -92,7 +92,7 @@ impl Table {
     }
 }
 
-/// The values of an entry's row; none of them where it has no row.
+/// The values of an entry's row; all null if the entry has no row.
 pub(crate) fn values<R: Row>(entry: &Entry<R>) -> Vec<Value<'_>> {
     entry.row.as_ref().map_or_else(|| vec![Value::Null; R::COLUMNS.len()], R::values)
 }
@@ -108,7 +108,7 @@ pub(crate) fn entry<R: Row>(
     Ok(Entry { id, row, version })
 }
 
-/// A version as a column. Versions are parsed to be at most 2^63 - 1.
+/// A version as the value of a column. Parsed versions are at most 2^63 - 1.
 pub(crate) fn number(version: Version) -> i64 {
     i64::try_from(version.get()).unwrap_or(i64::MAX)
 }
@@ -117,7 +117,7 @@ pub(crate) fn version(number: i64) -> Version {
     Version::new(u64::try_from(number).unwrap_or_default())
 }
 
-/// Refuses a view of which no tables can be made.
+/// Refuses a view for which no tables can be made.
 const fn check<V: View>() {
     assert!(is_name(V::NAME), "a view's name has lower-case letters, digits and _, and begins with a letter");
     let columns = V::Row::COLUMNS;
@@ -155,7 +155,7 @@ const fn is_name(text: &str) -> bool {
         }
         at += 1;
     }
-    // PostgreSQL cuts names at 63 bytes; a table's number and an index's column stand behind it.
+    // PostgreSQL cuts names at 63 bytes; a table's number and an index's column follow the name.
     !bytes.is_empty() && bytes.len() <= 24
 }
 

@@ -1,4 +1,4 @@
-//! What goes into the read store and what comes out.
+//! The values that go into the read store and come out of it.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -13,20 +13,20 @@ use crate::ReadStoreError;
 /// A record of the channel, as the projector has decoded it.
 #[derive(Debug)]
 pub struct Incoming<E> {
-    /// Where the record was.
+    /// The record's place in the channel.
     pub origin: Origin,
     /// The record's key, any bytes.
     pub key: Option<Vec<u8>>,
     /// The record's value, any bytes.
     pub value: Option<Vec<u8>>,
-    /// What it says, or why that can't be told.
+    /// The decoded event, or the reason why the record can't be decoded.
     pub event: Result<Recorded<E>, Undecodable>,
-    /// When it is taken in; what is held says since when.
+    /// The time at which it is taken in. A held event shows it.
     pub received_at: Timestamp,
 }
 
 impl<E> Incoming<E> {
-    /// The stream that the value names, where it names one and a version.
+    /// The stream that the value names, if it names a stream and a version.
     pub(crate) fn stream(&self) -> Option<&StreamId> {
         match &self.event {
             Ok(event) => Some(&event.stream),
@@ -35,13 +35,13 @@ impl<E> Incoming<E> {
         }
     }
 
-    /// Whether the key is not the stream's, so that the record lies where those of another stream do.
+    /// Returns true if the key is not the stream's id: the record then lies in another stream's partition.
     #[cfg(feature = "postgres")]
     pub(crate) fn is_astray(&self) -> bool {
         self.stream().is_some_and(|stream| self.key.as_deref() != Some(stream.as_str().as_bytes()))
     }
 
-    /// An event that was read from the event store and not from a channel: should it be held, its origin says so.
+    /// An event that was read from the event store and not from a channel. If it is held, its origin says so.
     #[must_use]
     pub fn from_event_store(event: Recorded<E>, received_at: Timestamp) -> Self {
         Self {
@@ -65,16 +65,16 @@ pub struct Origin {
     pub offset: i64,
 }
 
-/// What became of the events of a batch, in the active view (in the view being built, for a backfill).
+/// The outcome of a batch's events in the active view, or of a backfill's events in the view that is being built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Projected {
-    /// Applied.
+    /// Events that were applied.
     pub applied: usize,
-    /// Ignored, because the view had them.
+    /// Events that were ignored, because the view had them.
     pub ignored: usize,
-    /// Newly held.
+    /// Events that are newly held.
     pub held: usize,
-    /// Held before, and applied now that they were next.
+    /// Events that were held before, and were applied because they had become next.
     pub released: usize,
 }
 
@@ -104,7 +104,7 @@ pub enum HeldReason {
 }
 
 impl HeldReason {
-    /// Each of them.
+    /// All reasons.
     pub const ALL: [Self; 5] =
         [Self::Gap, Self::Undecodable, Self::UnknownType, Self::NoValidStream, Self::Refused];
 
@@ -138,57 +138,57 @@ impl fmt::Display for HeldId {
     }
 }
 
-/// An event that could not be applied, taken aside.
+/// An event that could not be applied and is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldEvent {
     /// Its number.
     pub id: HeldId,
-    /// The stream that it is of, where that can be told: by its value, else by its key.
+    /// Its stream, if known: by its value, else by its key.
     pub stream: Option<StreamId>,
-    /// Its version, where that can be told.
+    /// Its version, if known.
     pub version: Option<Version>,
     /// Why it is held.
     pub reason: HeldReason,
     /// The reason in words.
     pub problem: String,
-    /// Where it was. An event that a rebuild read from the event store was nowhere: no topic, partition and offset -1.
+    /// Its place in the channel. An event that a rebuild read from the event store has none: no topic, partition and offset -1.
     pub origin: Origin,
     /// The record's key.
     pub key: Option<Vec<u8>>,
     /// The record's value.
     pub value: Option<Vec<u8>>,
-    /// Since when.
+    /// The time since which it is held.
     pub held_at: Timestamp,
 }
 
-/// How many events are held for a reason.
+/// The number of events that are held for a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct HeldSummary {
     /// The reason.
     pub reason: HeldReason,
-    /// How many.
+    /// The number of events.
     pub events: u64,
-    /// How many streams they touch, of those that can be told.
+    /// The number of their known streams.
     pub streams: u64,
 }
 
-/// What a redrive did.
+/// The result of a redrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Redriven {
-    /// Applied now.
+    /// Events that were applied.
     pub applied: u64,
-    /// Not needed any more, and removed.
+    /// Events that were not needed any more, and were removed.
     pub removed: u64,
-    /// Still held.
+    /// Events that are still held.
     pub held: u64,
 }
 
-/// What the active view has of a stream.
+/// A stream in the active view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookup<R> {
-    /// Its entry; none where the view has taken in none of its events.
+    /// Its entry; none if the view has taken in none of its events.
     pub entry: Option<Entry<R>>,
-    /// Whether any event is held for it: then it may be behind, or be missing.
+    /// True if an event is held for the stream: then its entry may be behind or missing.
     pub held: bool,
 }
 
@@ -198,25 +198,25 @@ impl<R> Default for Lookup<R> {
     }
 }
 
-/// The rows of a page.
+/// The selection of a page's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Only rows that have these values, each in its index.
+    /// The values that a row must have, each in its index.
     pub(crate) equal: Vec<(Index, Value<'static>)>,
-    /// Only those with a greater id (by bytes): where the former page ended.
+    /// The id after which the page begins (ids are compared by bytes): the last one of the former page.
     pub after: Option<StreamId>,
-    /// At most so many, from 1.
+    /// The maximum number of rows, from 1.
     pub limit: usize,
 }
 
 impl Filter {
-    /// The first rows of all, at most `limit`, from 1.
+    /// Selects the first rows of all, at most `limit`, from 1.
     #[must_use]
     pub const fn first(limit: usize) -> Self {
         Self { equal: Vec::new(), after: None, limit }
     }
 
-    /// Only rows that have this value in an index of the view.
+    /// Selects only rows that have this value in an index of the view.
     #[must_use]
     pub fn equal(mut self, index: Index, value: &impl ColumnValue) -> Self {
         let value = match value.to_value() {
@@ -230,7 +230,7 @@ impl Filter {
         self
     }
 
-    /// Only rows behind this id: where the former page ended.
+    /// Selects only rows after this id, the last one of the former page.
     #[must_use]
     pub fn after(self, after: Option<StreamId>) -> Self {
         Self { after, ..self }
@@ -240,11 +240,11 @@ impl Filter {
 /// A page of rows, by id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<R> {
-    /// The rows, with their streams and versions. Each entry has one.
+    /// The rows, with their streams and versions. Each entry has a row.
     pub entries: Vec<Entry<R>>,
-    /// Whether there are more behind the last.
+    /// True if more rows follow the last one.
     pub more: bool,
-    /// Whether any event is held for one of them.
+    /// True if an event is held for one of the streams.
     pub held: bool,
 }
 
@@ -253,29 +253,29 @@ pub struct Page<R> {
 #[serde(transparent)]
 pub struct ViewId(pub i64);
 
-/// A stream that stands behind in the new view.
+/// A stream that is behind in the new view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BehindStream {
     /// The stream.
     pub stream: StreamId,
     /// Its version in the active view.
     pub active: Version,
-    /// Its version in the new one.
+    /// Its version in the new view.
     pub building: Version,
 }
 
 /// Why the views were not swapped.
 #[derive(Clone, Debug, Error)]
 pub enum SwapRefused {
-    /// Streams in the new view are behind the old one or wait for a missing event.
+    /// Streams are behind in the new view, or wait for a missing event there but not in the active view.
     #[error("{streams} streams in the new view are behind, such as {first:?}")]
     Behind {
-        /// How many.
+        /// The number of these streams.
         streams: u64,
-        /// One of them.
+        /// The first of them, by id.
         first: BehindStream,
     },
-    /// The view is not one that is being built.
+    /// The view is not being built.
     #[error("view {0:?} is not being built")]
     NotBuilding(ViewId),
     /// The store failed.

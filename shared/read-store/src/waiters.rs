@@ -1,7 +1,7 @@
-//! Who waits for a stream to reach a version, and how they are told.
+//! The callers that wait for a stream to reach a version, and the answers that they get.
 //!
-//! Knows nothing of stores: the one that writes says what was written. A writer in another process can't, so whoever
-//! waits also looks again from time to time.
+//! Knows nothing of stores: a writer says which entries it has written. A writer in another process can't say so, so a waiting
+//! caller also looks again from time to time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::plan::Upsert;
 use crate::{Lookup, ReadStoreError};
 
-/// All who wait. Cheap to clone.
+/// All waiting callers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Waiters<R> {
     shared: Arc<Shared<R>>,
@@ -29,7 +29,7 @@ impl<R> Default for Waiters<R> {
 }
 
 struct Shared<R> {
-    /// How many wait: what a writer looks at first, without a lock.
+    /// The number of waiting callers. A writer looks at it first, without a lock.
     count: AtomicUsize,
     by_stream: Mutex<ByStream<R>>,
 }
@@ -51,14 +51,14 @@ struct Waiter<R> {
     tell: oneshot::Sender<Lookup<R>>,
 }
 
-/// How long who waits does nothing before it looks again: at first this long, then ever longer.
+/// The pauses of a waiting caller between two looks: `first`, then each twice as long as the last, up to `longest`.
 #[derive(Clone, Copy)]
 pub(crate) struct Pauses {
     pub(crate) first: Duration,
     pub(crate) longest: Duration,
 }
 
-/// One who waits; ends when dropped.
+/// The registration of a waiting caller. Dropping it ends it.
 pub(crate) struct Waiting<R> {
     shared: Arc<Shared<R>>,
     stream: StreamId,
@@ -67,8 +67,8 @@ pub(crate) struct Waiting<R> {
 }
 
 impl<R: Clone> Waiters<R> {
-    /// Waits until a stream is at this version or a later one, for as long as patience lasts; what there is of it then.
-    /// `get` looks.
+    /// Waits until the stream is at `version` or a later one, but no longer than `patience`. Returns the stream as it is then.
+    /// `get` reads it.
     pub(crate) async fn wait_for<F>(
         &self,
         id: &StreamId,
@@ -81,7 +81,7 @@ impl<R: Clone> Waiters<R> {
         F: Future<Output = Result<Lookup<R>, ReadStoreError>>,
     {
         let reached = async {
-            // Registered before the first look, so that what is written between the two is told.
+            // Registered before the first look, so that a write between the two is not missed.
             let mut waiting = self.register(id, version);
             let mut pause = pauses.first;
             loop {
@@ -101,7 +101,7 @@ impl<R: Clone> Waiters<R> {
         }
     }
 
-    /// Registers. Only what is written after this is told, so look at the store after it.
+    /// Registers a caller. It is told only of later writes, so look at the store after this.
     pub(crate) fn register(&self, stream: &StreamId, wanted: Version) -> Waiting<R> {
         let (tell, told) = oneshot::channel();
         let mut by_stream = self.shared.by_stream.lock();
@@ -113,7 +113,7 @@ impl<R: Clone> Waiters<R> {
         Waiting { shared: Arc::clone(&self.shared), stream: stream.clone(), ticket, told }
     }
 
-    /// Tells those who wait for one of these entries, which are committed.
+    /// Answers the callers that wait for one of these entries, which are committed.
     pub(crate) fn tell(&self, entries: &[Upsert<R>]) {
         if self.shared.count.load(Ordering::SeqCst) == 0 {
             return;
@@ -122,7 +122,7 @@ impl<R: Clone> Waiters<R> {
         for Upsert { entry, held, .. } in entries {
             let Some(waiting) = by_stream.waiting.get_mut(&entry.id) else { continue };
             for waiter in waiting.extract_if(.., |waiter| waiter.wanted <= entry.version) {
-                // Whoever stopped waiting just now needs no answer.
+                // A caller that stopped waiting just now needs no answer.
                 let _ = waiter.tell.send(Lookup { entry: Some(entry.clone()), held: *held });
             }
         }
@@ -130,7 +130,7 @@ impl<R: Clone> Waiters<R> {
 }
 
 impl<R> Waiting<R> {
-    /// What was waited for, once it is told; never, when it was told before.
+    /// Waits for the answer. It comes once, so this must not be called again after it.
     pub(crate) async fn told(&mut self) -> Lookup<R> {
         match (&mut self.told).await {
             Ok(seen) => seen,

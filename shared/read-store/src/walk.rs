@@ -1,62 +1,63 @@
-//! How far the comparison of the view with the event store is, and what it found. It is kept beside the view, so that it goes on after a
-//! restart, one process at a time does it, and all can tell of it.
+//! The progress and the findings of the comparison of the view with the event store. Both are stored beside the view. So the
+//! comparison goes on after a restart, one process at a time does it, and all processes can report it.
 
 use jiff::Timestamp;
 
-/// The comparison as it stands.
+/// The state of the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Walk {
     /// The stream that was compared last in this round; none at its beginning.
     pub position: Option<String>,
-    /// How often there was a doubt so far: it tells whether one came after a round began.
+    /// The number of doubts so far. It shows whether a doubt came after a round began.
     pub doubts: i64,
-    /// How many there were when this round began, if it is to settle them.
+    /// The number of doubts when this round began, if the round is to settle them.
     pub settling: Option<i64>,
-    /// Why the view may lack something, and since when.
+    /// The time and the reason of the first doubt that is not settled: the view may lack something.
     pub doubt: Option<(Timestamp, String)>,
-    /// When the last round ended.
+    /// The end of the last round.
     pub ended: Option<Timestamp>,
-    /// Streams of which the view lacked something, of all rounds.
+    /// The number of streams of which the view lacked something, over all rounds.
     pub found: u64,
-    /// Events that were filled in.
+    /// The number of events that were filled in, over all rounds.
     pub filled: u64,
 }
 
-/// What a step of the comparison came to.
+/// The result of a step of the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// The stream that was compared last; none when the round has ended.
     pub position: Option<String>,
-    /// When the round ended, if it did.
+    /// The end of the round, if it has ended.
     pub ended: Option<Timestamp>,
-    /// Streams of which the view lacked something.
+    /// The number of streams of which the view lacked something.
     pub found: u64,
-    /// Events that were filled in.
+    /// The number of events that were filled in.
     pub filled: u64,
-    /// How many doubts there were when the round began, if it is to settle them.
+    /// The number of doubts when the round began, if the round is to settle them.
     pub settling: Option<i64>,
-    /// As many doubts are no more.
+    /// The number of doubts that this round settles. The doubt is over if no other has come since.
     pub settled: Option<i64>,
 }
 
-/// Whoever compares; and until when nobody else does, unless it goes on.
+/// A process that compares, and its lease. No other process compares until the lease ends; each step renews it.
 #[derive(Clone, Debug)]
 pub struct Walker {
     /// A name that no other process has.
     pub name: String,
-    /// Now.
+    /// The present time.
     pub now: Timestamp,
-    /// When its right ends.
+    /// The end of the lease.
     pub until: Timestamp,
 }
 
-/// The table, which has a row for each shape of a view. Times are milliseconds since 1970. Every statement here is one that each variant's server takes.
+/// The table, with a row for each shape of a view. Times are milliseconds since 1970. SQLite and PostgreSQL both take every
+/// statement here.
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 pub(crate) mod sql {
     #[cfg(feature = "embedded")]
     pub(crate) const TABLE: &str = include_str!("walks.sql");
 
-    /// A statement as SQLite takes it: it counts `$2` by where it stands first, and `?2` by its number.
+    /// A statement as SQLite takes it. SQLite numbers `$2` by its first place in the statement, but `?2` by its number.
     #[cfg(feature = "embedded")]
     pub(crate) fn numbered(sql: &str) -> String {
         sql.replace('$', "?")
@@ -71,7 +72,7 @@ pub(crate) mod sql {
 
     pub(crate) const READ: &str = concat!("SELECT ", columns!(), " FROM read_store_walks WHERE shape = $1");
 
-    // What another process suspected is not known: its round settles nothing.
+    // A process that takes the walk over does not know the suspects of the former one. So the rest of its round settles nothing.
     pub(crate) const TAKE: &str = concat!(
         "UPDATE read_store_walks SET walker = $1, held_until = $2, settling = CASE WHEN walker = $1 THEN settling END
          WHERE shape = $4 AND (walker = $1 OR held_until < $3) RETURNING ",
@@ -86,12 +87,12 @@ pub(crate) mod sql {
         columns!()
     );
 
-    // Noted also where nobody has walked yet.
+    // Inserts the row if no process has walked yet, so that no doubt is lost.
     pub(crate) const DOUBT: &str = "INSERT INTO read_store_walks AS has (shape, doubts, doubt, doubt_since) VALUES ($3, 1, $1, $2)
          ON CONFLICT (shape) DO UPDATE SET doubts = has.doubts + 1, doubt = coalesce(has.doubt, excluded.doubt),
              doubt_since = coalesce(has.doubt_since, excluded.doubt_since)";
 
-    /// The row of a shape, which is there before anybody walks.
+    /// Adds the row of a shape, so that it exists before any process walks.
     pub(crate) const ADD: &str = "INSERT INTO read_store_walks (shape) VALUES ($1) ON CONFLICT DO NOTHING";
 
     pub(crate) const LEAVE: &str =

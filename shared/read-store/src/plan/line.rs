@@ -1,4 +1,4 @@
-//! One stream's line of events in a view while a batch is taken in: its entry, and what waits behind it.
+//! One stream's line of events while a view takes in a batch: its entry, and the records that wait behind it.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry as Place;
@@ -10,27 +10,27 @@ use super::{Done, HeldRow, Outcome, Release, Upsert, Verdict};
 use crate::types::{HeldId, HeldReason};
 
 pub(super) struct Line<'a, V: View> {
-    /// The version of the entry as the view has it.
+    /// The version of the entry in the view.
     from: Version,
     entry: Entry<V::Row>,
-    /// By version, and within one, what may turn out to be an event first.
+    /// By version. Within a version, a record that may turn out to be an event comes first.
     waiting: BTreeMap<(Version, HeldReason), Waiter<'a, V::Event>>,
-    /// Whether a record without a version is held for the stream.
+    /// True if a record without a version is held for the stream.
     beside: bool,
 }
 
-/// An event that is not next.
+/// A record that can't be applied yet.
 pub(super) enum Waiter<'a, E> {
     /// Held in the view.
     Kept { id: HeldId, value: Option<Vec<u8>> },
-    /// Of this batch.
+    /// An event of this batch.
     Event { index: usize, event: &'a Recorded<E> },
-    /// Of this batch, and not an event that this program can apply.
+    /// A record of this batch that is not an event, or that this program can't apply.
     Poison { index: usize, verdict: Verdict },
 }
 
 impl<'a, E: EventType> Waiter<'a, E> {
-    /// The event, if it is one. A kept record is decoded by the program of today, whatever it was held for.
+    /// Returns the event, if the record is one. A held record is decoded anew, whatever the reason for which it is held.
     fn event(&self, stream: &StreamId, version: Version) -> Option<Cow<'a, Recorded<E>>> {
         match self {
             Self::Kept { value, .. } => {
@@ -67,7 +67,7 @@ impl<'a, V: View> Line<'a, V> {
                 Place::Vacant(place) => {
                     place.insert(Waiter::Kept { id, value });
                 }
-                // Held twice, after one of them was judged anew.
+                // The event is held twice, after one of the two was judged anew.
                 Place::Occupied(_) => done.passed.push(id),
             }
         }
@@ -107,7 +107,7 @@ impl<'a, V: View> Line<'a, V> {
         }
     }
 
-    /// Applies what waits and is next, as far as that goes, and removes what the entry has passed.
+    /// Applies waiting events as long as one of them is next, and removes those that the entry has passed.
     fn go_on(&mut self, by: Option<usize>, done: &mut Done) {
         while !self.waiting.is_empty() {
             let next = self.entry.version.next();
@@ -132,7 +132,7 @@ impl<'a, V: View> Line<'a, V> {
         self.drop_passed(done);
     }
 
-    /// An event that waited for its turn turns out to be refused: it waits for another program from now on.
+    /// Holds a waiting event for another reason: it became next, but the fold refused it. Now it waits for another program.
     fn refuse(&mut self, key: (Version, HeldReason), verdict: Verdict, done: &mut Done) {
         let refused = (key.0, HeldReason::Refused);
         if key == refused {
@@ -147,7 +147,7 @@ impl<'a, V: View> Line<'a, V> {
             (Place::Vacant(place), Waiter::Event { index, .. } | Waiter::Poison { index, .. }) => {
                 place.insert(Waiter::Poison { index, verdict });
             }
-            // It is held for that already.
+            // The event is held for that already.
             (Place::Occupied(_), Waiter::Kept { id, .. }) => done.passed.push(id),
             (Place::Occupied(_), Waiter::Event { index, .. } | Waiter::Poison { index, .. }) => {
                 done.outcomes[index] = Outcome::Ignored;
@@ -170,8 +170,8 @@ impl<'a, V: View> Line<'a, V> {
         }
     }
 
-    /// The entry, if it has changed, and what is to be held from now on; `beside` are the streams for which the batch brought
-    /// records without a version.
+    /// Returns the entry, if it has changed, and the records to hold from now on. `beside` has the streams for which the batch
+    /// brought records without a version.
     pub(super) fn finish(self, beside: &HashSet<StreamId>) -> Finished<V::Row> {
         let held_for_it = self.beside || !self.waiting.is_empty() || beside.contains(&self.entry.id);
         let held = self.waiting.into_iter().filter_map(|((version, _), waiter)| match waiter {
@@ -186,7 +186,7 @@ impl<'a, V: View> Line<'a, V> {
     }
 }
 
-/// The end of a line in one plan.
+/// The result of a line in one plan.
 pub(super) struct Finished<R> {
     /// The entry to write, if it has changed.
     pub(super) upsert: Option<Upsert<R>>,

@@ -1,12 +1,12 @@
-//! The rules of the projection, pure: what a view has and what comes in, to what is to be written.
+//! The rules of the projection, as pure functions: from the state of a view and incoming records to a plan of writes.
 //!
-//! - An event is applied exactly when its version is the row's plus one. What is not newer is ignored.
-//! - Anything else is held with its reason, once, and blocks nobody but its own stream.
-//! - Whenever a row moves on, held events that have become next are applied, and those that it has passed are removed.
-//!   So a gap heals by itself, in whatever order its events arrive.
+//! - An event is applied only when its version is the row's plus one. An event that is not newer is ignored.
+//! - Any other record is held once, with its reason, and blocks its own stream only.
+//! - When a row moves on, held events that have become next are applied, and those that the row has passed are removed. So a gap
+//!   heals by itself, in whatever order its events arrive.
 //!
-//! Knows nothing of databases and transactions: whoever asks reads the rows, and writes what the plan says, in one
-//! transaction, so that the effect of an event is exactly once.
+//! Knows nothing of databases and transactions. The caller reads the rows and writes the plan, in one transaction, so that each
+//! event has its effect exactly once.
 
 mod line;
 #[cfg(test)]
@@ -20,14 +20,14 @@ use event_sourcing::{Entry, EventType, Refused, StreamId, Undecodable, UnknownEv
 use self::line::{Finished, Line, Waiter};
 use crate::types::{HeldId, HeldReason, Incoming, Origin, Projected};
 
-/// What a view has of what a batch touches (see [`touched_streams`] and [`Stray::of`]).
+/// The part of a view that a batch touches (see [`touched_streams`] and [`Stray::of`]).
 #[derive(Clone, Debug)]
 pub struct Known<R> {
     /// The entries. A stream that is not here has none.
     pub entries: HashMap<StreamId, Entry<R>>,
-    /// What is held for these streams.
+    /// The held events of these streams.
     pub held: HashMap<StreamId, Vec<HeldRow>>,
-    /// Held records without a stream or a version, of those that the batch may bring again.
+    /// The held records without a stream or a version that the batch may bring again.
     pub strays: BTreeSet<Stray>,
 }
 
@@ -42,19 +42,19 @@ impl<R> Default for Known<R> {
 pub struct HeldRow {
     /// Its number.
     pub id: HeldId,
-    /// Its version, where that can be told.
+    /// Its version, if known.
     pub version: Option<Version>,
     /// Why it is held.
     pub reason: HeldReason,
-    /// The record's value: what is decoded when the event becomes next. Not needed where there is no version.
+    /// The record's value, which is decoded when the event becomes next. Not needed if there is no version.
     pub value: Option<Vec<u8>>,
 }
 
-/// What identifies a record that tells no version: its place and its bytes. Not the place alone, because a topic that
-/// was made anew counts its offsets from 0 again.
+/// The identity of a record without a stream or a version: its place and its bytes. The place alone is not enough, because a
+/// topic that was made anew counts its offsets from 0 again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stray {
-    /// Where it was.
+    /// Its place in the channel.
     pub origin: Origin,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -63,7 +63,7 @@ pub struct Stray {
 }
 
 impl Stray {
-    /// The record as a stray, when it tells no stream or no version.
+    /// Returns the record as a stray, if its stream or its version is unknown.
     #[must_use]
     pub fn of<E>(record: &Incoming<E>) -> Option<Self> {
         let problem = record.event.as_ref().err()?;
@@ -78,12 +78,12 @@ impl<E> From<&Incoming<E>> for Stray {
     }
 }
 
-/// What a record that can't be applied says of itself, and why it can't.
+/// The stream and the version of a record that can't be applied, and the reason why it can't.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The stream that it is of: by its value, else by its key.
+    /// Its stream, if known: by its value, else by its key.
     pub stream: Option<StreamId>,
-    /// Its version, where that can be told.
+    /// Its version, if known.
     pub version: Option<Version>,
     /// Why it is held.
     pub reason: HeldReason,
@@ -107,7 +107,7 @@ impl Verdict {
         Self { stream, version, reason, problem: shortened(undecodable.to_string()) }
     }
 
-    /// The verdict on a kept record, decoded again. An event is at a gap until it turns out to be next.
+    /// Decodes a held record again and returns the verdict on it. An event is at a gap until it turns out to be next.
     #[must_use]
     pub fn again<E: EventType>(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
         match wire::decode::<E>(value.unwrap_or_default()) {
@@ -131,7 +131,8 @@ impl Verdict {
     }
 }
 
-/// How much of a problem is kept, in bytes. It quotes the record, which may be of any size and is kept whole beside it.
+/// The maximum length of a stored problem, in bytes. A problem quotes the record, which may be of any size and is stored whole
+/// beside it.
 const PROBLEM: usize = 500;
 
 fn shortened(mut problem: String) -> String {
@@ -149,7 +150,7 @@ const fn unknown_reason(problem: &UnknownEvent) -> HeldReason {
     }
 }
 
-/// The streams whose entries and held events a plan for these records needs, by id, each once.
+/// Returns the streams whose entries and held events a plan for these records needs, by id, each once.
 #[must_use]
 pub fn touched_streams<E>(incoming: &[Incoming<E>]) -> Vec<StreamId> {
     let mut streams: Vec<&StreamId> = incoming.iter().filter_map(Incoming::stream).collect();
@@ -158,7 +159,7 @@ pub fn touched_streams<E>(incoming: &[Incoming<E>]) -> Vec<StreamId> {
     streams.into_iter().cloned().collect()
 }
 
-/// What is to be written, all of it in one transaction.
+/// The writes of one transaction.
 #[derive(Debug)]
 pub struct Plan<'a, V: View> {
     /// The entries, by id, one a stream.
@@ -167,9 +168,9 @@ pub struct Plan<'a, V: View> {
     pub holds: Vec<Hold<'a, V::Event>>,
     /// Held events that are held for another reason from now on.
     pub rejudged: Vec<(HeldId, Verdict)>,
-    /// The held events that were applied; they are held no longer.
+    /// Held events that were applied. They are held no longer.
     pub releases: Vec<Release>,
-    /// Held events that are not needed any more, because the row has passed them; they are held no longer.
+    /// Held events that are not needed any more: the row has passed them, or they are held twice. They are held no longer.
     pub passed: Vec<HeldId>,
     outcomes: Vec<Outcome>,
 }
@@ -177,11 +178,11 @@ pub struct Plan<'a, V: View> {
 /// An entry to write.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Upsert<R> {
-    /// The version that it must still be at; 0 where there must be none.
+    /// The version at which the view must still have the stream; 0 if it has applied none of its events.
     pub from: Version,
     /// The entry.
     pub entry: Entry<R>,
-    /// Whether anything is held for the stream after this.
+    /// True if an event is held for the stream after this.
     pub held: bool,
 }
 
@@ -190,13 +191,13 @@ pub struct Upsert<R> {
 pub struct Hold<'a, E> {
     /// The record.
     pub record: &'a Incoming<E>,
-    /// Why.
+    /// The verdict on it.
     pub verdict: Verdict,
     index: usize,
 }
 
 impl<E: EventType> Hold<'_, E> {
-    /// The value to keep: the record's, or that of an event that came without a record.
+    /// The value to store: the record's, or that of an event that came without a record.
     #[must_use]
     pub fn value(&self) -> Option<Vec<u8>> {
         match (&self.record.value, &self.record.event) {
@@ -223,8 +224,9 @@ enum Outcome {
 }
 
 impl<V: View> Plan<'_, V> {
-    /// What became of the records with these indexes, and which held events they released: when several callers' batches
-    /// are one plan, each caller's own counts. A record that waited for a later one of the same plan counts as applied.
+    /// Counts the outcomes of the records with these indexes, and the held events that they released. So each caller gets its own
+    /// counts when the batches of several callers are one plan. A record that waited for a later one of the same plan counts as
+    /// applied.
     #[must_use]
     pub fn counts(&self, records: Range<usize>) -> Projected {
         let mut counts = Projected::default();
@@ -241,8 +243,8 @@ impl<V: View> Plan<'_, V> {
     }
 }
 
-/// What to write when these records come to a view in this order. Without records: what the held events of the known
-/// streams come to, after an entry was written by other means or a held event was judged anew.
+/// Plans the writes for records that come to a view in this order. Without records, it plans for the held events of the known
+/// streams. That is for after an entry was written by other means, or a held event was judged anew.
 #[must_use]
 pub fn plan<V: View>(known: Known<V::Row>, incoming: &[Incoming<V::Event>]) -> Plan<'_, V> {
     let mut planner = Planner::new(known, incoming.len());
@@ -260,7 +262,7 @@ struct Planner<'a, V: View> {
     done: Done,
 }
 
-/// What was decided on the way.
+/// The decisions so far.
 struct Done {
     outcomes: Vec<Outcome>,
     releases: Vec<Release>,
@@ -300,7 +302,7 @@ impl<'a, V: View> Planner<'a, V> {
         }
     }
 
-    /// The line of a stream; what is held for it and can go on, does so first, on behalf of the record `by`.
+    /// The line of a stream. A new line first applies the held events that are next, on behalf of the record `by`.
     fn line(&mut self, stream: &StreamId, by: Option<usize>) -> (&mut Line<'a, V>, &mut Done) {
         let Self { known, lines, done, .. } = self;
         let line = lines.entry(stream.clone()).or_insert_with(|| {
@@ -325,7 +327,7 @@ impl<'a, V: View> Planner<'a, V> {
         }
         let Self { lines, mut holds, done, .. } = self;
         let mut upserts = Vec::with_capacity(lines.len());
-        // So far these are those without a version.
+        // So far `holds` has only records without a stream or a version.
         let beside: HashSet<StreamId> = holds.iter().filter_map(|hold| hold.verdict.stream.clone()).collect();
         for line in lines.into_values() {
             let Finished { upsert, held } = line.finish(&beside);
@@ -336,7 +338,7 @@ impl<'a, V: View> Planner<'a, V> {
                 index,
             }));
         }
-        // By id, because neighbours in a table are written faster than rows here and there.
+        // By id, because a table takes neighbouring rows faster than scattered ones.
         upserts.sort_unstable_by(|a, b| a.entry.id.cmp(&b.entry.id));
         holds.sort_unstable_by_key(|hold| hold.index);
         let Done { outcomes, releases, passed, rejudged } = done;

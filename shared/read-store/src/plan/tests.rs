@@ -57,7 +57,7 @@ fn fold(stream: &str, versions: u64) -> Entry<TaskRow> {
     Entry::fold::<TasksView>(id(stream), &events).unwrap()
 }
 
-/// A view in memory, which does what a plan says.
+/// A view in memory that carries out plans.
 #[derive(Default)]
 struct MemoryView {
     entries: HashMap<StreamId, Entry<TaskRow>>,

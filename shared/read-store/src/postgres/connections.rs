@@ -1,7 +1,7 @@
-//! The connections of a process to its server: few, made when they are needed, each in one hand at a time.
+//! The connections of a process to its server: few, opened when they are needed, each used by one task at a time.
 //!
-//! No round trip is spent on asking whether a connection still lives: whoever meets a dead one with the first statement
-//! takes a new one. What failed on the way is closed, so no half transaction is ever handed on.
+//! No round trip is spent on checking that a connection is still alive. A task that meets a dead one with its first statement
+//! takes a new one. A connection on which work failed is closed, so no half transaction is ever handed on.
 
 use std::future::Future;
 use std::str::FromStr;
@@ -25,26 +25,26 @@ use crate::{OpenError, ReadStoreError};
 
 /// How long a server may take to accept a connection and its user.
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long a call waits for a connection that is in other hands.
+/// How long a call waits for a connection while all are busy.
 pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long a transaction or a single statement may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// How long a step of a rebuild may take.
 pub(super) const MAINTENANCE: Duration = Duration::from_secs(3600);
-/// After this, an unused connection is not trusted any more: routers and proxies drop what is silent.
+/// The time after which an unused connection is not trusted any more: routers and proxies drop silent ones.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The settings of a session.
 ///
-/// - The server gives up a little before [`ANSWER`], so that nobody's locks outlive who wanted them; also when that one was
-///   frozen in the middle, as a Lambda is.
-/// - Every statement here finds its rows by an index, and pages come as the index has them. A plan that was kept while a
-///   table was small must not be a scan, and a page must not read and sort all that its filter lets through.
-/// - So one plan serves whatever the parameters are. The server would rather plan anew at each execution, since a list of ids is
-///   mostly shorter than it takes for granted. It planned reads and the projector's statements each time: half the time that it
-///   spent on us.
-/// - No statement is worth being compiled; and the server would do so with those that have no index to go by, such as the
-///   one for the views, for what it thinks that they cost (measured: 20 ms a transaction).
+/// - The server gives up a little before [`ANSWER`], so that locks do not outlive the task that wanted them. That also holds for
+///   a process that was frozen in the middle, as a Lambda is.
+/// - Every statement here finds its rows by an index, and pages come in the order of the index. The server keeps a plan that it
+///   made while a table was small, and that plan must not be a scan. A page must not read and sort all the rows that its filter
+///   lets through.
+/// - So one plan serves all parameters. By default the server plans anew at each execution, because a list of ids is mostly
+///   shorter than it assumes. To plan reads and the projector's statements each time took half of the time that it spent on us.
+/// - No statement is worth being compiled. The server would compile those that have no index to go by, such as the one for the
+///   views. It overestimates their cost, and compiling took 20 ms a transaction (measured).
 const SESSION: &str = "
 SET statement_timeout = '8s';
 SET idle_in_transaction_session_timeout = '9s';
@@ -56,9 +56,9 @@ SET plan_cache_mode = force_generic_plan;
 SET jit = off;
 ";
 
-/// The settings of a session that reads and sorts whole tables. Its statements may take long, so the server is to notice when
-/// whoever sent one has died: else what it waits for or holds stops the next rebuild, and the projector with it. Servers before
-/// version 14, and on systems that can't tell, do not know that setting.
+/// The settings of a session that reads and sorts whole tables. Its statements may take long, so the server must notice when the
+/// client has died. Otherwise the locks that the session waits for or holds stop the next rebuild, and the projector with it.
+/// Servers before version 14 do not know that setting, nor do servers on systems that can't notice it.
 const FOR_MAINTENANCE: &str = "
 SET statement_timeout = 0;
 SET idle_in_transaction_session_timeout = '60s';
@@ -72,9 +72,9 @@ SET work_mem = '64MB';
 DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '1s', false); EXCEPTION WHEN OTHERS THEN NULL; END $$;
 ";
 
-/// The way to the server.
+/// The pool of connections to the server.
 pub(super) struct Connections {
-    /// The view whose tables must be there.
+    /// The shape of the view whose tables must exist.
     pub(super) shape: Shape,
     options: PgConnectOptions,
     permits: Arc<Semaphore>,
@@ -86,7 +86,7 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection in hand. Dropped, it is closed.
+/// A connection that a task has taken. Dropping it closes the connection.
 pub(super) struct Lease {
     pub(super) connection: PgConnection,
     home: Arc<Connections>,
@@ -95,7 +95,7 @@ pub(super) struct Lease {
 }
 
 impl Connections {
-    /// At most `size` connections at a time, the first one when it is needed.
+    /// A pool of at most `size` connections. It opens the first one when it is needed.
     pub(super) fn new(url: &SecretUrl, size: usize, shape: Shape) -> Result<Arc<Self>, OpenError> {
         let refused =
             |problem: &str| OpenError::Refused(format!("not a URL of a PostgreSQL database: {problem}"));
@@ -110,7 +110,7 @@ impl Connections {
         }))
     }
 
-    /// A connection, ready for work.
+    /// Takes a connection that is ready for work, or opens one.
     pub(super) async fn take(self: &Arc<Self>) -> Result<Lease, Failed> {
         let permit = timeout(ACQUIRE, Arc::clone(&self.permits).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
@@ -123,7 +123,7 @@ impl Connections {
         Ok(Lease { connection, home: Arc::clone(self), reused, _permit: permit })
     }
 
-    /// A connection that may take its time. It is not handed on.
+    /// Takes a connection for statements that may take long. It does not go back to the pool.
     pub(super) async fn take_for_maintenance(self: &Arc<Self>) -> Result<Lease, Failed> {
         let mut lease = self.take().await?;
         if let Err(error) = raw_sql(FOR_MAINTENANCE).execute(&mut lease.connection).await {
@@ -137,11 +137,11 @@ impl Connections {
         Ok(lease)
     }
 
-    /// A connection without our settings, to a database whose tables may not be there yet.
+    /// Opens a connection without our settings, to a database whose tables may not exist yet.
     ///
-    /// On a thread of its own: the driver hashes the password in 4096 rounds and gives way to every other task at each fifth.
-    /// On a runtime that is busy with them, that would take longer than [`CONNECT`], time and again: a process under a load of 64
-    /// clients could not connect in three seconds.
+    /// It connects on a thread of its own. The problem: the driver hashes the password in 4096 rounds and gives way to every
+    /// other task at each fifth. On a runtime that is busy with other tasks, that takes longer than [`CONNECT`], time and again.
+    /// Measured: a process under a load of 64 clients could not connect in three seconds.
     pub(super) async fn connect_bare(&self) -> Result<PgConnection, Failed> {
         let (options, runtime) = (self.options.clone(), Handle::current());
         let connecting = async move { Ok(options.connect().await?) };
@@ -149,7 +149,8 @@ impl Connections {
         connected.unwrap_or_else(|_| Err(Failed::unavailable("connecting was broken off")))
     }
 
-    /// The rows of a statement that only reads, and so may be sent again.
+    /// Runs a statement and returns its rows. The statement should only read, because it is sent again if the connection had died
+    /// before.
     pub(super) async fn rows<'q>(
         self: &Arc<Self>,
         statement: impl Fn() -> Query<'q, Postgres, PgArguments>,
@@ -164,7 +165,7 @@ impl Connections {
                 }
                 Err(Failed::Sql(error)) if lease.is_stale(&error) => {}
                 Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
-                    // It was swapped. The connection is as good as before, and many reads meet this at the same time.
+                    // A swap deleted the table. The connection is as good as before, and many reads meet this at the same time.
                     lease.give_back();
                     return Err(Failed::Sql(error));
                 }
@@ -191,19 +192,19 @@ impl Connections {
 }
 
 impl Lease {
-    /// The shape of the view that it is for.
+    /// The shape of the view.
     pub(super) fn shape(&self) -> Shape {
         self.home.shape
     }
 
-    /// For the next one. Only when no transaction is open and no answer is outstanding.
+    /// Returns the connection to the pool. Only when no transaction is open and no answer is outstanding.
     pub(super) fn give_back(self) {
         let Self { connection, home, .. } = self;
         home.idle.lock().push(Idle { connection, since: Instant::now() });
     }
 
-    /// Whether this connection had died before it was taken: then the same may be done with another one. The other idle ones
-    /// are forgotten, for they will have died with it.
+    /// Returns true if this connection had died before it was taken: then the same may be done with another one. Forgets the
+    /// other idle connections, because they will have died with it.
     pub(super) fn is_stale(&self, error: &sqlx::Error) -> bool {
         let stale = self.reused && failure::is_cut(error);
         if stale {
@@ -217,7 +218,7 @@ impl Lease {
 const KNOWN_OPTIONS: &str = "sslmode ssl-mode sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key statement-cache-capacity \
                              host hostaddr port dbname user password application_name options";
 
-/// The URL without the options that sqlx does not know: it would log them with their values, such as that of `sslpassword`.
+/// Removes the options that sqlx does not know: it would log them with their values, such as that of `sslpassword`.
 fn with_known_options(url: &str) -> String {
     let Some((place, options)) = url.split_once('?') else { return url.to_owned() };
     let is_known = |option: &&str| {
@@ -238,7 +239,7 @@ fn with_known_options(url: &str) -> String {
     format!("{place}?{}", known.join("&"))
 }
 
-/// Does what it is given, or fails when that takes too long.
+/// Runs the work, and fails if it takes longer than the limit.
 pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Failed>>,

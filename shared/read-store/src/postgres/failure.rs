@@ -1,18 +1,18 @@
-//! What goes wrong with a server, and what of it is said.
+//! The failures of a server, and their descriptions for callers.
 
 use sqlx::error::DatabaseError;
 
 use crate::{DropRefused, ReadStoreError, SwapRefused};
 
-/// Why a piece of work was not done. Nothing of it was written, unless the connection broke at the commit itself.
+/// The reason why a piece of work was not done. Nothing of it was written, unless the connection broke at the commit itself.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// The server or the way to it.
+    /// The server failed, or the connection to it.
     Sql(sqlx::Error),
-    /// Anything that the caller is told as it is.
+    /// An error that the caller gets as it is.
     Store(ReadStoreError),
-    /// Somebody else wrote first what was to be written, or the server broke a circle of waiting transactions at this one: to be
-    /// done again, on what is there now.
+    /// Another transaction was first to write what this one was to write, or the server chose this one to end a deadlock. The
+    /// work is to be done again, on the rows as they are now.
     Overtaken,
 }
 
@@ -24,7 +24,7 @@ impl Failed {
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
-        // 40P01: a deadlock. Locks are taken in order, but whose insert waits for whose is the server's to say.
+        // 40P01: a deadlock. Locks are taken in order, but the server decides which insert waits for which.
         if code(&error).as_deref() == Some("40P01") { Self::Overtaken } else { Self::Sql(error) }
     }
 }
@@ -57,18 +57,19 @@ impl From<Failed> for DropRefused {
     }
 }
 
-/// Whether a table was not there. It may belong to a view that has been swapped since.
+/// Returns true if a table was missing. It may belong to a view that a swap has deleted since.
 pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
-    // XX000: it went while the statement waited for it ("could not open relation").
+    // XX000: the table was deleted while the statement waited for it ("could not open relation").
     matches!(code(error).as_deref(), Some("42P01" | "XX000"))
 }
 
-/// Whether the connection was cut, by the server or on the way.
+/// Returns true if the connection was cut, by the server or on the way.
 pub(super) fn is_cut(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-        // 57P…: the server stops or starts, or somebody ended the session. 08…: the connection itself. 25P03: it was
-        // silent within a transaction for too long.
+        // - 57P…: the server stops or starts, or somebody ended the session.
+        // - 08…: the connection itself failed.
+        // - 25P03: the session was silent within a transaction for too long.
         sqlx::Error::Database(_) => code(error)
             .is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "25P03"),
         _ => false,
@@ -92,7 +93,7 @@ fn describe(error: &sqlx::Error) -> ReadStoreError {
 fn describe_answer(error: &dyn DatabaseError) -> ReadStoreError {
     let code = error.code();
     match code.as_deref().unwrap_or_default() {
-        // The server's own words name the user.
+        // The server's own message names the user.
         "28000" | "28P01" => {
             ReadStoreError::Unavailable("the server refuses this user or password".to_owned())
         }

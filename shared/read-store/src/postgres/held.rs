@@ -1,4 +1,4 @@
-//! Held events: shown, tried again, dropped.
+//! Held events: the list, the redrive and the drop.
 
 use std::collections::HashMap;
 
@@ -16,10 +16,10 @@ use crate::plan::{Plan, Verdict};
 use crate::shape::{self, Shape, Table, number};
 use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, Redriven, ViewId};
 
-/// How many held events are tried again in one transaction.
+/// The number of held events that one transaction redrives.
 const REDRIVE_PAGE: usize = 500;
 
-/// The condition that keeps to the active view of a shape.
+/// The condition that selects the active view of a shape.
 fn of_active(shape: Shape) -> String {
     format!("view = (SELECT id FROM read_store_views WHERE shape = '{}' AND state = 'active')", shape.key())
 }
@@ -74,7 +74,7 @@ fn one_sql(shape: Shape) -> String {
     format!("SELECT {HELD_COLUMNS} FROM read_store_held WHERE id = $1 AND {}", of_active(shape))
 }
 
-/// How many events the active view holds, of all streams or of one.
+/// Counts the held events of the active view, of all streams or of one.
 async fn count<V: View>(shared: &Shared<V>, stream: Option<&StreamId>) -> Result<u64, Failed> {
     let of_active = of_active(shared.connections.shape);
     let sql = format!(
@@ -90,7 +90,7 @@ pub(super) async fn redrive<V: View>(
     stream: Option<&StreamId>,
 ) -> Result<Redriven, ReadStoreError> {
     let (mut redriven, mut after) = (Redriven::default(), Some(HeldId(0)));
-    // A page is a transaction, so that neither memory nor the projector's wait grow with what is held.
+    // A page is a transaction, so that neither memory nor the projector's wait grows with the number of held events.
     while let Some(from) = after {
         let page = write::until_not_overtaken(|| redrive_page(shared, stream, from)).await?;
         redriven.applied += page.applied;
@@ -101,16 +101,17 @@ pub(super) async fn redrive<V: View>(
     Ok(redriven)
 }
 
-/// What became of a page of held events.
+/// The result of a redrive of one page.
 struct RedrivenPage {
     applied: u64,
     removed: u64,
-    /// The last of the page; none when there is no further page.
+    /// The last event of the page; none if no page follows.
     last: Option<HeldId>,
 }
 
-/// Judges the held events after `after` anew, of every view, and lets those go on that can. That the page is by id and not
-/// by version makes no difference: whatever becomes next is applied, also of pages before.
+/// Judges the held events after `after` anew, of the active view and of one that is being built, and applies those that have
+/// become next. Pages are by id and not by version. That makes no difference: an event that becomes next is applied, also if it
+/// is of an earlier page.
 async fn redrive_page<V: View>(
     shared: &Shared<V>,
     stream: Option<&StreamId>,
@@ -138,7 +139,7 @@ async fn redrive_in<V: View>(
     for view in views.all() {
         project::lock_streams::<V::Row>(connection, view, streams.entry(view.id).or_default()).await?;
     }
-    // Some may have gone before their streams were locked.
+    // Some of these events may have been removed before their streams were locked.
     for event in held_by_id(connection, &ids).await? {
         judge_again::<V::Event>(connection, &event).await?;
     }
@@ -170,7 +171,7 @@ async fn page_of_views(
     found.iter().map(|row| Ok((ViewId(row.try_get(11)?), rows::held_event(row)?))).collect()
 }
 
-/// The streams that a new judgement of these events may free, by id, each once.
+/// Returns the streams that a new judgement of these events may free, by view; a view's streams are sorted by id, each once.
 fn streams_by_view<E: EventType>(page: &[(ViewId, HeldEvent)]) -> HashMap<ViewId, Vec<StreamId>> {
     let mut streams: HashMap<ViewId, Vec<StreamId>> = HashMap::new();
     for (view, event) in page {
@@ -193,7 +194,7 @@ async fn held_by_id(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<He
     found.iter().map(rows::held_event).collect()
 }
 
-/// Writes down what a held event is by the judgement of today.
+/// Judges a held event anew, and stores the verdict if it has changed.
 async fn judge_again<E: EventType>(connection: &mut PgConnection, event: &HeldEvent) -> Result<(), Failed> {
     let today = today::<E>(event);
     let HeldEvent { stream, version, reason, problem, .. } = event;
@@ -204,7 +205,7 @@ async fn judge_again<E: EventType>(connection: &mut PgConnection, event: &HeldEv
     rejudge(connection, event.id, &today).await
 }
 
-/// Writes down what a held event is.
+/// Stores the verdict on a held event.
 pub(super) async fn rejudge(
     connection: &mut PgConnection,
     id: HeldId,
@@ -253,7 +254,7 @@ async fn drop_in(
             return Ok(Err(DropRefused::Needed { id, stream, version, have }));
         }
     }
-    // Again, now that the stream's entry is locked.
+    // Read again, now that the stream's entry is locked.
     let Some(event) = as_event(one(connection).await?)? else {
         return Ok(Err(DropRefused::NotHeld(id)));
     };
@@ -261,7 +262,7 @@ async fn drop_in(
     Ok(Ok(()))
 }
 
-/// The version of a stream in a view, locked there; 0 where it has none.
+/// Locks a stream's entry in a view and returns its version; 0 if it has none.
 async fn lock_version(
     connection: &mut PgConnection,
     view: Table,
@@ -272,8 +273,8 @@ async fn lock_version(
     row.map_or(Ok(Version::NONE), |row| Ok(shape::version(row.try_get(0)?)))
 }
 
-/// Deletes a held event, and a record without a version also from a view that is being built, which holds a copy. One with
-/// a version may be next there; else it goes when the row has passed it.
+/// Deletes a held event. A record without a stream or a version is also deleted from a view that is being built, which holds a
+/// copy. An event with a version may be next there; otherwise it is removed when the row has passed it.
 async fn delete_everywhere(
     connection: &mut PgConnection,
     views: Views,

@@ -1,8 +1,8 @@
 //! The read store in a PostgreSQL database.
 //!
-//! Any number of processes may work on it; each transaction reads anew which views there are. Batches and single reads are
-//! taken together by what is waiting, a few side by side. Statements are prepared once a connection, values are binary, and
-//! each goes through the tables by an index.
+//! Any number of processes may work on it. Each transaction that writes reads the list of views anew. Waiting batches are taken
+//! together, and so are waiting single reads; a few of these groups run side by side. A connection prepares each statement once.
+//! Values are binary, and each statement goes through the tables by an index.
 
 mod connections;
 mod failure;
@@ -40,21 +40,24 @@ use crate::{
     ReadStoreError, Redriven, SwapRefused, ViewId,
 };
 
-/// How often who waits for a version looks again, for another process may write it. All who look at the same time are one
-/// read. Not LISTEN and NOTIFY, although that tells sooner: a commit that notifies waits for all others that do, also for their
-/// write to the disk, which cost two thirds of the small transactions; and no proxy that shares connections passes it on.
+/// The pauses after which a caller that waits for a version looks again, because another process may write it. All callers that
+/// look at the same time share one read.
+///
+/// LISTEN and NOTIFY would tell sooner, but are not used, for two reasons. A commit that notifies waits for all other commits
+/// that do, also for their write to the disk. That cost two thirds of the small transactions. And no proxy that shares
+/// connections passes notifications on.
 const LOOK_AGAIN: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(50) };
 
-/// How many calls are one batch at most.
+/// The maximum number of calls in one batch.
 const CALLS: usize = 256;
-/// How many transactions of the projector run side by side, where there are connections for them.
+/// The number of projector transactions that run side by side, if there are connections for them.
 const WRITERS: usize = 4;
-/// How many reads of single streams run side by side.
+/// The number of reads of single streams that run side by side.
 const READERS: usize = 2;
-/// How many connections lists and other long reads leave to those, and to whoever asks for readiness.
+/// The number of connections that lists and other long reads leave to reads of single streams and to readiness checks.
 const LEFT_BY_LISTS: usize = READERS;
 
-/// A database. Cheap to clone; connections are made when they are needed, and closed with the last clone.
+/// A database. Cheap to clone. Connections are opened when they are needed, and closed with the last clone.
 #[derive(Clone)]
 pub struct PostgresReadStore<V: View> {
     calls: TaskBatcher<Call<V::Event>>,
@@ -62,14 +65,14 @@ pub struct PostgresReadStore<V: View> {
     shared: Arc<Shared<V>>,
 }
 
-/// What all tasks of a store have in common.
+/// The state that all tasks of a store share.
 struct Shared<V: View> {
-    /// For queries, and for what tools do.
+    /// The connections of queries and tools.
     connections: Arc<Connections>,
-    /// The projector's own: queries, however slow, keep it waiting for none. Slow lists starved it before, and reads of single streams
-    /// as well, to which [`LEFT_BY_LISTS`] leaves two.
+    /// The projector's own connections, so that it waits for no query, however slow. When it shared connections, slow lists
+    /// starved it. They also starved reads of single streams, to which [`LEFT_BY_LISTS`] leaves two.
     projectors: Arc<Connections>,
-    /// For reads that may take long.
+    /// The permits for reads that may take long.
     lists: Semaphore,
     active: ActiveView,
     waiters: Waiters<V::Row>,
@@ -103,9 +106,12 @@ impl<V: View> PostgresReadStore<V> {
         schema::migrate(&self.shared.connections).await
     }
 
-    /// Records that lie in another stream's partition go behind the others, in a transaction of their own: it waits for whoever
-    /// has the rows of those streams just now, and must not have the rows of all others meanwhile. Without this, poison that names
-    /// other partitions' streams made batches wait for each other, and a quarter of the rows was written twice.
+    /// Takes in a batch. Records that lie in another stream's partition come last, in a transaction of their own. That
+    /// transaction waits for others that have locked the rows of those streams, so it must not hold the rows of all other streams
+    /// meanwhile.
+    ///
+    /// Without this, poison that names other partitions' streams made batches wait for each other, and a quarter of the rows was
+    /// written twice.
     pub(crate) async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
         let (astray, at_home): (Vec<_>, Vec<_>) = batch.into_iter().partition(Incoming::is_astray);
         let mut projected = Projected::default();

@@ -1,9 +1,9 @@
-//! Reads what a plan needs of a view and writes what it says, within the caller's transaction.
+//! Reads the part of a view that a plan needs and writes the plan, within the caller's transaction.
 //!
-//! Of two transactions that touch the same stream,
-//! - when it has an entry, the second waits for the entry's lock, and then reads what is held for the stream;
-//! - when it has none, the second waits for the first one's insert, and then goes by the entry that it finds. Who holds an
-//!   event for such a stream therefore inserts an entry too, at version 0.
+//! Two transactions may touch the same stream:
+//! - If the stream has an entry, the second waits for the entry's lock, and then reads the events that are held for the stream.
+//! - If it has none, the second waits for the first one's insert, and then goes by the entry that it finds. So a transaction that
+//!   holds an event for such a stream inserts an entry too, at version 0.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -24,14 +24,14 @@ pub(super) async fn take_in<'a, V: View>(
 ) -> Result<Plan<'a, V>, Failed> {
     let streams = plan::touched_streams(incoming);
     let entries = lock_entries(connection, view, &streams).await?;
-    // After the locks, and in a statement of its own: whoever had them may have held something.
+    // After the locks, and in a statement of its own: the transaction that had the locks may have held an event.
     let held = held_of(connection, view, &streams).await?;
     let strays = strays(connection, view, incoming).await?;
     plan_and_write(connection, view, Known { entries, held, strays }, incoming).await
 }
 
-/// Lets the held events of these streams go on, after something else has changed an entry or a held event. The entries are
-/// locked already.
+/// Applies the held events of these streams that have become next, after something else has changed an entry or a held event. The
+/// entries are locked already.
 pub(super) async fn settle<V: View>(
     connection: &mut PgConnection,
     view: Table,
@@ -42,8 +42,8 @@ pub(super) async fn settle<V: View>(
     plan_and_write(connection, view, Known { entries, held, strays: BTreeSet::new() }, &[]).await
 }
 
-/// Locks the entries of these streams, which are sorted, and makes one for each that has none. Their values are not read: they
-/// may be garbled, and about to be repaired.
+/// Locks the entries of these streams, which are sorted, and inserts one for each stream that has none. Does not read their
+/// values, which may be garbled and about to be repaired.
 pub(super) async fn lock_streams<R: Row>(
     connection: &mut PgConnection,
     view: Table,
@@ -56,7 +56,7 @@ pub(super) async fn lock_streams<R: Row>(
     if overtaken == 0 { Ok(()) } else { Err(Failed::Overtaken) }
 }
 
-/// Locks the entries of these streams, which are sorted; which there are.
+/// Locks the entries of these streams, which are sorted. Returns the streams that have one.
 pub(super) async fn lock_ids(
     connection: &mut PgConnection,
     view: Table,
@@ -69,7 +69,7 @@ pub(super) async fn lock_ids(
 
 type Entries<R> = HashMap<StreamId, Entry<R>>;
 
-/// The entries of these streams, be they at version 0, locked by id.
+/// Locks the entries of these streams, by id, and returns them, also those at version 0.
 async fn lock_entries<R: Row>(
     connection: &mut PgConnection,
     view: Table,
@@ -79,7 +79,7 @@ async fn lock_entries<R: Row>(
     entries_by(connection, &sql, &rows::texts(streams)).await
 }
 
-/// What the statement finds of these ids.
+/// Returns the entries that the statement finds by these ids.
 async fn entries_by<R: Row>(
     connection: &mut PgConnection,
     sql: &str,
@@ -100,9 +100,14 @@ pub(super) fn entries_sql(view: Table) -> String {
     format!("SELECT {} FROM {view} WHERE id = ANY($1)", view.shape.column_list())
 }
 
-/// Mostly nothing is held at all, which the first question finds. Then they are looked up one by one, and ordered by what only
-/// their own index is: while little was held, the server would choose to read all that the view holds, and keep to it. The value
-/// only where it can become an event: what is not one may be large, and is of no use here.
+/// The statement that reads held events. Mostly nothing is held at all, which the condition at its end finds first. Otherwise it
+/// looks the streams up one by one.
+///
+/// The problem: while little is held, the server would choose to read all that the view holds, and keep to that plan. The trick:
+/// each lookup sorts by `version`, an order that only its own index has. A test shows it:
+/// `what_is_held_is_found_by_its_own_index_however_much_it_is`.
+///
+/// The value is read only if it can become an event. Any other value may be large, and is of no use here.
 pub(super) const HELD_ROWS: &str = "SELECT held.* FROM UNNEST($2::text[]) AS asked (id)
      CROSS JOIN LATERAL (
          SELECT stream, id, version, reason, CASE WHEN version IS NOT NULL THEN value END FROM read_store_held
@@ -128,15 +133,15 @@ async fn held_of(
     Ok(held)
 }
 
-/// They have no row that could be locked. So that each is held once, those of a partition are written one batch at a time;
-/// and not those of all partitions, which would let no two batches with poison be written side by side.
+/// Records without a stream or a version have no row that could be locked. So that each is held once, those of a partition are
+/// written one batch at a time. A lock for all partitions would let no two batches with poison be written side by side.
 const LOCK_STRAYS: &str = "SELECT pg_advisory_xact_lock(key) FROM (
          SELECT DISTINCT hashtextextended(concat_ws(' ', $1::bigint, partition, topic), 'read_store_held'::regclass::oid::bigint)
          FROM UNNEST($2::text[], $3::int[]) AS place (topic, partition) ORDER BY 1
      ) AS locks (key)";
 
-/// Looked up one by one, and ordered by what only their own index is: while there were few, the server would choose to read
-/// all that the view holds, and keep to it.
+/// Looks the records up one by one, sorted by `record_offset`, an order that only their own index has. Otherwise, while there
+/// were few, the server would choose to read all that the view holds, and keep to that plan.
 pub(super) const STRAYS: &str =
     "SELECT kept.* FROM UNNEST($2::text[], $3::int[], $4::bigint[]) AS place (topic, partition, at)
      CROSS JOIN LATERAL (
@@ -146,7 +151,7 @@ pub(super) const STRAYS: &str =
          ORDER BY record_offset OFFSET 0
      ) AS kept";
 
-/// The held records at the places of those that tell no stream or no version.
+/// Locks the partitions of incoming records without a stream or a version, and returns the held records at their places.
 async fn strays<E>(
     connection: &mut PgConnection,
     view: Table,
@@ -170,7 +175,7 @@ async fn strays<E>(
     Ok(found)
 }
 
-/// Writes what is planned by what is known.
+/// Makes the plan from the known state, and writes it.
 async fn plan_and_write<'a, V: View>(
     connection: &mut PgConnection,
     view: Table,
@@ -182,11 +187,11 @@ async fn plan_and_write<'a, V: View>(
     let planned = plan.upserts.iter().map(|upsert| &upsert.entry);
     let mut new: Vec<&Entry<V::Row>> =
         planned.filter(|entry| !known.entries.contains_key(&entry.id)).chain(&placeholders).collect();
-    // New entries are locks too, and are taken by id.
+    // New entries are locks too, so they are inserted by id.
     new.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     let overtaken = upsert::insert(connection, view, &new).await?;
     if overtaken > 0 {
-        // What became of all other streams is planned as before.
+        // For all other streams the plan stays as before.
         let entries = lock_entries_of_others(connection, view, &new, overtaken).await?;
         let streams: Vec<StreamId> = entries.keys().cloned().collect();
         known.held.extend(held_of(connection, view, &streams).await?);
@@ -197,10 +202,10 @@ async fn plan_and_write<'a, V: View>(
     Ok(plan)
 }
 
-/// Locks the entries that others have made instead of these: so many.
+/// Locks the entries that other transactions have inserted instead of these, `count` of them.
 ///
 /// # Errors
-/// [`Failed::Overtaken`] when one of them is locked or gone already. To wait for it might be to wait in a circle.
+/// [`Failed::Overtaken`] when one of them is locked or gone already. To wait for it could mean to wait in a circle.
 async fn lock_entries_of_others<R: Row>(
     connection: &mut PgConnection,
     view: Table,
@@ -212,12 +217,12 @@ async fn lock_entries_of_others<R: Row>(
     if found.len() == count { Ok(found) } else { Err(Failed::Overtaken) }
 }
 
-/// The statement that locks, of the entries with these ids, those that this transaction has not made.
+/// The statement that locks, of the entries with these ids, those that another transaction has inserted.
 pub(super) fn entries_of_others_sql(view: Table) -> String {
     format!("{} AND xmin <> pg_current_xact_id()::xid ORDER BY id FOR UPDATE SKIP LOCKED", entries_sql(view))
 }
 
-/// Writes the plan, but for the entries that it makes.
+/// Writes the plan, except for new entries: they are inserted already.
 async fn write_known<V: View>(
     connection: &mut PgConnection,
     view: Table,
@@ -242,7 +247,7 @@ fn passed<V: View>(plan: &Plan<'_, V>) -> impl Iterator<Item = i64> {
     plan.passed.iter().map(|HeldId(id)| *id)
 }
 
-/// Entries at version 0 for streams that have none and get none, and for which an event is held from now on.
+/// Entries at version 0 for streams that have none and get none, but for which an event is held from now on.
 fn placeholders<V: View>(plan: &Plan<'_, V>, there: &Entries<V::Row>) -> Vec<Entry<V::Row>> {
     let held = plan.holds.iter().filter(|hold| hold.verdict.version.is_some());
     let mut absent: HashSet<&StreamId> = held

@@ -1,7 +1,7 @@
-//! What queries read.
+//! The reads of queries.
 //!
-//! Which view is the active one is remembered. A swap deletes the former one's table in the same transaction, so whoever
-//! still asks that finds no table, never an old row, and looks anew.
+//! Each process remembers the active view. A swap deletes the former view's table in the same transaction. So a read that still
+//! asks for that table finds none, never an old row, and looks up the active view anew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::{Shared, project};
 use crate::shape::{Table, version};
 use crate::{Filter, Lookup, Page, ReadStoreError, ViewId};
 
-/// How often a read begins anew when a swap deletes the table under it.
+/// The maximum number of tries of a read, if swaps delete the table under it.
 const TRIES: usize = 5;
 
 /// A call of `see`.
@@ -33,12 +33,12 @@ pub(super) struct See<R> {
 
 type Answered<R> = Result<Lookup<R>, ReadStoreError>;
 
-/// The active view's number as this process knows it; 0 when it does not.
+/// The number of the active view, as this process remembers it; 0 if it does not.
 #[derive(Default)]
 pub(super) struct ActiveView(AtomicI64);
 
 impl<V: View> Shared<V> {
-    /// The active view.
+    /// Returns the active view, from memory if possible.
     pub(super) async fn active_view(&self) -> Result<Table, Failed> {
         match self.active.0.load(Ordering::Relaxed) {
             0 => self.look_up_active_view().await,
@@ -46,7 +46,7 @@ impl<V: View> Shared<V> {
         }
     }
 
-    /// The active view, asked of the server.
+    /// Asks the server for the active view, and remembers it.
     pub(super) async fn look_up_active_view(&self) -> Result<Table, Failed> {
         let (shape, sql) =
             (self.connections.shape, "SELECT id FROM read_store_views WHERE shape = $1 AND state = 'active'");
@@ -56,7 +56,8 @@ impl<V: View> Shared<V> {
         Ok(shape.table(ViewId(id)))
     }
 
-    /// A place for a read that may take long. There are fewer than connections, so that single streams are read meanwhile.
+    /// Takes a permit for a read that may take long. If there are several connections, there are fewer permits than connections,
+    /// so that single streams are read meanwhile.
     async fn take_place_for_list(&self) -> Result<SemaphorePermit<'_>, Failed> {
         match timeout(ACQUIRE, self.lists.acquire()).await {
             Ok(Ok(place)) => Ok(place),
@@ -64,7 +65,7 @@ impl<V: View> Shared<V> {
         }
     }
 
-    /// The rows of a statement over the table of the active view.
+    /// Returns the rows that a statement finds in the table of the active view.
     async fn rows_of_active<'q>(
         &self,
         statement: impl Fn(Table) -> Query<'q, Postgres, PgArguments>,
@@ -82,10 +83,14 @@ impl<V: View> Shared<V> {
     }
 }
 
-/// What is held for a stream, as a column of a statement that has its id: the first question, whether anything is held for
-/// any stream, is asked once a statement and mostly ends it. Both are ordered by what their index is, so that no other is
-/// taken, however few are held when the server makes its plan. The answer is no column of the stream's entry: the projector would have to
-/// keep it, and records without a version have no row that it could lock.
+/// The column that is true if an event is held for a stream, for a statement that has the stream's id.
+///
+/// The first subquery runs once a statement. It asks if an event is held for any stream; mostly none is, and the second does not
+/// run. Both sort by a column whose order only the right index has. So the server takes no other index, however few events are
+/// held when it makes its plan.
+///
+/// The answer is not stored as a column of the stream's entry. The projector would have to maintain that column, and records
+/// without a version have no row that it could lock.
 fn held_sql(view: Table, id: &str) -> String {
     let ViewId(view) = view.id;
     let held = format!("SELECT true FROM read_store_held WHERE view = {view} AND stream");
@@ -94,8 +99,8 @@ fn held_sql(view: Table, id: &str) -> String {
     )
 }
 
-/// The statement that reads what there is of streams by their ids, the first parameter: a row for each, also where there is
-/// no entry, for something may be held for it.
+/// The statement that reads streams by their ids, the first parameter. It returns a row for each id, also without an entry,
+/// because an event may be held for the stream.
 pub(super) fn seen_sql(view: Table) -> String {
     let held = held_sql(view, "asked.id");
     let columns = view.shape.column_list();
@@ -105,20 +110,19 @@ pub(super) fn seen_sql(view: Table) -> String {
     )
 }
 
-/// A row of [`seen_sql`]. An entry at version 0 only stands for held events.
+/// Reads a row of [`seen_sql`]. An entry at version 0 only stands for held events.
 fn seen<R: Row>(row: &PgRow) -> Answered<R> {
     let is_there = row.try_get::<Option<i64>, _>(1).map_err(Failed::from)?.is_some_and(|version| version > 0);
     let entry = if is_there { Some(rows::entry(row)?) } else { None };
     Ok(Lookup { entry, held: is_held::<R>(row)? })
 }
 
-/// The column of [`held_sql`], behind those of the entry.
+/// Reads the column of [`held_sql`], which follows those of the entry.
 fn is_held<R: Row>(row: &PgRow) -> Result<bool, Failed> {
     Ok(row.try_get::<Option<bool>, _>(R::COLUMNS.len() + 2)?.unwrap_or_default())
 }
 
-/// Answers all these calls with one read. A row that can't be read is an answer to its own callers, and no failure of the
-/// others' reads.
+/// Answers all these calls with one read. A row that can't be read fails its own callers, and not the reads of others.
 pub(super) async fn answer<V: View>(shared: Arc<Shared<V>>, calls: Vec<See<V::Row>>) {
     let mut ids: Vec<&str> = calls.iter().map(|call| call.id.as_str()).collect();
     ids.sort_unstable();
@@ -143,12 +147,12 @@ pub(super) async fn answer<V: View>(shared: Arc<Shared<V>>, calls: Vec<See<V::Ro
         .map(|call| by_id.get(call.id.as_str()).map_or_else(|| Ok(Lookup::default()), |row| seen(row)))
         .collect();
     for (call, seen) in calls.into_iter().zip(answers) {
-        // Whoever stopped waiting needs no answer.
+        // A caller that stopped waiting needs no answer.
         let _ = call.answer.send(seen);
     }
 }
 
-/// The entries that are there. A garbled one is not, for whoever compares: so it is found missing, and can be repaired.
+/// Returns the entries that exist. A garbled one is left out, so that the comparison finds it missing and repairs it.
 pub(super) async fn many<V: View>(
     shared: &Shared<V>,
     ids: &[StreamId],
@@ -167,7 +171,7 @@ pub(super) async fn many<V: View>(
     Ok(entries)
 }
 
-/// Whether the view's own table is there.
+/// Checks that the view's own table exists.
 pub(super) async fn ping<V: View>(shared: &Shared<V>) -> Result<(), Failed> {
     let view = shared.look_up_active_view().await?;
     let any = || query(AssertSqlSafe(format!("SELECT 1 FROM {view} LIMIT 1")));
@@ -198,12 +202,12 @@ pub(super) async fn versions<V: View>(
     found.iter().map(|row| Ok((rows::stream_id(row, 0)?, version(row.try_get(1)?)))).collect()
 }
 
-/// The statement for a page by this filter, and what it binds beside where the page begins and how long it is: a walk along one
-/// index from where the last page ended, the one that tells most. The server knows no index for what is computed, so values of other
-/// columns are compared as such.
+/// The statement for a page by this filter, and its parameters after the page's start and length. It walks along one index, the
+/// most selective one, from the end of the last page. It compares other columns as computed values, for which the server knows no
+/// index.
 ///
-/// A choice stands in the text, so that the server plans with how many have it: where most rows are of one kind, the few of another
-/// are not to be looked for among all.
+/// A choice stands in the text, so that the server plans with the number of rows that have it. Where most rows are of one kind,
+/// the few of another must not be looked for among all.
 pub(super) fn page_sql(view: Table, filter: &Filter) -> (String, Vec<&Value<'static>>) {
     let (mut conditions, mut values) = (Vec::new(), Vec::new());
     for (place, (column, value)) in view.shape.sorted(&filter.equal).into_iter().enumerate() {
@@ -237,7 +241,7 @@ pub(super) fn page_sql(view: Table, filter: &Filter) -> (String, Vec<&Value<'sta
 
 fn page_query(view: Table, filter: &Filter) -> Query<'static, Postgres, PgArguments> {
     let after = filter.after.as_ref().map_or("", StreamId::as_str).to_owned();
-    // One more than asked tells whether there are more.
+    // One row more than asked for shows that more rows follow.
     let fetch = i64::try_from(filter.limit.max(1)).unwrap_or(i64::MAX).saturating_add(1);
     let (sql, values) = page_sql(view, filter);
     let page = query(AssertSqlSafe(sql)).bind(after).bind(fetch);

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::{BehindStream, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
 
-/// How many events are worth a transaction of their own, beside others.
+/// The number of events that are worth one more transaction side by side.
 const LANE: usize = 1_000;
 
 pub(super) async fn begin<V: View>(shared: &Shared<V>) -> Result<ViewId, ReadStoreError> {
@@ -45,7 +45,7 @@ async fn register(
     schema::create_view(connection, shape, "building").await
 }
 
-/// Takes a page in, its streams dealt out to a few transactions side by side.
+/// Takes in a page, with its streams divided among a few transactions that run side by side.
 pub(super) async fn backfill<V: View>(
     shared: &Arc<Shared<V>>,
     view: ViewId,
@@ -63,7 +63,7 @@ pub(super) async fn backfill<V: View>(
     Ok(counts)
 }
 
-/// The events by stream, those of a stream together and as they come.
+/// Divides the events by stream. Those of a stream stay together and in order.
 fn lanes<E>(events: Vec<Recorded<E>>, connections: usize) -> Vec<Vec<Incoming<E>>> {
     let now = Timestamp::now();
     let count = (events.len() / LANE).clamp(1, connections.clamp(1, 4));
@@ -103,7 +103,7 @@ async fn swap_in_steps<V: View>(shared: &Shared<V>, view: ViewId) -> Result<Resu
     };
     let active = transaction.views.active;
     let mut lease = transaction.commit_on().await?;
-    // Before the lock for the swap itself, so that it is held the shorter.
+    // Before the lock for the swap itself, so that this lock is held for a shorter time.
     match prepare(&mut lease, active, building).await {
         Ok(None) => {}
         Ok(Some(behind)) => return Ok(Err(behind)),
@@ -135,26 +135,26 @@ async fn swap_in_steps<V: View>(shared: &Shared<V>, view: ViewId) -> Result<Resu
     Ok(Ok(()))
 }
 
-/// Makes the indexes for the pages, and looks whether the swap would be refused as things are.
+/// Creates the indexes for pages, and returns the refusal if the swap would be refused now.
 async fn prepare(lease: &mut Lease, active: Table, view: Table) -> Result<Option<SwapRefused>, Failed> {
     let connection = &mut lease.connection;
     drop_broken_indexes(connection, view).await?;
     for statement in create_indexes(view) {
         raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
     }
-    // So that the first pages are planned with what is in it.
+    // So that the server plans the first pages with the table's real contents.
     raw_sql(AssertSqlSafe(format!("ANALYZE {view}"))).execute(&mut *connection).await?;
     find_behind(connection, active, view).await
 }
 
-/// Concurrently: the projector writes on meanwhile.
+/// The statements that create the indexes for pages: concurrently, so that the projector writes on meanwhile.
 fn create_indexes(view: Table) -> impl Iterator<Item = String> {
     view.page_indexes().map(move |(name, columns)| {
         format!("CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {view} ({columns})")
     })
 }
 
-/// An index whose creation was broken off is there, but of no use.
+/// Drops indexes whose creation was broken off: they exist, but are of no use.
 async fn drop_broken_indexes(connection: &mut PgConnection, view: Table) -> Result<(), Failed> {
     let broken = query(
         "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = to_regclass($1) AND NOT indisvalid",
@@ -169,8 +169,8 @@ async fn drop_broken_indexes(connection: &mut PgConnection, view: Table) -> Resu
     Ok(())
 }
 
-/// Refuses while a reader could see a stream go back, or a stream would stop that goes on today: one that is behind in the
-/// new view, or that waits there for a missing event and does not do so in the active one too.
+/// Returns a refusal while a stream is behind in the new view: a reader would see it go back. Returns one also while a stream
+/// waits for a missing event there but not in the active view: it goes on today, and would stop.
 async fn find_behind(
     connection: &mut PgConnection,
     old: Table,
@@ -202,8 +202,8 @@ async fn find_behind(
     Ok(Some(SwapRefused::Behind { streams: rows::count(&row, 3)?, first }))
 }
 
-/// Moves what the active view holds and the new one does not, so that nothing is lost: an event that the new view's row
-/// has not passed, and every record without a stream or a version. They keep their numbers.
+/// Moves the held events of the active view that the new one does not hold, so that nothing is lost. These are events that the
+/// new view's row has not passed, and all records without a stream or a version. They keep their numbers.
 async fn carry_over<V: View>(
     connection: &mut PgConnection,
     active: Table,
@@ -239,7 +239,7 @@ async fn carry_over<V: View>(
     Ok(())
 }
 
-/// By id, as locks are taken, and of two for the same stream the later.
+/// Sorts entries by id, the order of locks, and keeps the greatest version of each stream.
 fn in_turn<R>(mut entries: Vec<Entry<R>>) -> Vec<Entry<R>> {
     entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then(b.version.cmp(&a.version)));
     entries.dedup_by(|later, first| later.id == first.id);
@@ -281,7 +281,7 @@ async fn try_repair<V: View>(shared: &Shared<V>, entries: &[Entry<V::Row>]) -> R
     kill_point(KillPoint::BeforeRepairCommit);
     let (written, plan) = transaction.end(done).await?;
     kill_point(KillPoint::AfterRepairCommit);
-    // Only what is surely in the view: a given row that was left alone may be older than what was there.
+    // Tells only of entries that are surely in the view: a given entry that was left alone may be older than the view's.
     shared.waiters.tell(&plan.upserts);
     Ok(written)
 }
@@ -317,7 +317,7 @@ async fn try_remove<V: View>(shared: &Shared<V>, ids: &[StreamId]) -> Result<u64
 
 async fn delete(connection: &mut PgConnection, view: Table, ids: &[StreamId]) -> Result<u64, Failed> {
     project::lock_ids(connection, view, ids).await?;
-    // An entry that only stood for held events was no row.
+    // An entry at version 0 only stood for held events: it does not count as a row.
     let delete = format!(
         "WITH gone AS (DELETE FROM {view} WHERE id = ANY($1) RETURNING version)
          SELECT count(*) FILTER (WHERE version > 0) FROM gone"

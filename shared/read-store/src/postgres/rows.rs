@@ -1,4 +1,4 @@
-//! Rows and values of the tables, to and from ours.
+//! The rows and values of the tables, converted to and from ours.
 
 use event_sourcing::{ColumnKind, ColumnValue, Entry, Row, StreamId, Value};
 use jiff::Timestamp;
@@ -12,8 +12,8 @@ use super::failure::Failed;
 use crate::shape::{self, version};
 use crate::{HeldEvent, HeldId, HeldReason, Origin, ReadStoreError};
 
-/// A time as the server keeps it: microseconds since the beginning of the year 2000 (`timestamptz`). The earliest that it
-/// has, in 4714 BC, stands for all before.
+/// A time as the server stores it: microseconds since the beginning of the year 2000 (`timestamptz`). The server's earliest time,
+/// in 4714 BC, stands for all earlier ones.
 #[derive(Clone, Copy)]
 pub(super) struct Micros(i64);
 
@@ -75,7 +75,7 @@ fn garbled(what: impl Into<String>) -> ReadStoreError {
     ReadStoreError::Corrupt(format!("a value that no program of ours wrote: {}", what.into()))
 }
 
-/// Text that the server takes: all but the one character that it can't keep.
+/// Text that the server takes: NUL, the only character that it can't store, is replaced.
 pub(super) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

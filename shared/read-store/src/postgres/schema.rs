@@ -8,7 +8,7 @@
 //! read_store_walks   one row a shape: how far the comparison with the event store is
 //! ```
 //!
-//! They stand in the first schema of the connection's search path, beside whatever else is there.
+//! They are in the first schema of the connection's search path, beside any other tables there.
 
 use event_sourcing::{Column, ColumnKind};
 use jiff::Timestamp;
@@ -19,12 +19,12 @@ use super::failure::{self, Failed};
 use crate::shape::{Shape, Table};
 use crate::{ReadStoreError, ViewId, walk};
 
-/// The migrations, in order; the first makes schema 1. What was delivered once is never changed, only added to. Each leaves alone what is
-/// there, so that all of them make whatever is missing.
+/// The migrations, in order; the first makes schema 1. A delivered migration is never changed: new ones are added. Each leaves
+/// existing tables alone, so that all of them together create the missing ones.
 const MIGRATIONS: &[&str] = &[concat!(include_str!("migrations/1.sql"), include_str!("../walks.sql"))];
 
-/// Runs the migrations that were not run yet, all of them or none. Of several processes that do so at once one does the
-/// work and the others wait for it.
+/// Runs the migrations if one was not run yet or a table is missing: all of them or none. If several processes do so at once, one
+/// does the work and the others wait for it.
 pub(super) async fn migrate(connections: &Connections) -> Result<(), ReadStoreError> {
     let migrating = async {
         let mut connection = connections.connect_bare().await?;
@@ -33,8 +33,8 @@ pub(super) async fn migrate(connections: &Connections) -> Result<(), ReadStoreEr
     Ok(within(MAINTENANCE, migrating).await?)
 }
 
-/// One migrates at a time: the first number is any that stands for these tables, the second tells schemas apart. The
-/// lock ends with the transaction.
+/// Begins a migration; one process at a time migrates. The lock's first number is any that stands for these tables, the second
+/// tells schemas apart. The lock ends with the transaction.
 const BEGIN: &str = "
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT pg_advisory_xact_lock(1869767785, hashtext(current_schema()));
@@ -73,8 +73,8 @@ async fn are_all_there(connection: &mut PgConnection) -> Result<bool, Failed> {
     Ok(query(sql).fetch_one(connection).await?.try_get(0)?)
 }
 
-/// Sees to it that there is an active view of this shape with a table. One whose table is gone is empty then, and the comparison with
-/// the event store fills it.
+/// Makes sure that there is an active view of this shape with a table. If its table was gone, the view is empty then, and the
+/// comparison with the event store fills it.
 async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     let sql = "SELECT id, to_regclass($1 || '_' || id) IS NOT NULL FROM read_store_views
                WHERE shape = $2 AND state = 'active'";
@@ -108,7 +108,7 @@ async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Resu
     Ok(())
 }
 
-/// Where the list of views was lost, the numbers of tables that are still there are not used again.
+/// Skips the numbers of tables that still exist, so that they are not used again after the list of views was lost.
 async fn pass_former_tables(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     let (name, number) = (shape.name, shape.name.len() + 2);
     let sql = format!(
@@ -121,8 +121,8 @@ async fn pass_former_tables(connection: &mut PgConnection, shape: Shape) -> Resu
     Ok(())
 }
 
-/// Refuses a database whose tables are not those that this program works on. A database that has none is given them, as a file is
-/// created and a topic: a function meets an empty database first where nobody has run `migrate`.
+/// Refuses a database whose tables this program can't work on. Creates the tables if there are none, just as a file and a topic
+/// are created. If nobody has run `migrate`, a function may be the first to meet an empty database.
 pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     let found = match version(connection).await {
         Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
@@ -137,7 +137,7 @@ pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result
             format!("its tables are of an older program (schema {found} of {known}); run `migrate`");
         return Err(Failed::unavailable(&problem));
     }
-    // A program whose view has another shape than all before it.
+    // A database without an active view of this shape: the program's view has another shape than all before it.
     let sql = "SELECT 1 FROM read_store_views WHERE shape = $1 AND state = 'active'";
     let active = query(sql).bind(shape.key()).persistent(false).fetch_optional(&mut *connection).await?;
     if active.is_none() { create(connection, shape).await } else { Ok(()) }
@@ -194,7 +194,7 @@ pub(super) const fn sql_type(kind: ColumnKind) -> &'static str {
 async fn create_table(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
     // - Ids are compared by bytes, whatever the database's own order of texts is.
     // - A stream whose events so far make no row has no values, so no column requires one.
-    // - version 0: nothing was taken in; the entry is there to be locked, because an event is held for the stream.
+    // - Version 0: no event was applied. The entry exists to be locked, because an event is held for the stream.
     // - Values of a fixed length stand first, where they need no padding.
     let is_text = |kind: ColumnKind| matches!(kind, ColumnKind::Text | ColumnKind::Choice(_));
     let (texts, others): (Vec<&Column>, Vec<&Column>) =

@@ -1,4 +1,4 @@
-//! What only the inside shows: which way a statement goes, and whose connections it takes.
+//! Tests that need the inside: the index by which a statement goes, and the connections that it takes.
 
 use event_sourcing::testing::{BY_STAGE, BY_TITLE, Event, Stage, TasksView};
 use event_sourcing::{Recorded, StreamId, Version};
@@ -15,7 +15,7 @@ mod database;
 
 use database::Database;
 
-/// The plan for a statement when it is executed with these parameters, prepared as the store does it: one plan for all of them.
+/// The server's plan of a statement with these parameters. It is prepared as the store does it: one plan for all parameters.
 async fn plan_of(connection: &mut PgConnection, sql: &str, parameters: &str) -> String {
     let explain = format!("PREPARE it AS {sql}; EXPLAIN EXECUTE it ({parameters}); DEALLOCATE it");
     let lines = raw_sql(AssertSqlSafe(explain)).fetch_all(connection).await.unwrap();
@@ -34,7 +34,7 @@ async fn lease(database: &Database) -> super::connections::Lease {
     connections.take().await.unwrap()
 }
 
-/// A page by such a filter, and its parameters.
+/// The statement of a page by such a filter, and its parameters.
 fn page(stage: Option<Stage>, title: Option<&str>) -> (String, &'static str) {
     let parameters = if title.is_some() { "'task-00500', 51, 'title 7'" } else { "'task-00500', 51" };
     let mut filter = Filter::first(50).after(StreamId::parse("task-00500").ok());
@@ -53,7 +53,7 @@ async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
     let store = Store::open(database.url()).await.unwrap();
     store.migrate().await.unwrap();
     let mut connection = database.connect().await;
-    // Most tasks are finished, as they are in the end; few are open. Titles are common to a few.
+    // Most tasks are finished, as they are in the end; few are open. Few tasks share a title.
     raw_sql(
         "INSERT INTO tasks_1 (id, version, stage, title, starts, opened_at)
          SELECT 'task-' || lpad(n::text, 5, '0'), 3, CASE WHEN n % 100 = 0 THEN 'open' ELSE 'finished' END,
@@ -84,7 +84,7 @@ async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
     }
 }
 
-/// A plan is kept from when little was held to when much is; so it must be the same.
+/// The server keeps a plan from a time when little is held to one when much is. So both plans must be the same.
 #[tokio::test]
 async fn what_is_held_is_found_by_its_own_index_however_much_it_is() {
     let Some(database) = Database::fresh().await else { return };
@@ -101,7 +101,7 @@ async fn what_is_held_is_found_by_its_own_index_however_much_it_is() {
         (&page, after, "by_stream", "(stream = has.id)"),
         (project::STRAYS, "1, '{t,t}', '{0,1}', '{5,6}'", "strays", "(record_offset >= place.at)"),
     ];
-    // Untouched, known to be empty, full and not known to be, and known to be full.
+    // The table is untouched, analyzed while empty, full but not analyzed again, and analyzed while full.
     let fill = "INSERT INTO read_store_held
             (view, stream, version, reason, problem, topic, partition, record_offset, value, held_at)
          SELECT 1, CASE WHEN n % 3 > 0 THEN 'task-' || n % 500 END, CASE n % 3 WHEN 1 THEN n END, 'gap', '', 't', n % 8,

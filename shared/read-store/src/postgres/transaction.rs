@@ -10,22 +10,22 @@ use super::failure::Failed;
 use crate::shape::{Shape, Table};
 use crate::{ReadStoreError, ViewId};
 
-/// An open transaction. Dropped, it is rolled back, for its connection is closed then.
+/// An open transaction. Dropping it rolls it back, because that closes its connection.
 ///
 /// # Locks
-/// Everybody takes them in this order, so nobody waits in a circle:
+/// Every transaction takes locks in this order, so that none waits in a circle:
 /// 1. the list of views, shared or alone;
 /// 2. view by view, the older one first:
-///    1. rows that are there, by id;
+///    1. existing rows, by id;
 ///    2. the view's records without a stream or a version;
 ///    3. new rows, by id;
-///    4. rows that others have made instead: without waiting.
+///    4. rows that others have inserted instead: without waiting.
 pub(super) struct Transaction {
     lease: Lease,
     pub(super) views: Views,
 }
 
-/// Which views there are, for as long as the transaction is open.
+/// The views that there are, as long as the transaction is open.
 #[derive(Clone, Copy)]
 pub(super) struct Views {
     pub(super) active: Table,
@@ -35,17 +35,18 @@ pub(super) struct Views {
 /// How the list of views is locked.
 #[derive(Clone, Copy)]
 pub(super) enum Lock {
-    /// With others that write the same views.
+    /// Shared with other transactions that write the same views.
     Shared,
-    /// The same; and the commit does not wait for the disk. Should the server stop, what is lost is found missing before
-    /// the swap, which is refused then; the swap's own commit waits for all before it.
+    /// Shared too, but the commit does not wait for the disk. If the server stops, the check before the swap finds the loss and
+    /// refuses the swap. The swap's own commit waits for all commits before it.
     SharedUnsynced,
-    /// Alone, once all of those are done. Queries go on.
+    /// Alone, after all shared transactions have ended. Queries go on.
     Alone,
 }
 
 impl Lock {
-    /// One round trip. The lock is waited for before the views are read, so that none misses a swap.
+    /// The statements that begin the transaction, in one round trip. The lock is taken before the views are read, so that no
+    /// transaction misses a swap.
     fn begin(self, shape: Shape) -> String {
         let (setting, mode) = match self {
             Self::Shared => ("", "ROW SHARE"),
@@ -74,7 +75,7 @@ impl Transaction {
         }
     }
 
-    /// On a connection that the caller goes on to use after it.
+    /// Begins on a connection that the caller uses again after the transaction.
     pub(super) async fn begin_on(mut lease: Lease, lock: Lock) -> Result<Self, Failed> {
         let shape = lease.shape();
         let found = raw_sql(AssertSqlSafe(lock.begin(shape))).fetch_all(&mut lease.connection).await?;
@@ -85,8 +86,8 @@ impl Transaction {
         &mut self.lease.connection
     }
 
-    /// Commits what was done. When it was overtaken, rolls it back and keeps the connection; after any other failure the
-    /// connection is closed.
+    /// Commits if the work was done. Rolls back if it was overtaken, and keeps the connection. After any other failure, closes
+    /// the connection.
     pub(super) async fn end<T>(mut self, done: Result<T, Failed>) -> Result<T, Failed> {
         let end = match &done {
             Ok(_) => "COMMIT",
@@ -98,13 +99,13 @@ impl Transaction {
         done
     }
 
-    /// Commits on a connection that is not handed on.
+    /// Commits, and returns the connection to the caller and not to the pool.
     pub(super) async fn commit_on(mut self) -> Result<Lease, Failed> {
         raw_sql("COMMIT").execute(&mut self.lease.connection).await?;
         Ok(self.lease)
     }
 
-    /// The table of a view that is being built, and of no other.
+    /// Returns the table of this view, if it is the one that is being built.
     pub(super) fn building(&self, view: ViewId) -> Result<Table, ReadStoreError> {
         self.views.building.filter(|table| table.id == view).ok_or(ReadStoreError::NotBuilding(view))
     }
@@ -121,7 +122,7 @@ impl Views {
         Ok(Self { active, building })
     }
 
-    /// The older one first.
+    /// All views, the older one first.
     pub(super) fn all(self) -> impl Iterator<Item = Table> {
         std::iter::once(self.active).chain(self.building)
     }

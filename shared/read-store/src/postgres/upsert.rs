@@ -1,4 +1,4 @@
-//! Writes entries and held events by the thousand: one statement, one parameter a column.
+//! Writes entries and held events, up to a thousand in one statement, with one parameter a column.
 
 use event_sourcing::{ColumnKind, Entry, EventType, Row, StreamId, Value};
 use sqlx::postgres::PgArguments;
@@ -11,10 +11,10 @@ use super::schema::sql_type;
 use crate::plan::{Hold, Upsert};
 use crate::shape::{self, Shape, Table, number};
 
-/// How many rows a statement has at most.
+/// The maximum number of rows in a statement.
 pub(super) const ROWS: usize = 1_000;
 
-/// Writes entries that are there, and locked.
+/// Writes entries that exist and are locked.
 pub(super) async fn update<R: Row>(
     connection: &mut PgConnection,
     view: Table,
@@ -33,13 +33,14 @@ pub(super) async fn update<R: Row>(
     Ok(())
 }
 
-/// Writes entries, sorted by id, of streams that have none. Of how many somebody else was first with one, whom this waits for.
+/// Inserts entries, sorted by id, of streams that have none. Waits for a transaction that inserts the same entry. Returns the
+/// number of streams for which another transaction was first.
 pub(super) async fn insert<R: Row>(
     connection: &mut PgConnection,
     view: Table,
     entries: &[&Entry<R>],
 ) -> Result<usize, Failed> {
-    // DO NOTHING, and no update: that would wait for the lock of an entry that was none when locks were taken in order.
+    // DO NOTHING and no update: an update would wait for the lock of an entry that did not exist when locks were taken in order.
     let sql = format!(
         "INSERT INTO {view} ({}) SELECT * FROM UNNEST({}) ON CONFLICT (id) DO NOTHING",
         view.shape.column_list(),
@@ -53,13 +54,13 @@ pub(super) async fn insert<R: Row>(
     Ok(overtaken)
 }
 
-/// Writes entries that are there over whatever they are, save what is at a greater version. How many were written.
+/// Overwrites existing entries, except those at a greater version. Returns the number of written entries.
 pub(super) async fn repair<R: Row>(
     connection: &mut PgConnection,
     view: Table,
     entries: &[&Entry<R>],
 ) -> Result<u64, Failed> {
-    // What the projector has brought further meanwhile is right.
+    // A greater version comes from the projector, and is right.
     let sql = update_sql(view, "has.version <= new.version AND new.over IS NULL");
     let mut written = 0;
     for chunk in entries.chunks(ROWS) {
@@ -138,7 +139,7 @@ fn as_time(value: &Value<'_>) -> Option<Micros> {
     }
 }
 
-/// Takes records aside.
+/// Inserts held events.
 pub(super) async fn hold<E: EventType>(
     connection: &mut PgConnection,
     view: Table,

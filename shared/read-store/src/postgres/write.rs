@@ -1,4 +1,4 @@
-//! The projector's batches: what is waiting, as few transactions as possible, a few of them side by side.
+//! The projector's batches: all waiting calls, in as few transactions as possible, a few of them side by side.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ use crate::calls::{Call, Merged};
 use crate::plan::Plan;
 use crate::{Incoming, Projected, ReadStoreError};
 
-/// How many records are one transaction, where they are of more than one call.
+/// The maximum number of records in a transaction of more than one call.
 const RECORDS: usize = 1_000;
 
-/// How often a batch begins anew when another projector was first with some of its new streams, and has one of them still, or
-/// when the server chose it to end a deadlock. Each time there are fewer streams left for which that can happen.
+/// The maximum number of tries of a batch. A batch begins anew if another projector was first with some of its new streams and
+/// still has one of them. It also does so if the server chose it to end a deadlock. With each try, there are fewer streams left
+/// for which that can happen.
 const TRIES: usize = 20;
 
 /// Takes in the batches of all these calls.
@@ -46,7 +47,7 @@ async fn project_together<V: View>(shared: &Shared<V>, merged: Merged<V::Event>)
     }
 }
 
-/// Takes the records into every view, in one transaction; what became of each range of them in the active one.
+/// Takes the records into every view, in one transaction. Returns the counts of each range of them in the active one.
 async fn take_in<V: View>(
     shared: &Shared<V>,
     incoming: &[Incoming<V::Event>],
@@ -55,7 +56,7 @@ async fn take_in<V: View>(
     until_not_overtaken(|| try_take_in(shared, incoming, ranges)).await
 }
 
-/// Does a transaction, and again while others were first with some of its new streams.
+/// Runs a transaction, and again while others are first with some of its new streams, at most `TRIES` times.
 pub(super) async fn until_not_overtaken<T, F: Future<Output = Result<T, Failed>>>(
     transaction: impl Fn() -> F,
 ) -> Result<T, ReadStoreError> {
@@ -82,7 +83,7 @@ async fn try_take_in<V: View>(
     Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
 }
 
-/// The plan for the active view.
+/// Takes the records into every view, and returns the plan for the active one.
 async fn take_into_all<'a, V: View>(
     transaction: &mut Transaction,
     incoming: &'a [Incoming<V::Event>],

@@ -1,4 +1,4 @@
-//! Held events: shown, tried again, dropped.
+//! Held events: the list, the redrive and the drop.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::plan::Verdict;
 use crate::shape::{Shape, Table, number, version};
 use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, ViewId};
 
-/// How many held events are tried again in one transaction.
+/// The number of held events that one transaction redrives.
 const REDRIVE_PAGE: usize = 500;
 
 pub(super) fn summary(connection: &Connection, shape: Shape) -> Result<Vec<HeldSummary>, ReadStoreError> {
@@ -35,7 +35,7 @@ pub(super) fn list(
     after: Option<HeldId>,
     limit: usize,
 ) -> Result<Vec<HeldEvent>, ReadStoreError> {
-    // The plus keeps SQLite from an index that it would have to sort, when all streams are asked for.
+    // If all streams are asked for, the plus keeps SQLite from an index whose rows it would have to sort.
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {HELD_COLUMNS} FROM read_store_held
          WHERE +view = ?3 AND id > ?1 {} ORDER BY id LIMIT ?2",
@@ -71,7 +71,7 @@ pub(super) fn one(
         .optional()?)
 }
 
-/// How many events the active view holds, of all streams or of one.
+/// Counts the held events of the active view, of all streams or of one.
 pub(super) fn count(
     connection: &Connection,
     shape: Shape,
@@ -86,17 +86,18 @@ pub(super) fn count(
     Ok(count.unsigned_abs())
 }
 
-/// What became of a page of held events.
+/// The result of a redrive of one page.
 pub(super) struct RedrivenPage {
     pub(super) applied: u64,
     pub(super) removed: u64,
-    /// The last of the page; none when there is no further page.
+    /// The last event of the page; none if no page follows.
     pub(super) last: Option<HeldId>,
 }
 
 impl<V: View> Writer<V> {
-    /// Judges the held events after `after` anew, of every view, and lets those go on that can. That the page is by id and
-    /// not by version makes no difference: whatever becomes next is applied, also of pages before.
+    /// Judges the held events after `after` anew, of the active view and of one that is being built, and applies those that have
+    /// become next. Pages are by id and not by version. That makes no difference: an event that becomes next is applied, also if
+    /// it is of an earlier page.
     pub(super) fn redrive(
         &mut self,
         stream: Option<&StreamId>,
@@ -164,7 +165,7 @@ fn page_of_views(
     Ok(held.collect::<Result<_, _>>()?)
 }
 
-/// Writes down what a held event is by the judgement of today; the stream that this may have freed.
+/// Judges a held event anew, and stores the verdict if it has changed. Returns the stream that this may have freed.
 fn judge_again<E: EventType>(
     connection: &Connection,
     event: &HeldEvent,
@@ -179,7 +180,7 @@ fn judge_again<E: EventType>(
     Ok(today.stream)
 }
 
-/// Writes down what a held event is.
+/// Stores the verdict on a held event.
 pub(super) fn rejudge(connection: &Connection, id: HeldId, verdict: &Verdict) -> Result<(), ReadStoreError> {
     let mut statement = connection.prepare_cached(
         "UPDATE read_store_held SET stream = ?2, version = ?3, reason = ?4, problem = ?5 WHERE id = ?1",
@@ -194,7 +195,7 @@ pub(super) fn rejudge(connection: &Connection, id: HeldId, verdict: &Verdict) ->
     Ok(())
 }
 
-/// The version of a stream in a view; 0 where it has none.
+/// Returns the version of a stream in a view; 0 if it has none.
 pub(super) fn version_of(
     connection: &Connection,
     view: Table,
@@ -205,8 +206,8 @@ pub(super) fn version_of(
     Ok(found.map_or(Version::NONE, version))
 }
 
-/// Deletes a held event, and a record without a version also from a view that is being built, which holds a copy. One with
-/// a version may be next there; else it goes when the row has passed it.
+/// Deletes a held event. A record without a stream or a version is also deleted from a view that is being built, which holds a
+/// copy. An event with a version may be next there; otherwise it is removed when the row has passed it.
 fn delete_everywhere(connection: &Connection, shape: Shape, event: &HeldEvent) -> Result<(), ReadStoreError> {
     connection.prepare_cached("DELETE FROM read_store_held WHERE id = ?1")?.execute([event.id.0])?;
     if event.version.is_some() && event.stream.is_some() {

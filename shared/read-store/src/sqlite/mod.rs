@@ -1,9 +1,9 @@
 //! The read store in a SQLite file.
 //!
-//! Three threads with a connection each: one writes, one answers single reads, one answers lists, so that a long list
-//! delays no single read. SQLite has one writer at a time, so a second thread that writes would only wait. All take what is
-//! waiting for them as one transaction. Any number of processes may have the file open; each transaction reads anew which views there
-//! are.
+//! Three threads have a connection each: one writes, one answers single reads, one answers lists, so that a long list delays no
+//! single read. SQLite has one writer at a time, so a second thread that writes would only wait. The writer takes waiting batches
+//! together as one transaction, and the reader waiting reads. Any number of processes may have the file open. Each transaction
+//! reads the list of views anew.
 
 mod held;
 mod project;
@@ -34,16 +34,16 @@ use crate::{
     ReadStoreError, Redriven, SwapRefused, ViewId,
 };
 
-/// How often who waits for a version looks again, for another process may write it.
+/// The pauses after which a caller that waits for a version looks again, because another process may write it.
 const LOOK_AGAIN: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_millis(100) };
 
-/// How many calls are one transaction at most.
+/// The maximum number of calls in one transaction.
 const CALLS: usize = 256;
 
-/// The way in which a worker answers.
+/// The sender of a worker's answer.
 type Answer<T, E = ReadStoreError> = oneshot::Sender<Result<T, E>>;
 
-/// A read that may take its time.
+/// A read that may take long.
 type Scan = Box<dyn FnOnce(&mut Connection) + Send>;
 
 impl From<Gone> for ReadStoreError {
@@ -167,7 +167,7 @@ impl<V: View> SqliteReadStore<V> {
 
     pub(crate) async fn redrive(&self, stream: Option<&StreamId>) -> Result<Redriven, ReadStoreError> {
         let (mut redriven, mut after) = (Redriven::default(), Some(HeldId(0)));
-        // A page is a transaction, so that neither memory nor the projector's wait grow with what is held.
+        // A page is a transaction, so that neither memory nor the projector's wait grows with the number of held events.
         while let Some(from) = after {
             let scope = stream.cloned();
             let page = self.write(move |writer| writer.redrive(scope.as_ref(), from)).await?;
@@ -233,7 +233,7 @@ impl<V: View> SqliteReadStore<V> {
     {
         let (answer, answered) = oneshot::channel();
         let job = Job::alone(move |writer| {
-            // Whoever stopped waiting gets no answer; the work is done all the same.
+            // A caller that stopped waiting gets no answer; the work is done all the same.
             let _ = answer.send(work(writer));
         });
         self.writer.send(job).await.map_err(ReadStoreError::from)?;

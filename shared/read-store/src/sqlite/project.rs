@@ -1,4 +1,4 @@
-//! Reads what a plan needs of a view and writes what it says, within the caller's transaction.
+//! Reads the part of a view that a plan needs and writes the plan, within the caller's transaction.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -25,7 +25,7 @@ pub(super) fn take_in<'a, V: View>(
     Ok(plan)
 }
 
-/// Lets the held events of these streams go on, after something else has changed an entry or a held event.
+/// Applies the held events of these streams that have become next, after something else has changed an entry or a held event.
 pub(super) fn settle<V: View>(
     connection: &Connection,
     view: Table,
@@ -46,7 +46,8 @@ fn known<R: Row>(
     Ok(Known { entries, held, strays: BTreeSet::new() })
 }
 
-/// The statement that reads an entry: a lookup each, in one transaction, which costs SQLite no more than one with all ids.
+/// The statement that reads an entry. A lookup for each stream, in one transaction, costs SQLite no more than one statement with
+/// all ids.
 pub(super) fn entry_sql(view: Table) -> String {
     format!("SELECT {} FROM {view} WHERE id = ?1", view.shape.column_list())
 }
@@ -66,19 +67,20 @@ fn entries_of<R: Row>(
     Ok(found)
 }
 
-/// The value only where it can become an event: what is not one may be large, and is of no use here.
+/// The statement that reads a stream's held events. The value is read only if it can become an event. Any other value may be
+/// large, and is of no use here.
 pub(super) const HELD_ROWS: &str = "SELECT id, version, reason, CASE WHEN version IS NOT NULL THEN value END
      FROM read_store_held WHERE view = ?1 AND stream = ?2";
 
-/// Whether anything is held for any stream: mostly nothing is, and nobody need ask stream by stream.
+/// Asks if an event is held for any stream. Mostly none is, and then nobody need ask stream by stream.
 pub(super) const ANY_HELD: &str =
     "SELECT EXISTS (SELECT 1 FROM read_store_held WHERE view = ?1 AND stream >= '')";
 
-/// Whether anything is held for a stream.
+/// Asks if an event is held for a stream.
 pub(super) const HELD_FOR: &str =
     "SELECT EXISTS (SELECT 1 FROM read_store_held WHERE view = ?1 AND stream = ?2)";
 
-/// Of these streams, each that something is held for.
+/// Returns those of these streams for which an event is held.
 pub(super) fn held_for<'o>(
     connection: &Connection,
     view: Table,
@@ -124,7 +126,7 @@ pub(super) const STRAYS: &str = "SELECT key, value FROM read_store_held
      WHERE view = ?1 AND topic = ?2 AND partition = ?3 AND record_offset = ?4
        AND (version IS NULL OR stream IS NULL)";
 
-/// The held records at the places of those that tell no stream or no version.
+/// Returns the held records at the places of incoming records without a stream or a version.
 fn strays<E>(
     connection: &Connection,
     view: Table,
@@ -157,7 +159,7 @@ fn write<V: View>(connection: &Connection, view: Table, plan: &Plan<'_, V>) -> R
     Ok(())
 }
 
-/// The statement that writes an entry, whatever guards it. `?1` and `?2` are its id and version; the row's values follow.
+/// The statement that writes an entry under a guard. `?1` and `?2` are the entry's id and version; the row's values follow.
 pub(super) fn upsert_sql(view: Table, guard: &str) -> String {
     let columns = view.shape.columns.iter().map(|column| column.name);
     let set = ["version"].into_iter().chain(columns).map(|name| format!("{name} = excluded.{name}"));
@@ -170,7 +172,7 @@ pub(super) fn upsert_sql(view: Table, guard: &str) -> String {
     )
 }
 
-/// Writes an entry by [`upsert_sql`]. How many rows were written.
+/// Writes an entry by [`upsert_sql`]. Returns the number of written rows.
 pub(super) fn execute_upsert<R: Row>(
     statement: &mut rusqlite::Statement<'_>,
     entry: &Entry<R>,

@@ -1,4 +1,4 @@
-//! What queries read. Each read finds the active view in its own transaction, so that none misses a swap.
+//! The reads of queries. Each read finds the active view in its own transaction, so that none misses a swap.
 
 use event_sourcing::{Entry, Row, StreamId, Value, Version};
 use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, params};
@@ -30,7 +30,7 @@ pub(super) fn answer<R: Row>(connection: &mut Connection, shape: Shape, calls: &
     }
 }
 
-/// A row that can't be read is an answer to its own caller, and no failure of the others' reads.
+/// Reads the streams of all these calls. A row that can't be read fails its own caller, and not the reads of others.
 fn read_all<R: Row>(
     connection: &mut Connection,
     shape: Shape,
@@ -52,7 +52,7 @@ fn begin(connection: &mut Connection, shape: Shape) -> Result<(Transaction<'_>, 
     Ok((transaction, view))
 }
 
-/// The entries that are there. A garbled one is not, for whoever compares: so it is found missing, and can be repaired.
+/// Returns the entries that exist. A garbled one is left out, so that the comparison finds it missing and repairs it.
 pub(super) fn many<R: Row>(
     connection: &mut Connection,
     shape: Shape,
@@ -74,7 +74,7 @@ pub(super) fn many<R: Row>(
     Ok(found)
 }
 
-/// Whether the view's own table is there.
+/// Checks that the view's own table exists.
 pub(super) fn ping(connection: &mut Connection, shape: Shape) -> Result<(), ReadStoreError> {
     let (transaction, view) = begin(connection, shape)?;
     transaction.prepare(&format!("SELECT 1 FROM {view} LIMIT 1"))?.exists([])?;
@@ -96,8 +96,8 @@ pub(super) fn versions(
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// The statement for a page by this filter, and what it binds beside where the page begins and how long it is: always a walk along
-/// one index from where the last page ended, the one that tells most (the plus keeps SQLite from the others).
+/// The statement for a page by this filter, and its parameters after the page's start and length. It always walks along one
+/// index, the most selective one, from the end of the last page (the plus keeps SQLite from the others).
 pub(super) fn page_sql(view: Table, filter: &Filter) -> (String, Vec<&Value<'static>>) {
     let conditions = view.shape.sorted(&filter.equal);
     let equal = conditions.iter().enumerate().map(|(place, (column, _))| {
@@ -123,7 +123,7 @@ pub(super) fn page<R: Row>(
     let (sql, equal) = page_sql(view, filter);
     let mut statement = transaction.prepare_cached(&sql)?;
     let after = filter.after.as_ref().map_or("", StreamId::as_str);
-    // One more than asked tells whether there are more.
+    // One row more than asked for shows that more rows follow.
     let fetch = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let equal: Vec<Column<'_>> = equal.into_iter().cloned().map(Column).collect();
     let mut values: Vec<&dyn ToSql> = vec![&after, &fetch];

@@ -15,8 +15,8 @@ use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::{BehindStream, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
 
-/// How long a rebuild leaves the lock alone after each page. Longer than another process sleeps between its tries to get
-/// it, so that its projector gets in between any two pages.
+/// The time for which a rebuild leaves the lock alone after each page. It is longer than another process sleeps between its tries
+/// to get the lock, so that its projector gets in between any two pages.
 const COURTESY: Duration = Duration::from_millis(2);
 
 impl<V: View> Writer<V> {
@@ -41,8 +41,8 @@ impl<V: View> Writer<V> {
         let now = Timestamp::now();
         let incoming: Vec<_> =
             events.into_iter().map(|event| Incoming::from_event_store(event, now)).collect();
-        // Not synced page by page: should the machine stop, so does the rebuild, and the view is deleted by the next. What
-        // others commit is not touched by that, nor is the swap: they sync all that stands before them in the log.
+        // Pages are not synced one by one. If the machine stops, so does the rebuild, and the next one deletes the view. That
+        // touches neither the commits of others nor the swap: they sync all that stands before them in the log.
         self.tune("PRAGMA synchronous = NORMAL")?;
         let counts = self.fill(view, &incoming);
         self.tune("PRAGMA synchronous = FULL")?;
@@ -70,7 +70,7 @@ impl<V: View> Writer<V> {
     }
 
     pub(super) fn swap(&mut self, view: ViewId) -> Result<(), SwapRefused> {
-        // A transaction of its own, so that the lock for the swap itself is held the shorter.
+        // A transaction of its own, so that the lock for the swap itself is held for a shorter time.
         let shape = self.shape;
         let transaction = self.begin()?;
         schema::create_indexes(&transaction, building(&transaction, shape, view)?)?;
@@ -99,7 +99,7 @@ impl<V: View> Writer<V> {
         kill_point(KillPoint::BeforeRepairCommit);
         transaction.commit()?;
         kill_point(KillPoint::AfterRepairCommit);
-        // Only what is surely in the view: a given row that was left alone may be older than what was there.
+        // Tells only of entries that are surely in the view: a given entry that was left alone may be older than the view's.
         waiters.tell(&plan.upserts);
         Ok(written)
     }
@@ -123,14 +123,14 @@ impl<V: View> Writer<V> {
     }
 }
 
-/// The table of a view that is being built, and of no other.
+/// Returns the table of this view, if it is the one that is being built.
 fn building(transaction: &Transaction<'_>, shape: Shape, view: ViewId) -> Result<Table, ReadStoreError> {
     let building = schema::building_view(transaction, shape)?;
     building.filter(|table| table.id == view).ok_or(ReadStoreError::NotBuilding(view))
 }
 
-/// Refuses while a reader could see a stream go back, or a stream would stop that goes on today: one that is behind in the
-/// new view, or that waits there for a missing event and does not do so in the active one too.
+/// Refuses while a stream is behind in the new view: a reader would see it go back. Refuses also while a stream waits for a
+/// missing event there but not in the active view: it goes on today, and would stop.
 fn refuse_behind(connection: &Connection, old: Table, new: Table) -> Result<(), SwapRefused> {
     let behind = format!(
         "SELECT has.id AS id, has.version AS active, ifnull(gets.version, 0) AS building
@@ -164,8 +164,8 @@ fn first_behind(connection: &Connection, sql: &str) -> Result<Option<(u64, Behin
     Ok(found.optional()?)
 }
 
-/// Moves what the active view holds and the new one does not, so that nothing is lost: an event that the new view's row
-/// has not passed, and every record without a stream or a version. They keep their numbers.
+/// Moves the held events of the active view that the new one does not hold, so that nothing is lost. These are events that the
+/// new view's row has not passed, and all records without a stream or a version. They keep their numbers.
 fn carry_over<V: View>(connection: &Connection, active: Table, view: Table) -> Result<(), ReadStoreError> {
     let (old, new) = (active.id.0, view.id.0);
     let carried = format!(
@@ -201,13 +201,13 @@ fn activate(connection: &Connection, view: ViewId) -> Result<(), ReadStoreError>
     Ok(())
 }
 
-/// Writes entries, and lets what is held for them go on. How many were written.
+/// Writes entries, and applies their held events that have become next. Returns the number of written entries, and the plan.
 fn overwrite<V: View>(
     connection: &Connection,
     view: Table,
     entries: &[Entry<V::Row>],
 ) -> Result<(u64, Plan<'static, V>), ReadStoreError> {
-    // What the projector has brought further meanwhile is right.
+    // A greater version comes from the projector, and is right.
     let guard = "has.version <= excluded.version";
     let mut statement = connection.prepare_cached(&project::upsert_sql(view, guard))?;
     let mut written = 0;

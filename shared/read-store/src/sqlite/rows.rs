@@ -1,4 +1,4 @@
-//! Rows and values of the tables, to and from ours.
+//! The rows and values of the tables, converted to and from ours.
 
 use event_sourcing::{ColumnKind, ColumnValue, Entry, Row, StreamId, Value};
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ impl From<rusqlite::Error> for ReadStoreError {
     }
 }
 
-/// A value of a row as a column has it.
+/// A row's value as a column stores it.
 pub(super) struct Column<'v>(pub(super) Value<'v>);
 
 impl ToSql for Column<'_> {
@@ -53,7 +53,7 @@ impl FromSql for Time {
     }
 }
 
-/// Why a value is none of ours.
+/// The reason why a value is none of ours.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Foreign(String);

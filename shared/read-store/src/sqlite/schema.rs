@@ -26,12 +26,14 @@ const APPLICATION: i32 = 0x7669_6577;
 /// `PRAGMA user_version`: goes up with every change of the tables.
 const SCHEMA: i32 = 1;
 
-/// A connection that reads. Its cache is small (negative: KiB), for the operating system keeps the file too.
+/// The settings of a connection that reads. Its cache is small (negative: KiB), because the operating system caches the file too.
 pub(super) const FOR_READS: &str = "PRAGMA cache_size = -2048";
-/// A connection that writes batches. The log is moved into the file (wal_autocheckpoint: pages) before it gets long.
+/// The settings of a connection that writes batches. The log is moved into the file (wal_autocheckpoint: pages) before it gets
+/// long.
 pub(super) const FOR_BATCHES: &str = "PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 2000";
-/// A connection that fills a view, in a process that does not do much else: where streams come in no order of their ids,
-/// each page of the scan touches most of the table, which is then moved into the file once for several of them.
+/// The settings of a connection that fills a view, in a process that does not do much else. If streams come in no order of their
+/// ids, each page of the scan touches most of the table. With a longer log, the table is moved into the file once for several
+/// pages of the scan.
 pub(super) const FOR_REBUILD: &str = "PRAGMA cache_size = -49152; PRAGMA wal_autocheckpoint = 20000";
 
 /// Opens a connection, tuned for what it does.
@@ -46,14 +48,14 @@ pub(super) fn connect(path: &Path, tuning: &str) -> Result<Connection, OpenError
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864";
     connection.execute_batch(settings).map_err(refuse)?;
     connection.execute_batch(tuning).map_err(refuse)?;
-    // Else a statement whose plan could depend on a value is compiled anew each time that value is bound.
+    // Otherwise SQLite compiles a statement anew each time a value is bound on which its plan could depend.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(refuse)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 
-/// Waits a moment, shorter than most pauses between two transactions of a busy writer, and says to try again; for a
-/// minute or more.
+/// Waits a moment, shorter than most pauses between two transactions of a busy writer. Returns true to try again, for a minute or
+/// more.
 fn wait_for_lock(tries: i32) -> bool {
     thread::sleep(Duration::from_micros(200));
     tries < 240_000
@@ -63,7 +65,7 @@ fn refused(path: &Path, problem: &str) -> OpenError {
     OpenError::Refused(format!("{}: {problem}", path.display()))
 }
 
-/// Creates the folder and the tables, where they are not there yet.
+/// Creates the folder, the file and the tables that are missing.
 pub(super) fn create(path: &Path, shape: Shape) -> Result<(), OpenError> {
     if path.as_os_str().is_empty() {
         return Err(OpenError::Refused("sqlite: names no file; allowed: sqlite:PATH".to_owned()));
@@ -71,7 +73,7 @@ pub(super) fn create(path: &Path, shape: Shape) -> Result<(), OpenError> {
     if let Some(folder) = path.parent() {
         files::create_folder(folder).map_err(|error| refused(path, &error.to_string()))?;
     }
-    // Where it can't be created, SQLite says why.
+    // If the file can't be created, SQLite gives the reason when it opens it.
     let _ = files::create_file(path);
     let mut connection = connect(path, FOR_READS)?;
     let found = create_tables(&mut connection, shape).map_err(|error| refused(path, &error.to_string()))?;
@@ -92,7 +94,7 @@ enum FileKind {
 }
 
 fn create_tables(connection: &mut Connection, shape: Shape) -> Result<FileKind, ReadStoreError> {
-    // Immediate, so that of two processes that start at once only one creates.
+    // Immediate, so that only one of two processes that start at once creates the tables.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let pragma = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, schema) = (pragma("application_id")?, pragma("user_version")?);
@@ -115,7 +117,7 @@ fn create_tables(connection: &mut Connection, shape: Shape) -> Result<FileKind, 
     Ok(FileKind::Ours)
 }
 
-/// Where the list of views was lost, the numbers of tables that are still there are not used again.
+/// Skips the numbers of tables that still exist, so that they are not used again after the list of views was lost.
 fn pass_former_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
     let (name, number) = (shape.name, shape.name.len() + 2);
     let last = format!(
@@ -139,7 +141,7 @@ fn pass_former_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(),
     Ok(())
 }
 
-/// Makes what is missing. A view whose table is gone is empty then, and the comparison with the event store fills it.
+/// Creates the missing tables. A view whose table was gone is empty then, and the comparison with the event store fills it.
 fn ensure_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(sql::TABLE)?;
@@ -233,7 +235,7 @@ pub(super) fn drop_view(transaction: &Transaction<'_>, view: Table) -> Result<()
     Ok(())
 }
 
-/// The view that queries read. Asked in the transaction that reads it, so that a swap is seen at once.
+/// Returns the view that queries read. Call it in the transaction that reads the view, so that a swap is seen at once.
 pub(super) fn active_view(connection: &Connection, shape: Shape) -> Result<Table, ReadStoreError> {
     let active = view_in_state(connection, shape, "active")?;
     active.ok_or_else(|| ReadStoreError::Corrupt("no active view".to_owned()))

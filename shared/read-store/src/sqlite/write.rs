@@ -1,4 +1,4 @@
-//! The writer's thread: what is waiting, as few transactions as possible.
+//! The writer's thread: it takes all waiting calls, in as few transactions as possible.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::shape::Shape;
 use crate::waiters::Waiters;
 use crate::{Incoming, OpenError, Projected, ReadStoreError};
 
-/// The one who writes for this process.
+/// The writer of this process.
 pub(super) struct Writer<V: View> {
     connection: Connection,
     opened: OpenedFile,
@@ -23,7 +23,7 @@ pub(super) struct Writer<V: View> {
     pub(super) waiters: Waiters<V::Row>,
 }
 
-/// What the writer is asked to do.
+/// A job for the writer.
 pub(super) enum Job<V: View> {
     /// Take in a batch, together with others that wait.
     Project(Call<V::Event>),
@@ -67,18 +67,18 @@ impl<V: View> Writer<V> {
         self.project(calls);
     }
 
-    /// Begins a transaction that may write. Immediate: it waits for the lock here, and not after it has read what would
+    /// Begins a transaction that may write. It is immediate: it waits for the lock here, and not after a read whose result would
     /// then be out of date.
     pub(super) fn begin(&mut self) -> Result<Transaction<'_>, ReadStoreError> {
         Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
 
-    /// For a statement that is a transaction of its own.
+    /// The connection, for a statement that is a transaction of its own.
     pub(super) const fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Settings of the connection, from now on.
+    /// Changes the settings of the connection from now on.
     pub(super) fn tune(&self, pragmas: &str) -> Result<(), ReadStoreError> {
         Ok(self.connection.execute_batch(pragmas)?)
     }
@@ -99,14 +99,14 @@ impl<V: View> Writer<V> {
         }
     }
 
-    /// Takes the records into every view, in one transaction; what became of each range of them in the active one.
+    /// Takes the records into every view, in one transaction. Returns the counts of each range of them in the active one.
     fn take_in(
         &mut self,
         incoming: &[Incoming<V::Event>],
         ranges: &[Range<usize>],
     ) -> Result<Vec<Projected>, ReadStoreError> {
         let connection = &self.connection;
-        // As `begin`, but with statements that are kept: this is what the writer mostly does.
+        // As `begin`, but with prepared statements from the cache: this is most of the writer's work.
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = take_into_every_view::<V>(connection, self.shape, incoming).and_then(|plan| {
             kill_point(KillPoint::BeforeProjectorCommit);
@@ -114,19 +114,19 @@ impl<V: View> Writer<V> {
             kill_point(KillPoint::AfterProjectorCommit);
             Ok(plan)
         });
-        // After some errors SQLite has done so itself.
+        // After some errors SQLite itself has rolled back.
         if done.is_err() && !connection.is_autocommit() {
             connection.execute_batch("ROLLBACK")?;
         }
         let plan = done?;
-        // A batch is done when it is in the file at the path: else it comes again.
+        // A batch is done only if the file at the path has it. Otherwise it comes again.
         self.opened.check()?;
         self.waiters.tell(&plan.upserts);
         Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
     }
 }
 
-/// What became of the records in the active view.
+/// Takes the records into every view, and returns the plan for the active one.
 fn take_into_every_view<'a, V: View>(
     connection: &Connection,
     shape: Shape,
