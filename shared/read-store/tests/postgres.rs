@@ -1,4 +1,4 @@
-//! The read store in a PostgreSQL database: the contract, and what is so with a server only.
+//! The read store in a PostgreSQL database: the contract, and the tests that apply to a server only.
 #![cfg(feature = "postgres")]
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used)]
@@ -33,17 +33,17 @@ async fn migrated() -> Option<Database> {
     Some(database)
 }
 
-/// Whoever opens it so can be told from others in the server's list of sessions.
+/// Opens a store whose sessions can be told from others in the server's list of sessions.
 async fn open_named(database: &Database, name: &str) -> ReadStore {
     ReadStore::open(format!("{}&application_name={name}", database.url())).await.unwrap()
 }
 
-/// Ends the sessions with this name for which the condition holds, once there is one.
+/// Waits for a session with this name for which the condition holds, and ends all such sessions.
 async fn cut(raw: &mut PgConnection, name: &str, condition: &str) {
     of_sessions(raw, "pg_terminate_backend(pid)::text", name, condition).await;
 }
 
-/// Something of each session with this name for which the condition holds, once there is one.
+/// Waits for a session with this name for which the condition holds, and returns `what` of all such sessions.
 async fn of_sessions(raw: &mut PgConnection, what: &str, name: &str, condition: &str) -> Vec<String> {
     let sql =
         format!("SELECT {what} FROM pg_stat_activity WHERE application_name = '{name}' AND {condition}");
@@ -57,7 +57,7 @@ async fn of_sessions(raw: &mut PgConnection, what: &str, name: &str, condition: 
     }
 }
 
-/// The first column of what is found.
+/// The first column of the rows that a statement finds.
 async fn texts(raw: &mut PgConnection, sql: &str) -> Vec<String> {
     let found = raw_sql(AssertSqlSafe(sql)).fetch_all(raw).await.unwrap();
     found.iter().map(|row| row.get(0)).collect()
@@ -117,7 +117,8 @@ async fn two_projectors_that_meet_the_same_new_streams_apply_each_event_once() {
     assert_eq!(tool.held_summary().await.unwrap(), []);
 }
 
-/// Not rolled back and done anew: everybody whose events name each other's new streams would be, all the time.
+/// The batch is not rolled back and done anew. Otherwise projectors whose events name each other's new streams would roll back
+/// all the time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_is_overtaken_at_one_new_stream_goes_on_with_the_row_that_it_finds() {
     let Some(database) = migrated().await else { return };
@@ -130,7 +131,7 @@ async fn a_batch_that_is_overtaken_at_one_new_stream_goes_on_with_the_row_that_i
     raw_sql(created).execute(&mut other).await.unwrap();
     let batch = ["a", "c"].into_iter().flat_map(|stream| events(stream, [1, 3])).chain(events("b", [2, 4]));
     let projecting = start_project(&store, batch.collect());
-    // Nobody else has an `a` yet, so the transaction has an id by then.
+    // The transaction creates `a` before it waits, so it has an id by then.
     let waits = "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO tasks_1%'";
     let waiting = of_sessions(&mut raw, "backend_xid::text", &name, waits).await;
     raw_sql("COMMIT").execute(&mut other).await.unwrap();
@@ -174,7 +175,7 @@ async fn a_batch_that_is_cut_in_the_middle_leaves_nothing_and_can_come_again() {
     raw_sql("BEGIN; LOCK TABLE read_store_held IN SHARE MODE").execute(&mut blocker).await.unwrap();
     let batch = || ["a", "b", "c"].into_iter().flat_map(|stream| events(stream, [1, 3])).collect::<Vec<_>>();
     let projecting = start_project(&store, batch());
-    // Its rows are written by then, and what is to be held is not.
+    // By then the batch's rows are written, and its held events are not.
     cut(&mut raw, &name, "wait_event_type = 'Lock' AND query LIKE 'INSERT INTO read_store_held%'").await;
     let error = projecting.await.unwrap().unwrap_err();
     unavailable(&error);
@@ -213,7 +214,7 @@ async fn a_runtime_that_is_busy_with_other_tasks_still_connects() {
     for _ in 0..50 {
         others.spawn(keep_busy());
     }
-    // Were a turn of all of these waited for at each step of the password's 800, it would take 40 s, and be given up after 3.
+    // If each of the password's 800 steps waited for a turn of all these tasks, it would take 40 s. The store gives up after 3 s.
     let store = ReadStore::open_with(database.url(), 1).await.unwrap();
     store.ping().await.unwrap();
     let ended = others.try_join_next();
@@ -372,7 +373,7 @@ async fn whatever_tables_are_missing_are_told_of_and_made_again() {
         let store = ReadStore::open(&database.url()).await.unwrap();
         store.migrate().await.unwrap();
         store.ping().await.unwrap();
-        // What was there goes on; a view that was lost is empty, in doubt, and takes events in again.
+        // A view that was not lost goes on. A view that was lost is empty, in doubt, and takes events in again.
         let is_new = dropped.contains("tasks_1") || dropped.contains("read_store_views");
         assert_eq!(store.get(&id("a")).await.unwrap().is_none(), is_new, "{dropped}");
         assert!(!is_new || store.walk().await.unwrap().doubt.is_some(), "{dropped}");
@@ -456,7 +457,7 @@ async fn a_restarted_servers_sessions_are_taken_up_again_while_events_come() {
         async move {
             let mut failures = 0;
             for number in 1..=60 {
-                // As an event source mapping does: the same batch until it is taken.
+                // Like an event source mapping: it sends the same batch until it is taken.
                 while store.project(events("a", [number])).await.is_err() {
                     failures += 1;
                 }

@@ -1,4 +1,4 @@
-//! The read store in a SQLite file: the contract, and what is so with a file only.
+//! The read store in a SQLite file: the contract, and the tests that apply to a file only.
 #![cfg(feature = "embedded")]
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used)]
@@ -103,7 +103,7 @@ async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
 const CHILD: &str = "READ_STORE_TEST_CHILD";
 const EVENTS_A_BATCH: u64 = 5;
 
-/// The process that is killed: batches without end, the same stream's next events each.
+/// The work of the process that is killed: batches without end, each with the next events of the same stream.
 async fn write_without_end(path: &str) {
     let store = ReadStore::open(url(path.as_ref())).await.unwrap();
     for first in (1..).step_by(usize::try_from(EVENTS_A_BATCH).unwrap()) {
@@ -111,7 +111,7 @@ async fn write_without_end(path: &str) {
     }
 }
 
-/// Also when the test fails before it comes to that.
+/// A process that is killed when this is dropped, also if the test fails before that.
 struct KilledInTheEnd(Child);
 
 impl Drop for KilledInTheEnd {

@@ -1,4 +1,4 @@
-//! Events that were taken aside, and the repair of single streams.
+//! The scenarios of held events, and of the repair of single streams.
 
 use read_store::{DropRefused, HeldId, HeldReason, Redriven};
 

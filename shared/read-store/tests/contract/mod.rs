@@ -1,5 +1,5 @@
-//! What every variant of the read store must do. A scenario gets a fresh store and opens it as often as it likes: two
-//! handles are what two processes would be.
+//! The contract of every variant of the read store. A scenario gets a fresh store and opens it as often as it likes: two handles
+//! stand for two processes.
 
 pub(crate) mod held;
 pub(crate) mod projecting;
@@ -19,8 +19,8 @@ use read_store::Origin;
 pub(crate) type ReadStore = read_store::ReadStore<TasksView>;
 pub(crate) type Incoming = read_store::Incoming<Event>;
 
-/// Makes a test of each scenario, with a store from `$fresh`, an async function that answers with a [`Shared`], or with none
-/// where no server is there and it has said so.
+/// Makes a test of each scenario, with a store from `$fresh`. That async function returns a [`Shared`], or `None` after it has
+/// said that there is no server.
 macro_rules! contract {
     ($fresh:ident) => {
         contract! { $fresh:
@@ -136,7 +136,7 @@ pub(crate) fn raw(value: &[u8], key: &str, offset: i64) -> Incoming {
     }
 }
 
-/// The record of an event as a program takes it in that does not know its type yet.
+/// The record of an event, as a program takes it in that does not know its type yet.
 pub(crate) fn not_known_yet(stream: &str, number: u64) -> Incoming {
     let problem = UnknownEvent::Type("Future".to_owned());
     let event = Err(Undecodable::Unknown { stream: id(stream), version: version(number), problem });
@@ -151,7 +151,7 @@ pub(crate) fn unknown(stream: &str, number: u64) -> Incoming {
     raw(value.as_bytes(), stream, i64::try_from(number).unwrap())
 }
 
-/// The record of an event as a program takes it in that can't read it at all.
+/// The record of an event, as a program takes it in that can't read it at all.
 pub(crate) fn not_readable_yet(stream: &str, number: u64) -> Incoming {
     Incoming { event: Err(Undecodable::Malformed("what is this?".to_owned())), ..incoming(stream, number) }
 }

@@ -1,4 +1,4 @@
-//! Events in.
+//! The scenarios of the projector.
 
 use event_sourcing::testing::{Event, REFUSED_TITLE};
 use event_sourcing::{Recorded, Version};

@@ -1,4 +1,4 @@
-//! Queries out.
+//! The scenarios of queries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ fn well(stream: &str, events: u64) -> Lookup {
     Lookup { entry: Some(fold(stream, events)), held: false }
 }
 
-/// A stream for which something is.
+/// A stream for which an event is held.
 fn behind(stream: &str, events: u64) -> Lookup {
     Lookup { held: true, ..well(stream, events) }
 }

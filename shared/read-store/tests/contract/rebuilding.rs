@@ -1,4 +1,4 @@
-//! Blue/green.
+//! The scenarios of a rebuild, blue/green.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ async fn watch(store: ReadStore, stop: Arc<AtomicBool>) -> u64 {
     looks
 }
 
-/// Brings every stream one version further, again and again; the last version.
+/// Brings every stream one version further, again and again. Returns the last version.
 async fn project(store: ReadStore, mut version: u64, stop: Arc<AtomicBool>) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         version += 1;
@@ -115,7 +115,7 @@ pub(crate) async fn what_the_event_store_cant_tell_is_taken_over_from_the_active
         server.project(events(stream, 1..=3)).await.unwrap();
     }
     let view = tool.begin_rebuild().await.unwrap();
-    // One can be read in part, one behind its beginning, and one goes on meanwhile.
+    // The scan reads `a` in part and `b` only behind its beginning, and `c` goes on meanwhile.
     backfill(&tool, view, "a", 1..=2).await;
     backfill(&tool, view, "b", 3..=4).await;
     backfill(&tool, view, "c", 1..=3).await;

@@ -9,7 +9,7 @@ use super::{Shared, assert_rows, events, fold, id, recorded, version_of};
 row! {
     /// A task of a later program, which shows one thing more.
     pub(crate) struct WiderRow {
-        /// What is to be done.
+        /// The title.
         pub title: String,
         /// How urgent it is.
         pub urgent: bool,

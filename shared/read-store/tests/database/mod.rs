@@ -15,7 +15,8 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// None when no server is named, which is said once, past the test harness, that shows nothing of tests that pass.
+    /// Creates a schema. Returns `None` if no server is named, and says so once. It says so past the test harness, which shows no
+    /// output of tests that pass.
     pub(crate) async fn fresh() -> Option<Self> {
         static SAY: Once = Once::new();
         let Ok(server) = std::env::var(SERVER) else {
@@ -38,7 +39,7 @@ impl Database {
         format!("{}{sign}options[search_path]={}", self.server, self.schema)
     }
 
-    /// A connection past any store.
+    /// Opens a connection that is not a store's.
     pub(crate) async fn connect(&self) -> PgConnection {
         PgConnection::connect(&self.url()).await.unwrap()
     }
@@ -47,7 +48,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let Self { server, schema } = self;
-        // On a thread of its own, because a test's runtime can't be waited for from within.
+        // On a thread of its own, because code within a test's runtime can't block on it.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
