@@ -1,4 +1,4 @@
-//! What requests to AWS, and to what stands in for it, have in common: base URLs, clients, and signatures of version 4.
+//! The shared parts of requests to AWS, and to servers that stand in for AWS: base URLs, clients and signatures of version 4.
 
 use std::error::Error;
 use std::fmt;
@@ -15,7 +15,7 @@ use aws_sigv4::sign::v4::SigningParams;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Body, Client, ClientBuilder, Request, Url};
 
-/// A service of AWS, by the name that its requests are signed for.
+/// An AWS service, by the name that signatures use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     Glue,
@@ -36,7 +36,7 @@ impl Service {
         }
     }
 
-    /// S3 takes paths as they are, and wants the body's checksum in a header.
+    /// Returns the settings of the service's signatures. S3 takes paths as they are, and wants the body's checksum in a header.
     fn settings(self) -> SigningSettings {
         let mut settings = SigningSettings::default();
         if self == Self::S3 {
@@ -55,13 +55,13 @@ pub(crate) struct Signer {
     pub(crate) credentials: Credentials,
 }
 
-/// A request can't be signed.
+/// The request can't be signed.
 #[derive(Debug, thiserror::Error)]
 #[error("the request can't be signed: {0}")]
 pub(crate) struct Unsigned(String);
 
 impl Signer {
-    /// Adds the headers of Signature Version 4, which is over the method, the URL, the headers and the body.
+    /// Adds the headers of Signature Version 4. The signature covers the method, the URL, the headers and the body.
     pub(crate) fn sign(&self, request: &mut Request, now: SystemTime) -> Result<(), Unsigned> {
         let headers = self.headers(request, now)?;
         request.headers_mut().extend(headers);
@@ -102,10 +102,11 @@ fn unsigned(error: impl fmt::Display) -> Unsigned {
     Unsigned(error.to_string())
 }
 
-/// The credentials of the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, where there is one, `AWS_SESSION_TOKEN`.
+/// Reads the credentials from the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is set,
+/// `AWS_SESSION_TOKEN`.
 ///
 /// # Errors
-/// The name of the first variable that is not there, or is empty.
+/// When a required variable is missing or empty. The error is the name of the first such variable.
 pub(crate) fn credentials(
     variable: impl Fn(&'static str) -> Option<String>,
 ) -> Result<Credentials, &'static str> {
@@ -115,7 +116,7 @@ pub(crate) fn credentials(
     Ok(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
 }
 
-/// For a server that stands in for AWS: it takes any.
+/// Returns credentials for a server that stands in for AWS. Such a server accepts any credentials.
 pub(crate) fn made_up_credentials() -> Credentials {
     Credentials::new("test", "test", None, None, "made up")
 }
@@ -131,27 +132,27 @@ pub(crate) fn example_variables(name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-/// Where a client's requests go.
+/// The network in which a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// What is local is not behind a proxy.
+    /// This machine or its own network. Requests use no proxy.
     Local,
-    /// Through the environment's proxy, where it has one.
+    /// The internet. Requests use the environment's proxy, if it has one.
     Internet,
 }
 
-/// A client that follows no redirects.
+/// Returns a client that follows no redirects.
 pub(crate) fn client(reach: Reach) -> Result<Client, reqwest::Error> {
     builder(reach).build()
 }
 
-/// The same, whose requests take no longer than this.
+/// Returns a client that follows no redirects. Its requests take no longer than `patience`.
 pub(crate) fn patient_client(reach: Reach, patience: Duration) -> Result<Client, reqwest::Error> {
     builder(reach).timeout(patience).build()
 }
 
 fn builder(reach: Reach) -> ClientBuilder {
-    // Fails only where another part of the process has installed one, which serves as well.
+    // This fails only if another part of the process has installed a provider. That provider serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder().redirect(reqwest::redirect::Policy::none());
     match reach {
@@ -160,11 +161,11 @@ fn builder(reach: Reach) -> ClientBuilder {
     }
 }
 
-/// A URL that paths can be put behind. It has no slash at its end.
+/// A URL to which paths are appended. It has no slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Arc<str>);
 
-/// A text is no base URL.
+/// The text is not a base URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} must be http://HOST:PORT or https://HOST")]
 pub struct NoBaseUrl(String);
@@ -187,7 +188,7 @@ impl FromStr for BaseUrl {
 }
 
 impl BaseUrl {
-    /// A server without TLS is one of this machine or its network.
+    /// Returns the server's network. A server without TLS is on this machine or in its network.
     pub(crate) fn reach(&self) -> Reach {
         let is_plain = self.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
         if is_plain { Reach::Local } else { Reach::Internet }
@@ -200,7 +201,8 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-/// The innermost cause says what is the matter: connection refused, and not that a request could not be sent.
+/// Returns the innermost cause of an error. It names the problem, such as a refused connection. The outer error says only that
+/// the request could not be sent.
 pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {

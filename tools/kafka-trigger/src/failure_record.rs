@@ -1,11 +1,13 @@
-//! What Lambda writes about records that were given up, as the AWS pages "Capturing discarded batches for Amazon MSK and self-managed
-//! Apache Kafka event sources" and "Using a Kafka topic as an on-failure destination" have it.
+//! The documents that Lambda writes about discarded records. They follow two AWS pages:
 //!
-//! | destination | what it gets | with the records |
+//! - "Capturing discarded batches for Amazon MSK and self-managed Apache Kafka event sources"
+//! - "Using a Kafka topic as an on-failure destination"
+//!
+//! | destination | document | records in it |
 //! |---|---|---|
-//! | Kafka topic | a message for each record, under the record's own key | as JSON |
-//! | queue, SNS topic | one message for the records that were given up together | no: where they are |
-//! | bucket | one object for the records that were given up together | as the text of the event |
+//! | Kafka topic | a message for each record, under the record's own key | yes, as JSON |
+//! | queue, SNS topic | one message for the records that were discarded together | no, only their partition and offsets |
+//! | bucket | one object for the records that were discarded together | yes, as the text of the event |
 
 use std::collections::BTreeMap;
 
@@ -18,32 +20,33 @@ use uuid::Uuid;
 use event_source_mapping::event::{KafkaEvent, KafkaRecord};
 use event_source_mapping::{Discarded, EventSource, Reason};
 
-/// What is said of every record that a mapping gives up at one time.
+/// The data that is the same for all records that a mapping discards at one time.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The function's ARN, with the version or alias that is invoked.
+    /// The function's ARN, with the version or alias that was invoked.
     pub function_arn: &'a str,
-    /// Where the records come from.
+    /// The event source of the records.
     pub source: &'a EventSource,
-    /// The mapping's: a bucket's objects are named by it.
+    /// The mapping's UUID. It is part of the names of a bucket's objects.
     pub mapping: Uuid,
-    /// A number for the whole of it, that nobody else has; AWS gives that of the last invocation.
+    /// A unique id for this set of documents. AWS gives the id of the last invocation.
     pub request: Uuid,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
 /// A message for a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureMessage {
-    /// The record's own.
+    /// The record's own key.
     pub key: Option<Bytes>,
-    /// JSON.
+    /// The document, as JSON.
     pub value: Bytes,
 }
 
 impl FailureMessage {
-    /// The message without the record itself, for topics that do not take one so large: what is left says where it is.
+    /// Returns the message without the record itself, for topics that do not accept a message of this size. The rest still has
+    /// the record's offset and timestamp.
     #[must_use]
     pub fn without_payload(&self) -> Self {
         let mut document: Value = serde_json::from_slice(&self.value).unwrap_or_default();
@@ -57,9 +60,9 @@ impl FailureMessage {
 /// An object for a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureObject {
-    /// Its name in the bucket.
+    /// The object's name in the bucket.
     pub key: String,
-    /// JSON.
+    /// The document, as JSON.
     pub value: Bytes,
 }
 
@@ -67,7 +70,7 @@ pub struct FailureObject {
 #[serde(rename_all = "camelCase")]
 struct Document<'a> {
     request_context: RequestContext<'a>,
-    /// Null where the function was not invoked.
+    /// Null if the function was not invoked.
     response_context: Option<ResponseContext>,
     version: &'a str,
     timestamp: String,
@@ -107,16 +110,16 @@ struct BatchInfo<'a> {
     records: Records,
 }
 
-/// Where the records are.
+/// The position of the records.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Records {
     RecordInfo(RecordInfo),
-    /// By `topic-partition`.
+    /// The ranges of records, by `topic-partition`.
     RecordsInfo(BTreeMap<String, RangeInfo>),
 }
 
-/// Offsets are in quotes, as AWS has them.
+/// The position of one record. Its offset is in quotes, as in AWS's examples.
 #[derive(Serialize)]
 struct RecordInfo {
     offset: String,
@@ -136,11 +139,11 @@ struct RangeInfo {
 #[serde(untagged)]
 enum Payload {
     Event(KafkaEvent),
-    /// The event as JSON, in a text.
+    /// The event as JSON, in a string.
     Text(String),
 }
 
-/// For a topic: a message for each record, in order.
+/// Returns the messages for a topic: one for each record, in order.
 ///
 /// # Errors
 /// When a record can't be written as JSON.
@@ -175,16 +178,16 @@ fn message(
     Ok(FailureMessage { key: record.key.clone(), value: serde_json::to_vec(&document)?.into() })
 }
 
-/// For a queue or an SNS topic: where the records are.
+/// Returns the message for a queue or an SNS topic. It has the partition and the offsets of the records.
 ///
 /// # Errors
-/// When it can't be written as JSON.
+/// When the message can't be written as JSON.
 pub fn notice(discarded: &Discarded, context: &Context<'_>) -> Result<String, serde_json::Error> {
     let event = event(&discarded.records, context.source);
     serde_json::to_string(&document(discarded, context, whole_batch(discarded, context, event.json_size())))
 }
 
-/// For a bucket: where the records are, and the event that they make.
+/// Returns the object for a bucket. It has the partition and the offsets of the records, and the event that they make.
 ///
 /// # Errors
 /// When a record can't be written as JSON.
@@ -195,7 +198,8 @@ pub fn object(discarded: &Discarded, context: &Context<'_>) -> Result<FailureObj
     Ok(FailureObject { key: object_key(discarded, context), value: serde_json::to_vec(&document)?.into() })
 }
 
-/// As the AWS page on Kinesis has it, with the partition for a shard: that on Kafka does not say.
+/// The object's name, as the AWS page on Kinesis describes it, with the partition in place of the shard. The page on Kafka does
+/// not describe it.
 fn object_key(discarded: &Discarded, context: &Context<'_>) -> String {
     let Context { mapping, request, now, .. } = context;
     let partition = discarded.records.first().map(partition_of).unwrap_or_default();
@@ -219,7 +223,7 @@ fn document<'a>(discarded: &Discarded, context: &Context<'a>, batch: BatchInfo<'
     }
 }
 
-/// `exhausted` is the word for retries that are used up, of which AWS has two.
+/// `exhausted` is the condition for retries that are used up. AWS has two words for it.
 fn request_context<'a>(
     discarded: &Discarded,
     context: &Context<'a>,
@@ -248,7 +252,7 @@ fn batch_info<'a>(context: &Context<'a>, records: Records) -> BatchInfo<'a> {
     }
 }
 
-/// What is said of records that were given up together: all of one partition.
+/// Describes records that were discarded together. All are of one partition.
 fn whole_batch<'a>(discarded: &Discarded, context: &Context<'a>, payload_size: usize) -> BatchInfo<'a> {
     let Discarded { records, .. } = discarded;
     let range = records.first().zip(records.last()).map(|(first, last)| {
@@ -264,7 +268,7 @@ fn whole_batch<'a>(discarded: &Discarded, context: &Context<'a>, payload_size: u
     BatchInfo { batch_size: records.len(), payload_size, ..batch_info(context, records_info) }
 }
 
-/// The event that records of one partition make.
+/// The event that the records of one partition make.
 fn event(records: &[KafkaRecord], source: &EventSource) -> KafkaEvent {
     let partition = records.first().map(|first| (partition_of(first), records.to_vec()));
     KafkaEvent {
@@ -284,7 +288,7 @@ fn time_of(record: &KafkaRecord) -> String {
     iso_8601(Timestamp::from_millisecond(record.timestamp).unwrap_or_default())
 }
 
-/// With milliseconds, always three digits of them.
+/// The time with exactly three digits of milliseconds.
 fn iso_8601(time: Timestamp) -> String {
     format!("{time:.3}")
 }
@@ -295,7 +299,7 @@ mod tests {
 
     use super::*;
 
-    /// The example of the AWS page, with numbers that a partition can have.
+    /// The example of the AWS page, with numbers that are possible in a partition.
     fn awss_example() -> Value {
         let (arn, servers) = (
             "arn:aws:kafka:us-east-1:123456789012:cluster/my-cluster/abc123",
@@ -337,7 +341,7 @@ mod tests {
         })
     }
 
-    /// What is written of the example's record, as something else makes it.
+    /// Changes the example's discarded record, and returns the document that `write` makes of it.
     fn with_example<T>(
         change: impl FnOnce(&mut Discarded),
         write: impl FnOnce(&Discarded, &Context<'_>) -> Result<T, serde_json::Error>,
@@ -370,7 +374,7 @@ mod tests {
         with_example(change, messages)
     }
 
-    /// Of two records that were given up together, as the AWS page's example for a queue has it.
+    /// The document for two records that were discarded together, as in the AWS page's example for a queue.
     fn expected_notice() -> Value {
         let mut expected = awss_example();
         expected.as_object_mut().unwrap().remove("payload");
@@ -400,7 +404,7 @@ mod tests {
         KafkaRecord { offset: 107, timestamp: record.timestamp + 1000, ..record.clone() }
     }
 
-    /// The event that the two records make, as JSON.
+    /// The event of the two records, as JSON.
     fn event_of_two() -> String {
         let mut event: KafkaEvent = serde_json::from_value(awss_example()["payload"].clone()).unwrap();
         let records = event.records.get_mut("my-topic-0").unwrap();

@@ -1,8 +1,11 @@
 //! The parts of `kafka-trigger`, which runs the Kafka event source mappings of a SAM or CloudFormation template on a local machine.
 //!
 //! - [`template`] reads the mappings of a template.
-//! - [`invoke`](mod@invoke) calls functions by Lambda's Invoke API; [`schema_registry`] decodes records; [`failure_destination`] and
-//!   [`failure_record`] tell of records that were given up. They need the feature `trigger`.
+//! - [`invoke`](mod@invoke) calls functions by Lambda's Invoke API.
+//! - [`schema_registry`] decodes records.
+//! - [`failure_destination`] and [`failure_record`] report discarded records.
+//!
+//! All but [`template`] need the feature `trigger`.
 //!
 //! The mapping itself is the crate `event-source-mapping`.
 

@@ -1,4 +1,4 @@
-//! What an answer of SQS, SNS or S3 means. Pure.
+//! Interprets the answers of SQS, SNS and S3. Pure.
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -14,11 +14,11 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
-/// The most of an answer that is repeated.
+/// The longest part of an answer that a message repeats, in characters.
 const MOST: usize = 300;
 
 impl Answer {
-    /// Why it has not been taken; `None` when it has.
+    /// Returns the reason why the service has refused the request, or `None` if it has accepted it.
     pub(super) fn refusal(&self, kind: Kind) -> Option<String> {
         let Self { status, body, .. } = self;
         let text = String::from_utf8_lossy(body);
@@ -41,14 +41,14 @@ impl Answer {
     }
 }
 
-/// That a queue has taken a message.
+/// The answer of a queue that has accepted a message.
 #[derive(Deserialize)]
 struct Taken {
     #[serde(rename = "MessageId")]
     _message_id: String,
 }
 
-/// The code of an error and what is said about it, without numbers that differ with every answer.
+/// Returns the code of an error and its message, without the numbers that differ with every answer.
 fn problem_of_json(body: &[u8]) -> Option<String> {
     let problem: Value = serde_json::from_slice(body).ok()?;
     let text = |name: &str| problem.get(name).and_then(Value::as_str);

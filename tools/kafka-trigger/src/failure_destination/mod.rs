@@ -1,12 +1,13 @@
-//! A queue, an SNS topic or a bucket, at AWS or at a server that stands in for it, to which records go that were given up.
+//! A failure destination: a queue, an SNS topic or a bucket, at AWS or at a server that stands in for it. It receives discarded
+//! records.
 //!
-//! | | request | answer of one that has taken it |
+//! | | request | answer that confirms it |
 //! |---|---|---|
 //! | queue | `SendMessage` of the JSON protocol | 200 with `MessageId` |
 //! | SNS topic | `Publish` of the query protocol | 200 with `MessageId` |
 //! | bucket | `PutObject`, the bucket in the path | 200 with `ETag` |
 //!
-//! An answer without that is none: a server that answers 200 to anything has taken nothing.
+//! An answer without that id or tag is a failure: a server that answers 200 to any request has stored nothing.
 
 mod answer;
 mod resource;
@@ -27,7 +28,7 @@ pub use crate::aws::{BaseUrl, NoBaseUrl};
 use crate::failure_record::{self, Context};
 use event_source_mapping::Discarded;
 
-/// How long a request may take.
+/// The longest time for a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The client can't be made.
@@ -35,12 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[error("no HTTP client: {0}")]
 pub struct NoClient(String);
 
-/// The destination has not taken it: says why.
+/// The destination has not accepted the records. The text says why.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct NotTaken(String);
 
-/// A destination, and where it is.
+/// A failure destination and its address.
 pub struct FailureDestination {
     resource: AwsResource,
     client: Client,
@@ -49,13 +50,14 @@ pub struct FailureDestination {
 }
 
 impl FailureDestination {
-    /// The resource at a base URL. `region` is that of a bucket, whose ARN has none. Requests are signed by the credentials that
-    /// `variable` gives of the environment, or by `test` and `test`, which is what servers that stand in for AWS take.
+    /// Opens the resource at a base URL. `region` is used for a bucket, because its ARN has no region. `variable` reads the
+    /// environment. Requests are signed with its credentials, or with `test` and `test`, which servers that stand in for AWS
+    /// accept.
     ///
-    /// Nothing is connected to before the first record.
+    /// It connects with the first record, and not before.
     ///
     /// # Errors
-    /// [`NoClient`].
+    /// [`NoClient`] when the HTTP client can't be made.
     pub fn open(
         resource: AwsResource,
         url: BaseUrl,
@@ -72,10 +74,10 @@ impl FailureDestination {
         Ok(Self { resource, client, url, signer })
     }
 
-    /// Writes about records that were given up together.
+    /// Sends a message or an object about records that were discarded together.
     ///
     /// # Errors
-    /// [`NotTaken`], after which it may have been written all the same.
+    /// [`NotTaken`] when the destination did not confirm it. The destination may have stored it all the same.
     pub async fn take(&self, discarded: &Discarded, context: &Context<'_>) -> Result<(), NotTaken> {
         let problem = match self.send(discarded, context).await {
             Ok(answer) => match answer.refusal(self.resource.kind) {
@@ -131,7 +133,7 @@ impl FailureDestination {
     }
 }
 
-/// A request came to no answer.
+/// A request failed without an answer.
 #[derive(Debug, Error)]
 enum Failure {
     #[error(transparent)]

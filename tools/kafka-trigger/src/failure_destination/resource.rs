@@ -1,4 +1,4 @@
-//! What an ARN names.
+//! Reads the ARN of a failure destination.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use event_source_mapping::message::cut;
 pub struct AwsResource {
     arn: String,
     pub(super) kind: Kind,
-    /// A bucket's ARN has none.
+    /// The region; `None` for a bucket, because its ARN has no region.
     region: Option<String>,
     account: String,
     name: String,
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// A text names nothing that takes what was given up.
+/// The text does not name a resource that can be a failure destination.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{0} is not a failure destination; it must be the ARN of a standard queue of SQS, a standard topic of SNS or a bucket of S3"
@@ -75,7 +75,7 @@ fn parse(arn: &str) -> Option<AwsResource> {
 }
 
 impl AwsResource {
-    /// Its ARN.
+    /// The resource's ARN.
     #[must_use]
     pub fn arn(&self) -> &str {
         &self.arn

@@ -19,7 +19,7 @@ fn open(arn: &str, variable: impl Fn(&str) -> Option<String>) -> FailureDestinat
     FailureDestination::open(arn.parse().unwrap(), url, "us-west-2", variable).unwrap()
 }
 
-/// The request for a record of a topic that needs no encoding, at the first second of 2026.
+/// The request for one record, at the first second of 2026. The name of the record's topic needs no encoding.
 fn request(arn: &str) -> Request {
     let record: KafkaRecord =
         serde_json::from_value(json!({"topic": "t.1", "partition": 2, "offset": 9, "value": "eA=="}))
@@ -79,7 +79,7 @@ fn a_bucket_is_in_the_path() {
     assert!(sent["payload"].as_str().unwrap().contains(r#""value":"eA==""#), "{sent}");
 }
 
-/// The signatures were worked out apart, by "Create a signed AWS API request" of the AWS IAM User Guide.
+/// The expected signatures were computed separately, by "Create a signed AWS API request" of the AWS IAM User Guide.
 #[test]
 fn requests_are_signed_for_their_service_and_region() {
     let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);

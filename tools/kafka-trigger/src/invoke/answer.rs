@@ -1,10 +1,10 @@
-//! What an answer of the Invoke API means. Pure.
+//! Interprets the answers of the Invoke API. Pure.
 //!
-//! | | a function's error | no such function | anything else that is no answer |
+//! | | a function's error | no such function | any other failure |
 //! |---|---|---|---|
 //! | AWS | 200 and `X-Amz-Function-Error` | 404 | 4xx, 429, 5xx |
 //! | cargo lambda | 500 and the error's JSON | 404 | 500 |
-//! | Runtime Interface Emulator | 200 and the error's JSON, or text that says that it timed out | 404 | 5xx |
+//! | Runtime Interface Emulator | 200 and the error's JSON, or a text that reports a timeout | 404 | 5xx |
 
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -16,11 +16,11 @@ use event_source_mapping::message::cut;
 #[derive(Debug, PartialEq)]
 pub(super) enum Answer {
     Response(BatchResponse),
-    /// What was said about it.
+    /// The endpoint's message about the unknown function.
     UnknownFunction(String),
 }
 
-/// How a runtime says that a function failed.
+/// The error of a function, as a runtime writes it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FunctionError {
@@ -28,14 +28,14 @@ struct FunctionError {
     error_message: Option<String>,
 }
 
-/// How services say what is wrong with a request.
+/// The refusal of a request, as a service writes it.
 #[derive(Deserialize)]
 struct Refusal {
     #[serde(alias = "Message", alias = "detail")]
     message: String,
 }
 
-/// The most of an answer that is repeated.
+/// The longest part of an answer that a message repeats, in characters.
 const MOST: usize = 500;
 
 pub(super) fn judge(
@@ -59,11 +59,11 @@ pub(super) fn judge(
         StatusCode::OK if body.starts_with(b"Task timed out after ") => {
             Err(InvokeError::Function(said(body)))
         }
-        // Whoever asked for no report may answer what they like.
+        // Without ReportBatchItemFailures a function may answer anything.
         StatusCode::OK if !report_batch_item_failures => Ok(Answer::Response(BatchResponse::default())),
         StatusCode::OK => BatchResponse::from_answer(body).map(Answer::Response),
         StatusCode::NOT_FOUND => Ok(Answer::UnknownFunction(said(body))),
-        // It never will be smaller, so it must be given up some time.
+        // The event never gets smaller. As a function's error it counts as a retry, so that it is discarded in the end.
         StatusCode::PAYLOAD_TOO_LARGE => {
             Err(InvokeError::Function(format!("the event is too large for it: {}", said(body))))
         }
@@ -75,7 +75,7 @@ pub(super) fn judge(
     }
 }
 
-/// The message in an answer, else the beginning of it.
+/// Returns the message in an answer, or else the beginning of the answer.
 fn said(body: &[u8]) -> String {
     match serde_json::from_slice::<Refusal>(body) {
         Ok(Refusal { message }) => cut(&message, MOST),
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_functions_error_is_known_however_it_is_said() {
         let expected = Err("the function failed: Boom: on purpose".to_owned());
-        // AWS, cargo lambda, the Runtime Interface Emulator.
+        // In this order: AWS, cargo lambda, the Runtime Interface Emulator.
         assert_eq!(judged(200, Some("Unhandled"), ERROR), expected);
         assert_eq!(judged(500, None, ERROR), expected);
         assert_eq!(judged(200, None, ERROR), expected);

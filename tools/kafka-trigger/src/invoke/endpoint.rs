@@ -1,4 +1,4 @@
-//! Where functions are invoked: a URL, or AWS with signed requests.
+//! The endpoint for invocations: a URL, or AWS with signed requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::aws::{self, BaseUrl, Reach, Service, Signer};
 /// The endpoint can't be used as it is given.
 #[derive(Debug, Error)]
 pub enum BadEndpoint {
-    /// It is no URL.
+    /// The text is not a URL.
     #[error("--invoke is {0:?}; it must be http://HOST:PORT, https://HOST or aws")]
     Url(String),
-    /// What `aws` needs of the environment is not there.
+    /// A variable of the environment that `aws` needs is missing.
     #[error("--invoke aws needs the environment variable {0}")]
     Environment(&'static str),
     /// The client can't be made.
@@ -27,7 +27,7 @@ pub enum BadEndpoint {
     Client(String),
 }
 
-/// Where functions are invoked. Cheap to clone; its clones share their connections.
+/// An endpoint for invocations. Cheap to clone; its clones share their connections.
 #[derive(Clone)]
 pub struct Endpoint {
     client: Client,
@@ -37,12 +37,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// `aws`, or the URL that `/2015-03-31/functions/…` is put behind. `variable` gives the environment's variables, of which
-    /// `aws` needs `AWS_REGION` (or `AWS_DEFAULT_REGION`), `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and takes
+    /// Opens `aws`, or the URL to which `/2015-03-31/functions/…` is appended. `variable` reads the environment. For `aws` it
+    /// must have `AWS_REGION` (or `AWS_DEFAULT_REGION`), `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`. It may have
     /// `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL_LAMBDA` and `AWS_ENDPOINT_URL`.
     ///
     /// # Errors
-    /// [`BadEndpoint`].
+    /// [`BadEndpoint`] when the URL is wrong, a variable is missing, or the HTTP client can't be made.
     pub fn open(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, BadEndpoint> {
         let variable = |name: &'static str| variable(name).filter(|value| !value.is_empty());
         if text != "aws" {
@@ -61,8 +61,8 @@ impl Endpoint {
         Ok(Self { client: client(Reach::Internet)?, url: parse(&url)?, signer, turns: no_bound() })
     }
 
-    /// The same endpoint, which is sent this many calls of one function at once, whoever makes them; the others wait for their
-    /// turn, and a function's timeout begins when its call is sent. Without it there is no bound.
+    /// Limits the calls of one function that the endpoint gets at once, from all callers together. Other calls wait for their
+    /// turn. A function's timeout begins when its call is sent. Without this method there is no limit.
     #[must_use]
     pub fn with_calls_at_once(self, calls: usize) -> Self {
         Self { turns: Arc::new(Turns::new(Some(calls))), ..self }
@@ -162,7 +162,7 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         endpoint.signer.as_ref().unwrap().sign(&mut request, now).unwrap();
         assert_eq!(request.headers()["x-amz-date"], "20231114T221320Z");
-        // Worked out apart, by "Create a signed AWS API request" of the AWS IAM User Guide.
+        // This signature was computed separately, by "Create a signed AWS API request" of the AWS IAM User Guide.
         let expected = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20231114/eu-west-1/lambda/aws4_request, \
                         SignedHeaders=host;x-amz-date, Signature=2bb6a44f264e6af4f4a869b60e3da7003e586e412b3db4f6afa9edf2b07b1914";
         assert_eq!(request.headers()["authorization"], expected);

@@ -1,5 +1,5 @@
-//! A function behind Lambda's Invoke API as the target of a mapping: `cargo lambda watch`, the Lambda Runtime Interface
-//! Emulator, `sam local start-lambda`, LocalStack, AWS itself.
+//! A mapping's target: a function behind Lambda's Invoke API. The API may be `cargo lambda watch`, the Lambda Runtime Interface
+//! Emulator, `sam local start-lambda`, LocalStack or AWS itself.
 
 mod answer;
 mod endpoint;
@@ -22,29 +22,30 @@ use crate::aws::{Unsigned, root_cause};
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
 use event_source_mapping::{InvokeError, Target};
 
-/// How much longer than the function's timeout AWS is waited for: it ends the function itself, and says so.
+/// The extra time for AWS, beyond the function's timeout. AWS ends the function itself, and reports it.
 const AWS_GRACE: Duration = Duration::from_secs(15);
-/// The same of other endpoints: what they need besides to hand an event over and an answer back, on a busy machine. Most of
-/// them end no function, so that what takes longer than this has failed here as it would on Lambda.
+/// The extra time for other endpoints. They need it to pass on the event and the answer, on a busy machine. Most of them do not
+/// end a function. So a function that takes longer than this has failed here, as it would on Lambda.
 const LOCAL_GRACE: Duration = Duration::from_secs(1);
-/// How long a call that is not waited for any more keeps its turn, unless it ends before. Where nobody ends the function it is
-/// still busy with it, and whatever was sent would wait behind it. Not without end: a function that is built anew meanwhile
-/// never answers what it was asked before.
+/// The longest time for which a call that nobody waits for any more keeps its turn. It keeps it no longer than the call runs. If
+/// nobody ends the function, the endpoint is still busy with it, and the next call would wait behind it. The time has a limit,
+/// because a function that is rebuilt meanwhile never answers the old call.
 const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
-/// A function and how it is invoked.
+/// The address of a function, and the settings of its invocations.
 #[derive(Clone, Debug)]
 pub struct FunctionAddress {
-    /// Under which names it may be known, the likeliest first: of those that the endpoint does not know the next is tried.
+    /// The names that the endpoint may know it by, the likeliest first. If the endpoint does not know a name, the next one is
+    /// tried.
     pub names: Vec<String>,
     /// The alias or version, for AWS.
     pub qualifier: Option<String>,
-    /// How long an invocation may take: `Timeout`.
+    /// The longest time for an invocation: `Timeout`.
     pub timeout: Duration,
-    /// How long the function's first answer is waited for where that is longer: it may have to be compiled before. When it
-    /// does not come, nothing is held against the records.
+    /// The longest time until the function's first answer, if it is longer than `timeout`: the function may have to be compiled
+    /// first. If no answer comes, that does not count as a failure of the records.
     pub first_answer: Duration,
-    /// Is the answer looked at? `FunctionResponseTypes: [ReportBatchItemFailures]`.
+    /// Is the answer read? `FunctionResponseTypes: [ReportBatchItemFailures]`.
     pub report_batch_item_failures: bool,
 }
 
@@ -58,13 +59,13 @@ struct Shared {
     endpoint: Endpoint,
     function: FunctionAddress,
     turns: FunctionTurns,
-    /// Which of the names the endpoint knew last.
+    /// The index of the name that the endpoint knew last.
     known: AtomicUsize,
-    /// Has the function itself answered since this process began? That the endpoint has says nothing about it.
+    /// Has the function itself answered since this process began? An answer of the endpoint alone does not count.
     has_answered: AtomicBool,
 }
 
-/// How long an answer is waited for, and what it means when none comes.
+/// The time to wait for an answer, and the meaning of no answer.
 struct Patience {
     wait: Duration,
     late: Late,
@@ -74,19 +75,19 @@ struct Patience {
 enum Late {
     /// The function took too long.
     TimedOut,
-    /// It may not have run at all.
+    /// The function may not have run at all.
     NotReached,
 }
 
-/// What an endpoint answered: the status, the kind of error that it names in a header, and the body.
+/// The endpoint's answer: the status, the kind of error from the header, and the body.
 type Answered = (StatusCode, Option<String>, bytes::Bytes);
 
 impl Invoke {
-    /// For the mapping: none of its own. Only the target knows since when a function runs and what it means that it does not
-    /// answer, and a wait for a turn has no bound.
+    /// The invocation timeout for the mapping: in effect none. Only the target knows when the function began and what a missing
+    /// answer means. And a call may wait for its turn without a limit.
     pub const INVOCATION_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-    /// The function at the endpoint. Nothing is connected to before the first invocation.
+    /// The function at the endpoint. It connects with the first invocation, and not before.
     #[must_use]
     pub fn new(endpoint: Endpoint, function: FunctionAddress) -> Self {
         let turns = endpoint.turns(&function.names);
@@ -135,10 +136,10 @@ impl Shared {
         };
         let path = format!("/2015-03-31/functions/{name}/invocations{qualifier}");
         let turn = self.turns.take().await;
-        // From here on it is the function's time.
+        // The function's time begins here.
         let patience = self.patience();
         let endpoint = self.endpoint.clone();
-        // A task, because the call keeps its turn when it is not waited for any more.
+        // The call is a task of its own, because it keeps its turn when nobody waits for it any more.
         let call = tokio::spawn(async move {
             let answered = answered(&endpoint, &path, event, patience.wait + LEFT_BEHIND).await;
             drop(turn);
@@ -165,7 +166,7 @@ impl Shared {
         let report = self.function.report_batch_item_failures;
         let judged = answer::judge(status, function_error.as_deref(), &body, report);
         let is_the_functions = matches!(judged, Ok(Answer::Response(_)) | Err(InvokeError::Function(_)));
-        // That the event is too large is held against the records, but no function has said it.
+        // An event that is too large counts as a failure of the records. But the function itself did not answer.
         if is_the_functions && status != StatusCode::PAYLOAD_TOO_LARGE {
             self.has_answered.store(true, Ordering::Relaxed);
         }
@@ -188,7 +189,7 @@ impl Shared {
                     "it takes longer than its timeout, and may still run: its next call waits until it ends, {} s at the most",
                     LEFT_BEHIND.as_secs()
                 );
-                // As Lambda words it.
+                // These are Lambda's words.
                 InvokeError::Function(format!("Task timed out after {seconds:.2} seconds"))
             }
             Late::NotReached => InvokeError::Transport(format!(
@@ -211,14 +212,14 @@ async fn answered(
     Ok((status, function_error, response.bytes().await?))
 }
 
-/// What must not stand in a path as it is; a name may have these.
+/// The characters that are encoded in a path. Names may contain `-` and `_`.
 const NON_ALPHANUMERIC_BUT_NAMES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 fn function_error(headers: &HeaderMap) -> Option<String> {
     headers.get("x-amz-function-error").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// A call came to no answer.
+/// A call ended without an answer.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]

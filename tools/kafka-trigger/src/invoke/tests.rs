@@ -1,5 +1,5 @@
-//! Calls against an endpoint in this process, whose answers the test gives when it likes. Times that must pass are those of
-//! another call, which times out.
+//! Calls to an endpoint in this process, whose answers each test gives when it wants to. If a test needs time to pass, it waits
+//! until another call times out.
 
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
@@ -39,7 +39,7 @@ impl Place {
         let invoke = async move |Path(function): Path<String>| {
             let (answer, answered) = oneshot::channel();
             arrive.lock().unwrap().send(Arrived { function, answer }).unwrap();
-            // A test that drops it means that the function never answers.
+            // If the test drops the sender, the function never answers.
             let Ok((status, body)) = answered.await else { return std::future::pending().await };
             (axum::http::StatusCode::from_u16(status).unwrap(), body)
         };
@@ -75,7 +75,7 @@ impl Place {
         arrived.answer
     }
 
-    /// Lets so much time pass that any other call with the short timeout would have failed.
+    /// Waits so long that any other call with the short timeout would have failed.
     async fn a_short_timeout_passes(&mut self) {
         let call = call(&self.function("clock", SHORT));
         let never = self.arrived("clock").await;
@@ -100,7 +100,7 @@ async fn a_call_that_waits_for_its_turn_does_not_use_up_its_functions_time() {
     let mut place = Place::with_calls_at_once(1).await;
     let first = call(&place.function("f", LONG));
     let answer = place.arrived("f").await;
-    // Of another mapping onto the same function.
+    // This call comes from another mapping to the same function.
     let second = call(&place.function("f", SHORT));
     place.a_short_timeout_passes().await;
     assert!(!second.is_finished() && place.arrivals.is_empty());

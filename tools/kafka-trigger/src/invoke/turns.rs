@@ -1,7 +1,7 @@
-//! Whose turn it is at an endpoint that runs only so many calls of a function at once.
+//! Gives turns to calls, for an endpoint that runs only a limited number of calls of a function at once.
 //!
-//! `cargo lambda watch` and the Runtime Interface Emulator run one, and queue or refuse what comes meanwhile. What is queued
-//! there looks like a function that takes long, so calls wait here instead, where their time does not count yet.
+//! `cargo lambda watch` and the Runtime Interface Emulator run one call at once. They queue or refuse other calls. A call in
+//! their queue looks like a slow function. So calls wait here instead, where the function's timeout has not begun.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The turns of all functions at one endpoint.
 pub(super) struct Turns {
-    /// Without it there is no bound.
+    /// The most calls of one function at once. `None` means no limit.
     at_once: Option<usize>,
     of: Mutex<HashMap<Vec<String>, Arc<Semaphore>>>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Turns {
 #[derive(Clone)]
 pub(super) struct FunctionTurns(Option<Arc<Semaphore>>);
 
-/// A call's turn, until it is dropped.
+/// A call's turn. It ends when this is dropped.
 pub(super) struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -30,7 +30,7 @@ impl Turns {
         Self { at_once, of: Mutex::default() }
     }
 
-    /// Those of the function with these names: the same ones whoever asks, because several mappings may have one function.
+    /// Returns the turns of the function with these names. All mappings of the function get the same ones.
     pub(super) fn of(&self, names: &[String]) -> FunctionTurns {
         let Some(at_once) = self.at_once else { return FunctionTurns(None) };
         let mut all = self.of.lock();
@@ -40,10 +40,10 @@ impl Turns {
 }
 
 impl FunctionTurns {
-    /// Waits for a turn: first come, first served.
+    /// Waits for a turn. The first call to wait is the first to get one.
     pub(super) async fn take(&self) -> Turn {
         let Some(turns) = &self.0 else { return Turn { _permit: None } };
-        // An error says that it was closed, which nobody does.
+        // An error would mean that the semaphore was closed. No code closes it.
         Turn { _permit: Arc::clone(turns).acquire_owned().await.ok() }
     }
 }

@@ -1,9 +1,9 @@
-//! Avro's binary encoding to JSON, as the "Apache Avro Specification" 1.12 has both but for one thing: a value of a union stands by
-//! itself, without the name of its type around it, as filters and functions expect a nullable field. A value with a logical type is
-//! what it is without; bytes are text whose characters are 0 to 255.
+//! Decodes Avro's binary encoding to JSON, as the "Apache Avro Specification" 1.12 defines both, with one exception. A value of a
+//! union has no type name around it, because filters and functions expect a nullable field to be plain. A logical type is
+//! ignored: its value is that of the underlying type. Bytes are a text with the characters 0 to 255.
 //!
-//! The crate `apache-avro` is not used: it takes a text or a boolean that is cut off for null, which a check must refuse; it loses the
-//! order of maps, and does not show a decimal's bytes.
+//! The crate `apache-avro` is not used, for three reasons. It reads a truncated text or boolean as null, but a check must refuse
+//! it. It loses the order of maps. It does not give access to a decimal's bytes.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,15 @@ use serde_json::Value;
 use super::wire::Framing;
 use event_source_mapping::PAYLOAD_LIMIT;
 
-/// How deep types may be within each other: a recursive type leads anywhere.
+/// The deepest nesting of types. A recursive type has no limit of its own.
 const DEEPEST: usize = 128;
-/// How many values a value may have in it: elements of nothing cost no byte. As JSON, each is a byte at least.
+/// The most values within a value. Elements without content, such as null, need no bytes, so that a few bytes may claim any
+/// number of them. In JSON each value has at least one byte, so that an invocation never takes more.
 const MOST_VALUES: usize = PAYLOAD_LIMIT;
 
 /// A schema.
 pub(super) struct Avro {
-    /// Types refer to each other by their places here.
+    /// The types. They refer to each other by index.
     types: Vec<Type>,
     root: usize,
 }
@@ -27,12 +28,12 @@ pub(super) struct Avro {
 #[derive(Clone, Debug, PartialEq)]
 enum Type {
     Primitive(Primitive),
-    /// The symbols, as JSON.
+    /// The symbols, as JSON strings.
     Enum(Vec<String>),
     Array(usize),
     Map(usize),
     Union(Vec<usize>),
-    /// Names, as JSON, and types.
+    /// The fields: names as JSON strings, and types.
     Record(Vec<(String, usize)>),
 }
 
@@ -51,7 +52,7 @@ enum Primitive {
 }
 
 impl Avro {
-    /// A schema and those that it refers to, in any order.
+    /// Reads a schema and its references, which may be in any order.
     pub(super) fn new(text: &str, references: &[(String, String)]) -> Result<Self, String> {
         let schema = parse(text)?;
         let pending = references.iter().map(|(_, text)| parse(text)).collect::<Result<_, _>>()?;
@@ -60,14 +61,14 @@ impl Avro {
         Ok(Self { types: reader.types, root })
     }
 
-    /// The datum as JSON, with fields in the order of the schema.
+    /// Returns the datum as JSON, with fields in the order of the schema.
     pub(super) fn to_json(&self, bytes: &[u8], framing: Framing) -> Result<Vec<u8>, String> {
         let mut json = Vec::with_capacity(bytes.len() * 2);
         self.decode(bytes, framing, Some(&mut json))?;
         Ok(json)
     }
 
-    /// Checks that the bytes are a datum.
+    /// Checks that the bytes are a datum of this schema.
     pub(super) fn check(&self, bytes: &[u8], framing: Framing) -> Result<(), String> {
         self.decode(bytes, framing, None)
     }
@@ -75,17 +76,17 @@ impl Avro {
     fn decode(&self, bytes: &[u8], framing: Framing, json: Option<&mut Vec<u8>>) -> Result<(), String> {
         let mut datum = Datum { types: &self.types, bytes, json, values_left: MOST_VALUES };
         if self.types[self.root] == Type::Primitive(Primitive::Bytes) && framing == Framing::Confluent {
-            // Confluent's serializers write bytes alone as they are, without their length.
+            // Confluent's serializers write a value of type bytes without its length.
             datum.latin1(bytes);
             return Ok(());
         }
-        // Bytes behind the datum are passed over, as Avro's own readers do.
+        // Bytes behind the datum are ignored, as in Avro's own readers.
         datum.value(self.root, DEEPEST)
     }
 }
 
 fn parse(text: &str) -> Result<Value, String> {
-    // A primitive type may stand there without quotes.
+    // A primitive type may be written without quotes.
     serde_json::from_str(text).or_else(|error| {
         let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte));
         if is_name && !text.is_empty() {
@@ -96,11 +97,11 @@ fn parse(text: &str) -> Result<Value, String> {
     })
 }
 
-/// Reads schemas from JSON. The registry has checked them; what is not looked at here does not matter to decode.
+/// Reads schemas from JSON. The registry has checked them already. This reader ignores parts that do not matter for decoding.
 struct SchemaReader {
     types: Vec<Type>,
     names: HashMap<String, usize>,
-    /// References that nobody needed so far.
+    /// The references that no type has needed so far.
     pending: Vec<Value>,
 }
 
@@ -134,7 +135,7 @@ impl SchemaReader {
             if self.pending.is_empty() {
                 return Err(format!("the type {full} is not defined"));
             }
-            // One that defines it within itself may be any of them.
+            // If no reference has this name, any of them may define the type within itself.
             let reference = self.pending.remove(place.unwrap_or(0));
             self.read(&reference, "")?;
         }
@@ -144,7 +145,7 @@ impl SchemaReader {
     fn complex(&mut self, schema: &Value, namespace: &str) -> Result<usize, String> {
         let kind = match &schema["type"] {
             Value::String(kind) => kind.as_str(),
-            // `{"type": {…}}` and `{"type": […]}` are what stands within.
+            // `{"type": {…}}` and `{"type": […]}` mean the same as the inner type.
             inner @ (Value::Object(_) | Value::Array(_)) => return self.read(inner, namespace),
             other => return Err(format!("{other} is not a type")),
         };
@@ -176,7 +177,7 @@ impl SchemaReader {
     }
 
     fn record(&mut self, schema: &Value, namespace: &str) -> Result<usize, String> {
-        // It may be in itself.
+        // The index comes first, because a record may contain itself.
         let place = self.put(Type::Record(Vec::new()));
         let full = self.define(schema, namespace, place)?;
         let within = full.rsplit_once('.').map_or("", |(namespace, _)| namespace);
@@ -210,7 +211,7 @@ fn primitive(name: &str) -> Option<Primitive> {
     })
 }
 
-/// The full name of a type that is defined.
+/// Returns the full name of a type from its definition.
 fn own_name(schema: &Value, enclosing: &str) -> Option<String> {
     let namespace = schema["namespace"].as_str().unwrap_or(enclosing);
     Some(full_name(schema["name"].as_str()?, namespace))
@@ -224,12 +225,12 @@ fn full_name(name: &str, namespace: &str) -> String {
     }
 }
 
-/// A datum that is being read.
+/// A datum, while it is read.
 struct Datum<'a> {
     types: &'a [Type],
-    /// The rest of it.
+    /// The bytes that are not read yet.
     bytes: &'a [u8],
-    /// Without it, what is read is only checked.
+    /// The JSON so far. `None` means that the datum is only checked.
     json: Option<&'a mut Vec<u8>>,
     values_left: usize,
 }
@@ -322,7 +323,7 @@ impl<'a> Datum<'a> {
         Ok(())
     }
 
-    /// The blocks of an array or a map. A negative count is followed by the bytes of its block, which nobody needs here.
+    /// Reads the blocks of an array or a map. Behind a negative count comes the block's size in bytes, which is not needed here.
     fn blocks(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), String>) -> Result<(), String> {
         let mut is_first = true;
         loop {
@@ -365,12 +366,12 @@ impl<'a> Datum<'a> {
 
     fn quoted(&mut self, text: &str) {
         if let Some(json) = &mut self.json {
-            // Into memory, a text can always be written.
+            // Writing a text into memory never fails.
             let _ = serde_json::to_writer(&mut **json, text);
         }
     }
 
-    /// Infinities and NaN, for which JSON has no number, are texts, as Avro's own encoder has them.
+    /// Writes a number. JSON has no infinities and no NaN, so these are texts, as in Avro's own encoder.
     fn number(&mut self, number: f64, as_written: &impl serde::Serialize) -> Result<(), String> {
         let Some(json) = &mut self.json else { return Ok(()) };
         if number.is_finite() {
@@ -397,7 +398,7 @@ impl<'a> Datum<'a> {
         Ok(array)
     }
 
-    /// A number in zigzag, 7 bits a byte, the lowest first.
+    /// Reads a number in zigzag encoding: 7 bits a byte, the lowest first.
     fn long(&mut self) -> Result<i64, String> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -423,7 +424,7 @@ impl<'a> Datum<'a> {
     }
 }
 
-/// The name is in quotes already; within it may stand a path.
+/// Adds the field's name to a problem. The name is in quotes already, and the problem may begin with a path.
 fn at_field(name: &str, problem: &str) -> String {
     format!("{}: {problem}", name.trim_matches('"'))
 }
@@ -437,7 +438,7 @@ mod tests {
 
     use super::*;
 
-    /// In zigzag.
+    /// Encodes a number in zigzag.
     fn long(number: i64) -> Vec<u8> {
         let mut rest = ((number << 1) ^ (number >> 63)).cast_unsigned();
         let mut bytes = Vec::new();
@@ -457,7 +458,7 @@ mod tests {
         with_references(schema, &[], bytes)
     }
 
-    /// Both ways: what is only checked is checked the same.
+    /// Decodes the bytes, and asserts that a check alone gives the same error.
     fn with_references(schema: &str, references: &[&str], bytes: &[u8]) -> Result<String, String> {
         let references: Vec<_> =
             references.iter().map(|text| ("a name".to_owned(), (*text).to_owned())).collect();
@@ -489,7 +490,7 @@ mod tests {
             (r#"["null","string"]"#, vec![0], "null"),
             (r#"["null","string"]"#, [vec![2], text("a")].concat(), r#""a""#),
             (r#"{"type":"array","items":"long"}"#, vec![4, 6, 54, 0], "[3,27]"),
-            // A block with its size, and another.
+            // A block with its size, and a second block without.
             (r#"{"type":"array","items":"long"}"#, vec![1, 2, 6, 2, 54, 0], "[3,27]"),
             (
                 r#"{"type":"map","values":"int"}"#,
@@ -559,7 +560,7 @@ mod tests {
         for references in [[customer, id], [id, customer]] {
             assert_eq!(with_references(order, &references, b"xy").as_deref(), Ok(json));
         }
-        // Several types in one topic.
+        // A topic with several types.
         let union = r#"["shop.Id","shop.Customer"]"#;
         assert_eq!(with_references(union, &[customer, id], &[2, 65]).as_deref(), Ok(r#"{"id":{"n":"A"}}"#));
     }
@@ -614,7 +615,7 @@ mod tests {
         }
     }
 
-    /// Schemas of every kind, named types by their places.
+    /// Schemas of every kind. Named types are defined where they are used.
     fn any_schema() -> impl Strategy<Value = Value> {
         let primitive: &[&str] = &["null", "boolean", "int", "long", "float", "double", "string"];
         let leaf = prop_oneof![
@@ -642,7 +643,7 @@ mod tests {
         })
     }
 
-    /// A datum of a schema, as the specification has it, and the JSON that it is.
+    /// Appends a random datum of a schema to `bytes`, as the specification encodes it. Returns the JSON of that datum.
     fn any_datum(schema: &Value, random: &mut StdRng, bytes: &mut Vec<u8>) -> Value {
         let kind = schema["type"].as_str().or(schema.as_str()).unwrap_or("union");
         match kind {
@@ -704,7 +705,7 @@ mod tests {
         }
     }
 
-    /// An array or a map, in blocks with their sizes and without.
+    /// Appends an array or a map, in blocks with and without their sizes.
     fn any_blocks(schema: &Value, kind: &str, random: &mut StdRng, bytes: &mut Vec<u8>) -> Value {
         let (mut list, mut map) = (Vec::new(), serde_json::Map::new());
         for _ in 0..random.random_range(0..3) {
@@ -739,7 +740,7 @@ mod tests {
             let avro = Avro::new(&schema.to_string(), &[]).unwrap();
             let json = avro.to_json(&bytes, Framing::Glue).unwrap();
             prop_assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), expected);
-            // Without its last byte it is no datum.
+            // Without its last byte it is not a datum.
             if let Some(shorter) = bytes.len().checked_sub(1) {
                 prop_assert!(avro.check(&bytes[..shorter], Framing::Glue).is_err());
             }

@@ -1,4 +1,5 @@
-//! A registry with Confluent's API, as the page "Schema Registry API Reference" has it: Confluent's own, Apicurio, Redpanda, Karapace.
+//! A registry with Confluent's API, as the page "Schema Registry API Reference" describes it. Confluent's own registry has this
+//! API, and so have Apicurio, Redpanda and Karapace.
 
 use std::collections::BTreeSet;
 
@@ -14,15 +15,15 @@ use super::{LookupError, PATIENCE};
 use crate::aws::{self, BaseUrl, root_cause};
 use event_source_mapping::message::cut;
 
-/// A registry can't be used as it is given. None of these repeats a URL: a password may be in it.
+/// The registry can't be used as it is given. No message repeats a URL, because a URL may contain a password.
 #[derive(Debug, Error)]
 pub enum BadRegistry {
-    /// It is no URL.
+    /// The text is not a URL.
     #[error(
         "it must be http://[USER:PASSWORD@]HOST[:PORT][/PATH], or https://…; in a password, all but letters and digits is percent-encoded"
     )]
     Url,
-    /// A variable that AWS needs is not in the environment.
+    /// A variable of the environment that AWS needs is missing.
     #[error(
         "AWS Glue needs the environment variable {0}; or give what answers in its place with --registry URL"
     )]
@@ -32,15 +33,15 @@ pub enum BadRegistry {
     Client(String),
 }
 
-/// The most schemas that one may refer to.
+/// The most schemas to which one schema may refer, directly or through others.
 const MOST_REFERENCES: usize = 1000;
 const IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// The codes of "not found": the subject, its version, the schema.
+/// The error codes for "not found": of a subject, of its version, of a schema.
 const NOT_FOUND: [u32; 3] = [40401, 40402, 40403];
 
 pub(super) struct Confluent {
     client: Client,
-    /// Without a slash at its end.
+    /// The base URL, without a slash at its end.
     url: BaseUrl,
 }
 
@@ -48,7 +49,7 @@ pub(super) struct Confluent {
 #[serde(rename_all = "camelCase")]
 struct Answer {
     schema: String,
-    /// Avro where it is none.
+    /// `None` means Avro.
     schema_type: Option<String>,
     references: Option<Vec<Reference>>,
 }
@@ -82,7 +83,7 @@ impl Confluent {
         Ok(Source { format, text: schema, references })
     }
 
-    /// All that are referred to, however far, each once.
+    /// Returns all schemas to which a schema refers, directly or through others, each once.
     async fn references(&self, mut wanted: Vec<Reference>) -> Result<Vec<(String, String)>, LookupError> {
         let mut names = BTreeSet::new();
         let mut found = Vec::new();
@@ -118,7 +119,8 @@ impl Confluent {
     }
 }
 
-/// Tells a registry's word that there is no such schema from all other trouble, such as a wrong path.
+/// Interprets a failure. It separates "there is no such schema", as the registry says it, from all other problems, such as a
+/// wrong path.
 fn judge(status: StatusCode, body: &[u8]) -> LookupError {
     let problem = serde_json::from_slice::<Problem>(body).ok();
     let code = problem.as_ref().and_then(|problem| problem.error_code);
@@ -135,14 +137,14 @@ fn judge(status: StatusCode, body: &[u8]) -> LookupError {
     LookupError::Unavailable(of_status(status, &said, hint))
 }
 
-/// A problem: the status of an answer, its message, and a hint.
+/// Describes a failure: the status of the answer, its message, and a hint.
 pub(super) fn of_status(status: StatusCode, said: &str, hint: &str) -> String {
     let parts = [status.to_string(), said.to_owned()];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}{}{hint}", parts.join(": "), if hint.is_empty() { "" } else { "; " })
 }
 
-/// A client for a registry at this URL: what is local is not behind a proxy.
+/// Returns a client for a registry at this URL. It uses no proxy for a registry on this machine or in its network.
 pub(super) fn client(url: &BaseUrl) -> Result<Client, BadRegistry> {
     aws::patient_client(url.reach(), PATIENCE).map_err(|error| BadRegistry::Client(error.to_string()))
 }

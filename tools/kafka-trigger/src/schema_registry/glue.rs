@@ -1,4 +1,5 @@
-//! The schema registry of AWS Glue: the operation `GetSchemaVersion` of the "AWS Glue Web API Reference", signed.
+//! The schema registry of AWS Glue. It uses the operation `GetSchemaVersion` of the "AWS Glue Web API Reference", with signed
+//! requests.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! JSON that is checked by a JSON Schema.
+//! Checks JSON by a JSON Schema.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(super) struct JsonSchema(Validator);
 
 impl JsonSchema {
-    /// A schema and those that it refers to, by the names that it has for them. Nothing is fetched from anywhere else.
+    /// Reads a schema and its references, by the names that the schema uses for them. It fetches nothing from anywhere else.
     pub(super) fn new(text: &str, references: &[(String, String)]) -> Result<Self, String> {
         let parse = |text: &str| {
             serde_json::from_str::<Value>(text).map_err(|error| format!("it is not JSON: {error}"))
@@ -19,7 +19,7 @@ impl JsonSchema {
         let references = References(references.collect::<Result<_, String>>()?);
         let mut options = jsonschema::options().with_retriever(references);
         if schema.get("$schema").is_none() {
-            // As the serializers have it.
+            // The serializers use this draft too.
             options = options.with_draft(Draft::Draft7);
         }
         options.build(&schema).map(Self).map_err(|error| error.to_string())
@@ -40,7 +40,7 @@ struct References(Vec<(String, Value)>);
 impl Retrieve for References {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn Error + Send + Sync>> {
         let uri = uri.as_str();
-        // A name that is relative was put behind the base of the schema that has it.
+        // The crate jsonschema has appended a relative name to the base of the schema that contains the name.
         let is_it =
             |name: &str| uri == name || uri.strip_suffix(name).is_some_and(|base| base.ends_with('/'));
         let found = self.0.iter().find(|(name, _)| is_it(name)).map(|(_, schema)| schema.clone());
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn without_its_own_a_schema_has_the_draft_of_the_serializers() {
-        // In later drafts `items` is no list.
+        // In later drafts, `items` can't be a list.
         let schema = JsonSchema::new(r#"{"items":[{"type":"string"}]}"#, &[]).unwrap();
         assert!(schema.check(b"[1]").is_err());
     }

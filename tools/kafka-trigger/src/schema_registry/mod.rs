@@ -1,17 +1,17 @@
-//! Schema registries, and keys and values that are decoded by their schemas, as the AWS page "Using schema registries with Kafka event sources in
-//! Lambda" has it.
+//! Schema registries. Keys and values are decoded by their schemas, as the AWS page "Using schema registries with Kafka event
+//! sources in Lambda" describes it.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `wire` | how a record names its schema |
+//! | `wire` | reads the header in which a record names its schema |
 //! | `confluent`, `glue` | ask a registry for a schema |
-//! | `schema` | a schema that is ready to decode; `avro`, `protobuf` and `json_schema` are the kinds of them |
+//! | `schema` | a schema that is ready to decode; `avro`, `protobuf` and `json_schema` are its kinds |
 //!
-//! Avro is decoded by code of our own. Protobuf is compiled by the crate protox, and JSON Schema is checked by the crate jsonschema;
-//! both come with the feature `kafka-trigger` alone.
+//! Avro is decoded by code of our own. The crate protox compiles Protobuf, and the crate jsonschema checks JSON Schema. Both come
+//! only with the feature `trigger`.
 //!
-//! A schema that is known is applied at once; one that is not is looked up, once for all who wait for it, and kept for good. While
-//! the registry does not answer, records wait.
+//! A known schema is applied at once. An unknown one is looked up, once for all records that wait for it, and is kept until the
+//! process ends. While the registry does not answer, records wait.
 
 mod avro;
 mod confluent;
@@ -43,16 +43,16 @@ use event_source_mapping::{Decoded, Decoder, Reason, RecordFormat, Undecodable};
 
 pub use self::confluent::BadRegistry;
 
-/// How long a registry may take before it is said that it does not answer.
+/// The time after which a registry without an answer is reported.
 const SAY_AFTER: Duration = Duration::from_millis(800);
-/// How long an answer is waited for.
+/// The longest time to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long is waited before the next try.
+/// The wait before the first retry.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// How long it holds that the registry has no such schema: it may be registered later.
+/// The time for which a missing schema counts as missing. It may be registered later.
 const MISSING_HOLDS: Duration = Duration::from_secs(5);
-/// How many ids without a schema are remembered: values that only look as if they had one name any.
+/// The number of schemas beyond which missing ones are forgotten. A value that only looks as if it had a schema may name any id.
 const MOST_MISSING: usize = 10_000;
 
 /// A schema registry. Cheap to clone; its clones share their schemas.
@@ -71,42 +71,43 @@ enum Client {
     Glue(Glue),
 }
 
-/// The state of a registry. It is told once each time that it changes, from the first failure on.
+/// The state of a registry. Each change is reported once, from the first failure on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability<'a> {
-    /// It does not, for this reason. Records wait until it does.
+    /// The registry does not answer, for this reason. Records wait until it does.
     Silent(&'a str),
-    /// It does again.
+    /// The registry answers again.
     Answers,
 }
 
-/// The state of a schema here.
+/// The state of a schema in this process.
 enum Entry {
     Known(Arc<Schema>),
-    /// The registry has none, or none that can be used; why, and until when that holds.
+    /// The registry has no such schema, or none that can be used: the reason, and the time until which this counts. `None` means
+    /// for good.
     Missing(Undecodable, Option<Instant>),
-    /// It is being looked up.
+    /// The schema is being looked up.
     Pending(Shared<BoxFuture<'static, ()>>),
 }
 
-/// Why a registry has not given a schema.
+/// The reason why a registry has not given a schema.
 enum LookupError {
-    /// It says that there is none.
+    /// The registry says that there is none.
     NotFound(String),
-    /// It may give it later.
+    /// The registry may give it later.
     Unavailable(String),
 }
 
 /// The parts of records that are decoded, and their form afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoding {
-    /// The form that the function gets: `EventRecordFormat`.
+    /// The format of the decoded record for the function: `EventRecordFormat`.
     pub format: RecordFormat,
     /// Is the key checked and decoded? `SchemaValidationConfigs`.
     pub key: bool,
-    /// Is the value?
+    /// Is the value checked and decoded?
     pub value: bool,
-    /// Are there filters, which see the value as JSON whatever the function gets?
+    /// Does the mapping have filters? Filters see the value as JSON, in whatever format the function gets it.
     pub is_filtered: bool,
 }
 
@@ -117,17 +118,17 @@ struct Part {
     schema: Arc<SchemaMetadata>,
 }
 
-/// Why a key or a value is not decoded.
+/// The reason why a key or a value is not decoded.
 enum Hindrance {
     Fault(Undecodable),
     Lookup(BoxFuture<'static, ()>),
 }
 
 impl SchemaRegistry {
-    /// A registry with Confluent's API, at a URL that may hold a user and a password.
+    /// A registry with Confluent's API, at a URL that may contain a user and a password. `tell` gets each change of its state.
     ///
     /// # Errors
-    /// [`BadRegistry`].
+    /// [`BadRegistry`] when the URL is wrong, or the HTTP client can't be made.
     pub fn confluent(
         url: &str,
         tell: impl Fn(Availability<'_>) + Send + Sync + 'static,
@@ -135,12 +136,12 @@ impl SchemaRegistry {
         Ok(Self::new(Client::Confluent(Confluent::open(url)?), tell))
     }
 
-    /// The registry of AWS Glue in a region, at AWS or at `url`. `variable` gives the environment's variables: `AWS_ACCESS_KEY_ID`,
-    /// `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`, which a `url` need not have, and `AWS_ENDPOINT_URL_GLUE` and
-    /// `AWS_ENDPOINT_URL`.
+    /// The registry of AWS Glue in a region, at AWS or at `url`. `variable` reads the environment: `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL_GLUE` and `AWS_ENDPOINT_URL`. With a `url`, the
+    /// credentials may be missing. `tell` gets each change of the registry's state.
     ///
     /// # Errors
-    /// [`BadRegistry`].
+    /// [`BadRegistry`] when the URL is wrong, the credentials are missing, or the HTTP client can't be made.
     pub fn glue(
         region: &str,
         url: Option<&str>,
@@ -159,7 +160,7 @@ impl SchemaRegistry {
         }))
     }
 
-    /// Decodes a mapping's records.
+    /// Returns the decoder of a mapping's records.
     #[must_use]
     pub fn decoder(&self, decoding: Decoding) -> Decoder {
         if !decoding.key && !decoding.value {
@@ -172,7 +173,7 @@ impl SchemaRegistry {
     fn decode(&self, mut record: KafkaRecord, decoding: Decoding) -> Decoded {
         let wants_json = decoding.format == RecordFormat::Json;
         let part = |bytes: &Option<Bytes>, is_decoded: bool, wants_json: bool, name: &str| match bytes {
-            // A key that is not there and a tombstone have no schema.
+            // An absent key and a tombstone have no schema.
             Some(bytes) if is_decoded => self.part(bytes, wants_json, name).map(Some),
             _ => Ok(None),
         };
@@ -216,7 +217,7 @@ impl SchemaRegistry {
         Ok(Part { bytes: payload, json, schema: Arc::clone(schema.metadata()) })
     }
 
-    /// A schema that is known; else a future that is ready when it is.
+    /// Returns a known schema. For another it returns a future that is ready when the schema has been looked up.
     fn schema(&self, id: &SchemaId) -> Result<Arc<Schema>, Hindrance> {
         let mut schemas = self.0.schemas.lock();
         match schemas.get(id) {
@@ -263,7 +264,7 @@ impl Registry {
         }
     }
 
-    /// Asks until the registry answers: with a schema, or why there is none.
+    /// Asks until the registry answers: with a schema, or with the reason why there is none.
     async fn patiently(&self, id: &SchemaId) -> Result<Source, String> {
         let mut wait = FIRST_WAIT;
         loop {
@@ -294,7 +295,7 @@ impl Registry {
         self.said_when_late(answer).await
     }
 
-    /// A registry that hangs is named before it is given up.
+    /// Waits for the answer. Reports a registry that does not answer in time, before the request itself times out.
     async fn said_when_late(
         &self,
         answer: impl Future<Output = Result<Source, LookupError>>,

@@ -1,5 +1,5 @@
-//! Protobuf's binary encoding to JSON, as the page "ProtoJSON Format" has it: names in lower camel case, numbers of 64 bits as texts,
-//! and nothing for a field that has its default.
+//! Decodes Protobuf's binary encoding to JSON, as the page "ProtoJSON Format" describes it. Names are in lower camel case.
+//! Numbers of 64 bits are texts. A field that has its default is left out.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,10 +15,10 @@ use serde::Serialize as _;
 
 use super::wire::Framing;
 
-/// The name of the schema's own file; no import has it.
+/// The name of the schema's own file. No import has this name.
 const MAIN: &str = "the schema.proto";
 
-/// Files that Confluent's serializers take for known, as Google's own.
+/// Files that Confluent's serializers treat as known, like Google's own.
 const KNOWN: &[(&str, &str)] = &[
     (
         "confluent/meta.proto",
@@ -48,20 +48,20 @@ const KNOWN: &[(&str, &str)] = &[
     ),
 ];
 
-/// A schema: a file with types of messages.
+/// A schema: a file that declares types of messages.
 pub(super) struct Protobuf {
     file: FileDescriptor,
-    /// All types of the file, however deep, by their full names: what Glue's index counts.
+    /// All types of the file, at any depth, sorted by their full names. Glue's index counts in this order.
     sorted: Vec<MessageDescriptor>,
 }
 
-/// A message that was decoded.
+/// A decoded message.
 #[derive(Debug)]
 pub(super) struct Message(DynamicMessage);
 
 impl Protobuf {
-    /// A schema and the files that it imports, by their names there. A file is its text, or its descriptor in base64, as clients
-    /// without the text register it.
+    /// Compiles a schema and the files that it imports, by the names in the imports. A file is either its text, or its descriptor
+    /// in base64: clients without the text register the descriptor.
     pub(super) fn new(text: String, references: Vec<(String, String)>) -> Result<Self, String> {
         let known = KNOWN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         let mut files: HashMap<String, String> = known.chain(references).collect();
@@ -79,7 +79,7 @@ impl Protobuf {
         Ok(Self { file, sorted })
     }
 
-    /// The message behind the index of its type.
+    /// Decodes a payload: the index of the type, and then the message.
     pub(super) fn message(&self, payload: &[u8], framing: Framing) -> Result<Message, String> {
         let mut rest = payload;
         let descriptor = match framing {
@@ -94,7 +94,8 @@ impl Protobuf {
         DynamicMessage::decode(descriptor, rest).map(Message).map_err(|error| format!("{name}: {error}"))
     }
 
-    /// The index is a path from the types of the file to those within one; a zero alone is the first of the file.
+    /// Reads the index and returns its type. The index is a path: from a type of the file to a type within it, and so on. A
+    /// single zero means the first type of the file.
     fn by_path(&self, rest: &mut &[u8]) -> Result<MessageDescriptor, String> {
         let count = zigzag(rest)?;
         let mut types: Vec<MessageDescriptor> = self.file.messages().collect();
@@ -130,7 +131,7 @@ fn no_such(index: impl std::fmt::Display, types: usize) -> String {
     format!("the index of its type has a {index}, and the schema {types} types there")
 }
 
-/// 7 bits a byte, the lowest first.
+/// Reads a number: 7 bits a byte, the lowest first.
 fn varint(rest: &mut &[u8]) -> Result<u64, String> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
@@ -209,7 +210,7 @@ mod tests {
         schema().message(payload, framing)?.to_json().map(|json| String::from_utf8(json).unwrap())
     }
 
-    /// A field with a length.
+    /// Encodes a field with a length.
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
     }
@@ -227,7 +228,7 @@ mod tests {
             field(7, &[field(1, b"k"), vec![16, 3]].concat()),
             vec![64, 1],
             field(9, &[255]),
-            // A field that the schema does not have.
+            // The schema does not have this field.
             field(15, b"?"),
         ]
         .concat();
@@ -241,7 +242,7 @@ mod tests {
             (vec![0], vec![], "{}"),
             (vec![2, 0], field(1, b"a"), r#"{"orderId":"a"}"#),
             (vec![2, 2], field(1, b"a"), r#"{"orderId":"a"}"#),
-            // Order, Line, Part: the entries of a map are no types.
+            // Order, Line, Part: the entries of a map do not count as types.
             (vec![4, 0, 0], field(1, b"a"), r#"{"name":"a"}"#),
             (vec![6, 0, 0, 0], vec![8, 1], r#"{"spare":true}"#),
         ] {
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn glues_index_counts_all_types_by_their_names() {
-        // Cancelled, Order, Order.CountsEntry, Order.Line, Order.Line.Part
+        // Glue counts Cancelled, Order, Order.CountsEntry, Order.Line, Order.Line.Part.
         for (index, rest, expected) in [
             (0, field(1, b"a"), r#"{"orderId":"a"}"#),
             (3, field(1, b"a"), r#"{"name":"a"}"#),
@@ -285,7 +286,7 @@ mod tests {
         let encoded = STANDARD.encode(
             FileDescriptorProto {
                 name: Some("order.proto".to_owned()),
-                // Its option is an extension, which is kept where it is decoded from bytes alone.
+                // The field's option is an extension. Only decoding from bytes keeps an extension.
                 dependency: descriptor.dependency.clone(),
                 ..descriptor.clone()
             }

@@ -10,12 +10,12 @@ use super::protobuf::Protobuf;
 use super::wire::{Framing, SchemaId};
 use event_source_mapping::event::SchemaMetadata;
 
-/// A schema as a registry has it.
+/// A schema as a registry stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) format: DataFormat,
     pub(super) text: String,
-    /// All that it refers to, however far, by the names that it has for them.
+    /// All schemas to which it refers, directly or through others, by the names that it uses for them.
     pub(super) references: Vec<(String, String)>,
 }
 
@@ -40,7 +40,7 @@ enum Kind {
 }
 
 impl DataFormat {
-    /// As both registries and events have it.
+    /// The format of this name. Both registries and the events use these names.
     pub(super) fn of_name(name: &str) -> Option<Self> {
         match name {
             "AVRO" => Some(Self::Avro),
@@ -76,7 +76,7 @@ impl Schema {
         &self.metadata
     }
 
-    /// Checks what has this schema. As JSON, where that is wanted.
+    /// Checks a payload of this schema. Returns it as JSON if `wants_json`; with a JSON Schema it always does.
     pub(super) fn check(
         &self,
         payload: &Bytes,

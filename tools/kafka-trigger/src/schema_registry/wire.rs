@@ -7,15 +7,15 @@ use bytes::Bytes;
 use flate2::read::ZlibDecoder;
 use uuid::Uuid;
 
-/// The most that a compressed value may become: more than any invocation takes.
+/// The largest size of a decompressed value, in bytes. It is more than any invocation takes.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// How serializers put a schema's id before what they write.
+/// The header that serializers put before the payload. It has the schema's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// Byte 0, and 4 bytes of a number.
+    /// Byte 0, and then 4 bytes with a number.
     Confluent,
-    /// Byte 3, a byte that names the compression, and 16 bytes of a UUID.
+    /// Byte 3, a byte that names the compression, and 16 bytes with a UUID.
     Glue,
 }
 
@@ -30,7 +30,7 @@ pub(super) enum SchemaId {
 #[derive(Debug, PartialEq)]
 pub(super) struct Framed {
     pub(super) id: SchemaId,
-    /// Uncompressed. A Protobuf message still has the index of its type before it, as AWS leaves it there.
+    /// The decompressed rest. A Protobuf message still begins with the index of its type, as on AWS.
     pub(super) payload: Bytes,
 }
 
@@ -90,7 +90,7 @@ fn inflated(bytes: &[u8]) -> Result<Bytes, String> {
     }
 }
 
-/// As events have it.
+/// The id as events write it.
 impl fmt::Display for SchemaId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

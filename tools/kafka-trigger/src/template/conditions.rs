@@ -1,4 +1,4 @@
-//! `Conditions`: which parts of a template are there.
+//! Evaluates `Conditions`, which decide the parts of a template that exist.
 
 use super::evaluate::{Evaluated, Evaluator, wrong};
 use super::node::Node;
@@ -13,7 +13,8 @@ impl Evaluator<'_> {
             return known.clone().unwrap_or_else(itself);
         }
         let condition = |name: &str| self.template.at(&["Conditions", name]);
-        // YAML has made `true` of the name `Yes`, where no short tag stands before it.
+        // YAML turns the name `Yes` into `true`, unless a short tag stands before it. So the name is looked up as it is written,
+        // and then as YAML reads it.
         let resolved = || scalars::plain(name).text().and_then(condition);
         let Some(condition) = condition(name).or_else(resolved) else {
             let conditions = self.template.get("Conditions").and_then(Node::map);
@@ -48,7 +49,8 @@ impl Evaluator<'_> {
         })
     }
 
-    /// One condition that is `decisive` decides, whatever is wrong with the others.
+    /// Returns `decisive` if one condition has this value, whatever errors the others have. Else it returns the first error, or
+    /// the opposite value.
     fn decided_by(&self, decisive: bool, conditions: &[Node]) -> Evaluated<bool> {
         let mut first = None;
         for condition in conditions {

@@ -1,8 +1,8 @@
-//! What can be wrong with a template.
+//! The errors of a template.
 
 use thiserror::Error;
 
-/// A template can't be followed: says where, what stood there and what is allowed.
+/// A template can't be followed. The message says where, the value that stood there, and the values that are allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
     /// The text is neither YAML nor JSON.
@@ -12,75 +12,75 @@ pub enum TemplateError {
         line: usize,
         /// The column, from 1.
         column: usize,
-        /// What is wrong there.
+        /// The problem at this place.
         problem: String,
     },
-    /// It is YAML or JSON and no template.
+    /// The text is YAML or JSON, but not a template.
     #[error("this is not a SAM or CloudFormation template: {problem}")]
     Structure {
-        /// What is missing or out of place.
+        /// The part that is missing or in the wrong place.
         problem: String,
     },
-    /// A parameter was given that the template has no use for.
+    /// The caller gave a value for a name that the template does not have.
     #[error(
         "{name} was given, but the template has no such parameter or resource; its parameters are: {known}"
     )]
     UnknownParameter {
-        /// What was given.
+        /// The name that was given.
         name: String,
         /// The template's parameters, comma separated.
         known: String,
     },
-    /// A property has a value that it can't have.
+    /// A property has a value that is not allowed.
     #[error("{resource}: {property} is {found}; it must be {allowed}")]
     Value {
         /// The resource's logical id.
         resource: String,
         /// The property.
         property: String,
-        /// What stood there.
+        /// The value in the template.
         found: String,
-        /// What may stand there.
+        /// The allowed values.
         allowed: String,
     },
-    /// A property must be there and is not.
+    /// A required property is missing.
     #[error("{resource}: {property} is missing; it must be {allowed}")]
     Missing {
         /// The resource's logical id.
         resource: String,
         /// The property.
         property: String,
-        /// What must stand there.
+        /// The allowed values.
         allowed: String,
     },
-    /// An intrinsic function, a condition or a filter in a property is not written as it must be.
+    /// An intrinsic function, a condition or a filter in a property has the wrong form.
     #[error("{resource}: {property}: {problem}")]
     Invalid {
         /// The resource's logical id.
         resource: String,
-        /// The property in which it stands.
+        /// The property that contains it.
         property: String,
-        /// What is wrong and what is allowed.
+        /// The problem, and the allowed forms.
         problem: String,
     },
-    /// A property is needed, and its value is known only when the template is deployed, or not given.
+    /// A property is needed, but its value is not known. Only a deployment knows it, or the caller did not give it.
     #[error("{resource}: {property} depends on {written}, {why}")]
     Unresolved {
         /// The resource's logical id.
         resource: String,
         /// The property.
         property: String,
-        /// What stood there, as `!Ref Topic`.
+        /// The text in the template, such as `!Ref Topic`.
         written: String,
-        /// Why it has no value, and how to give it one.
+        /// The reason why it has no value, and the way to give it one.
         why: String,
     },
-    /// Keys that no property of a mapping has: most likely they are misspelt, and what they should say would not be followed.
+    /// Keys that no property of a mapping has. Most likely they are misspelt. Without this error, their values would be ignored.
     #[error("{resource}: {problem}")]
     UnknownKeys {
         /// The resource's logical id.
         resource: String,
-        /// Each with its path and the nearest right spelling.
+        /// Each key with its path, and the nearest right spelling.
         problem: String,
     },
 }

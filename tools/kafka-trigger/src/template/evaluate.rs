@@ -1,7 +1,7 @@
-//! Parts of a template to their values.
+//! Evaluates parts of a template.
 //!
-//! What only a deployment knows (a resource's id, another stack's export, a secret) is [`Unknown`]: it is passed on with its
-//! name, and troubles nobody unless its value is needed. The caller can give it a value like a parameter's.
+//! Some values are known only to a deployment: a resource's id, another stack's export, a secret. Such a value is [`Unknown`]. It
+//! is passed on with its name, and is an error only where it is needed. The caller can give it a value, as for a parameter.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,11 +13,11 @@ use super::parameters::Parameters;
 use super::value::{Trouble, Unknown, Value};
 use event_source_mapping::message::message;
 
-/// How deep an evaluation may go, through parts and the conditions that they name.
+/// The deepest evaluation, through parts and the conditions that they name.
 const DEEPEST: usize = 250;
-/// How many bytes a template may evaluate to in all.
+/// The most bytes that a template may evaluate to in all.
 const LONGEST: usize = 64 << 20;
-/// About what an evaluated part takes beside its text, in bytes.
+/// The approximate size of an evaluated part without its text, in bytes.
 pub(super) const NODE: usize = 64;
 
 pub(super) type Evaluated<T = Value> = Result<T, Trouble>;
@@ -25,18 +25,18 @@ pub(super) type Evaluated<T = Value> = Result<T, Trouble>;
 /// Evaluates parts of a template.
 pub(super) struct Evaluator<'a> {
     pub(super) template: &'a Node,
-    /// What the caller gave, by name.
+    /// The caller's values, by name.
     pub(super) given: &'a BTreeMap<String, String>,
     pub(super) parameters: Parameters,
-    /// Every function's timeout, where the caller gave one.
+    /// The timeout of every function, if the caller gave one.
     pub(super) timeout: Option<Duration>,
-    /// The names of resources that were asked for; `None` are those that are being found.
+    /// The names of resources that were looked up. `None` means that the name is still being evaluated.
     pub(super) names: RefCell<HashMap<String, Option<String>>>,
     /// The logical ids of functions, by the names that they are invoked by.
     pub(super) function_ids: OnceCell<HashMap<String, String>>,
-    /// What is odd about what was evaluated, a sentence each.
+    /// Notes about the evaluated parts, a sentence each.
     notes: RefCell<BTreeSet<String>>,
-    /// Conditions that are evaluated; `None` are those that are being so.
+    /// The conditions that were evaluated. `None` means that the condition is still being evaluated.
     pub(super) conditions: RefCell<HashMap<String, Option<Evaluated<bool>>>>,
     depth: Cell<usize>,
     made: Cell<usize>,
@@ -67,7 +67,7 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// The value of a part. It is unknown when the part as a whole is.
+    /// Returns the value of a part. The result is unknown if the part as a whole is.
     pub(super) fn value(&self, node: &Node) -> Evaluated {
         self.spend(NODE)?;
         self.deeper(|| match node {
@@ -85,17 +85,17 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// Says that something is odd, once.
+    /// Adds a note for the user. The same note is kept once.
     pub(super) fn note(&self, note: String) {
         self.notes.borrow_mut().insert(message(&note));
     }
 
-    /// What was odd since this was asked last.
+    /// Returns the notes since the last call.
     pub(super) fn take_notes(&self) -> Vec<String> {
         self.notes.take().into_iter().collect()
     }
 
-    /// The value of a part of a list or map, of which some parts may be unknown.
+    /// Returns the value of a part of a list or a map. An unknown part is a value of the list or the map too.
     fn part(&self, node: &Node) -> Evaluated {
         match self.value(node) {
             Err(Trouble::Unknown(unknown)) => {
@@ -111,7 +111,7 @@ impl<'a> Evaluator<'a> {
         Ok(values.into_iter().filter(|value| *value != Value::Absent))
     }
 
-    /// Bounds how deep templates make this program's stack grow.
+    /// Evaluates one level deeper. It refuses to go too deep, so that a template can't overflow this program's stack.
     pub(super) fn deeper<T>(&self, evaluate: impl FnOnce() -> Evaluated<T>) -> Evaluated<T> {
         let depth = self.depth.get();
         if depth >= DEEPEST {
@@ -123,7 +123,7 @@ impl<'a> Evaluator<'a> {
         result
     }
 
-    /// The value of a part that must be a text.
+    /// Returns the value of a part that must be a text.
     pub(super) fn text(&self, node: &Node) -> Evaluated<String> {
         as_text(self.value(node)?, node)
     }
@@ -135,7 +135,7 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Bounds how much a template can make of little, in bytes.
+    /// Counts the bytes that the evaluation produces, and refuses too many. A short template could otherwise grow without limit.
     pub(super) fn spend(&self, bytes: usize) -> Evaluated<()> {
         self.made.set(self.made.get().saturating_add(bytes));
         if self.made.get() > LONGEST {

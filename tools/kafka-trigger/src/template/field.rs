@@ -1,4 +1,4 @@
-//! A property of a resource, read as what it must be.
+//! Reads a property of a resource, and checks its type.
 
 use std::ops::RangeInclusive;
 
@@ -7,7 +7,7 @@ use super::evaluate::Evaluator;
 use super::node::Node;
 use super::value::{Trouble, Unknown, Value};
 
-/// A property's value, which may be absent, and its place for errors.
+/// A property's value, which may be absent, and its place for error messages.
 #[derive(Clone)]
 pub(super) struct Field {
     resource: String,
@@ -31,7 +31,7 @@ impl Field {
         }
     }
 
-    /// What stands under a name in it.
+    /// Returns the value under a name of a map.
     pub(super) fn get(&self, name: &str) -> Result<Self, TemplateError> {
         let value = match &self.value {
             Value::Map(map) => map.get(name).cloned().unwrap_or(Value::Absent),
@@ -43,7 +43,7 @@ impl Field {
         Ok(Self { resource: self.resource.clone(), property, value })
     }
 
-    /// The elements of a list; none when it is absent.
+    /// Returns the elements of a list. There are none if it is absent.
     pub(super) fn elements(&self, allowed: &str) -> Result<Vec<Self>, TemplateError> {
         let list = match self.known()? {
             Value::Absent => return Ok(Vec::new()),
@@ -58,7 +58,7 @@ impl Field {
         Ok(list.iter().enumerate().map(element).collect())
     }
 
-    /// A text.
+    /// Returns a text, or `None` if it is absent.
     pub(super) fn text(&self, allowed: &str) -> Result<Option<&str>, TemplateError> {
         match self.known()? {
             Value::Absent => Ok(None),
@@ -67,7 +67,7 @@ impl Field {
         }
     }
 
-    /// A whole number within bounds.
+    /// Returns a whole number within bounds, or `None` if it is absent.
     pub(super) fn integer(
         &self,
         range: RangeInclusive<i64>,
@@ -78,7 +78,7 @@ impl Field {
         number.map(Some).ok_or_else(|| self.not_allowed(allowed))
     }
 
-    /// `true` or `false`, in any case.
+    /// Returns `true` or `false`, written in any case, or `None` if it is absent.
     pub(super) fn boolean(&self) -> Result<Option<bool>, TemplateError> {
         let allowed = "true or false";
         let Some(text) = self.text(allowed)? else { return Ok(None) };
@@ -89,7 +89,7 @@ impl Field {
         }
     }
 
-    /// A text that is not needed to be known: what stood there when it is not.
+    /// Returns a text that need not be known. If it is not known, returns what the template has in its place.
     pub(super) fn as_written(&self, allowed: &str) -> Result<Option<String>, TemplateError> {
         match &self.value {
             Value::Unknown(unknown) => Ok(Some(unknown.written.clone())),
@@ -97,7 +97,7 @@ impl Field {
         }
     }
 
-    /// What is not known about it, or about a part of it.
+    /// Returns the unknown value: this one, or the first one in its list.
     pub(super) fn unknown(&self) -> Option<&Unknown> {
         match &self.value {
             Value::Unknown(unknown) => Some(unknown),
@@ -113,19 +113,19 @@ impl Field {
         self.value == Value::Absent
     }
 
-    /// The error of a value that is not allowed.
+    /// Returns the error for a value that is not allowed.
     pub(super) fn not_allowed(&self, allowed: &str) -> TemplateError {
         let (resource, property, found) = (self.resource.clone(), self.property.clone(), self.value.shown());
         TemplateError::Value { resource, property, found, allowed: allowed.to_owned() }
     }
 
-    /// The error of a value that says itself what is wrong with it.
+    /// Returns the error for a value with this problem.
     pub(super) fn invalid(&self, problem: String) -> TemplateError {
         let (resource, property) = (self.resource.clone(), self.property.clone());
         TemplateError::Invalid { resource, property, problem }
     }
 
-    /// The error of a value that must be there.
+    /// Returns the error for a value that must be present and is not.
     pub(super) fn missing(&self, allowed: &str) -> TemplateError {
         let (resource, property) = (self.resource.clone(), self.property.clone());
         TemplateError::Missing { resource, property, allowed: allowed.to_owned() }
@@ -139,7 +139,7 @@ impl Field {
     }
 }
 
-/// The error of something that is needed and not known.
+/// Returns the error for a value that is needed and not known.
 pub(super) fn unresolved(resource: &str, property: &str, unknown: Unknown) -> TemplateError {
     TemplateError::Unresolved {
         resource: resource.to_owned(),
@@ -149,7 +149,7 @@ pub(super) fn unresolved(resource: &str, property: &str, unknown: Unknown) -> Te
     }
 }
 
-/// The error of a part that could not be evaluated.
+/// Returns the error for a part that could not be evaluated.
 pub(super) fn trouble(resource: &str, property: &str, trouble: Trouble) -> TemplateError {
     match trouble {
         Trouble::Unknown(unknown) => unresolved(resource, property, unknown),

@@ -1,4 +1,4 @@
-//! How names, brokers and times are written, with the words that say so.
+//! The forms of names, brokers and times, and the words that describe these forms in messages.
 
 pub(super) const BROKER: &str = "host:port";
 pub(super) const DESTINATION: &str =
@@ -23,12 +23,12 @@ pub(super) fn is_broker(text: &str) -> bool {
     is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-/// Seconds since 1970, whole or not, to milliseconds.
+/// Converts seconds since 1970, whole or not, to milliseconds.
 pub(super) fn milliseconds(seconds: &str) -> Option<i64> {
-    // The year 10000: what is beyond it is milliseconds taken for seconds.
+    // The year 10000. A larger number is most likely a number of milliseconds that was given as seconds.
     const END: f64 = 253_402_300_800.0;
     let seconds = seconds.trim().parse::<f64>().ok().filter(|seconds| (0.0..END).contains(seconds))?;
-    // In milliseconds it is well within what both an f64 and an i64 hold exactly.
+    // The number of milliseconds is well below the largest that an f64 and an i64 hold exactly.
     #[allow(clippy::cast_possible_truncation)]
     Some((seconds * 1000.0).round() as i64)
 }

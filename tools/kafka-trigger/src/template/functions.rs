@@ -1,4 +1,4 @@
-//! The functions of a template: what they are called, and what a mapping needs to know of them.
+//! The functions of a template: their names, and the properties that a mapping needs.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use super::value::Trouble;
 
 pub(super) const SERVERLESS: &str = "AWS::Serverless::Function";
 const PLAIN: &str = "AWS::Lambda::Function";
-/// Lambda's default, in the absence of `Timeout`.
+/// Lambda's default, if the template has no `Timeout`.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Lambda's longest: for functions that the template says nothing of.
+/// Lambda's longest timeout. It is used for a function that is not in the template.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// The logical ids of functions by their names.
@@ -24,14 +24,14 @@ fn ids(evaluator: &Evaluator<'_>) -> HashMap<String, String> {
     functions(evaluator).filter_map(name).collect()
 }
 
-/// The function that a mapping names: by name, ARN, or what a `Ref` gave; `name:alias` is one with a qualifier. `None` where that
-/// names none.
+/// Returns the function that a mapping names: by its name, by its ARN, or by the value of a `Ref`. In `name:alias`, the alias is
+/// the qualifier. Returns `None` if the text names no function.
 pub(super) fn named(evaluator: &Evaluator<'_>, text: &str) -> Result<Option<Function>, TemplateError> {
     let (name, qualifier) = parts(text);
     if name.is_empty() || qualifier.is_some_and(str::is_empty) {
         return Ok(None);
     }
-    // The version that is not deployed is the one that there is.
+    // Nothing is deployed here, so that `$LATEST` is the only version.
     let qualifier = qualifier.filter(|qualifier| *qualifier != LATEST).map(str::to_owned);
     let resource = |id: &str| {
         let resource = evaluator.template.at(&["Resources", id])?;
@@ -56,7 +56,7 @@ pub(super) fn named(evaluator: &Evaluator<'_>, text: &str) -> Result<Option<Func
     }))
 }
 
-/// A name or an ARN, whole or partial, to the name and the qualifier.
+/// Splits a name or an ARN, whole or partial, into the name and the qualifier.
 pub(super) fn parts(text: &str) -> (&str, Option<&str>) {
     let name = match text.split_once(":function:") {
         Some((_, name)) => name,
@@ -68,7 +68,7 @@ pub(super) fn parts(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// What a mapping needs to know of a function in the template.
+/// Reads the properties of a function that a mapping needs.
 pub(super) fn read(evaluator: &Evaluator<'_>, id: &str, resource: &Node) -> Result<Function, TemplateError> {
     let text = |node: Option<&Node>| node.and_then(|node| evaluator.text(node).ok());
     let build = |name| text(resource.at(&["Metadata", name]));
@@ -93,7 +93,8 @@ pub(super) fn read(evaluator: &Evaluator<'_>, id: &str, resource: &Node) -> Resu
     })
 }
 
-/// `orders` of `./target/lambda/orders/` and of `target/lambda/orders/bootstrap.zip`, where cargo-lambda puts what it builds.
+/// Returns `orders` for `./target/lambda/orders/` and for `target/lambda/orders/bootstrap.zip`. There cargo-lambda puts the
+/// binaries that it builds.
 fn built_binary(code_uri: &str) -> Option<String> {
     let mut parts = code_uri.split(['/', '\\']).filter(|part| !part.is_empty());
     while let Some(part) = parts.next() {
@@ -104,19 +105,19 @@ fn built_binary(code_uri: &str) -> Option<String> {
     None
 }
 
-/// A property of a function, from `Globals` where it has none itself.
+/// Returns a property of a function. If a SAM function does not have it, it comes from `Globals`.
 pub(super) fn property<'a>(evaluator: &Evaluator<'a>, resource: &'a Node, name: &str) -> Option<&'a Node> {
     let global = || evaluator.template.at(&["Globals", "Function", name]);
     let is_serverless = resource.get("Type").and_then(Node::text) == Some(SERVERLESS);
     resource.at(&["Properties", name]).or_else(|| global().filter(|_| is_serverless))
 }
 
-/// `AutoPublishAlias`, where it is set and known.
+/// Returns `AutoPublishAlias`, if it is set and known.
 pub(super) fn auto_published(evaluator: &Evaluator<'_>, resource: &Node) -> Option<String> {
     evaluator.text(property(evaluator, resource, "AutoPublishAlias")?).ok()
 }
 
-/// The functions that are there: those whose condition is known not to hold are not.
+/// Returns the functions that exist. A function does not exist if its condition is known not to hold.
 fn functions<'a>(evaluator: &Evaluator<'a>) -> impl Iterator<Item = (&'a String, &'a Node)> {
     resources(evaluator)
         .filter(|(_, resource)| is_one(resource) && !matches!(holds(evaluator, resource), Ok(false)))

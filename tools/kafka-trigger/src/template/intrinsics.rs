@@ -1,4 +1,4 @@
-//! Intrinsic functions, as the pages of the CloudFormation "Intrinsic function reference" have them.
+//! Evaluates intrinsic functions, as the pages of the CloudFormation "Intrinsic function reference" describe them.
 
 use serde_json::Value as Json;
 
@@ -8,7 +8,7 @@ use super::substitute::{self, Piece};
 use super::value::{Trouble, Value, names};
 
 impl Evaluator<'_> {
-    /// The value of an intrinsic function.
+    /// Returns the value of an intrinsic function.
     pub(super) fn call(&self, name: &str, given: &Node, whole: &Node) -> Evaluated {
         match name {
             "Ref" => match given.text() {
@@ -43,7 +43,7 @@ impl Evaluator<'_> {
             }
             "Fn::Length" => {
                 let list = self.list(given)?;
-                // An element that can't be known is one all the same.
+                // An element that is not known counts too.
                 Ok(Value::Text(list.len().to_string()))
             }
             "Fn::ToJsonString" => {
@@ -97,7 +97,7 @@ impl Evaluator<'_> {
         self.text_of(whole_text)
     }
 
-    /// A part as JSON. What a function gives is a text, or made of texts.
+    /// Returns a part as JSON. The value of an intrinsic function is a text, or is made of texts.
     fn json(&self, node: &Node) -> Evaluated<Json> {
         self.spend(NODE)?;
         self.deeper(|| match node {

@@ -1,4 +1,4 @@
-//! The text of a template in JSON to its tree. The parser bounds its depth.
+//! Parses a template in JSON into its tree. The JSON parser limits the depth.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 
 use super::node::{Map, Node};
 
-/// Reads JSON. Of a name that stands twice the last counts, and it is noted.
+/// Parses JSON. If a name stands twice in a map, the last value counts, and a warning says so.
 pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Node, serde_json::Error> {
     let noted = RefCell::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -17,7 +17,7 @@ pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Node, serd
     Ok(node)
 }
 
-/// Reads a part, and notes what is odd.
+/// Reads a part, and collects warnings.
 #[derive(Clone, Copy)]
 struct Part<'a>(&'a RefCell<Vec<String>>);
 

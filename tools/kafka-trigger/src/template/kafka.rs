@@ -1,5 +1,5 @@
-//! The properties of a Kafka event source, as the AWS pages "All Kafka event source configuration parameters" and
-//! "AWS::Lambda::EventSourceMapping" have them.
+//! Reads the properties of a Kafka event source, as the AWS pages "All Kafka event source configuration parameters" and
+//! "AWS::Lambda::EventSourceMapping" describe them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use event_source_mapping::filter::FilterCriteria;
 use event_source_mapping::message::message;
 use event_source_mapping::{EventSource, Mapping};
 
-/// What Lambda takes in provisioned mode alone.
+/// The properties that Lambda accepts only in provisioned mode.
 const PROVISIONED: [&str; 5] = [
     "BisectBatchOnFunctionError",
     "FunctionResponseTypes",
@@ -25,7 +25,7 @@ const PROVISIONED: [&str; 5] = [
     "MaximumRetryAttempts",
     "SchemaRegistryConfig",
 ];
-/// Lambda's retries when there is a failure destination, of whatever kind, and none are set.
+/// Lambda's retries if there is a failure destination of any kind, and the template does not set the retries.
 const RETRIES_WITH_DESTINATION: u32 = 10;
 
 /// Reads a Kafka event source.
@@ -113,7 +113,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The brokers and the cluster's ARN. Neither need be known: whoever runs the mapping can say where Kafka is.
+    /// Returns the brokers and the cluster's ARN. Both may be unknown, because the user can name the brokers when the mapping is
+    /// run.
     fn cluster(&self, warnings: &mut Vec<String>) -> Result<(Option<String>, Option<String>), TemplateError> {
         let Source { id, cluster, servers, is_msk, .. } = self.source;
         if let Some(unknown) = cluster.unknown().filter(|_| *is_msk) {
@@ -182,7 +183,7 @@ impl Reader<'_> {
         Ok(mapping)
     }
 
-    /// The filters, as they are written and as they are applied.
+    /// Returns the filters, first as they are written and then as they are applied.
     fn filters(&self) -> Result<(Vec<String>, FilterCriteria), TemplateError> {
         let criteria = self.field("FilterCriteria")?;
         let filters = criteria.get("Filters")?.elements("a list of filters, each with a Pattern")?;
@@ -280,7 +281,7 @@ impl Reader<'_> {
         Ok(access)
     }
 
-    /// The properties that the template sets.
+    /// Returns the names of the properties that the template sets.
     fn set_properties(&self) -> BTreeSet<String> {
         let mut set: BTreeSet<String> = self.source.properties.keys().cloned().collect();
         if !self.source.group.is_absent() {

@@ -1,5 +1,5 @@
-//! The keys that the properties of a mapping have, at every depth, so that none passes in silence: it is followed, or named as having
-//! no effect here, or refused with the nearest right spelling.
+//! The keys that a mapping's properties may have, at every depth. No key is ignored in silence. It is followed, or reported as
+//! without effect here, or refused with the nearest right spelling.
 
 use super::error::TemplateError;
 use super::evaluate::Evaluator;
@@ -7,22 +7,22 @@ use super::node::{Map, Node};
 use super::value::{Value, names, shorten};
 use event_source_mapping::message::message;
 
-/// What may stand under a key.
+/// The content that a key may have.
 pub(super) enum Keys {
     /// A value that is followed.
     Value,
     Map(&'static [(&'static str, Keys)]),
     List(&'static Keys),
-    /// It has no effect here; within are the keys that it has all the same.
+    /// Content without effect here. The keys within it are checked all the same.
     WithoutEffect(&'static Keys),
-    /// Nobody looks below it.
+    /// Any content. It is not checked.
     Anything,
 }
 
 const IGNORED: Keys = Keys::WithoutEffect(&Keys::Anything);
 
-/// Properties that both ways of writing have, as the AWS pages "AWS::Lambda::EventSourceMapping", "MSK" and "SelfManagedKafka" have
-/// them; those of other sources, which Kafka does not take, have no effect.
+/// The properties that both ways of writing a mapping have, as the AWS pages "AWS::Lambda::EventSourceMapping", "MSK" and
+/// "SelfManagedKafka" list them. Properties of other sources have no effect, because Kafka does not take them.
 pub(super) const COMMON: &[(&str, Keys)] = &[
     ("BatchSize", Keys::Value),
     ("BisectBatchOnFunctionError", Keys::Value),
@@ -71,7 +71,8 @@ const SCHEMA_REGISTRY: Keys = Keys::Map(&[
 const SOURCE_CONFIG: Keys =
     Keys::Map(&[("ConsumerGroupId", Keys::Value), ("SchemaRegistryConfig", SCHEMA_REGISTRY)]);
 
-/// Properties of an event of a SAM function. SAM takes `SecretsManagerKmsKeyId` on Kafka's events too, for the function's role.
+/// The properties of an event of a SAM function. SAM takes `SecretsManagerKmsKeyId` on Kafka's events too, for the function's
+/// role.
 pub(super) const OF_SAM: &[(&str, Keys)] = &[
     ("ConsumerGroupId", Keys::Value),
     ("KafkaBootstrapServers", Keys::Value),
@@ -79,7 +80,7 @@ pub(super) const OF_SAM: &[(&str, Keys)] = &[
     ("SecretsManagerKmsKeyId", IGNORED),
     ("Stream", Keys::Value),
 ];
-/// Properties of a mapping that is a resource of its own.
+/// The properties of a mapping that is a resource of its own.
 pub(super) const OF_RESOURCE: &[(&str, Keys)] = &[
     ("AmazonManagedKafkaEventSourceConfig", SOURCE_CONFIG),
     ("EventSourceArn", Keys::Value),
@@ -90,9 +91,9 @@ pub(super) const OF_RESOURCE: &[(&str, Keys)] = &[
     ),
     ("SelfManagedKafkaEventSourceConfig", SOURCE_CONFIG),
 ];
-/// What stands around the properties of an event.
+/// The keys beside the properties of an event.
 pub(super) const EVENT: &[(&str, Keys)] = &[("Properties", Keys::Anything), ("Type", Keys::Anything)];
-/// What stands around the properties of a resource.
+/// The keys beside the properties of a resource.
 pub(super) const RESOURCE: &[(&str, Keys)] = &[
     ("Condition", Keys::Anything),
     ("CreationPolicy", Keys::Anything),
@@ -105,10 +106,10 @@ pub(super) const RESOURCE: &[(&str, Keys)] = &[
     ("UpdateReplacePolicy", Keys::Anything),
 ];
 
-/// The paths of what has no effect.
+/// Checks the keys, and returns the paths of those without effect.
 ///
 /// # Errors
-/// [`TemplateError::UnknownKeys`] with all keys that are not known.
+/// [`TemplateError::UnknownKeys`] when there are unknown keys. It names all of them.
 pub(super) fn check(
     evaluator: &Evaluator<'_>,
     resource: &str,
@@ -138,7 +139,8 @@ struct Found {
 }
 
 impl Found {
-    /// What may stand under a name, or a problem where that is not known.
+    /// Returns the content that a key may have. If the key is not known, records a problem. `Fn::…` is recorded as without
+    /// effect.
     fn keys_of(
         &mut self,
         path: &str,
@@ -170,7 +172,7 @@ impl Found {
                 self.look(evaluator, path, node, within);
             }
             Keys::Map(_) | Keys::List(_) => {
-                // What can't be evaluated is said where its value is needed.
+                // A value that can't be evaluated is an error where it is needed, and not here.
                 if let Ok(value) = evaluator.value(node) {
                     self.look_into(path, &value, keys);
                 }
@@ -201,9 +203,9 @@ impl Found {
     }
 }
 
-/// The name that is most like a misspelt one.
+/// Returns the known name that is most similar to a misspelt one.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    /// Of names that differ in more than this share of their letters none is meant.
+    /// The least similarity of a suggestion, from 0 to 1. Names that are less similar are not suggested.
     const LIKE: f64 = 0.6;
     let name = name.to_ascii_lowercase();
     let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&name, &known.to_ascii_lowercase());

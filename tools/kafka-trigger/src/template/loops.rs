@@ -1,4 +1,5 @@
-//! `Fn::ForEach` of the transform `AWS::LanguageExtensions`: a map that makes entries, one for each value of a list.
+//! Unrolls `Fn::ForEach` of the transform `AWS::LanguageExtensions`. It is a key of a map, and makes entries for each value of a
+//! list.
 
 use super::evaluate::{Evaluated, Evaluator, NODE, as_text, wrong};
 use super::node::{Map, Node};
@@ -7,7 +8,8 @@ use super::value::{Trouble, shorten};
 const LOOP: &str = "Fn::ForEach::";
 const TRANSFORM: &str = "AWS::LanguageExtensions";
 
-/// The template with its loops unrolled; `None` where it has none. A loop over values that can't be known stays as it is.
+/// Returns the template with its loops unrolled, or `None` if it has no loop. A loop over values that are not known makes
+/// nothing, and a note says so.
 pub(super) fn unrolled(evaluator: &Evaluator<'_>) -> Option<Node> {
     let template = evaluator.template;
     if !has_loop(template) {
@@ -19,7 +21,7 @@ pub(super) fn unrolled(evaluator: &Evaluator<'_>) -> Option<Node> {
     Some(unroll(evaluator, template))
 }
 
-/// The names of a template's transforms.
+/// Returns the names of a template's transforms.
 pub(super) fn transforms(template: &Node) -> impl Iterator<Item = &str> {
     let given = template.get("Transform");
     let list = given.and_then(Node::list).into_iter().flatten();
@@ -63,7 +65,7 @@ fn unroll(evaluator: &Evaluator<'_>, node: &Node) -> Node {
     }
 }
 
-/// An element of a list: several when it is a loop over something that is no map.
+/// Unrolls an element of a list. A loop becomes several elements if none of its bodies is a map.
 fn elements(evaluator: &Evaluator<'_>, node: &Node) -> Vec<Node> {
     let the_loop = node.map().filter(|map| map.len() == 1).and_then(Map::first_key_value);
     let the_loop = the_loop.filter(|(name, _)| name.starts_with(LOOP)).map(|(_, given)| given);
@@ -84,7 +86,7 @@ fn entries(evaluator: &Evaluator<'_>, given: &Node) -> Evaluated<Map> {
     Ok(entries)
 }
 
-/// The body for each value.
+/// Returns the loop's body for each value.
 fn bodies(evaluator: &Evaluator<'_>, given: &Node) -> Evaluated<Vec<Node>> {
     let [name, values, body] = evaluator.arguments(given, given, "a name, a list and a map")?;
     let Some(name) = name.text() else { return wrong(format!("{name} is given for its name")) };
@@ -141,7 +143,7 @@ impl Variable<'_> {
         name == "Ref" && given.text() == Some(self.name)
     }
 
-    /// `&{Name}` is the value without what a logical id can't have.
+    /// Replaces the variable in a text. `&{Name}` becomes the value without the characters that a logical id can't have.
     fn put_into_text(&self, text: &str) -> String {
         let Self { name, value } = self;
         if !text.contains(&format!("{{{name}}}")) {

@@ -1,17 +1,18 @@
-//! Reads the Kafka event source mappings of a SAM or CloudFormation template, so that what AWS would do with it can be done
-//! elsewhere. Pure: text and parameters in, mappings out; no files, no clock, no environment.
+//! Reads the Kafka event source mappings of a SAM or CloudFormation template, so that another program can run them as AWS would.
+//! Pure: it takes a text and parameters, and returns mappings. It uses no files, no clock and no environment.
 //!
-//! | module | what it does |
+//! | module | task |
 //! |---|---|
-//! | `yaml`, `scalars`, `json`, `node` | the text to a tree, with bounds on its depth and size |
-//! | `loops` | the tree with its `Fn::ForEach` unrolled |
-//! | `parameters` | the values of `Parameters`, checked |
-//! | `evaluate`, `intrinsics`, `references`, `resources`, `substitute`, `conditions` | parts of the tree to values |
-//! | `functions` | names, timeouts and binaries of functions |
-//! | `sources`, `kafka`, `registry`, `keys`, `field`, `formats` | event sources to mappings |
+//! | `yaml`, `scalars`, `json`, `node` | parse the text into a tree, with limits on its depth and size |
+//! | `loops` | unrolls `Fn::ForEach` in the tree |
+//! | `parameters` | reads and checks the values of `Parameters` |
+//! | `evaluate`, `intrinsics`, `references`, `resources`, `substitute`, `conditions` | turn parts of the tree into values |
+//! | `functions` | finds the names, timeouts and binaries of functions |
+//! | `sources`, `kafka`, `registry`, `keys`, `field`, `formats` | turn event sources into mappings |
 //!
-//! Only what a Kafka mapping needs is evaluated: a template may be full of what only AWS knows. What is needed and can't be
-//! known is named, with how to give it a value. Macros, includes and nested stacks are not followed, and a note says so.
+//! Only the parts that a Kafka mapping needs are evaluated, because a template may be full of values that only AWS knows. If a
+//! needed value is not known, the error names it and says how to give it a value. Macros, includes and nested stacks are not
+//! followed, and a warning says so.
 
 mod conditions;
 mod error;
@@ -44,31 +45,36 @@ use self::node::Node;
 pub use self::registry::{SchemaAttributes, SchemaRegistryConfig, SchemaRegistryUri};
 use event_source_mapping::Mapping;
 
-/// What a template is read with.
+/// The options with which a template is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Values by name. A name is that of a parameter, of a pseudo parameter (`AWS::Region`), of a resource (what `Ref` to it
-    /// gives), `Resource.Attribute` (what `Fn::GetAtt` gives), `ImportValue.NAME`, or a dynamic reference as it is written
-    /// (`{{resolve:ssm:/brokers}}`).
+    /// Values by name. A name is one of these:
+    ///
+    /// - a parameter
+    /// - a pseudo parameter (`AWS::Region`)
+    /// - a resource, for the value of its `Ref`
+    /// - `Resource.Attribute`, for the value of its `Fn::GetAtt`
+    /// - `ImportValue.NAME`
+    /// - a dynamic reference as it is written (`{{resolve:ssm:/brokers}}`)
     pub parameters: BTreeMap<String, String>,
-    /// Values of `Parameters` that go before their defaults. One that the template does not have is no error.
+    /// Values of `Parameters` that replace their defaults. A name that the template does not have is not an error.
     pub defaults: BTreeMap<String, String>,
-    /// Every function's timeout, in place of its `Timeout`, which need not be known then.
+    /// The timeout of every function, in place of its `Timeout`. Then `Timeout` need not be known.
     pub timeout: Option<Duration>,
 }
 
 /// The Kafka event source mappings of a template.
 #[derive(Clone, Debug, Default)]
 pub struct Template {
-    /// Those that are enabled and whose conditions hold, by logical id.
+    /// The mappings that are enabled and whose conditions hold, by logical id.
     pub mappings: Vec<KafkaMapping>,
-    /// Those that can't be followed. They trouble nobody who does not need them.
+    /// The mappings that can't be followed. They are a problem only for a caller who needs them.
     pub refused: Vec<Refused>,
-    /// Those that are not enabled.
+    /// The mappings that are not enabled.
     pub disabled: Vec<Disabled>,
-    /// Those whose condition does not hold.
+    /// The mappings whose condition does not hold.
     pub excluded: Vec<Excluded>,
-    /// What of the template is not followed, or not as AWS would: a sentence each.
+    /// The parts of the template that are not followed, or not as AWS would follow them: a sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -77,13 +83,13 @@ pub struct Template {
 pub struct Disabled {
     /// Its logical id.
     pub logical_id: String,
-    /// The logical id of its function, where that is known.
+    /// The logical id of its function, if it is known.
     pub function: Option<String>,
-    /// What it would be, or why it can't be followed.
+    /// The mapping as it would be if it were enabled, or the reason why it can't be followed.
     pub mapping: Result<KafkaMapping, TemplateError>,
 }
 
-/// A Kafka event source mapping that is not there, because a condition does not hold.
+/// A Kafka event source mapping that does not exist, because a condition does not hold.
 #[derive(Clone, Debug)]
 pub struct Excluded {
     /// Its logical id.
@@ -92,41 +98,41 @@ pub struct Excluded {
     pub condition: String,
 }
 
-/// A Kafka event source mapping that can't be followed, because something in it is wrong, or needed and not known.
+/// A Kafka event source mapping that can't be followed, because a part of it is wrong, or is needed and not known.
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// Its logical id.
     pub logical_id: String,
-    /// The logical id of its function, where that is known.
+    /// The logical id of its function, if it is known.
     pub function: Option<String>,
-    /// Why.
+    /// The reason.
     pub error: TemplateError,
 }
 
 /// A Kafka event source mapping.
 #[derive(Clone, Debug)]
 pub struct KafkaMapping {
-    /// Its logical id. That of a SAM event is its function's with the event's name behind it.
+    /// Its logical id. For a SAM event it is the function's logical id, followed by the event's name.
     pub logical_id: String,
-    /// What is invoked.
+    /// The function that it invokes.
     pub function: Function,
-    /// What is read.
+    /// The topic that it reads.
     pub topic: String,
-    /// `ConsumerGroupId`, where there is one.
+    /// `ConsumerGroupId`, if it is set.
     pub consumer_group: Option<String>,
-    /// Where partitions are read from that the consumer group has no offset for.
+    /// The position at which it begins to read partitions for which the consumer group has no offset.
     pub starting_position: StartingPosition,
-    /// Where records go that are given up: `kafka://topic`, an ARN, or what stood there when only the deployed stack knows it,
-    /// as `!GetAtt Queue.Arn`.
+    /// The failure destination: `kafka://topic` or an ARN. If only the deployed stack knows it, this is the text in the template,
+    /// such as `!GetAtt Queue.Arn`.
     pub on_failure: Option<String>,
-    /// The logical id of the resource that `on_failure` is the ARN of, when that is one of the template.
+    /// The logical id of the resource whose ARN is `on_failure`, if the template has that resource.
     pub on_failure_resource: Option<String>,
-    /// The brokers, comma separated; none for Amazon MSK, and when only the deployed stack knows them.
+    /// The brokers, comma separated. `None` for Amazon MSK, and if only the deployed stack knows them.
     pub bootstrap_servers: Option<String>,
-    /// The cluster's ARN, for Amazon MSK; none when only the deployed stack knows it.
+    /// The cluster's ARN, for Amazon MSK. `None` if only the deployed stack knows it.
     pub cluster_arn: Option<String>,
-    /// `SourceAccessConfigurations`: types and URIs, as `SASL_SCRAM_512_AUTH` and the ARN of a secret. A URI that only the
-    /// deployed stack knows is what stood there.
+    /// `SourceAccessConfigurations`: types and URIs, such as `SASL_SCRAM_512_AUTH` and the ARN of a secret. If only the deployed
+    /// stack knows a URI, this is the text in the template.
     pub access: Vec<(String, String)>,
     /// `SchemaRegistryConfig`.
     pub schema_registry: Option<SchemaRegistryConfig>,
@@ -134,41 +140,42 @@ pub struct KafkaMapping {
     pub pollers: Option<Pollers>,
     /// `FilterCriteria`: the patterns, as they are written.
     pub filters: Vec<String>,
-    /// What is not followed as on AWS: a sentence each.
+    /// The properties that are not followed as on AWS: a sentence each.
     pub notes: Vec<String>,
     /// The paths of properties that have no effect here.
     pub without_effect: Vec<String>,
-    /// The names of the properties that the template sets, among them `ConsumerGroupId` and the function's `Timeout`.
+    /// The names of the properties that the template sets. `ConsumerGroupId` and the function's `Timeout` are among them.
     pub set: BTreeSet<String>,
-    /// The rest of its properties. Its concurrency, backoff, drain and failure destination are left at their defaults.
+    /// The rest of its properties. Its concurrency, backoff, drain and failure handler have their defaults.
     pub mapping: Mapping,
 }
 
-/// A function, and where its code is.
+/// A function, and the place of its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// Its logical id; of a function that is not in the template, its name.
+    /// Its logical id. For a function that is not in the template, its name.
     pub logical_id: String,
-    /// `FunctionName`, where it is set, known, and not the logical id.
+    /// `FunctionName`, if it is set, known, and different from the logical id.
     pub name: Option<String>,
     /// The alias or version that is invoked.
     pub qualifier: Option<String>,
-    /// The binary that it is, for cargo-lambda: `Metadata.BuildProperties.Binary`, or where `CodeUri` points.
+    /// The name of its binary, for cargo-lambda. It is `Metadata.BuildProperties.Binary`, or follows from the path in `CodeUri`.
     pub binary: Option<String>,
     /// `Metadata.BuildMethod`.
     pub build_method: Option<String>,
-    /// `CodeUri`, where it is a path.
+    /// `CodeUri`, if it is a path.
     pub code_uri: Option<String>,
     /// `Handler`.
     pub handler: Option<String>,
-    /// `Timeout`: Lambda's default of 3 s where there is none, its longest (900 s) for a function that is not in the template.
+    /// `Timeout`, unless the caller gave a timeout. Without `Timeout` it is Lambda's default of 3 s. For a function that is not
+    /// in the template it is Lambda's longest, 900 s.
     pub timeout: Duration,
-    /// Does the template say so?
+    /// Does the template set the timeout?
     pub sets_timeout: bool,
 }
 
 impl Function {
-    /// What it is called to be invoked, without the qualifier: its name, or else its logical id.
+    /// Returns the name for an invocation, without the qualifier: the function's name, or else its logical id.
     #[must_use]
     pub fn invoke_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.logical_id)
@@ -186,20 +193,20 @@ pub enum StartingPosition {
     AtTimestamp(i64),
 }
 
-/// `ProvisionedPollerConfig`: how many event pollers there are.
+/// `ProvisionedPollerConfig`: the number of event pollers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pollers {
-    /// At least: 1 to 200.
+    /// The minimum: 1 to 200.
     pub minimum: u32,
-    /// At most: 1 to 2000.
+    /// The maximum: 1 to 2000.
     pub maximum: u32,
 }
 
-/// Reads the Kafka event source mappings of a template, YAML or JSON.
+/// Reads the Kafka event source mappings of a template, in YAML or JSON.
 ///
 /// # Errors
-/// [`TemplateError`] on the first thing that is wrong with the template as a whole. What is wrong with one mapping, or needed there
-/// and can't be known, is in [`Template::refused`]; what no Kafka mapping needs is not looked at.
+/// [`TemplateError`] when the template as a whole is wrong. It names the first problem. [`Template::refused`] has the mappings
+/// that are wrong, and those that need a value that is not known. Parts that no Kafka mapping needs are not checked.
 pub fn read(text: &str, options: &Options) -> Result<Template, TemplateError> {
     let mut found = Template::default();
     let template = yaml::parse(text, &mut found.warnings)?;
@@ -233,7 +240,7 @@ fn read_sources(evaluator: &Evaluator<'_>, found: &mut Template) {
     found.warnings.extend(evaluator.take_notes());
 }
 
-/// What is wrong with a document that has no resources.
+/// Describes the problem of a document that has no resources.
 fn no_resources(document: &Node) -> String {
     let problem = "it must have a map Resources at the top";
     if document.get("service").is_some() && document.get("provider").is_some() {
@@ -245,7 +252,7 @@ fn no_resources(document: &Node) -> String {
     problem.to_owned()
 }
 
-/// Refuses a value for something that the template does not have: most likely it is misspelt.
+/// Refuses a value for a name that the template does not have: most likely the name is misspelt.
 fn check_names(template: &Node, options: &Options) -> Result<(), TemplateError> {
     let is_known = |name: &str| {
         let resource = name.split('.').next().unwrap_or(name);

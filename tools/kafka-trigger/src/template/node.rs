@@ -1,12 +1,12 @@
 //! A template as it is written: a tree of texts, lists and maps.
 //!
-//! A scalar is its text, since CloudFormation turns booleans and numbers into texts, and texts into them, as a property wants it.
-//! Short tags are in their long form, as `{"Ref": …}` and `{"Fn::Sub": …}`.
+//! A scalar is its text, because CloudFormation turns booleans and numbers into texts, and texts into them, as a property needs
+//! it. Short tags are in their long form, such as `{"Ref": …}` and `{"Fn::Sub": …}`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Names and what stands under them.
+/// The entries of a map: names, and the parts under them.
 pub(super) type Map = BTreeMap<String, Node>;
 
 /// A part of a template.
@@ -14,19 +14,19 @@ pub(super) type Map = BTreeMap<String, Node>;
 pub(super) enum Node {
     Null,
     Text(String),
-    /// The text of a boolean or a number; JSON has it without quotes.
+    /// The text of a boolean or a number. JSON writes it without quotes.
     Bare(String),
     List(Vec<Node>),
     Map(Map),
 }
 
 impl Node {
-    /// What stands under a name, when this is a map that has it and it is not null.
+    /// Returns the part under a name, if this is a map that has the name, and the part is not null.
     pub(super) fn get(&self, name: &str) -> Option<&Node> {
         self.map()?.get(name).filter(|node| !matches!(node, Node::Null))
     }
 
-    /// What stands under names within names.
+    /// Returns the part under a path of names.
     pub(super) fn at(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(self, |node, name| node.get(name))
     }
@@ -43,13 +43,13 @@ impl Node {
         if let Node::Map(map) = self { Some(map) } else { None }
     }
 
-    /// `AWS::NoValue`: it is as if it were not there.
+    /// Is this `AWS::NoValue`? Such a part counts as absent.
     pub(super) fn is_no_value(&self) -> bool {
         self.get("Ref").and_then(Node::text) == Some("AWS::NoValue")
     }
 
-    /// An intrinsic function and what it is given, when this is one: a map with one name, which is `Ref`, `Condition` or begins
-    /// with `Fn::`.
+    /// Returns the name and the argument of an intrinsic function, if this is one. It is a map with a single name, which is `Ref`
+    /// or `Condition`, or begins with `Fn::`.
     pub(super) fn intrinsic(&self) -> Option<(&str, &Node)> {
         let map = self.map()?;
         let (name, given) = map.first_key_value().filter(|_| map.len() == 1)?;
@@ -58,10 +58,10 @@ impl Node {
     }
 }
 
-/// The longest that a part of a template may be when it is shown in a message, in characters.
+/// The longest text of a part in a message, in characters.
 const SHOWN: usize = 80;
 
-/// As it would be written in YAML with short tags, cut off when it is long: for messages.
+/// Writes the part in YAML with short tags, for messages. A long text is cut off.
 impl fmt::Display for Node {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
@@ -74,7 +74,7 @@ impl fmt::Display for Node {
 }
 
 fn write_flow(node: &Node, text: &mut String) {
-    // What is cut off anyhow is not written.
+    // The rest would be cut off, so it is not written.
     if text.len() > 4 * SHOWN {
         return;
     }
@@ -83,7 +83,7 @@ fn write_flow(node: &Node, text: &mut String) {
         Node::Text(scalar) | Node::Bare(scalar) => text.extend(scalar.chars().take(SHOWN + 1)),
         Node::List(elements) => {
             text.push('[');
-            // No more than fit, at a character and a comma each.
+            // No more elements than fit, with one character and a comma each.
             for (place, element) in elements.iter().take(SHOWN).enumerate() {
                 text.push_str(if place == 0 { "" } else { ", " });
                 write_flow(element, text);

@@ -1,5 +1,5 @@
-//! `Parameters`: their values, from the caller or else their defaults, checked against what the template allows. What is wrong with
-//! one matters to those alone that refer to it.
+//! Reads `Parameters`. Their values come from the caller, or else from their defaults, and are checked by the template's rules. A
+//! wrong parameter is an error only for the parts that refer to it.
 
 use std::collections::BTreeMap;
 
@@ -18,21 +18,21 @@ const LONGEST: usize = 4096;
 pub(super) enum Parameter {
     Known {
         value: Value,
-        /// What could not be checked about it.
+        /// A note about a check that was not possible.
         note: Option<String>,
     },
-    /// It has no default, and none was given.
+    /// It has no default, and the caller gave no value.
     Missing,
     /// It is the name of an SSM parameter, whose value is not known here.
     InSsm,
-    /// Its value, or its declaration, is not allowed: says why.
+    /// Its value, or its declaration, is not allowed. The text says why.
     Wrong(String),
 }
 
 /// The parameters of a template, by name.
 pub(super) type Parameters = BTreeMap<String, Parameter>;
 
-/// Reads them all.
+/// Reads all parameters.
 pub(super) fn read(template: &Node, options: &Options) -> Result<Parameters, TemplateError> {
     let Some(parameters) = template.get("Parameters") else { return Ok(Parameters::new()) };
     let Some(parameters) = parameters.map() else {
@@ -90,7 +90,7 @@ impl Declared<'_> {
         Ok(Parameter::Known { value, note })
     }
 
-    /// What can't be checked about an allowed value.
+    /// Checks a value. Returns a note about a check that was not possible.
     fn check(&self, value: &str, kind: &str, name: &str) -> Result<Option<String>, String> {
         let hidden = self.text("NoEcho").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
         let shown = if hidden { "its value" } else { value };
@@ -140,7 +140,7 @@ impl Declared<'_> {
         Ok(())
     }
 
-    /// A problem, with what the template itself says about it.
+    /// Returns a problem, with the template's own explanation of it.
     fn explain(&self, problem: &str) -> String {
         match self.text("ConstraintDescription") {
             Some(explanation) => format!("{problem} ({explanation})"),

@@ -1,4 +1,5 @@
-//! What `Ref`, `Fn::GetAtt`, `${…}` and dynamic references refer to, and what can stand in for it when only a deployment knows.
+//! Resolves `Ref`, `Fn::GetAtt`, `${…}` and dynamic references. If only a deployment knows a value, the caller's value can
+//! replace it.
 
 use super::evaluate::{Evaluated, Evaluator, NODE, unknown, wrong};
 use super::functions;
@@ -7,7 +8,7 @@ use super::parameters::Parameter;
 use super::value::{Value, names};
 
 impl Evaluator<'_> {
-    /// `Ref`, and `${Name}` in `Fn::Sub`.
+    /// Returns the value of `Ref`, and of `${Name}` in `Fn::Sub`.
     pub(super) fn reference(&self, name: &str, written: impl ToString) -> Evaluated {
         match name {
             "AWS::NoValue" => return Ok(Value::Absent),
@@ -40,7 +41,7 @@ impl Evaluator<'_> {
         self.of_a_resource(name, name, written)
     }
 
-    /// `Fn::GetAtt`: a list of two, or a text with a full stop between them.
+    /// Returns the value of `Fn::GetAtt`. Its argument is a list of two, or a text with a full stop between them.
     pub(super) fn attribute(&self, given: &Node, whole: &Node) -> Evaluated {
         let (resource, attribute) = match given {
             Node::Text(text) | Node::Bare(text) => match text.split_once('.') {
@@ -82,7 +83,7 @@ impl Evaluator<'_> {
         unknown(written, format!("{why} {key}=VALUE"))
     }
 
-    /// The value of a pseudo parameter: the caller's, or else the SAM CLI's.
+    /// Returns the value of a pseudo parameter: the caller's, or else the SAM CLI's.
     pub(super) fn pseudo_parameter(&self, name: &str) -> Option<String> {
         let default = pseudo_parameter(name)?;
         Some(self.given.get(name).map_or(default, String::as_str).to_owned())
@@ -92,7 +93,7 @@ impl Evaluator<'_> {
         self.given.get(key).map(|text| Ok(Value::Text(text.clone())))
     }
 
-    /// A text, with the dynamic references in it replaced by what the caller gave for them.
+    /// Returns a text, with its dynamic references replaced by the caller's values.
     pub(super) fn text_of(&self, mut text: String) -> Evaluated {
         self.spend(text.len())?;
         while let Some((start, end)) = dynamic_reference(&text) {
@@ -126,14 +127,14 @@ impl Evaluator<'_> {
     }
 }
 
-/// Where the first `{{resolve:…}}` begins and ends.
+/// Returns the start and the end of the first `{{resolve:…}}`.
 fn dynamic_reference(text: &str) -> Option<(usize, usize)> {
     let start = text.find("{{resolve:")?;
     let length = text[start..].find("}}")? + 2;
     Some((start, start + length))
 }
 
-/// What pseudo parameters are where the caller does not say: as the SAM CLI has them.
+/// Returns the default of a pseudo parameter, which is that of the SAM CLI.
 fn pseudo_parameter(name: &str) -> Option<&'static str> {
     Some(match name {
         "AWS::AccountId" => "123456789012",

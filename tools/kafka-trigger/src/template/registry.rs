@@ -1,5 +1,5 @@
-//! `SchemaRegistryConfig`, as the AWS pages "Using schema registries with Kafka event sources in Lambda" and
-//! "AWS::Lambda::EventSourceMapping SchemaRegistryConfig" have it.
+//! Reads `SchemaRegistryConfig`, as the AWS pages "Using schema registries with Kafka event sources in Lambda" and
+//! "AWS::Lambda::EventSourceMapping SchemaRegistryConfig" describe it.
 
 use super::error::TemplateError;
 use super::field::Field;
@@ -12,10 +12,10 @@ pub struct SchemaRegistryConfig {
     pub uri: SchemaRegistryUri,
     /// `EventRecordFormat`.
     pub format: RecordFormat,
-    /// `SchemaValidationConfigs`: which parts of a record are checked and decoded.
+    /// `SchemaValidationConfigs`: the parts of a record that are checked and decoded.
     pub attributes: SchemaAttributes,
-    /// `AccessConfigs`: types and URIs, as `BASIC_AUTH` and the ARN of a secret. A URI that only the deployed stack knows is what
-    /// stood there.
+    /// `AccessConfigs`: types and URIs, such as `BASIC_AUTH` and the ARN of a secret. If only the deployed stack knows a URI,
+    /// this is the text in the template.
     pub access: Vec<(String, String)>,
 }
 
@@ -35,14 +35,14 @@ pub enum SchemaRegistryUri {
     Confluent(String),
     /// The ARN of a registry of AWS Glue.
     Glue(String),
-    /// Only the deployed stack knows it: what stood there, and how to give it a value.
+    /// Only the deployed stack knows it. This is the text in the template, and the way to give it a value.
     Unknown(String),
 }
 
 const URI: &str = "the URL of a registry with Confluent's API, https://…, or the ARN of an AWS Glue registry, \
                    arn:aws:glue:REGION:ACCOUNT:registry/NAME";
 
-/// Reads it; `None` where there is none.
+/// Reads the configuration. Returns `None` if there is none.
 pub(super) fn read(config: &Field) -> Result<Option<SchemaRegistryConfig>, TemplateError> {
     if config.is_absent() {
         return Ok(None);

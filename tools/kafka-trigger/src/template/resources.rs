@@ -1,29 +1,29 @@
-//! What `Ref` and `Fn::GetAtt` give for resources of the template whose ARN follows from their name, as the pages of their types in
-//! the CloudFormation "Template reference" have it under "Return values". The region and the account are those of the pseudo
-//! parameters. A part that only a deployment makes up, as the end of a cluster's ARN, is made up here.
+//! The values of `Ref` and `Fn::GetAtt` for resources whose ARN follows from their name. They are those under "Return values" on
+//! the pages of the resource types in the CloudFormation "Template reference". The region and the account are those of the pseudo
+//! parameters. If a deployment makes up a part, such as the end of a cluster's ARN, it is made up here.
 
 use super::evaluate::Evaluator;
 use super::functions::{self, SERVERLESS};
 use super::node::Node;
 
-/// How resources of some types are named and referred to. In patterns stand `{name}`, `{arn}`, `{partition}`, `{region}`,
-/// `{account}` and `{suffix}`.
+/// The names of resources of some types, and their references. The patterns may contain `{name}`, `{arn}`, `{partition}`,
+/// `{region}`, `{account}` and `{suffix}`.
 pub(super) struct Kind {
     types: &'static [&'static str],
     name: Name,
     arn: &'static str,
-    /// What `Ref` gives.
+    /// The pattern for the value of `Ref`.
     reference: &'static str,
-    /// What `Fn::GetAtt` gives.
+    /// The attributes of `Fn::GetAtt`, and the patterns for their values.
     attributes: &'static [(&'static str, &'static str)],
 }
 
 enum Name {
     /// A property, or else the logical id.
     Property(&'static str),
-    /// The function's name and the alias's own.
+    /// The function's name and the alias's own name.
     Alias,
-    /// The function's name and the version that there is before a deployment.
+    /// The function's name and the version before any deployment.
     Version,
 }
 
@@ -127,20 +127,21 @@ static KINDS: &[Kind] = &[
 ];
 
 impl Evaluator<'_> {
-    /// What a `Ref` to a resource gives, where that follows from its name.
+    /// Returns the value of a `Ref` to a resource, if it follows from the resource's name.
     pub(super) fn resource_reference(&self, id: &str) -> Option<String> {
         let (kind, name) = self.kind_and_name(id)?;
         Some(self.fill(kind.reference, kind, &name))
     }
 
-    /// What `Fn::GetAtt` of a resource gives, where that follows from its name.
+    /// Returns the value of `Fn::GetAtt` of a resource, if it follows from the resource's name.
     pub(super) fn resource_attribute(&self, id: &str, attribute: &str) -> Option<String> {
         let (kind, name) = self.kind_and_name(id)?;
         let (_, pattern) = kind.attributes.iter().find(|(name, _)| *name == attribute)?;
         Some(self.fill(pattern, kind, &name))
     }
 
-    /// The logical id of the resource that has an ARN which ends with its name. The names of other kinds are not looked at.
+    /// Returns the logical id of the resource with this ARN, if the ARN ends with the resource's name. It evaluates the names of
+    /// no other kinds of resources.
     pub(super) fn resource_of_arn(&self, arn: &str) -> Option<String> {
         let is_it = |(id, resource): (&String, &Node)| {
             let name = arn.strip_prefix(&self.fill("{arn}", kind_of(resource)?, ""))?;
@@ -149,7 +150,7 @@ impl Evaluator<'_> {
         functions::resources(self).find_map(is_it)
     }
 
-    /// The name of a resource of a kind that is known here. One that leads to itself has its logical id for a name.
+    /// Returns the name of a resource, if its kind is known here. If the name depends on itself, it is the logical id.
     pub(super) fn resource_name(&self, id: &str) -> Option<String> {
         let resource = self.template.at(&["Resources", id])?;
         let kind = kind_of(resource)?;
@@ -188,8 +189,8 @@ impl Evaluator<'_> {
         Some((kind, self.resource_name(id)?))
     }
 
-    /// What SAM makes of a function: `Function.Alias` and `Function.Version` in a template, `FunctionAliasNAME` and `FunctionRole`
-    /// in the stack.
+    /// Returns a resource that SAM makes of a function. A template refers to it as `Function.Alias` or `Function.Version`. In the
+    /// stack it is `FunctionAliasNAME` or `FunctionRole`.
     fn of_sam(&self, id: &str) -> Option<(&'static Kind, String)> {
         let published = |function: &str| {
             let alias = functions::auto_published(self, self.serverless(function)?)?;
@@ -211,7 +212,7 @@ impl Evaluator<'_> {
         })
     }
 
-    /// A function of SAM that is there.
+    /// Returns a SAM function, if it exists.
     fn serverless(&self, id: &str) -> Option<&Node> {
         let resource = self.template.at(&["Resources", id])?;
         let is_one = resource.get("Type").and_then(Node::text) == Some(SERVERLESS);

@@ -1,12 +1,12 @@
-//! What a plain scalar of YAML 1.1 is, as text: CloudFormation reads that version, and turns booleans and numbers into text where a
-//! property, a parameter or a function wants one. `yes` is `true`, `0144` is `100`, `1_000` is `1000`.
+//! Reads a plain scalar of YAML 1.1 as a text. CloudFormation reads that version. It turns booleans and numbers into texts where
+//! a property, a parameter or a function needs a text. `yes` is `true`, `0144` is `100`, `1_000` is `1000`.
 //!
-//! The forms are those of the YAML 1.1 types as PyYAML has them, which the SAM CLI and cfn-lint read templates with. A time stays
-//! the text that it is, because CloudFormation does not know that type.
+//! The forms are those of the YAML 1.1 types in PyYAML, with which the SAM CLI and cfn-lint read templates. A time stays the text
+//! that it is, because CloudFormation does not know that type.
 
 use super::node::Node;
 
-/// A plain scalar.
+/// Reads a plain scalar.
 pub(super) fn plain(text: &str) -> Node {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Node::Null,
@@ -20,14 +20,14 @@ pub(super) fn plain(text: &str) -> Node {
     }
 }
 
-/// A number that is no integer, as CloudFormation writes it: with a full stop, and without an exponent.
+/// Writes a number that is not an integer as CloudFormation does: with a full stop, and without an exponent.
 pub(super) fn float(value: f64) -> String {
     let text = value.to_string();
     if text.contains('.') { text } else { format!("{text}.0") }
 }
 
 fn number(text: &str) -> Option<String> {
-    // Most scalars begin with a letter: they are none at a glance.
+    // Most scalars begin with a letter. This check finds at a glance that they are not numbers.
     text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first)).then_some(())?;
     let (sign, digits) = match text.split_at(1) {
         ("-", digits) => (-1, digits),
@@ -37,7 +37,7 @@ fn number(text: &str) -> Option<String> {
     integer(digits, sign).or_else(|| decimal(digits, sign, text))
 }
 
-/// Binary, octal, decimal, hexadecimal, and to the base of 60.
+/// Reads an integer: binary, octal, decimal, hexadecimal, or in base 60.
 fn integer(digits: &str, sign: i128) -> Option<String> {
     let bare = without_underscores(digits);
     let of_radix = |digits: &str, radix| {
@@ -62,7 +62,7 @@ fn integer(digits: &str, sign: i128) -> Option<String> {
     all(&bare, |byte| byte.is_ascii_digit()).then(|| of_radix(&bare, 10))?
 }
 
-/// With a full stop; an exponent has a sign.
+/// Reads a number with a full stop. An exponent must have a sign.
 fn decimal(digits: &str, sign: i128, text: &str) -> Option<String> {
     let bare = without_underscores(digits);
     let (whole, fraction) = digits.split_once('.')?;
@@ -72,7 +72,7 @@ fn decimal(digits: &str, sign: i128, text: &str) -> Option<String> {
         let sixtieths = format!("0.{bare_fraction}").parse::<f64>().ok()?;
         let is_one = whole.starts_with(|first: char| first.is_ascii_digit())
             && bare_fraction.bytes().all(|byte| byte.is_ascii_digit());
-        // A number to the base of 60 is small, so that an f64 holds it.
+        // A number in base 60 is small, so that an f64 holds it.
         #[allow(clippy::cast_precision_loss)]
         return is_one.then(|| Some(float(sign * (sixties(hours, rest)? as f64 + sixtieths))))?;
     }
@@ -83,7 +83,7 @@ fn decimal(digits: &str, sign: i128, text: &str) -> Option<String> {
     let is_exponent =
         |text: &str| text.starts_with(['+', '-']) && all(&text[1..], |byte| byte.is_ascii_digit());
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    // Without a digit before the full stop there is one behind it, and no sign before.
+    // A number without a digit before the full stop must have one behind it, and no sign.
     let begins = match whole.is_empty() {
         true => fraction.starts_with(|first: char| first.is_ascii_digit()) && digits == text,
         false => whole.starts_with(|first: char| first.is_ascii_digit()),
@@ -93,7 +93,7 @@ fn decimal(digits: &str, sign: i128, text: &str) -> Option<String> {
     value.is_finite().then(|| float(sign * value))
 }
 
-/// `1:30` is 90.
+/// Reads a number in base 60: `1:30` is 90.
 fn sixties(whole: &str, rest: &str) -> Option<i128> {
     if whole.starts_with('0') && whole.len() > 1 {
         return None;

@@ -1,5 +1,5 @@
-//! Finds the Kafka event sources of a template, in the two ways that they are written: as `Events` of a SAM function, and as
-//! resources of their own.
+//! Finds the Kafka event sources of a template. They are written in two ways: as `Events` of a SAM function, and as resources of
+//! their own.
 
 use super::error::TemplateError;
 use super::evaluate::{Evaluated, Evaluator};
@@ -13,24 +13,24 @@ use super::{Disabled, Excluded, Function, KafkaMapping, Refused, Template};
 
 const MAPPING: &str = "AWS::Lambda::EventSourceMapping";
 
-/// An event source, with what SAM and CloudFormation call differently under one name each.
+/// An event source. SAM and CloudFormation use different names for some properties; here they have one name each.
 pub(super) struct Source<'a> {
     /// The logical id that the mapping has in the stack.
     pub(super) id: String,
     pub(super) function: Function,
     pub(super) is_msk: bool,
     pub(super) properties: &'a Map,
-    /// The cluster's ARN: what the property is called, and what stands there.
+    /// The cluster's ARN: the name of the property, and its value.
     pub(super) cluster: Field,
     pub(super) servers: Field,
     pub(super) group: Field,
     /// `SchemaRegistryConfig`.
     pub(super) registry: Field,
-    /// The keys of its properties that only this way of writing has.
+    /// The keys that only this way of writing a mapping has.
     pub(super) own_keys: &'static [(&'static str, Keys)],
 }
 
-/// Reads every Kafka event source into `found`: those that can't be followed, with why.
+/// Reads every Kafka event source into `found`. A source that can't be followed is there with the reason.
 pub(super) fn read(evaluator: &Evaluator<'_>, found: &mut Template) {
     for (id, resource) in functions::resources(evaluator) {
         match resource.get("Type").and_then(Node::text) {
@@ -55,7 +55,7 @@ pub(super) fn read(evaluator: &Evaluator<'_>, found: &mut Template) {
     }
 }
 
-/// A mapping's logical id, its function's where that is known, and whether it is enabled.
+/// A mapping's logical id, its function's logical id if that is known, and whether the mapping is enabled.
 struct Place {
     logical_id: String,
     function: Option<String>,
@@ -110,7 +110,8 @@ fn is_kafka_event(event: &Node) -> bool {
     matches!(event.get("Type").and_then(Node::text), Some("MSK" | "SelfManagedKafka"))
 }
 
-/// Puts a mapping, if it is one and there. An error is of what says so.
+/// Adds the mapping of an event, if the event is of Kafka and exists. An error is about the parts that decide this, such as a
+/// condition, `Properties` or `Enabled`. An error in another property is added with the mapping.
 fn serverless_event(
     evaluator: &Evaluator<'_>,
     (id, resource): (&str, &Node),
@@ -160,7 +161,8 @@ fn plain(evaluator: &Evaluator<'_>, id: &str, resource: &Node, found: &mut Templ
     }
 }
 
-/// Puts a mapping, if it is one of Kafka and there. An error is of what says so.
+/// Adds a mapping, if it is of Kafka and exists. An error is about the parts that decide this, such as a condition, `Properties`
+/// or `Enabled`. An error in another property is added with the mapping.
 fn plain_mapping(
     evaluator: &Evaluator<'_>,
     id: &str,
@@ -212,7 +214,7 @@ fn plain_source<'a>(
     })
 }
 
-/// Whether the resource's condition holds; a mapping that is not there for it is noted.
+/// Does the resource's condition hold? If it does not, the mapping is added to the excluded ones.
 fn is_there(
     evaluator: &Evaluator<'_>,
     mapping: &str,
@@ -236,13 +238,13 @@ fn named_function(evaluator: &Evaluator<'_>, id: &str, properties: &Map) -> Resu
     }
 }
 
-/// The logical id of the function of a mapping of which something else may be wrong.
+/// Returns the logical id of a mapping's function, also if another part of the mapping is wrong.
 fn function_of(evaluator: &Evaluator<'_>, id: &str, resource: &Node) -> Option<String> {
     let properties = chosen_map(evaluator, id, resource.get("Properties")?).ok()??;
     named_function(evaluator, id, properties).ok().map(|function| function.logical_id)
 }
 
-/// Only Kafka has these, or a cluster's ARN.
+/// Is this a mapping of Kafka? Only Kafka has these properties, or the ARN of a cluster.
 fn is_kafka(evaluator: &Evaluator<'_>, properties: &Map) -> bool {
     let of_kafka = [
         "AmazonManagedKafkaEventSourceConfig",
@@ -262,7 +264,7 @@ fn is_enabled(evaluator: &Evaluator<'_>, id: &str, properties: &Map) -> Result<b
     Ok(enabled != Some(false))
 }
 
-/// What a part may be, whatever the conditions of the `Fn::If`s around it are.
+/// Returns all the values that a part may have, for any conditions of the `Fn::If`s around it.
 fn branches(node: &Node) -> Vec<&Node> {
     let mut branches = vec![node];
     let mut place = 0;
@@ -278,7 +280,7 @@ fn branches(node: &Node) -> Vec<&Node> {
     branches
 }
 
-/// The part that is there once the `Fn::If`s around it are decided; none when that is `AWS::NoValue`.
+/// Returns the part that the conditions of the `Fn::If`s around it select. Returns `None` if that is `AWS::NoValue` or null.
 fn chosen<'n>(evaluator: &Evaluator<'_>, mut node: &'n Node) -> Evaluated<Option<&'n Node>> {
     while let Some(("Fn::If", given)) = node.intrinsic() {
         let [condition, yes, no] = evaluator.arguments(given, node, "a condition and two values")?;

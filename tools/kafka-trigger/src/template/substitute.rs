@@ -1,4 +1,4 @@
-//! The text of `Fn::Sub`, taken apart.
+//! Splits the text of `Fn::Sub` into pieces.
 
 /// A piece of the text.
 #[derive(Debug, PartialEq, Eq)]
@@ -8,7 +8,8 @@ pub(super) enum Piece<'a> {
     Variable(&'a str),
 }
 
-/// The pieces of a text: `${Name}` is a variable, `${!Name}` is the text `${Name}`, and a `${` that is not closed is text.
+/// Returns the pieces of a text. `${Name}` is a variable, and `${!Name}` is the text `${Name}`. A `${` that is not closed is
+/// text.
 pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
     let mut pieces = Vec::new();
     let mut rest = text;

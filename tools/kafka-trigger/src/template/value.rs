@@ -1,10 +1,10 @@
-//! What a part of a template is once its intrinsic functions are evaluated.
+//! The value of a template's part, with its intrinsic functions evaluated.
 
 use std::collections::BTreeMap;
 
 use event_source_mapping::message::cut;
 
-/// An evaluated part. Within lists and maps what can't be known stays as such, so that it matters only where it is needed.
+/// An evaluated part. A list or a map may contain unknown values. They are an error only where they are needed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     /// `AWS::NoValue`, or null.
@@ -15,26 +15,26 @@ pub(super) enum Value {
     Unknown(Unknown),
 }
 
-/// Something whose value only a deployment knows, or that was not given.
+/// A value that only a deployment knows, or that the caller did not give.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Unknown {
-    /// What stood there, as `!Ref Cluster`.
+    /// The text in the template, such as `!Ref Cluster`.
     pub(super) written: String,
-    /// Why it has no value, and how to give it one: the second half of a sentence.
+    /// The reason why it has no value, and the way to give it one: the second half of a sentence.
     pub(super) why: String,
 }
 
-/// Why something has no value.
+/// The reason why a part has no value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Trouble {
-    /// It can't be known here.
+    /// The value can't be known here.
     Unknown(Unknown),
-    /// It is not written as it must be.
+    /// The part has the wrong form.
     Wrong(String),
 }
 
 impl Value {
-    /// In a message.
+    /// Describes the value in a message.
     pub(super) fn shown(&self) -> String {
         match self {
             Value::Absent => "not there".to_owned(),
@@ -47,12 +47,12 @@ impl Value {
     }
 }
 
-/// A text, cut off when it is long, for messages.
+/// Cuts off a long text, for messages.
 pub(super) fn shorten(text: &str) -> String {
     cut(text, 80)
 }
 
-/// Names in a message: `a, b, c`, cut off when there are many.
+/// Lists names in a message: `a, b, c`. A long list is cut off.
 pub(super) fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
     let mut names: Vec<&str> = names.take(SHOWN + 1).collect();

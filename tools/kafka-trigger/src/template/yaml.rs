@@ -1,11 +1,11 @@
-//! The text of a template to its tree: YAML with CloudFormation's short tags, or JSON.
+//! Parses the text of a template into its tree: YAML with CloudFormation's short tags, or JSON.
 //!
-//! CloudFormation's tools read YAML as libyaml does, which takes more than the specification of YAML allows. The parser follows
-//! libyaml in that, and tests compare trees with PyYAML's. It is slow: what nearly every template is made of is read by `everyday`, which
-//! leaves all else to the parser.
+//! CloudFormation's tools read YAML as libyaml does, which accepts more than the specification of YAML allows. The parser follows
+//! libyaml in that, and tests compare its trees with PyYAML's. The parser is slow. So `everyday` reads the forms that nearly
+//! every template is made of, and leaves all else to the parser.
 //!
-//! Nothing here recurses over what a stranger wrote, and what it may grow to is bounded: in depth, and in memory when aliases
-//! repeat what they name.
+//! The parser does not recurse over a stranger's text; `everyday` does, to a bounded depth. The tree is bounded too: in depth,
+//! and in memory when aliases repeat the nodes that they name.
 
 mod everyday;
 
@@ -22,16 +22,16 @@ use super::value::shorten;
 
 /// The longest text that is read, in bytes. CloudFormation takes 1 MB.
 const LONGEST: usize = 4 << 20;
-/// How deep lists and maps may nest.
+/// The deepest nesting of lists and maps.
 const DEEPEST: usize = 100;
-/// What the tree may weigh, in bytes, with each alias counted as the copy that it is.
+/// The largest weight of the tree, in bytes. Each alias counts as the copy that it is.
 const HEAVIEST: usize = 64 << 20;
-/// About what a node weighs beside its text.
+/// The approximate weight of a node without its text, in bytes.
 const NODE: usize = 64;
-/// How many bytes are read again at most: each repair has the text read once more.
+/// The most bytes that are read again. Each repair makes the parser read the text once more.
 const MOST_READ_AGAIN: usize = 20 * LONGEST;
 
-/// Reads the text of a template. What is odd about it is noted in `warnings`.
+/// Parses the text of a template. Adds warnings about it to `warnings`.
 pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > LONGEST {
@@ -44,7 +44,7 @@ pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Node, Temp
     yaml(text, warnings)
 }
 
-/// A text that begins with a brace is JSON, or else YAML in its flow style; when it is neither, the error is JSON's.
+/// Parses a text that begins with a brace. It is JSON, or else YAML in its flow style. If it is neither, the error is JSON's.
 fn json(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
     super::json::parse(text, warnings).or_else(|error| {
         yaml(text, warnings).map_err(|_| TemplateError::Syntax {
@@ -61,7 +61,7 @@ fn yaml(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
     Ok(document)
 }
 
-/// The tree, and the names that stand twice in one map, by the parser of the whole language.
+/// Parses the text with the parser for the whole language. Returns the tree, and the names that stand twice in one map.
 fn parsed(text: &str) -> Result<(Node, Vec<String>), TemplateError> {
     let mut text = Cow::Borrowed(text);
     let mut read_again = 0;
@@ -78,24 +78,25 @@ fn parsed(text: &str) -> Result<(Node, Vec<String>), TemplateError> {
     }
 }
 
-/// Why there is no tree.
+/// The reason why there is no tree.
 enum Unread {
-    /// The text is no YAML.
+    /// The text is not YAML.
     Text(ScanError),
-    /// What begins here can't be a part of a template's tree.
+    /// The node that begins here can't be a part of a template's tree.
     Tree { line: usize, column: usize, problem: String },
 }
 
 impl Unread {
-    /// Where the parser wants another text than libyaml does, and which, if that is what is wrong.
+    /// Returns the place where the parser needs another text than libyaml does, and that text. Returns `None` if the error has
+    /// another cause.
     fn repair(&self, text: &str) -> Option<(Range<usize>, &'static str)> {
         let Self::Text(error) = self else { return None };
         let place = error.marker().byte_offset()?;
         let rest = text.get(place..)?;
         match error.kind() {
-            // libyaml begins a comment at any # behind a token, and the parser wants a blank before it.
+            // libyaml begins a comment at any # behind a token, but the parser needs a blank before it.
             ErrorKind::CommentNotSeparated => Some((place..place, " ")),
-            // libyaml takes a dash for a scalar where a comma or a bracket follows, and the parser wants quotes around it.
+            // libyaml reads a dash as a scalar if a comma or a bracket follows, but the parser needs quotes around it.
             ErrorKind::PlainScalarStartsWithDashFlowIndicator if rest.starts_with('-') => {
                 Some((place..place + 1, "'-'"))
             }
@@ -134,7 +135,7 @@ fn tree(text: &str) -> Result<(Node, Vec<String>), Unread> {
     Ok((builder.document.unwrap_or(Node::Null), builder.twice))
 }
 
-/// Of a name that stands twice the last counts, as in other readers of templates.
+/// Returns the warning about a name that stands twice in one map. The last one counts, as in other readers of templates.
 pub(super) fn twice(name: &str) -> String {
     format!("{} stands twice in one map; the last one counts", shorten(name))
 }
@@ -146,7 +147,7 @@ struct Builder {
     anchors: HashMap<usize, Anchored>,
     document: Option<Node>,
     weight: usize,
-    /// Names that stand twice in one map.
+    /// The names that stand twice in one map.
     twice: Vec<String>,
 }
 
@@ -156,9 +157,9 @@ struct Open {
     anchor: usize,
     /// The name of its short tag.
     tag: Option<String>,
-    /// What the tree weighed when it began.
+    /// The weight of the tree before it began.
     weight: usize,
-    /// How deep the deepest node in it is below it.
+    /// The depth of the deepest node in it, counted from it.
     depth: usize,
 }
 
@@ -167,14 +168,14 @@ enum Content {
     Map { map: Map, name: Option<Name>, merged: Vec<Node> },
 }
 
-/// What stands before a value in a map.
+/// The name before a value in a map.
 enum Name {
     Own(String),
     /// `<<`
     Merge,
 }
 
-/// What an alias can stand for.
+/// A node with an anchor, which an alias can repeat.
 struct Anchored {
     node: Node,
     weight: usize,
@@ -204,7 +205,7 @@ impl Builder {
                 let tag = tag.as_deref();
                 let is_resolved = match tag {
                     None => style == ScalarStyle::Plain,
-                    // `!!int` says of a scalar of any style that it is one.
+                    // A tag such as `!!int` sets the type of a scalar in any style.
                     Some(tag) => matches!(tag.core_suffix(), Some("bool" | "float" | "int" | "null")),
                 };
                 let node = scalar(text, is_resolved, tag.and_then(short_name));
@@ -227,7 +228,7 @@ impl Builder {
 
     fn begin(&mut self, content: Content, anchor: usize, tag: Option<&Tag>) -> Result<(), String> {
         self.weigh(NODE)?;
-        // A short tag is a map of its own around what it is on.
+        // A short tag becomes a map of its own around its node.
         let tag = tag.and_then(short_name).map(str::to_owned);
         let depth = usize::from(tag.is_some());
         check_depth(self.open.len() + 1 + depth)?;
@@ -250,7 +251,7 @@ impl Builder {
         self.put(node, depth)
     }
 
-    /// Puts a node into the list or map that is open.
+    /// Adds a node to the open list or map.
     fn put(&mut self, node: Node, depth: usize) -> Result<(), String> {
         let Some(open) = self.open.last_mut() else {
             self.document = Some(node);
@@ -274,7 +275,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Takes `<<` for the name of a merge, when a map waits for a name.
+    /// Takes `<<` as the name of a merge, if a map waits for a name. Returns whether it did.
     fn begins_merge(&mut self) -> bool {
         match self.open.last_mut().map(|open| &mut open.content) {
             Some(Content::Map { name: name @ None, .. }) => {
@@ -286,7 +287,7 @@ impl Builder {
     }
 
     fn keep(&mut self, anchor: usize, node: &Node, weight: usize, depth: usize) -> Result<(), String> {
-        // Zero is no anchor.
+        // Zero means that there is no anchor.
         if anchor > 0 {
             self.weigh(weight)?;
             self.anchors.insert(anchor, Anchored { node: node.clone(), weight, depth });
@@ -310,9 +311,9 @@ fn check_depth(depth: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// `<<`: what the map does not have itself.
+/// Merges maps (`<<`): adds the entries that the map does not have itself.
 fn merge(mut map: Map, merged: Vec<Node>) -> Result<Map, String> {
-    // Of several merges the last goes first; of the maps in a list the first does.
+    // Of several merges the last one wins. Of the maps in one list the first one wins.
     for node in merged.into_iter().rev() {
         let maps = if let Node::List(maps) = node { maps } else { vec![node] };
         for node in maps {
@@ -325,7 +326,7 @@ fn merge(mut map: Map, merged: Vec<Node>) -> Result<Map, String> {
     Ok(map)
 }
 
-/// A scalar with the name of its short tag. One that is resolved may be a boolean, a number or null.
+/// Returns a scalar under the name of its short tag. A resolved scalar may be a boolean, a number or null.
 fn scalar(text: Cow<'_, str>, is_resolved: bool, tag: Option<&str>) -> Node {
     if tag == Some("GetAtt") {
         let parts =
@@ -340,7 +341,7 @@ fn scalar(text: Cow<'_, str>, is_resolved: bool, tag: Option<&str>) -> Node {
     }
 }
 
-/// A part below the name that a short tag such as `!Sub` stands for.
+/// Returns a part under the name that a short tag such as `!Sub` stands for.
 fn tagged(tag: &str, node: Node) -> Node {
     let name = match tag {
         "Ref" | "Condition" => tag.to_owned(),
@@ -349,7 +350,7 @@ fn tagged(tag: &str, node: Node) -> Node {
     Node::Map(Map::from([(name, node)]))
 }
 
-/// The name of a short tag; none for YAML's own tags.
+/// Returns the name of a short tag, or `None` for YAML's own tags.
 fn short_name(tag: &Tag) -> Option<&str> {
     (tag.handle() == "!" && !tag.suffix().is_empty()).then(|| tag.suffix())
 }

@@ -1,5 +1,5 @@
-//! A server that stands in for S3, SQS and SNS, named by `TEST_AWS=http://host:port`: moto's. What a test makes there has a name
-//! that no other test has; the server forgets it when it ends.
+//! A server that stands in for S3, SQS and SNS: moto's, named by `TEST_AWS=http://host:port`. Each test names its resources as no
+//! other test does. The server forgets them when it ends.
 
 use std::future::Future;
 use std::io::{Write as _, stderr};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::broker::{Topic, with_topic};
 
 const VARIABLE: &str = "TEST_AWS";
-/// moto's account, which is the one that templates are read with.
+/// moto's account. Templates are read with the same account.
 const ACCOUNT: &str = "123456789012";
 
 #[derive(Clone)]
@@ -20,7 +20,7 @@ pub(crate) struct Aws {
     url: String,
 }
 
-/// Runs a test with a topic of Kafka that is not there yet. Without a server it is not run, and that is said.
+/// Runs a test with a Kafka topic that does not exist yet. Without a server, the test is not run, and a line says so once.
 pub(crate) async fn with_aws<T: Future<Output = ()>>(test: impl FnOnce(Aws, Topic) -> T) {
     static SAID: Once = Once::new();
     let Ok(url) = std::env::var(VARIABLE) else {
@@ -46,7 +46,7 @@ impl Aws {
         self.sqs("CreateQueue", &json!({"QueueName": name})).await;
     }
 
-    /// The messages that wait in a queue: at most ten.
+    /// Returns the messages that wait in a queue: at most ten.
     pub(crate) async fn messages(&self, queue: &str) -> Vec<Value> {
         let queue = format!("{}/{ACCOUNT}/{queue}", self.url);
         let wanted = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0});
@@ -58,7 +58,7 @@ impl Aws {
             .collect()
     }
 
-    /// Creates a topic whose messages go to a queue, and gives its ARN.
+    /// Creates a topic whose messages go to a queue, and returns its ARN.
     pub(crate) async fn create_topic(&self, name: &str, queue: &str) -> String {
         let created = self.sns(&[("Action", "CreateTopic"), ("Name", name)]).await;
         let arn = element(&created, "TopicArn").unwrap().to_owned();
@@ -73,7 +73,7 @@ impl Aws {
         self.send("s3", self.client.put(format!("{}/{name}", self.url))).await;
     }
 
-    /// The keys and the contents of a bucket's objects.
+    /// Returns the keys and the contents of a bucket's objects.
     pub(crate) async fn objects(&self, bucket: &str) -> Vec<(String, Value)> {
         let listed = self.send("s3", self.client.get(format!("{}/{bucket}?list-type=2", self.url))).await;
         let mut objects = Vec::new();
@@ -101,7 +101,7 @@ impl Aws {
         self.send("sns", request.body(form)).await
     }
 
-    /// The server looks at the service in a signature, and at nothing else of it.
+    /// Sends a request, and returns the answer's text. The server reads the service in the signature, and nothing else of it.
     async fn send(&self, service: &str, request: RequestBuilder) -> String {
         let scope = format!("test/20260101/us-east-1/{service}/aws4_request");
         let signature = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
@@ -113,7 +113,7 @@ impl Aws {
     }
 }
 
-/// What stands in the first element of XML with this name.
+/// Returns the content of the first XML element with this name.
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     Some(rest.split_once(&format!("</{name}>"))?.0)

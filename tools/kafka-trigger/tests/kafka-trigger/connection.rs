@@ -1,4 +1,4 @@
-//! What is said before Kafka can be read, and how it ends.
+//! The messages before Kafka can be read, and the end of that wait.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -23,7 +23,7 @@ async fn brokers_out_of_reach_are_said_in_one_line_and_an_interrupt_ends_the_wai
     let folder = tempfile::tempdir().unwrap();
     let (template, errors) = (folder.path().join("template.yaml"), folder.path().join("errors"));
     fs::write(&template, TEMPLATE).unwrap();
-    // Nobody listens on a port that was just given up.
+    // Nobody listens on this port, because its listener was just dropped.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut trigger = Command::new(env!("CARGO_BIN_EXE_kafka-trigger"))
         .args(["--kafka", &address.to_string(), "--template"])
@@ -38,7 +38,7 @@ async fn brokers_out_of_reach_are_said_in_one_line_and_an_interrupt_ends_the_wai
     assert!(Command::new("kill").args(["-INT", &trigger.id().to_string()]).status().unwrap().success());
     let status = until(async || trigger.try_wait().unwrap()).await;
     assert_eq!(status.code(), Some(0));
-    // What is run, that, and that it stops.
+    // Three lines: the announced mapping, the unreachable brokers, and the stop.
     assert_eq!(said().await.lines().count(), 3, "{}", said().await);
 }
 

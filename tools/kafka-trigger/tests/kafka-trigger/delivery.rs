@@ -16,7 +16,7 @@ async fn every_record_is_invoked_once_and_in_order_and_not_again_after_a_restart
         for offsets in by_partition(&notes).values() {
             assert!(offsets.iter().copied().eq(0..offsets.len() as i64), "{offsets:?}");
         }
-        // Committed with the shutdown, so that nothing of it comes again.
+        // The stop commits the offsets, so that no record comes again.
         trigger.stop().await;
         place.publish(1_000..1_010).await;
         let trigger = place.start("f", "StartingPosition: TRIM_HORIZON", &[]);
@@ -57,7 +57,7 @@ async fn a_mapping_that_begins_with_the_latest_gets_what_comes_after_it_and_its_
         let filter = r#"FilterCriteria: {Filters: [{Pattern: '{"value": [{"prefix": "2"}]}'}]}"#;
         let properties = format!("StartingPosition: LATEST\n{filter}");
         let trigger = place.start("f", &properties, &["--metrics-listen", &listen]);
-        // It has its partitions once it tells how far it is behind.
+        // The mapping has its partitions once the metrics show its lag.
         let metrics = || async {
             let client = reqwest_client();
             let answer = client.get(format!("http://{listen}/metrics")).send().await.ok()?;

@@ -1,4 +1,4 @@
-//! Records that are given up, on their way to a queue, an SNS topic or a bucket.
+//! Discarded records, on their way to a queue, an SNS topic or a bucket.
 
 use std::net::TcpListener;
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::aws::{Aws, with_aws};
 use crate::support::{Place, Trigger, different, until};
 
-/// Starts a mapping to a function that fails with the record of value 2, which is given up after a second try.
+/// Starts a mapping to a function that fails with the record of value 2. The record is discarded after a second try.
 fn start(place: &Place, destination: &str, url: &str) -> Trigger {
     let properties = format!(
         "StartingPosition: TRIM_HORIZON
@@ -23,7 +23,7 @@ ProvisionedPollerConfig: {{MinimumPollers: 1}}"
     place.start("fails-with-2", &properties, &["--destination", &format!("{destination}={url}")])
 }
 
-/// Waits for the line that says that the record was given up, and for the others to be invoked.
+/// Waits for the line about the discarded record, and until the function was given all five records.
 async fn until_given_up(place: &Place, trigger: &Trigger, destination: &str) {
     let line = trigger.until_line(|line| line["result"] == "given_up").await;
     assert_eq!((&line["records"], &line["attempts"]), (&json!(1), &json!(2)));
@@ -32,7 +32,7 @@ async fn until_given_up(place: &Place, trigger: &Trigger, destination: &str) {
     place.until(|notes| different(notes) == 5).await;
 }
 
-/// What SQS, SNS and S3 know of the record that was given up.
+/// Asserts the content that SQS, SNS and S3 all get about the discarded record.
 fn assert_is_about_the_record(document: &Value, place: &Place) {
     assert_eq!(document["requestContext"]["condition"], "RetryAttemptsExhausted");
     assert_eq!(document["requestContext"]["approximateInvokeCount"], 2);
@@ -44,7 +44,7 @@ fn assert_is_about_the_record(document: &Value, place: &Place) {
     assert_eq!((&range["firstRecordOffset"], &range["lastRecordOffset"]), (&json!("2"), &json!("2")));
 }
 
-/// A name that all three take, of the test's own.
+/// A name that all three services accept, and that no other test uses.
 fn name(place: &Place) -> String {
     place.topic.name().replace('.', "-")
 }
@@ -120,13 +120,13 @@ async fn a_record_waits_for_its_destination_which_is_said_once() {
         place.publish(0..5).await;
         let name = name(&place);
         let arn = Aws::queue_arn(&name);
-        // Nobody listens on a port that was just given up.
+        // Nobody listens on this port, because its listener was just dropped.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url = format!("http://{address}");
         let trigger = start(&place, &arn, &url);
         let refused = format!("{arn} at {url}: Connection refused");
         until(async || trigger.errors().contains(&refused).then_some(())).await;
-        // There is something now, but not the queue.
+        // Now a server listens there, but the queue does not exist.
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let server = aws.url().trim_start_matches("http://").to_owned();
         let forwarding = tokio::spawn(async move {

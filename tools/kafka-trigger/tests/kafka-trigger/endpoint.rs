@@ -1,4 +1,4 @@
-//! Where functions are invoked, and what keeps the binary from beginning.
+//! The endpoint for invocations, and the mistakes that keep the binary from beginning.
 
 use std::process::Command;
 
@@ -29,7 +29,7 @@ async fn on_aws_every_request_is_signed() {
     .await;
 }
 
-/// What the binary says when it can't begin.
+/// The message of a binary that can't begin.
 fn refusal(template: &str, flags: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("template.yaml");

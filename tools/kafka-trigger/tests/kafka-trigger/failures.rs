@@ -14,7 +14,7 @@ async fn a_record_that_is_given_up_is_parted_from_the_others_and_goes_to_the_top
         let place = Place::new(topic, 1).await;
         let dead = format!("{}.dead", place.topic.name());
         let letters = EventChannel::open(format!("kafka://{}/{dead}?partitions=1", brokers())).unwrap();
-        // To be there is enough.
+        // The topic only has to exist.
         letters.publish(vec![]).await.unwrap();
         place.publish(0..10).await;
         let properties = format!(
@@ -63,7 +63,7 @@ async fn a_function_that_nobody_knows_is_named_with_the_flag_that_helps() {
         assert!(error.contains("--function-name LOGICAL_ID=NAME"), "{error}");
         trigger.stop().await;
 
-        // Of the names that it may have the one is taken that the endpoint knows: here the logical id.
+        // The function has several possible names. The binary uses the one that the endpoint knows: here the logical id.
         let trigger = place.start("unknown", "StartingPosition: TRIM_HORIZON", &[]);
         place.until(|notes| notes.len() == 1).await;
         trigger.stop().await;
@@ -93,13 +93,13 @@ async fn a_function_that_takes_longer_than_its_timeout_has_failed() {
         place.publish(0..3).await;
         let properties = "StartingPosition: TRIM_HORIZON\nBatchSize: 1\nMaximumRetryAttempts: 0\n\
                           ProvisionedPollerConfig: {MinimumPollers: 1}";
-        // The endpoint leaves it hanging, and takes others meanwhile.
+        // The endpoint leaves the call hanging, and takes others meanwhile.
         let flags = ["--timeout", "0.5", "--function-concurrency", "2"];
         let trigger = place.start("hangs-with-1", properties, &flags);
         let line = trigger.until_line(|line| line["result"] == "given_up").await;
         assert_eq!(line["error"], "the function failed: Task timed out after 0.50 seconds");
         assert_eq!(line["destination"], Value::Null);
-        // And the one behind it is not held up.
+        // The record behind it is not held up.
         place.until(|notes| different(notes) == 3).await;
         trigger.stop().await;
     })
@@ -118,7 +118,7 @@ async fn that_a_function_has_never_answered_yet_is_not_held_against_its_records(
         let trigger = place.start("hangs-with-0", properties, &flags);
         let line = trigger.until_line(|line| line["result"] == "not_reached").await;
         assert!(line["error"].as_str().unwrap().ends_with("it may still be compiling"), "{line}");
-        // It comes again.
+        // The record comes again.
         place.until(|notes| notes.len() >= 2).await;
         trigger.stop().await;
     })

@@ -1,5 +1,5 @@
-//! A function behind an Invoke API, as a process that can be killed: this test binary once more, which then runs nothing but
-//! [`a_function_notes_what_it_is_given`] and serves there until it is ended.
+//! A function behind an Invoke API, as a process that can be killed. The process is this test binary, started once more. It runs
+//! only [`a_function_notes_what_it_is_given`], and serves there until it is ended.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -19,7 +19,7 @@ use event_source_mapping::event::{KafkaEvent, KafkaRecord, SchemaMetadata};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-/// Where the notes go; says that this process is a function.
+/// The file for the notes. If this variable is set, the process is a function.
 const NOTES: &str = "KAFKA_TRIGGER_TEST_NOTES";
 const PORT: &str = "KAFKA_TRIGGER_TEST_PORT";
 const LISTENING: &str = "listening on ";
@@ -40,7 +40,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts one that appends what it is given to a file in the folder.
+    /// Starts a function that appends the records that it is given to a file in the folder.
     pub(crate) fn start(folder: &Path) -> Self {
         Self::on_port(&folder.join("notes"), 0)
     }
@@ -65,19 +65,19 @@ impl Function {
         format!("http://{}", self.address)
     }
 
-    /// As `kill -9`.
+    /// Kills the process, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// The next one, at the same address.
+    /// Kills the process, and starts another one at the same address.
     pub(crate) fn start_again(&mut self) {
         self.kill();
         *self = Self::on_port(&self.notes, self.address.port());
     }
 
-    /// What was noted so far. A line that is not whole yet is none.
+    /// Returns the notes so far. An incomplete line does not count.
     pub(crate) fn notes(&self) -> Vec<Note> {
         let text = fs::read_to_string(&self.notes).unwrap_or_default();
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -101,9 +101,13 @@ impl Drop for Function {
     }
 }
 
-/// What a function does follows from its name and from what it is given: one that is called `fails-with-X` fails with a batch
-/// that has a record of value X, one that is called `hangs-with-X` does not answer it, and `shows-schemas` notes what
-/// [`with_schemas`] says.
+/// Answers an invocation. The function's name and the records decide the answer:
+///
+/// - `fails-with-X` fails with a batch that has a record of value X.
+/// - `hangs-with-X` does not answer such a batch.
+/// - `shows-schemas` notes the text of [`with_schemas`].
+/// - `shows-authorization` notes two headers of the request.
+/// - A name that begins with `unknown` is not known.
 async fn invoke(
     State(notes): State<Arc<PathBuf>>,
     UrlPath(name): UrlPath<String>,
@@ -128,7 +132,7 @@ async fn invoke(
         let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
         text = format!("0 0 {}|{}\n", header("authorization"), header("x-amz-invocation-type"));
     }
-    // One write, so that a process that is killed leaves whole lines or none.
+    // One write, so that a killed process leaves whole lines or none.
     OpenOptions::new().create(true).append(true).open(&*notes).unwrap().write_all(text.as_bytes()).unwrap();
     if hangs {
         return std::future::pending().await;
@@ -140,7 +144,8 @@ async fn invoke(
     (StatusCode::OK, r#"{"batchItemFailures":[]}"#.to_owned())
 }
 
-/// A record's key and value with the formats of their schemas, as JSON; bytes that are no text are in base64.
+/// Returns a record's key and value as JSON, with the formats and the ids of their schemas. Bytes that are not text are in
+/// base64.
 fn with_schemas(record: &KafkaRecord) -> String {
     let part = |bytes: &Option<Bytes>, schema: &Option<Arc<SchemaMetadata>>| {
         let text = bytes.as_ref().map(|bytes| match std::str::from_utf8(bytes) {

@@ -1,5 +1,5 @@
-//! The binary `kafka-trigger` as it is: a process between a real Kafka and functions that are processes of their own, some of
-//! which are killed.
+//! The binary `kafka-trigger` as it is: a process between a real Kafka and functions that are processes of their own. Tests kill
+//! some of these processes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! `--plan`: what a template would have run, without a broker or an endpoint.
+//! `--plan` shows the mappings that a template would run, without a broker or an endpoint.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use serde_json::Value;
 const BROKERS: &str =
     "SelfManagedEventSource: { Endpoints: { KafkaBootstrapServers: ['b.example.com:9092'] } }";
 
-/// A template with a mapping to `ledger` that has these properties besides.
+/// A template with a mapping to `ledger` that has these further properties.
 fn template(sections: &str, properties: &str) -> String {
     format!(
         "{sections}\nResources:\n  Mapping:\n    Type: AWS::Lambda::EventSourceMapping\n    Properties:\n      FunctionName: ledger\n      \
@@ -122,7 +122,7 @@ fn brokers_need_not_be_known_for_a_plan() {
 fn samconfig_sets_parameters_unless_it_is_passed_over() {
     let sections = "Parameters: { Group: { Type: String, Default: d } }";
     let text = template(sections, "SelfManagedKafkaEventSourceConfig: { ConsumerGroupId: !Ref Group }");
-    // One that the template does not have is another template's.
+    // A parameter that this template does not have belongs to another template.
     let samconfig = "version = 0.1\n[default.deploy.parameters]\nparameter_overrides = 'Group=s Other=o'\n";
     let group =
         |flags: &[&str]| plan(&text, samconfig, flags)[0]["group"]["value"].as_str().unwrap().to_owned();

@@ -1,5 +1,5 @@
-//! Records whose keys and values have schemas in a real registry, named by `TEST_REGISTRY`, the URL of its Confluent
-//! API. `deploy/examples/check` does the same with serializers and consumers of other makers.
+//! Records whose keys and values have schemas in a real registry. `TEST_REGISTRY` is the URL of the registry's Confluent API.
+//! `deploy/examples/check` does the same with serializers and consumers of other makers.
 
 use std::io::{Write as _, stderr};
 use std::net::SocketAddr;
@@ -25,17 +25,17 @@ const ORDER: &str = r#"{"type":"record","name":"Order","namespace":"shop","field
     {"name":"id","type":"long"},{"name":"note","type":["null","string"]},{"name":"kind","type":"string"}]}"#;
 const IGNORED: &str = "SchemaRegistryURI: 'https://registry.example.com', ";
 const VALUE: &str = "SchemaValidationConfigs: [{Attribute: VALUE}]";
-/// Nothing listens there.
+/// An address at which nothing listens.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-/// A registry that is there, and the subjects of one test.
+/// A registry that exists, and the subjects of one test.
 struct Registry {
     url: String,
     client: Client,
     subject: String,
 }
 
-/// Runs a test where there are both servers; that it is not run is said once.
+/// Runs a test if both servers exist. Otherwise a line says once that the tests are not run.
 async fn with_registry<T: Future<Output = ()>>(test: impl FnOnce(Place, Registry) -> T) {
     static SAID: Once = Once::new();
     let Some(url) = std::env::var("TEST_REGISTRY").ok().filter(|url| !url.is_empty()) else {
@@ -53,7 +53,7 @@ async fn with_registry<T: Future<Output = ()>>(test: impl FnOnce(Place, Registry
 }
 
 impl Registry {
-    /// Registers a schema; its id.
+    /// Registers a schema, and returns its id.
     async fn register(&self, subject: &str, schema: Value) -> u32 {
         let url = format!("{}/subjects/{}-{subject}/versions", self.url, self.subject);
         let answer = self.client.post(url).body(schema.to_string());
@@ -72,12 +72,12 @@ impl Registry {
     }
 }
 
-/// As a serializer of a Confluent registry writes it.
+/// Writes a payload as a serializer of a Confluent registry does.
 fn framed(id: u32, payload: &[u8]) -> Vec<u8> {
     [&[0][..], &id.to_be_bytes(), payload].concat()
 }
 
-/// In Avro; texts are short and numbers small.
+/// Encodes an order in Avro. Its texts must be short and its numbers small.
 fn order(id: u8, note: Option<&str>, kind: &str) -> Vec<u8> {
     let text = |text: &str| [&[text.len() as u8 * 2][..], text.as_bytes()].concat();
     let note = note.map_or(vec![0], |note| [vec![2], text(note)].concat());
@@ -97,7 +97,7 @@ fn noted(note: &Note) -> Value {
     serde_json::from_str(&note.value).unwrap()
 }
 
-/// The records that the function got, once they are so many.
+/// Returns the records that the function got, once there are so many.
 async fn given(place: &Place, records: usize) -> Vec<Value> {
     place.until(|notes| notes.len() >= records).await.iter().map(noted).collect()
 }
@@ -154,7 +154,7 @@ async fn protobuf_is_compiled_with_all_that_it_imports() {
         let references = [registry.reference("line.proto", "line")];
         let schema = json!({"schemaType": "PROTOBUF", "schema": order, "references": references});
         let id = registry.register("value", schema).await;
-        // The first type; Order; Order.Part.
+        // In this order: the first type of the file, Order, Order.Part.
         let cancelled = [0, 10, 1, b'a'];
         let ordered = [2, 2, 10, 4, 10, 2, 8, 7, 18, 2, 8, 60];
         let part = [4, 2, 0, 8, 1];
@@ -224,7 +224,7 @@ async fn keys_are_decoded_where_they_are_to_be_and_what_is_not_there_has_no_sche
     .await;
 }
 
-/// All that is in a topic, once that is so many records.
+/// Returns all records in a topic, once there are so many.
 async fn all_of(topic: &EventChannel, name: &str, records: usize) -> Vec<Delivery> {
     let mut consumer = topic.subscribe(&format!("{name}.check"), |_| true).unwrap();
     let mut found = Vec::new();
@@ -234,7 +234,7 @@ async fn all_of(topic: &EventChannel, name: &str, records: usize) -> Vec<Deliver
     found
 }
 
-/// Waits for the line that says that a record is given up, without an invocation.
+/// Waits for the line about a record that was discarded without an invocation.
 async fn until_given_up(trigger: &Trigger, reason: &str, error: &str) {
     let is_it = |line: &Value| {
         line["reason"] == reason && line["error"].as_str().is_some_and(|said| said.starts_with(error))
@@ -248,7 +248,7 @@ async fn what_is_not_of_its_schema_is_given_up_and_what_stands_behind_it_goes_on
     with_registry(|place, registry| async move {
         let dead = format!("{}.dead", place.topic.name());
         let letters = EventChannel::open(format!("kafka://{}/{dead}?partitions=1", brokers())).unwrap();
-        // To be there is enough.
+        // The topic only has to exist.
         letters.publish(vec![]).await.unwrap();
         let schema = r#"{"type":"object","properties":{"id":{"type":"integer"}}}"#;
         let id = registry.register("value", json!({"schemaType": "JSON", "schema": schema})).await;
@@ -280,7 +280,7 @@ async fn what_is_not_of_its_schema_is_given_up_and_what_stands_behind_it_goes_on
             |document: &Value| document["requestContext"]["condition"].as_str().unwrap().to_owned();
         let conditions: Vec<String> = documents.iter().map(condition).collect();
         assert_eq!(conditions, ["DESERIALIZATION_ERROR", "SCHEMA_NOT_FOUND", "DESERIALIZATION_ERROR"]);
-        // As it is in Kafka, so that it can be sent again.
+        // The record is as it is in Kafka, so that it can be sent again.
         let records = documents[0]["payload"]["records"].as_object().unwrap().values().next().unwrap();
         assert_eq!(records[0]["value"], STANDARD.encode(&poison));
         assert_eq!(found[0].record.key.as_deref(), Some(b"k".as_slice()));
@@ -291,7 +291,7 @@ async fn what_is_not_of_its_schema_is_given_up_and_what_stands_behind_it_goes_on
         until_given_up(&trigger, "schema_not_found", &missing).await;
         until_given_up(&trigger, "deserialization_error", begins).await;
         trigger.stop().await;
-        // Its offsets were committed.
+        // The offsets of the discarded records were committed.
         publish(&place, vec![framed(id, br#"{"id":5}"#)]).await;
         let trigger = place.start_with_schemas(&config, &destination, &registry.flags(), &[]);
         let notes = place.until(|notes| notes.len() >= 3).await;
@@ -322,7 +322,7 @@ async fn without_a_destination_what_can_not_be_decoded_is_dropped_and_said() {
     .await;
 }
 
-/// A way to a registry that can be cut: connections are closed at once then, and counted.
+/// A connection to a registry that a test can cut. Then new connections are closed at once, and counted.
 struct Way {
     address: SocketAddr,
     is_open: watch::Sender<bool>,
@@ -399,7 +399,7 @@ async fn a_registry_out_of_reach_is_said_within_a_second_and_keeps_nobody_from_e
     with_registry(|place, _registry| async move {
         publish(&place, vec![framed(1, &[0])]).await;
         let config = format!("{IGNORED}EventRecordFormat: JSON, {VALUE}");
-        // It takes connections, by its backlog alone, and never answers.
+        // The listener's backlog accepts connections, but no answer ever comes.
         let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let hangs = format!("http://{}", deaf.local_addr().unwrap());
         for (url, problem) in [(NOWHERE, "Connection refused"), (&*hangs, "no answer yet")] {

@@ -1,4 +1,4 @@
-//! The binary as a process, and what a test looks at.
+//! The binary as a process, and the observations of the tests.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use crate::function::{Function, Note};
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// What every test has: a folder, a function, and a template that maps the topic to it.
+/// The common parts of the tests: a folder, a function, and a topic. The template in the folder maps the topic to the function.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
     pub(crate) function: Function,
@@ -27,7 +27,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) async fn new(topic: Topic, partitions: i32) -> Self {
         topic.create(partitions, &[]).await;
-        // A broker that has only just started makes a topic before it tells of it.
+        // A broker that has just started creates a topic before it announces it.
         let channel = topic.open("create=false");
         until(async || channel.publish(vec![]).await.ok()).await;
         let folder = tempfile::tempdir().unwrap();
@@ -38,13 +38,13 @@ impl Place {
         self.topic.open("create=false")
     }
 
-    /// Publishes these values, whose keys between them are in every partition.
+    /// Publishes these values. Together, their keys cover every partition.
     pub(crate) async fn publish(&self, values: std::ops::Range<usize>) {
         let record = |value: usize| text_record(&format!("key-{}", value % 16), &value.to_string());
         self.channel().publish(values.map(record).collect()).await.unwrap();
     }
 
-    /// Starts the binary with a template whose mapping has these properties besides.
+    /// Starts the binary with a template whose mapping has these further properties.
     pub(crate) fn start(&self, function_name: &str, properties: &str, flags: &[&str]) -> Trigger {
         let url = self.function.url();
         let flags = [&["--invoke", &url], flags].concat();
@@ -52,7 +52,7 @@ impl Place {
         Trigger::start(self.folder.path(), &template, &flags, &[])
     }
 
-    /// The same for a mapping whose function notes its schemas, with these properties in its `SchemaRegistryConfig`.
+    /// Starts the binary with a mapping to `shows-schemas`. The mapping's `SchemaRegistryConfig` has the properties in `config`.
     pub(crate) fn start_with_schemas(
         &self,
         config: &str,
@@ -68,7 +68,7 @@ impl Place {
         Trigger::start(self.folder.path(), &template, &flags, environment)
     }
 
-    /// The same with `--invoke aws`.
+    /// Starts the binary with `--invoke aws`.
     pub(crate) fn start_on_aws(
         &self,
         function_name: &str,
@@ -79,7 +79,7 @@ impl Place {
         Trigger::start(self.folder.path(), &template, &["--invoke", "aws"], environment)
     }
 
-    /// Waits until the function was given what `is_enough`.
+    /// Waits until the function's notes satisfy `is_enough`, and returns them.
     pub(crate) async fn until(&self, is_enough: impl Fn(&[Note]) -> bool) -> Vec<Note> {
         until(async || Some(self.function.notes()).filter(|notes| is_enough(notes))).await
     }
@@ -105,7 +105,7 @@ fn template_of(topic: &str, function_name: &str, source_config: &str, properties
     )
 }
 
-/// `host:port`.
+/// The brokers, as `host:port`.
 pub(crate) fn brokers() -> String {
     let url = std::env::var("TEST_KAFKA").unwrap();
     url.trim_start_matches("kafka://").split('/').next().unwrap().to_owned()
@@ -141,7 +141,7 @@ impl Trigger {
         Self { process, output, errors }
     }
 
-    /// As `kill -9`.
+    /// Kills the process, as `kill -9` does.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -156,14 +156,14 @@ impl Trigger {
         until(async || self.process.try_wait().unwrap()).await
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks the process to stop, and waits until it has ended.
     pub(crate) async fn stop(mut self) {
         self.signal("-TERM");
         let status = self.ended().await;
         assert_eq!(status.code(), Some(0), "{}", self.errors());
     }
 
-    /// The lines that it printed.
+    /// Returns the lines that the process has printed.
     pub(crate) fn lines(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.output).unwrap();
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -186,7 +186,7 @@ impl Drop for Trigger {
     }
 }
 
-/// Polls until there is something.
+/// Polls until there is a value, and returns it.
 pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         loop {
@@ -199,7 +199,7 @@ pub(crate) async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     time::timeout(PATIENCE, found).await.expect("in time")
 }
 
-/// The offsets of each partition, in the order in which the function was given them.
+/// Returns the offsets of each partition, in the order in which the function was given them.
 pub(crate) fn by_partition(notes: &[Note]) -> BTreeMap<i32, Vec<i64>> {
     let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
     for note in notes {
@@ -208,7 +208,7 @@ pub(crate) fn by_partition(notes: &[Note]) -> BTreeMap<i32, Vec<i64>> {
     offsets
 }
 
-/// How many different records the function was given.
+/// Returns the number of different records that the function was given.
 pub(crate) fn different(notes: &[Note]) -> usize {
     let mut places: Vec<_> = notes.iter().map(|note| (note.partition, note.offset)).collect();
     places.sort_unstable();

@@ -1,8 +1,8 @@
-//! Conditions, of mappings and of what they are made of.
+//! Conditions of mappings, and the functions that conditions are made of.
 
 use crate::support::{error, read_with, template, with};
 
-/// Is the mapping there when this is its condition?
+/// Does the mapping exist if this is its condition?
 fn holds(condition: &str) -> bool {
     let sections = format!(
         "Parameters:\n  Known: {{ Type: String, Default: a }}\n  Missing: {{ Type: String }}\n{condition}"
@@ -26,7 +26,7 @@ fn conditions_are_what_their_functions_say() {
     assert!(it("!Or [!Condition Never, !Condition Sure]"));
     assert!(!it("!Or [!Condition Never, !Not [!Condition Sure]]"));
     assert!(it("{ 'Fn::Not': [{ 'Fn::Equals': [true, 'false'] }] }"));
-    // A boolean is compared by its text.
+    // A boolean is compared as a text.
     assert!(it("!Equals [true, 'true']"));
 }
 

@@ -1,4 +1,4 @@
-//! The templates of `tests/templates`, each as somebody would deploy it.
+//! The templates of `tests/templates`, as a user would deploy each of them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -208,7 +208,7 @@ fn a_shop_without_a_parameter_that_is_needed_names_it() {
         "MailerMails: Topics[0] depends on !Ref MailTopic, a parameter without a value; give it one with --parameter \
          MailTopic=VALUE"
     );
-    // The others are there all the same.
+    // The other mapping is read all the same.
     let found = read(&text, &Options::default()).unwrap();
     assert_eq!(ids(&found), ["ProjectorOrders"]);
     assert_eq!(found.refused[0].logical_id, "MailerMails");

@@ -1,4 +1,4 @@
-//! The transform `AWS::LanguageExtensions`: loops, and functions that only it has.
+//! The transform `AWS::LanguageExtensions`: loops, and functions that only this transform has.
 
 use crate::support::{mapping, only, read_with, template, topic, topic_error, with};
 
@@ -11,7 +11,7 @@ fn expected(rows: &[[&str; 3]]) -> Vec<(String, String, String)> {
     rows.iter().map(|[id, function, topic]| ((*id).into(), (*function).into(), (*topic).into())).collect()
 }
 
-/// A loop that makes mappings, over this collection.
+/// A template with a loop over this collection. The loop makes mappings.
 fn loop_over(sections: &str, collection: &str) -> String {
     format!(
         "Transform: AWS::LanguageExtensions

@@ -1,4 +1,4 @@
-//! Which function a mapping invokes, and what is known of it.
+//! The function that a mapping invokes, and its properties.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use kafka_trigger::template::{Function, Options, read};
 
 use crate::support::{error, only, read_with, with};
 
-/// The function of a mapping to `named`, beside the resources in `others`.
+/// The function of a mapping whose `FunctionName` is `named`, beside the resources in `others`.
 fn function(named: &str, others: &str) -> Function {
     only(&format!("{}\n{others}", with("", &format!("FunctionName: {named}")))).function
 }
@@ -91,7 +91,7 @@ fn a_name_that_is_not_known_leaves_the_logical_id() {
     Properties: { FunctionName: !ImportValue name }";
     let consumer = function("!Ref Consumer", others);
     assert_eq!((consumer.invoke_name(), consumer.name.as_deref()), ("Consumer", None));
-    // The caller may know it.
+    // The caller may know the name.
     let text = format!("{}\n{others}", with("", "FunctionName: !Ref Consumer"));
     let found = read_with(&text, &[("Consumer", "stack-Consumer-1A2B")]).unwrap();
     assert_eq!(found.mappings[0].function.invoke_name(), "stack-Consumer-1A2B");

@@ -1,4 +1,4 @@
-//! Templates that mean harm: none makes the reader panic, overflow its stack, hang, or fill the memory.
+//! Hostile templates. None of them makes the reader panic, overflow its stack, hang, or fill the memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::support::{error, only, read_whole, topic_error, with};
 
-/// Reads on a small stack, as a worker thread may have it.
+/// Reads a template on a small stack, as a worker thread may have it.
 fn on_a_small_stack(text: String) -> String {
     let reading = move || match read(&text, &Options::default()) {
         Ok(found) => format!("{found:?}"),
@@ -39,7 +39,7 @@ fn nesting_to_the_bound_is_read() {
     let deep = format!("{}x{}", "[".repeat(90), "]".repeat(90));
     let text = with(&format!("Metadata: {deep}"), "BatchSize: 1");
     assert_eq!(only(&text).topic, "orders");
-    // Evaluated, on a small stack.
+    // This part is evaluated, on a small stack.
     let joined = format!("{}orders{}", "!Join ['', [".repeat(40), "]]".repeat(40));
     let found = on_a_small_stack(with("", &format!("Topics: [{joined}]")));
     assert!(found.contains("topic: \"orders\""), "{found}");
@@ -120,7 +120,7 @@ fn messages_stay_short() {
     assert!(error(&"a".repeat(5 << 20)).contains("at most 4194304 are read"));
 }
 
-/// Pieces that templates are made of, and those that break them.
+/// Pieces of templates, and pieces that break templates.
 #[rustfmt::skip]
 const PIECES: &[&str] = &[
     "Resources:", "Parameters:", "Conditions:", "Mappings:", "Globals:", "\n", "\n  ", "\n    ",
@@ -164,7 +164,7 @@ proptest! {
         let _ = read(&text, &Options { parameters, ..Options::default() });
     }
 
-    /// A template that is cut off anywhere, as by an editor that saves.
+    /// The template is cut off anywhere, as by an editor that saves it.
     #[test]
     fn no_cut_makes_it_panic(end in 0_usize..4000) {
         let text = include_str!("../templates/shop.yaml");

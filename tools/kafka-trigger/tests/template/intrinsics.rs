@@ -1,4 +1,4 @@
-//! Every intrinsic function, in a topic.
+//! Every intrinsic function, as the name of a topic.
 
 use crate::support::{error, mapping, only, read_with, topic, topic_error, with};
 
@@ -110,7 +110,7 @@ fn join_split_and_select() {
     assert!(topic_error(SECTIONS, "!Split ['', a]").contains("must not be empty"));
     assert!(topic_error(SECTIONS, "!Join ['-', a]").contains("a must be a list, and is a"));
     assert!(topic_error(SECTIONS, "!Join ['-', [!Ref Missing]]").contains("depends on !Ref Missing"));
-    // A list as a whole, in place of one that is written out.
+    // A function gives the list as a whole.
     assert_eq!(only(&with(SECTIONS, "Topics: !Split [',', orders]")).topic, "orders");
 }
 

@@ -1,8 +1,8 @@
-//! Parameters: their defaults, the caller's values, and what the template allows.
+//! Parameters: their defaults, the caller's values, and the rules of the template.
 
 use crate::support::{read_with, with};
 
-/// The topic that a parameter of this declaration gives, from its default or a value.
+/// The topic that a parameter of this declaration gives, by its default or by a value.
 fn topic(declaration: &str, given: Option<&str>) -> Result<String, String> {
     let text = with(&format!("Parameters:\n  P: {{ {declaration} }}"), "Topics: [!Ref P]");
     let given: Vec<(&str, &str)> = given.map(|value| ("P", value)).into_iter().collect();
@@ -10,7 +10,7 @@ fn topic(declaration: &str, given: Option<&str>) -> Result<String, String> {
     Ok(found.mappings[0].topic.clone())
 }
 
-/// Why a value is refused, by the mapping that needs it.
+/// The reason why a value is refused. The mapping that needs it reports it.
 fn refused(declaration: &str, given: &str) -> String {
     let error = topic(declaration, Some(given)).unwrap_err();
     error.strip_prefix("Orders: Topics: ").unwrap_or_else(|| panic!("{error}")).to_owned()
@@ -83,7 +83,7 @@ fn values_that_the_template_does_not_allow_are_refused() {
     assert!(refused("Type: String", &"a".repeat(5000)).contains("5000 bytes; at most 4096"));
     assert!(refused("Type: Text", "a").contains("its Type is Text; it must be String, Number"));
     assert!(refused("Description: none", "a").contains("it has no Type"));
-    // A default that is not allowed, too.
+    // A default that is not allowed is refused too.
     assert!(topic("Type: Number, Default: a", None).unwrap_err().contains("a is not a number"));
 }
 

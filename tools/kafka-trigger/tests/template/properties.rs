@@ -1,4 +1,4 @@
-//! Properties of mappings: what they may be, what they are where they are absent, and what is said of those that are wrong.
+//! Properties of mappings: their values, their defaults, and the messages about wrong values.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ fn brokers_and_clusters() {
     assert!(
         error(&msk("Tags: []")).contains("EventSourceArn is missing; it must be the ARN of an MSK cluster")
     );
-    // Some of the brokers are not known: none are taken.
+    // If one of the brokers is not known, none is taken.
     let found = template(&with("", &servers("['a:1', !ImportValue b]")));
     assert_eq!(found.mappings[0].bootstrap_servers, None);
     let notes = &found.mappings[0].notes;
@@ -305,7 +305,7 @@ fn a_mapping_that_is_not_enabled_is_apart() {
         assert!(found.mappings.is_empty());
         assert_eq!(found.disabled[0].logical_id, "Orders");
         assert_eq!(found.disabled[0].mapping.as_ref().unwrap().mapping.batch_size, 7);
-        // What is wrong with it troubles nobody who does not ask for it.
+        // A mistake in it is an error only for a caller who needs this mapping.
         let found = template(&with("", &format!("Enabled: {no}\nBatchSize: none")));
         let error = found.disabled[0].mapping.as_ref().unwrap_err().to_string();
         assert!(error.contains("BatchSize is none"), "{error}");

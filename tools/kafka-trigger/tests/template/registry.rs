@@ -1,4 +1,4 @@
-//! `SchemaRegistryConfig`: in both ways of writing, and what of it is wrong.
+//! `SchemaRegistryConfig`: both ways of writing it, and the mistakes in it.
 
 use event_source_mapping::RecordFormat;
 use kafka_trigger::template::{SchemaAttributes, SchemaRegistryConfig, SchemaRegistryUri};

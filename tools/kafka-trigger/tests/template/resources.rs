@@ -1,4 +1,4 @@
-//! What references to resources of the template give, and what SAM makes of its functions.
+//! The values of references to resources of the template, and the resources that SAM makes of its functions.
 
 use crate::support::{error, only, read_with, with};
 
@@ -17,14 +17,14 @@ const RESOURCES: &str = "
   Elsewhere: { Type: AWS::Lambda::Alias, Properties: { FunctionName: !ImportValue f, Name: live } }
 ";
 
-/// What a text evaluates to, in a place that takes any.
+/// Evaluates a text, in a property that takes any text.
 fn value(written: &str, parameters: &[(&str, &str)]) -> String {
     let access = format!("SourceAccessConfigurations:\n  - Type: VPC_SUBNET\n    URI: {written}");
     let text = format!("{}{RESOURCES}", with("", &access));
     read_with(&text, parameters).unwrap().mappings[0].access[0].1.clone()
 }
 
-/// As the pages of the resource types have it under "Return values".
+/// The expected values are those under "Return values" on the pages of the resource types.
 #[test]
 fn references_give_what_cloudformation_gives() {
     let lambda = "arn:aws:lambda:us-east-1:123456789012:function:";
@@ -65,7 +65,7 @@ fn references_give_what_cloudformation_gives() {
 fn arns_have_the_region_and_the_account_of_the_pseudo_parameters() {
     let parameters = [("AWS::Region", "eu-west-1"), ("AWS::AccountId", "1"), ("AWS::Partition", "aws-cn")];
     assert_eq!(value("!GetAtt Queue.Arn", &parameters), "arn:aws-cn:sqs:eu-west-1:1:local-q");
-    // What the caller says goes first.
+    // The caller's value goes first.
     assert_eq!(value("!GetAtt Queue.Arn", &[("Queue.Arn", "mine")]), "mine");
     assert_eq!(value("!Ref Topic", &[("Topic", "mine")]), "mine");
     assert_eq!(value("!GetAtt Fun.Arn", &[("Fun", "f")]), "arn:aws:lambda:us-east-1:123456789012:function:f");
@@ -102,7 +102,7 @@ fn a_cluster_of_the_template_is_where_events_come_from() {
         let arn = "arn:aws:kafka:us-east-1:123456789012:cluster/c/00000000-0000-0000-0000-000000000000-1";
         let found = only(&format!("{mapping}{RESOURCES}"));
         assert_eq!(found.mapping.event_source.arn.as_deref(), Some(arn));
-        // That it is Kafka is known by the cluster alone.
+        // Only the cluster shows that this is a mapping of Kafka.
         let without_topics = mapping.replace("      Topics: [orders]\n", "");
         let error = error(&format!("{without_topics}{RESOURCES}"));
         assert_eq!(error, "Orders: Topics is missing; it must be a list with exactly one topic");

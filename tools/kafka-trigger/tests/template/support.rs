@@ -2,7 +2,7 @@
 
 use kafka_trigger::template::{KafkaMapping, Options, Template, TemplateError, read};
 
-/// Reads a template with parameters such as `("Stage", "prod")`, all of whose mappings must be right.
+/// Reads a template with parameters such as `("Stage", "prod")`. All of its mappings must be right.
 pub(crate) fn read_with(text: &str, parameters: &[(&str, &str)]) -> Result<Template, TemplateError> {
     let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     read_whole(text, &Options { parameters: parameters.collect(), ..Options::default() })
@@ -18,7 +18,7 @@ pub(crate) fn template(text: &str) -> Template {
     read_with(text, &[]).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Why a template is refused.
+/// The reason why a template is refused.
 pub(crate) fn error(text: &str) -> String {
     match read_with(text, &[]) {
         Err(error) => error.to_string(),
@@ -26,8 +26,8 @@ pub(crate) fn error(text: &str) -> String {
     }
 }
 
-/// A template with one mapping, `Orders`, that has `properties` (lines of YAML, not indented) beside those that it must have,
-/// and `sections` (such as Parameters) at the top.
+/// A template with one mapping, `Orders`. The mapping has `properties` (lines of YAML, not indented) beside those that it must
+/// have. `sections` (such as Parameters) are at the top.
 pub(crate) fn with(sections: &str, properties: &str) -> String {
     let has = |name: &str| properties.lines().any(|line| line.starts_with(&format!("{name}:")));
     let defaults = [
@@ -44,24 +44,24 @@ pub(crate) fn with(sections: &str, properties: &str) -> String {
     )
 }
 
-/// The one mapping of a template that has one.
+/// The only mapping of a template.
 pub(crate) fn only(text: &str) -> KafkaMapping {
     let mut found = template(text);
     assert_eq!(found.mappings.len(), 1, "{text}");
     found.mappings.remove(0)
 }
 
-/// The mapping that has these properties.
+/// The mapping with these properties.
 pub(crate) fn mapping(properties: &str) -> KafkaMapping {
     only(&with("", properties))
 }
 
-/// What a topic evaluates to.
+/// The value of a topic.
 pub(crate) fn topic(sections: &str, topic: &str) -> String {
     only(&with(sections, &format!("Topics:\n  - {topic}"))).topic
 }
 
-/// Why a topic does not evaluate to one.
+/// The error of a topic that can't be evaluated.
 pub(crate) fn topic_error(sections: &str, topic: &str) -> String {
     error(&with(sections, &format!("Topics:\n  - {topic}")))
 }

@@ -1,4 +1,4 @@
-//! YAML and JSON, as templates are written in them.
+//! The YAML and the JSON of templates.
 
 use kafka_trigger::template::{Options, TemplateError, read};
 
@@ -30,10 +30,11 @@ fn scalars_of_every_style() {
     assert_eq!(mapping("Topics: ['0144']").topic, "0144");
 }
 
-/// Plain scalars, the texts that they are, and who says so:
-/// - A: "CloudFormation template format" (AWS): it "supports the YAML Version 1.1 specification", without the timestamp tag;
+/// Plain scalars, their texts, and the source of each:
+/// - A: "CloudFormation template format" (AWS): it "supports the YAML Version 1.1 specification", without the timestamp tag.
 ///   <https://yaml.org/type/bool.html>, int.html and float.html have the forms.
-/// - B: "YAML booleans in cloudformation templates" (ljmc.bearblog.dev): which words a function's environment has as true and false.
+/// - B: "YAML booleans in cloudformation templates" (ljmc.bearblog.dev): it lists the words that are true and false in a
+///   function's environment.
 /// - C: aws-cloudformation/cloudformation-coverage-roadmap#745: CloudFormation sees 012345670123 as 1402433619.
 /// - D: PyYAML 6.0, `yaml/resolver.py` and `yaml/constructor.py`, with which the SAM CLI and cfn-lint read templates.
 #[rustfmt::skip]
@@ -54,7 +55,7 @@ const SCALARS: &[(&str, &str, &str)] = &[
 #[test]
 fn plain_scalars_are_those_of_yaml_1_1() {
     for (plain, expected, source) in SCALARS {
-        // As a default, an allowed value, and a value of its own.
+        // The scalar is a default, an allowed value, and a value of its own.
         let sections = format!(
             "Parameters: {{ P: {{ Type: String, Default: {plain}, AllowedValues: [{plain}] }} }}\n\
              Conditions: {{ It: !Equals [!Ref P, {plain}] }}"
@@ -71,7 +72,7 @@ fn plain_scalars_are_those_of_yaml_1_1() {
     }
 }
 
-/// A text that a scalar becomes, in a place that takes any: an access URI.
+/// The text that a scalar becomes, in a property that takes any text: an access URI.
 fn text_of(sections: &str, value: &str) -> String {
     let access = format!("SourceAccessConfigurations:\n  - Type: VPC_SUBNET\n    URI: {value}");
     only(&with(sections, &access)).access[0].1.clone()
@@ -156,7 +157,7 @@ fn an_error_of_syntax_has_its_place() {
 
 #[test]
 fn what_libyaml_takes_is_read() {
-    // In a resource that has nothing to do with Kafka, and in a mapping.
+    // First in a resource that has nothing to do with Kafka, then in mappings.
     let other = "  Host:\n    Type: AWS::EC2::Instance\n    Properties:\n      UserData: \"one\n      two\"\n      A: 'x'# y\n";
     let text = with("", "BatchSize: 1").replace("Resources:\n", &format!("Resources:\n{other}"));
     assert_eq!(only(&text).topic, "orders");

@@ -1,8 +1,8 @@
-//! The URL of a topic, as the event channel takes it.
+//! Builds the URL of a topic for the event channel.
 
 use anyhow::bail;
 
-/// Brokers and how they are reached: the parts of a `kafka://` URL without a topic.
+/// The brokers and the way to reach them: a `kafka://` URL without its topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Brokers {
     /// `[user:password@]host:port,host:port`
@@ -12,44 +12,44 @@ pub(crate) struct Brokers {
 }
 
 impl Brokers {
-    /// What `--kafka` says: a URL, or brokers alone.
+    /// Parses the value of `--kafka`: a URL, or brokers alone.
     pub(crate) fn of_url(url: &str) -> anyhow::Result<Self> {
         let rest = match url.strip_prefix("kafka://") {
             Some(rest) => rest,
             None if is_list(url) => url,
-            // The URL is not repeated: a password may be in it.
+            // The message does not repeat the URL, because the URL may contain a password.
             None => bail!(
                 "--kafka must be host:port[,host:port], or kafka://[user:password@]host:port[,host:port][?option=value&…]"
             ),
         };
         let (place, options) = rest.split_once('?').unwrap_or((rest, ""));
-        // A password may have a slash in it, the topic has no @.
+        // A password may contain a slash, but a topic contains no @. So the last @ ends the login.
         let (login, hosts) = place.rsplit_once('@').map_or(("", place), |(login, hosts)| (login, hosts));
         let hosts = hosts.split('/').next().unwrap_or_default();
         let authority = if login.is_empty() { hosts.to_owned() } else { format!("{login}@{hosts}") };
         Ok(Self { authority, options: options.to_owned() })
     }
 
-    /// What a template says: `host:port,host:port`.
+    /// Parses the brokers of a template: `host:port,host:port`.
     pub(crate) fn of_servers(servers: &str) -> Self {
         let authority = servers.split(',').map(str::trim).collect::<Vec<_>>().join(",");
         Self { authority, options: String::new() }
     }
 
-    /// The channel on a topic, which is never created unless the URL says so.
+    /// Returns the URL of a topic. The channel does not create the topic unless the URL's options say so.
     pub(crate) fn url(&self, topic: &str) -> String {
         let Self { authority, options } = self;
-        // Of an option that is said twice the last counts.
+        // If an option appears twice, the last one counts. So the user's options override these defaults.
         format!("kafka://{authority}/{topic}?create=false&client_id=kafka-trigger&{options}")
     }
 
-    /// The hosts and ports.
+    /// The hosts and ports of the brokers.
     pub(crate) fn servers(&self) -> &str {
         self.authority.rsplit('@').next().unwrap_or_default()
     }
 }
 
-/// Is it `host:port`, or a list of those?
+/// Is the text `host:port`, or a list of those?
 fn is_list(text: &str) -> bool {
     let is_broker = |broker: &str| {
         let (host, port) = broker.rsplit_once(':').unwrap_or_default();

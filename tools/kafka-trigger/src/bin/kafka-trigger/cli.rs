@@ -1,6 +1,6 @@
 //! The flags. Each is also an environment variable.
 
-// The comments are what --help prints, as they are: brackets are no links.
+// `--help` prints these comments as they are: brackets are not links.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use std::net::SocketAddr;
@@ -188,7 +188,7 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// How many calls of one function its endpoint is sent at once; `None` is without bound.
+    /// The most calls of one function that its endpoint gets at once. `None` means no limit.
     pub(crate) fn calls_at_once(&self) -> Option<usize> {
         let default = (self.invoke != "aws").then_some(1);
         self.function_concurrency.map(usize::from).or(default)
@@ -207,7 +207,7 @@ fn destination(text: &str) -> Result<(String, BaseUrl), String> {
     Ok((name, url.parse().map_err(|error: NoBaseUrl| error.to_string())?))
 }
 
-/// Lambda's own limit for a window is 300 s.
+/// Parses a batch window. Lambda's own limit is 300 s.
 fn milliseconds(text: &str) -> Result<Duration, String> {
     number(text, 300_000.0)
         .map(|number| Duration::from_secs_f64(number / 1e3))

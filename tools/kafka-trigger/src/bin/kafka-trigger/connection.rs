@@ -1,4 +1,4 @@
-//! Waits for Kafka before a mapping begins, so that a newcomer is told in one line what is missing.
+//! Waits for Kafka before a mapping starts, and tells the user in one line what is missing.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,18 +12,19 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time;
 
-/// How long a broker has to take a connection, before it is said that none does.
+/// The time in which a broker must accept a connection. After it, a line reports that none does.
 const CONNECTING: Duration = Duration::from_millis(800);
-/// How long is waited before the next try; the longest wait is that of the channel too.
+/// The wait before the first retry. `LONGEST_WAIT` is the same as in the channel.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// The brokers of which was said that none takes a connection: once, for whatever many mappings read from them.
+/// The lists of brokers that were reported as unreachable. Each is reported once, for any number of mappings that read from it.
 #[derive(Clone, Default)]
 pub(crate) struct Unreachable(Arc<Mutex<BTreeSet<String>>>);
 
 impl Unreachable {
-    /// Waits until a broker takes a connection and the topic is there. What lasts is said once. `false` when it is to stop before.
+    /// Waits until a broker accepts a connection and the topic exists. A lasting problem is reported once. Returns `false` if the
+    /// program must stop before that.
     pub(crate) async fn wait_for(
         &self,
         servers: &str,
@@ -33,7 +34,7 @@ impl Unreachable {
         let is_ready = async {
             self.wait_for_a_broker(servers).await;
             let mut wait = FIRST_WAIT;
-            // The channel logs why it is not.
+            // The channel logs the reason for each failure.
             while channel.prepare().await.is_err() {
                 time::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
@@ -41,7 +42,7 @@ impl Unreachable {
         };
         tokio::select! {
             biased;
-            // An error says that the sender is gone.
+            // An error means that the sender is gone.
             _ = stopped.wait_for(|stop| *stop) => false,
             () = is_ready => true,
         }
@@ -62,7 +63,10 @@ impl Unreachable {
     }
 }
 
-/// Whether any of the brokers takes a connection.
+/// Connects to any of the brokers.
+///
+/// # Errors
+/// When no broker accepts a connection in time.
 async fn connect(servers: &str) -> io::Result<()> {
     let connections = servers.split(',').map(|server| Box::pin(TcpStream::connect(server.trim().to_owned())));
     match time::timeout(CONNECTING, select_ok(connections)).await {

@@ -1,4 +1,4 @@
-//! The plan as `--plan` prints it: what each mapping would be run with, where that comes from, and what has no effect.
+//! Prints the plan for `--plan`: the values in force for each mapping, their origin, and the properties without effect.
 
 use std::io::{Write as _, stdout};
 
@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 use crate::cli::Cli;
 use crate::plan::{Destination, Plan};
 
-/// One thing that is in force.
+/// One value that is in force.
 struct Row {
     name: &'static str,
     value: Value,
     /// The value, for people.
     text: String,
-    /// Where it comes from.
+    /// The origin of the value.
     from: String,
 }
 
@@ -24,7 +24,7 @@ const DEFAULT: &str = "default";
 
 pub(crate) fn print(plans: &[Plan], cli: &Cli) {
     let text = if cli.json { as_json(plans, cli) } else { as_text(plans, cli) };
-    // Whoever reads it may have gone; that is no reason to fail.
+    // The reader may have closed the output. That is no reason to fail.
     let _ = writeln!(stdout().lock(), "{text}");
 }
 
@@ -68,7 +68,7 @@ fn rows(plan: &Plan, cli: &Cli) -> Vec<Row> {
     rows
 }
 
-/// A value of the template, or else Lambda's default.
+/// The origin of a property: the template, or else Lambda's default.
 fn property(plan: &Plan, name: &str) -> String {
     if plan.template.set.contains(name) { format!("template: {name}") } else { DEFAULT.to_owned() }
 }
@@ -96,7 +96,7 @@ fn seconds(name: &'static str, seconds: f64, from: String) -> Row {
     row(name, seconds, from).shown(format!("{seconds} s"))
 }
 
-/// Where records come from and go to.
+/// The rows about the function, the topic, the group, the brokers, the event source and the starting position.
 fn places(plan: &Plan, cli: &Cli) -> Vec<Row> {
     let Plan { template, mapping, function, brokers, .. } = plan;
     let from_cli =
@@ -132,7 +132,7 @@ fn places(plan: &Plan, cli: &Cli) -> Vec<Row> {
     ]
 }
 
-/// How keys and values are decoded.
+/// The rows about the schema registry and the decoding of keys and values.
 fn schemas(plan: &Plan, cli: &Cli) -> Vec<Row> {
     let from = || property(plan, "SchemaRegistryConfig");
     let (Some(registry), Some(config)) = (&plan.registry, &plan.template.schema_registry) else {
@@ -220,7 +220,7 @@ fn failures(plan: &Plan) -> Vec<Row> {
     rows
 }
 
-/// Where the failure destination is, when there is one.
+/// The address of the failure destination, if there is one.
 fn failures_at(plan: &Plan) -> Option<Row> {
     const NAME: &str = "failures_at";
     match &plan.destination {

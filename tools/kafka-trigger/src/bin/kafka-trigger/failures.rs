@@ -1,4 +1,4 @@
-//! What becomes of records that are given up: to the failure destination, if there is one within reach, and named in a line.
+//! Handles discarded records: sends them to the failure destination, if it can be reached, and prints a line about them.
 
 use std::env;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use uuid::Uuid;
 use crate::lines::{Fate, Lines};
 use crate::plan::{Destination, Plan};
 
-/// A destination that takes what was given up.
+/// A failure destination that receives discarded records.
 struct DeadLetters {
     taker: Taker,
-    /// As the template names it.
+    /// Its name in the template.
     name: String,
     function_arn: String,
     source: EventSource,
@@ -28,7 +28,7 @@ enum Taker {
     Aws(FailureDestination),
 }
 
-/// What a plan does with records that are given up.
+/// Returns the handler of a plan's discarded records.
 pub(crate) fn on_failure(plan: &Plan, lines: Lines) -> anyhow::Result<OnFailure> {
     let (name, taker) = match &plan.destination {
         Destination::None => return Ok(printed(lines, None)),
@@ -59,7 +59,7 @@ pub(crate) fn on_failure(plan: &Plan, lines: Lines) -> anyhow::Result<OnFailure>
     }))
 }
 
-/// There is no destination, or none within reach.
+/// Returns a handler that only prints a line: there is no destination, or no URL for it.
 fn printed(lines: Lines, out_of_reach: Option<String>) -> OnFailure {
     OnFailure::hand_over(move |discarded| {
         let fate = out_of_reach.as_deref().map_or(Fate::Dropped, Fate::OutOfReach);
@@ -68,7 +68,7 @@ fn printed(lines: Lines, out_of_reach: Option<String>) -> OnFailure {
     })
 }
 
-/// The mapping's UUID, which AWS would have made up: the same each time.
+/// The mapping's UUID. AWS makes up a random one; this one is the same each time.
 fn mapping_id(plan: &Plan) -> Uuid {
     let name = format!("kafka-trigger:{}:{}", plan.mapping.group, plan.template.logical_id);
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
@@ -99,7 +99,8 @@ async fn publish_each(
 ) -> Result<(), String> {
     let messages = failure_record::messages(discarded, context).map_err(|error| error.to_string())?;
     match publish(channel, messages.clone()).await {
-        // The record stands in its message in base64, which may be more than the topic takes; what says where it is still does.
+        // The message carries the record in base64, which may be more than the topic takes. The message without the record fits,
+        // and still has the record's offset and timestamp.
         Err(PublishError::TooLarge { .. }) => {
             let messages = messages.iter().map(FailureMessage::without_payload).collect();
             publish(channel, messages).await

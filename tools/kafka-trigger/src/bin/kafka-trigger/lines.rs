@@ -1,4 +1,4 @@
-//! What is printed on standard output: a line for each invocation, and for records that are given up.
+//! Prints to standard output: one line for each invocation, and one for discarded records.
 
 use std::io::Write as _;
 use std::io::stdout;
@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Prints for one mapping. Cheap to clone.
+/// Prints the lines of one mapping. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
     mapping: Arc<str>,
     form: Form,
 }
 
-/// How a line looks.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// For people.
@@ -25,14 +25,14 @@ pub(crate) enum Form {
     Json,
 }
 
-/// What has become of records that were given up.
+/// The fate of discarded records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate<'a> {
     /// The failure destination has taken them.
     SentTo(&'a str),
-    /// The failure destination has no URL: the line is all that is left of them.
+    /// The failure destination has no URL. The line is the only trace of the records.
     OutOfReach(&'a str),
-    /// There is not a failure destination.
+    /// There is no failure destination.
     Dropped,
 }
 
@@ -49,7 +49,7 @@ impl Lines {
         });
     }
 
-    /// Records that are given up.
+    /// Prints the line of discarded records.
     pub(crate) fn given_up(&self, discarded: &Discarded, fate: Fate<'_>) {
         let now = Timestamp::now();
         print(&match self.form {
@@ -60,11 +60,11 @@ impl Lines {
 }
 
 fn print(line: &str) {
-    // Whoever reads it may have gone; that is no reason to stop.
+    // The reader may have closed the output. That is no reason to stop.
     let _ = writeln!(stdout().lock(), "{line}");
 }
 
-/// The time of day, UTC as in the log.
+/// The time of day in UTC, as in the log.
 fn clock(now: Timestamp) -> String {
     now.strftime("%H:%M:%S.%3fZ").to_string()
 }
@@ -119,7 +119,7 @@ fn invocation_as_json(mapping: &str, invocation: &Invocation, time: Timestamp) -
         failed: failed.map(|(partition, offset)| json!({"partition": partition, "offset": offset})).collect(),
         error: invocation.error.as_deref(),
     };
-    // Numbers and texts alone, which can always be written.
+    // The line has only numbers and texts, so that writing it never fails.
     serde_json::to_string(&line).unwrap_or_default()
 }
 

@@ -1,17 +1,17 @@
-//! `kafka-trigger`: Lambda's event source mapping for Kafka on this machine, for every Kafka mapping of a SAM or CloudFormation
-//! template.
+//! `kafka-trigger` runs Lambda's event source mapping for Kafka on this machine, for every Kafka mapping of a SAM or
+//! CloudFormation template.
 //!
 //! - [`cli`]: the flags.
-//! - [`registry`]: where schemas are looked up.
-//! - [`plan`]: what follows from template and flags; everything that can be refused is refused there.
-//! - [`explanation`]: the plan as `--plan` prints it.
+//! - [`registry`]: the schema registries.
+//! - [`plan`]: turns the template and the flags into plans, and refuses mistakes in them.
+//! - [`explanation`]: prints the plan for `--plan`.
 //! - [`samconfig`]: the parameters that a `samconfig.toml` sets.
 //! - [`brokers`]: the URL of a topic.
-//! - [`connection`]: what is waited for before a mapping begins.
-//! - [`failures`]: what becomes of records that are given up.
-//! - [`lines`]: what is printed.
-//! - [`metrics`]: what is counted.
-//! - [`serve`]: runs the plans until it is told to stop.
+//! - [`connection`]: waits for Kafka before a mapping starts.
+//! - [`failures`]: handles discarded records.
+//! - [`lines`]: prints the lines on standard output.
+//! - [`metrics`]: serves the metrics.
+//! - [`serve`]: runs the plans until a signal stops them.
 
 mod brokers;
 mod cli;
@@ -33,7 +33,7 @@ use tokio::runtime::Runtime;
 
 use crate::cli::Cli;
 
-/// How long is waited at the end for threads that look up a host or ask a broker; all mappings have ended by then.
+/// The time to wait at the end for threads that look up a host or ask a broker. All mappings have ended by then.
 const LAST_THREADS: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {

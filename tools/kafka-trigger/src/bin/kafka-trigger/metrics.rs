@@ -1,4 +1,4 @@
-//! What is counted, for Prometheus.
+//! Serves metrics for Prometheus.
 
 use std::net::SocketAddr;
 
@@ -10,15 +10,15 @@ use event_channel::EventChannel;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tokio::net::TcpListener;
 
-/// Upper bounds of the histograms: seconds of an invocation, records of a batch.
+/// The upper bounds of the histograms: seconds of an invocation, records of a batch.
 const SECONDS: &[f64] =
     &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10_000.0];
 
-/// The lag of one mapping is that of its channel.
+/// The mappings' logical ids and channels. The lag of a mapping is that of its channel.
 pub(crate) type Channels = Vec<(String, EventChannel)>;
 
-/// A listener for `/metrics`, and what it answers with. To be made before anything is counted.
+/// A listener for `/metrics`, and the recorder of its answers. Must be created before anything is counted.
 pub(crate) struct Metrics {
     listener: TcpListener,
     handle: metrics_exporter_prometheus::PrometheusHandle,

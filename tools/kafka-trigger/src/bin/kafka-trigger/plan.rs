@@ -1,4 +1,5 @@
-//! What follows from a template and the flags: which mappings are run, and how. Pure; whatever can be refused is refused here.
+//! Turns a template and the flags into plans: the mappings to run, and their settings. Pure. It refuses what it can. `serve`
+//! opens the endpoint, the registries and the channels, and refuses those that can't be used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,48 +17,48 @@ use crate::brokers::Brokers;
 use crate::cli::Cli;
 use crate::registry::PlannedRegistry;
 
-/// How many invocations run at once, of all mappings: beyond about a hundred `cargo lambda watch` stops to answer.
+/// The most invocations at once, for all mappings together. With more than about a hundred, `cargo lambda watch` stops answering.
 const MOST_INVOCATIONS: usize = 64;
 
-/// A mapping that is run.
+/// A mapping to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) beginning: Beginning,
-    /// Everything but who is told and what becomes of failures.
+    /// All settings but the decoder, the invocation timeout, the observer and the handler of failures. `serve` adds those.
     pub(crate) mapping: Mapping,
     pub(crate) function: FunctionAddress,
     pub(crate) function_arn: String,
     /// `AWS::Region`.
     pub(crate) region: String,
     pub(crate) destination: Destination,
-    /// Where Kafka is, or what to do so that it is known.
+    /// The brokers, or a message that says how to give them.
     pub(crate) brokers: Result<Brokers, String>,
-    /// Where schemas are looked up.
+    /// The schema registry, if the mapping has one.
     pub(crate) registry: Option<PlannedRegistry>,
-    /// What the template says.
+    /// The mapping as the template declares it.
     pub(crate) template: KafkaMapping,
 }
 
-/// Where records go that are given up.
+/// The failure destination of a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     None,
     /// A topic of the mapping's brokers.
     Topic(String),
-    /// A queue, an SNS topic or a bucket, and where it is.
+    /// A queue, an SNS topic or a bucket, and its address.
     At(AwsResource, BaseUrl),
-    /// An ARN for which no URL was given.
+    /// An ARN without a URL.
     OutOfReach(String),
 }
 
-/// What is run.
+/// The mappings to run.
 #[derive(Debug)]
 pub(crate) struct Plans {
     pub(crate) plans: Vec<Plan>,
 }
 
 impl Plans {
-    /// What the user should know goes into `notes`, also when nothing is run.
+    /// Plans the mappings of a template. Writes messages for the user into `notes`, also when it returns an error.
     pub(crate) fn of(template: Template, cli: &Cli, notes: &mut Vec<String>) -> anyhow::Result<Self> {
         let Template { mappings: mut chosen, mut refused, disabled, excluded, warnings } = template;
         notes.extend(warnings);
@@ -104,7 +105,7 @@ impl Plans {
 
         let brokers = cli.kafka.as_deref().map(Brokers::of_url).transpose()?;
         let share = (MOST_INVOCATIONS / chosen.len()).max(1);
-        // What would only wait for its turn is not taken yet: so it still grows, and stays in its partition's order.
+        // A batch that would only wait for its turn is not taken yet. So it still grows, and stays in its partition's order.
         let concurrency = usize::from(cli.concurrency).min(share).min(cli.calls_at_once().unwrap_or(share));
         let plan = |mapping| Plan::of(mapping, cli, brokers.as_ref(), concurrency, notes);
         let plans = chosen.into_iter().map(plan).collect::<anyhow::Result<Vec<Plan>>>()?;
@@ -117,7 +118,7 @@ impl Plans {
     }
 }
 
-/// Why nothing is run, as far as mappings say it.
+/// Returns the reasons why nothing is run, as far as the template's mappings explain it.
 fn reasons(disabled: &[Disabled], excluded: &[Excluded]) -> String {
     let mut reasons = String::new();
     if !disabled.is_empty() {
@@ -132,7 +133,7 @@ fn reasons(disabled: &[Disabled], excluded: &[Excluded]) -> String {
     reasons
 }
 
-/// Mappings that read a topic as one group share its records.
+/// Returns a note for each set of mappings that read a topic as one group, because they share its records.
 fn shared_groups(plans: &[Plan]) -> Vec<String> {
     let mut by_place: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for Plan { template, mapping, .. } in plans {
@@ -150,7 +151,7 @@ fn shared_groups(plans: &[Plan]) -> Vec<String> {
         .collect()
 }
 
-/// Of what `--mapping` may choose by.
+/// The names by which `--mapping` selects a mapping.
 fn ids(mapping: &KafkaMapping) -> Vec<String> {
     vec![mapping.logical_id.clone(), mapping.function.logical_id.clone()]
 }
@@ -163,12 +164,13 @@ fn names<'a>(mappings: &'a [KafkaMapping], refused: &'a [Refused]) -> impl Itera
     mappings.iter().flat_map(ids).chain(refused.iter().flat_map(ids_of_refused))
 }
 
-/// All are chosen where none is.
+/// Is a mapping with these names selected? If `--mapping` is not given, every mapping is.
 fn is_chosen(chosen: &[String], ids: Vec<String>) -> bool {
     chosen.is_empty() || ids.iter().any(|id| chosen.contains(id))
 }
 
-/// Says what is wrong with all that should be run and can't be; the rest need not be right.
+/// Refuses to run if a selected mapping can't be followed, and reports the problems of all of those. The other mappings need not
+/// be right.
 fn refuse(refused: Vec<Refused>, others_can: bool, cli: &Cli) -> anyhow::Result<()> {
     let chosen = refused.into_iter().filter(|refused| is_chosen(&cli.mappings, ids_of_refused(refused)));
     let problems: Vec<String> = chosen.map(|refused| refused.error.to_string()).collect();
@@ -184,13 +186,13 @@ fn known(given: &[String], there: &[String], flag: &str) -> anyhow::Result<()> {
     bail!("{flag} names {unknown}, which the template does not run; it has {}", listed(there))
 }
 
-/// Each once, in order.
+/// Each name once, in order.
 fn listed(names: &[String]) -> String {
     let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Refuses a URL for a destination that no mapping has: most likely its name is misspelt.
+/// Refuses a URL for a destination that no mapping has: most likely the name is misspelt.
 fn check_destinations(chosen: &[KafkaMapping], cli: &Cli) -> anyhow::Result<()> {
     let is_of_aws = |name: &&String| !name.starts_with("kafka://");
     let of = |mapping: &KafkaMapping| -> Vec<String> {
@@ -252,13 +254,19 @@ impl Plan {
         })
     }
 
-    /// The URL of a topic of the mapping's brokers.
+    /// Returns the URL of a topic on the mapping's brokers.
+    ///
+    /// # Errors
+    /// When the brokers are not known.
     pub(crate) fn url(&self, topic: &str) -> anyhow::Result<String> {
         self.brokers.as_ref().map(|brokers| brokers.url(topic)).map_err(|problem| anyhow!("{problem}"))
     }
 }
 
-/// Brokers that need no login can be taken from the template; a login is kept where no template shows it.
+/// Returns the template's brokers, if they need no login. A template names only the place where a login is stored.
+///
+/// # Errors
+/// When the brokers need a login, or are not in the template. The error says how to give them.
 fn templates_brokers(mapping: &KafkaMapping) -> Result<Brokers, String> {
     let KafkaMapping { logical_id, bootstrap_servers, cluster_arn, access, .. } = mapping;
     let login = access.iter().find(|(kind, _)| !kind.starts_with("VPC_"));
@@ -284,7 +292,7 @@ fn destination(mapping: &KafkaMapping, cli: &Cli, notes: &mut Vec<String>) -> an
         return Ok(Destination::Topic(topic.to_owned()));
     }
     let is_it = |given: &str| given == name || on_failure_resource.as_deref() == Some(given);
-    // Of a flag that is given twice the last counts.
+    // If the flag is given twice for a destination, the last one counts.
     let url = cli.destinations.iter().rev().find(|(given, _)| is_it(given)).map(|(_, url)| url);
     if let Some(url) = url {
         let resource = name.parse().with_context(|| logical_id.clone())?;
@@ -342,7 +350,7 @@ fn pseudo_parameter(name: &str, parameters: &[(String, String)]) -> String {
     given.unwrap_or(default).to_owned()
 }
 
-/// For a line that says what is run.
+/// The batch window, for the line that announces a mapping.
 pub(crate) fn window(window: Duration) -> String {
     if window.is_zero() { "no window".to_owned() } else { format!("a window of {} ms", window.as_millis()) }
 }

@@ -1,5 +1,5 @@
-//! Schema registries: where they are, by the template and `--registry`, and the registries themselves, one for all mappings that name
-//! the same.
+//! Schema registries: their addresses, from the template and `--registry`, and the registries themselves. Mappings that name the
+//! same registry share one.
 
 use std::collections::HashMap;
 use std::env;
@@ -16,22 +16,22 @@ use crate::cli::Cli;
 /// The schema registry of a mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedRegistry {
-    /// Where it is, or what to do so that it is known.
+    /// The registry's address, or a message that says how to give it.
     pub(crate) place: Result<Place, String>,
     decoding: Decoding,
 }
 
-/// Where a schema registry is.
+/// The address of a schema registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// One with Confluent's API.
     Confluent(SecretUrl),
-    /// That of AWS Glue, by its ARN; at AWS, or at what stands in for it.
+    /// The registry of AWS Glue, by its ARN: at AWS, or at a server that stands in for it.
     Glue { arn: String, url: Option<SecretUrl> },
 }
 
 impl PlannedRegistry {
-    /// `None` where the mapping has none. Notes for the user go into `notes`.
+    /// Returns the mapping's registry, or `None` if it has none. Writes messages for the user into `notes`.
     pub(crate) fn of(template: &KafkaMapping, cli: &Cli, notes: &mut Vec<String>) -> Option<Self> {
         let config = template.schema_registry.as_ref()?;
         let id = &template.logical_id;
@@ -74,12 +74,12 @@ impl PlannedRegistry {
 
 const AUTHORITY: &str = "SERVER_ROOT_CA_CERTIFICATE";
 
-/// A login is kept where no template shows it.
+/// Returns the kind of login that the registry needs, and the place where the login is stored. `None` means that it needs none.
 fn login(access: &[(String, String)]) -> Option<&(String, String)> {
     access.iter().find(|(kind, _)| kind != AUTHORITY)
 }
 
-/// As people may see it: without a password.
+/// Shows the address to people, without a password.
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -95,7 +95,7 @@ impl fmt::Display for Place {
 pub(crate) struct Registries(HashMap<String, SchemaRegistry>);
 
 impl Registries {
-    /// The decoder of a mapping's records.
+    /// Returns the decoder of a mapping's records.
     pub(crate) fn decoder(&mut self, registry: Option<&PlannedRegistry>) -> anyhow::Result<Decoder> {
         let Some(PlannedRegistry { place, decoding }) = registry else { return Ok(Decoder::None) };
         let place = place.as_ref().map_err(|problem| anyhow!("{problem}"))?;
@@ -135,7 +135,7 @@ fn open(place: &Place) -> anyhow::Result<SchemaRegistry> {
     opened.map_err(|problem| anyhow!("the schema registry {place}: {problem}"))
 }
 
-/// Of an ARN.
+/// The region of an ARN.
 fn region(arn: &str) -> anyhow::Result<&str> {
     match arn.split(':').nth(3) {
         Some(region) if !region.is_empty() => Ok(region),

@@ -1,4 +1,4 @@
-//! The parameters that a `samconfig.toml` sets, as the page "AWS SAM CLI configuration file" has it.
+//! Reads the parameters that a `samconfig.toml` sets, as the page "AWS SAM CLI configuration file" describes it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use toml::{Table, Value};
 
-/// The values by name, of the file beside a template; none where there is no such file.
+/// Returns the values by name, from the `samconfig.toml` beside a template. There are none if the file does not exist.
 pub(crate) fn parameters(
     template: &Path,
     notes: &mut Vec<String>,
@@ -21,7 +21,7 @@ pub(crate) fn parameters(
     let hint = || format!("{} can't be read; --no-samconfig passes over it", file.display());
     let parameters = overrides(&text).with_context(hint)?;
     if !parameters.is_empty() {
-        // Values may be secret.
+        // The note has no values, because they may be secret.
         let names: Vec<&str> = parameters.keys().map(String::as_str).collect();
         notes.push(format!("{} sets the parameters {}", file.display(), names.join(", ")));
     }
@@ -50,7 +50,7 @@ fn overrides(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(parameters)
 }
 
-/// `Name=Value Other="a b"`, or `ParameterKey=Name,ParameterValue=Value`.
+/// Parses `Name=Value Other="a b"`, or `ParameterKey=Name,ParameterValue=Value`.
 fn pairs(text: &str) -> anyhow::Result<Vec<(String, String)>> {
     let mut pairs = Vec::new();
     for word in words(text) {
@@ -58,7 +58,7 @@ fn pairs(text: &str) -> anyhow::Result<Vec<(String, String)>> {
             Some(rest) => rest.split_once(",ParameterValue="),
             None => word.split_once('='),
         };
-        // The word is not repeated: a secret may be in it.
+        // The message does not repeat the word, because it may contain a secret.
         let (name, value) =
             pair.context("parameter_overrides must be Name=Value, with blanks between them")?;
         pairs.push((name.to_owned(), value.to_owned()));
@@ -66,7 +66,7 @@ fn pairs(text: &str) -> anyhow::Result<Vec<(String, String)>> {
     Ok(pairs)
 }
 
-/// The words between blanks; within quotes blanks belong to a word, and a backslash takes a quote for itself.
+/// Splits a text at blanks. Blanks within quotes belong to the word, and a backslash escapes the next character.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let (mut word, mut quote) = (None::<String>, None);

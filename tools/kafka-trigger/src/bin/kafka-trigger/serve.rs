@@ -1,4 +1,4 @@
-//! Runs the plans: one task a mapping, until a signal asks to stop or one ends by itself.
+//! Runs the plans, with one task a mapping. They run until a signal stops them, or until one fails.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -25,7 +25,7 @@ use crate::plan::{Destination, Plan, Plans, window};
 use crate::registry::Registries;
 use crate::samconfig;
 
-/// What ends a process by a second signal: 128 and the number of SIGINT.
+/// The exit code after a second signal: 128 and the number of SIGINT.
 const STOPPED_AT_ONCE: i32 = 130;
 
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -45,7 +45,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     for plan in &mut plans {
         plan.mapping.decoder = registries.decoder(plan.registry.as_ref())?;
     }
-    // First, because a series that is looked up before is counted nowhere.
+    // The recorder must be installed first: a series that is looked up before is never counted.
     let metrics = match cli.metrics_listen {
         Some(address) => Some(Metrics::listen(address).await?),
         None => None,
@@ -74,7 +74,7 @@ fn endpoint(cli: &Cli) -> Result<Endpoint, BadEndpoint> {
     })
 }
 
-/// What is run. The notes are printed first, also when that is nothing.
+/// Returns the plans. Prints the notes first, also when it returns an error.
 fn plan(cli: &Cli) -> anyhow::Result<Vec<Plan>> {
     let mut notes = Vec::new();
     let planned = read(cli, &mut notes).and_then(|template| Plans::of(template, cli, &mut notes));
@@ -113,7 +113,7 @@ fn announcement(plan: &Plan, endpoint: &Endpoint) -> String {
     )
 }
 
-/// Starts the mapping, which waits for Kafka and then joins its group.
+/// Starts a mapping. It waits for Kafka and then joins its consumer group.
 fn start(
     mappings: &mut JoinSet<Result<(), InvalidMapping>>,
     plan: &Plan,
@@ -123,7 +123,7 @@ fn start(
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<EventChannel> {
     let channel = EventChannel::open(&plan.url(&plan.template.topic)?)?;
-    // The mapping filters, so that what is filtered out is counted.
+    // The mapping filters, and not the channel. So the metrics count filtered records too.
     let settings = ConsumerSettings { beginning: plan.beginning, ..ConsumerSettings::default() };
     let source = ChannelSource::new(channel.subscribe_with(&plan.mapping.group, settings, |_| true)?);
     let target = Invoke::new(endpoint.clone(), plan.function.clone());
@@ -146,7 +146,8 @@ fn start(
     Ok(channel)
 }
 
-/// Until all mappings have ended: after the first signal they end what they have begun; the second ends the process.
+/// Waits until all mappings have ended, and returns the exit code. After the first signal they finish what they have begun. The
+/// second signal ends the process.
 async fn supervise(
     mut mappings: JoinSet<Result<(), InvalidMapping>>,
     mut signals: Signals,

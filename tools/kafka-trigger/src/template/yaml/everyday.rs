@@ -1,13 +1,14 @@
-//! The YAML that nearly every template is written in, read in one go over its bytes: maps, lists, scalars, comments and short tags.
+//! Reads the YAML that nearly every template is written in, in one pass over its bytes: maps, lists, scalars, comments and short
+//! tags.
 //!
-//! The parser of the whole language takes some 270 instructions a byte, and most templates do not need it.
+//! The parser for the whole language needs some 270 instructions a byte, and most templates do not need that parser.
 //!
-//! It knows less than YAML. At what it does not know, and at what looks wrong, it gives up with `None`; the parser of the whole language
-//! reads the text then, or says what is wrong with it. So all that must hold is that a tree which this gives is the parser's: a property
-//! test compares the two.
+//! This reader knows less than YAML. At a form that it does not know, and at a form that looks wrong, it gives up with `None`.
+//! Then the parser for the whole language reads the text, or reports the error. So this reader must keep one rule only: a tree
+//! that it returns is the parser's. A property test compares the two.
 //!
-//! Each function leaves the reader at the first byte behind what it has read, and those that read a part of a block leave it at the
-//! next content, on a line of its own.
+//! Each function leaves the reader at the first byte behind the part that it has read. Functions that read a part of a block
+//! leave it at the next content, on a line of its own.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -16,12 +17,12 @@ use std::mem;
 use super::{HEAVIEST, NODE, scalar, tagged};
 use crate::template::node::{Map, Node};
 
-/// How deep this goes. What is deeper is left to the parser, which has no stack to spare.
+/// The deepest nesting for this reader, because it recurses. Deeper texts are left to the parser, which does not.
 const DEEPEST: usize = 40;
-/// The longest key, in bytes: YAML looks no further than 1024 characters ahead for a colon.
+/// The longest key, in bytes. YAML looks no further than 1024 characters ahead for a colon.
 const LONGEST_KEY: usize = 1000;
 
-/// The tree, and the names that stand twice in one map.
+/// Returns the tree, and the names that stand twice in one map. Returns `None` if it gives up.
 pub(super) fn read(text: &str) -> Option<(Node, Vec<String>)> {
     let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
     if !is_ordinary(&text) {
@@ -39,10 +40,10 @@ pub(super) fn read(text: &str) -> Option<(Node, Vec<String>)> {
     is_whole.then_some((document, reader.twice))
 }
 
-/// Is it text, without tabs, line breaks of another kind, and marks of the order of bytes?
+/// Is the text free of control characters, tabs, other kinds of line breaks, and byte order marks?
 fn is_ordinary(text: &str) -> bool {
     let is_ascii = |byte: u8| matches!(byte, b'\n' | b' '..=b'~');
-    // Not `all`, which would look at one byte after the other.
+    // A count, because `all` would look at one byte after the other.
     let others = text.bytes().filter(|byte| !is_ascii(*byte)).count();
     let is_other = |character: char| {
         matches!(character, '\u{a0}'..='\u{2027}' | '\u{202a}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}')
@@ -52,10 +53,10 @@ fn is_ordinary(text: &str) -> bool {
     others == 0 || text.chars().all(|character| is_ascii(character) || is_other(character))
 }
 
-/// What is behind the text: no byte of it, since control characters are not ordinary.
+/// The byte behind the text. The text does not contain it, because control characters are not ordinary.
 const END: u8 = 0;
 
-/// Where a part of a block stands.
+/// The place of a part of a block.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     /// Behind a key. A list may begin at the key's own column.
@@ -64,7 +65,7 @@ enum Place {
     Item,
 }
 
-/// A part, before its tag is looked at.
+/// A part, before its tag is applied.
 enum Part<'a> {
     Scalar { text: Cow<'a, str>, is_plain: bool },
     Tree(Node),
@@ -73,17 +74,17 @@ enum Part<'a> {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    /// Where the line begins.
+    /// The start of the current line.
     line: usize,
     depth: usize,
-    /// What the tree weighs, as the parser's does.
+    /// The weight of the tree, as the parser counts it.
     weight: usize,
     twice: Vec<String>,
 }
 
-/// Blocks.
+/// Block style.
 impl<'a> Reader<'a> {
-    /// A part of a block, at its first byte. `indent` is the column of the map or list around it.
+    /// Reads a part of a block, from its first byte. `indent` is the column of the map or list around it.
     fn node(&mut self, indent: isize) -> Option<Node> {
         self.deeper(|reader| {
             if reader.is_dash() {
@@ -130,7 +131,7 @@ impl<'a> Reader<'a> {
         Some(Node::List(list))
     }
 
-    /// What stands behind a key's colon or an item's dash, on its line or below it.
+    /// Reads the value behind a key's colon or an item's dash, on the same line or below it.
     fn value(&mut self, column: isize, place: Place) -> Option<Node> {
         self.skip_spaces();
         if self.is_at_end_of_line() {
@@ -145,7 +146,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What stands on the lines below; nothing when they belong to something else.
+    /// Reads the value on the lines below. Returns no node if the lines belong to another part.
     fn below(&mut self, column: isize, place: Place) -> Option<Option<Node>> {
         self.skip_to_content()?;
         if self.column() > column {
@@ -157,18 +158,18 @@ impl<'a> Reader<'a> {
         Some(None)
     }
 
-    /// A part that is no map or list of a block, unless it has a tag.
+    /// Reads a part that is not a map or list of a block, unless it has a tag.
     fn part(&mut self, indent: isize, place: Place) -> Option<Node> {
         let tag = self.tag()?;
         if tag.is_some() && self.is_at_end_of_line() {
             self.skip_to_content()?;
-            // No part has two.
+            // A part can't have two tags.
             if self.byte(0) == b'!' {
                 return None;
             }
             return match self.below(indent, place)? {
                 Some(node @ (Node::List(_) | Node::Map(_))) => self.finish(Part::Tree(node), tag),
-                // A scalar below its tag has been resolved already.
+                // A scalar below its tag has already been resolved, as if it had no tag.
                 Some(_) => None,
                 None => self.finish(Part::plain(Cow::Borrowed("")), tag),
             };
@@ -185,9 +186,9 @@ impl<'a> Reader<'a> {
         self.finish(part, tag)
     }
 
-    /// A plain scalar, with the lines on which it goes on.
+    /// Reads a plain scalar, with its continuation lines.
     fn plain(&mut self, indent: isize) -> Option<Cow<'a, str>> {
-        // A document that is a scalar is no template, and would go on where another document begins.
+        // A document that is a scalar is not a template. And such a scalar would continue where another document begins.
         if indent < 0 {
             return None;
         }
@@ -211,11 +212,11 @@ impl<'a> Reader<'a> {
             text.push_str(self.rest_of_plain_line()?);
         }
         self.end_line()?;
-        // It can't go on behind a comment.
+        // A plain scalar can't continue behind a comment.
         (self.column() <= indent).then_some(text)
     }
 
-    /// The first line of a plain scalar, without the blanks behind it.
+    /// Reads the first line of a plain scalar, without the blanks behind it.
     fn plain_line(&mut self) -> Option<&'a str> {
         if !self.begins_plain() {
             return None;
@@ -232,7 +233,7 @@ impl<'a> Reader<'a> {
         Some(&self.text[start..end])
     }
 
-    /// A plain key, up to its colon.
+    /// Reads a plain key, up to its colon.
     fn plain_key(&mut self) -> Option<Cow<'a, str>> {
         let start = self.at;
         if !self.begins_plain() {
@@ -242,8 +243,8 @@ impl<'a> Reader<'a> {
         Some(Cow::Borrowed(&self.text[start..end]))
     }
 
-    /// Goes to what ends a plain scalar on this line: a colon before a blank, a comment, the end of the line, or an indicator. Gives where
-    /// its text ends, without the blanks behind it.
+    /// Goes to the end of a plain scalar on this line. It ends at a colon before a blank, a comment, the end of the line, or an
+    /// indicator. Returns the end of its text, without the blanks behind it.
     fn end_of_plain(&mut self, is_indicator: impl Fn(u8) -> bool) -> Option<usize> {
         let bytes = self.text.as_bytes();
         let mut end = self.at;
@@ -253,7 +254,7 @@ impl<'a> Reader<'a> {
                 END | b'\n' => return Some(end),
                 b'#' if bytes[self.at - 1] == b' ' => return Some(end),
                 b':' if is_blank(self.byte(1)) => return Some(end),
-                // Readers differ about it.
+                // Readers of YAML differ about such a colon.
                 b':' if is_indicator(self.byte(1)) => return None,
                 byte if is_indicator(byte) => return Some(end),
                 _ => end = self.at + 1,
@@ -262,7 +263,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A literal or a folded scalar without a number for its indentation.
+    /// Reads a literal or a folded scalar. It gives up if the header has a number for the indentation.
     fn block_scalar(&mut self, indent: isize) -> Option<Cow<'a, str>> {
         let is_folded = self.byte(0) == b'>';
         let chomping = self.byte(1);
@@ -280,7 +281,7 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let content = self.indent_of_block_scalar()?.max(usize::try_from(indent + 1).ok()?).max(1);
         let mut text = String::new();
-        // The break behind the last line, the breaks of blank lines since, and did the last line begin with a blank?
+        // The break behind the last line, the number of blank lines since then, and whether the last line began with a blank.
         let (mut last_break, mut breaks, mut began_blank) = ("", 0, false);
         loop {
             self.line = self.at;
@@ -318,7 +319,7 @@ impl<'a> Reader<'a> {
         Some(Cow::Owned(text))
     }
 
-    /// That of the first line that is not blank; blank lines before it are no longer.
+    /// Returns the indentation of the first line that is not blank. It gives up if a blank line before it is longer.
     fn indent_of_block_scalar(&self) -> Option<usize> {
         let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
         let mut longest = 0;
@@ -332,7 +333,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Flow.
+/// Flow style.
 impl<'a> Reader<'a> {
     fn flow(&mut self) -> Option<Node> {
         let tag = self.tag()?;
@@ -391,7 +392,7 @@ impl<'a> Reader<'a> {
         Some(Node::Map(map))
     }
 
-    /// Goes past a bracket, if one is next.
+    /// Goes past a bracket, if one is next. Returns whether it did.
     fn closes(&mut self, bracket: u8) -> Option<bool> {
         self.skip_to_content()?;
         let closes = self.byte(0) == bracket;
@@ -399,7 +400,7 @@ impl<'a> Reader<'a> {
         Some(closes)
     }
 
-    /// Goes past a comma, where no bracket follows.
+    /// Goes past a comma, unless the bracket follows.
     fn comma_before(&mut self, bracket: u8) -> Option<()> {
         self.skip_to_content()?;
         match self.byte(0) {
@@ -417,11 +418,11 @@ impl<'a> Reader<'a> {
         }
         let end = self.end_of_plain(is_flow_indicator)?;
         let text = &self.text[start..end];
-        // Readers differ about it.
+        // Readers of YAML differ about a question mark here.
         (!text.contains('?')).then_some(Cow::Borrowed(text))
     }
 
-    /// A quoted scalar, which may be on several lines.
+    /// Reads a quoted scalar, which may be on several lines.
     fn quoted(&mut self) -> Option<Cow<'a, str>> {
         let quote = self.byte(0);
         let start = self.at + 1;
@@ -460,7 +461,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Blanks, comments, tags, and what parts become.
+/// Blanks, comments, tags, and the nodes that parts become.
 impl<'a> Reader<'a> {
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
@@ -470,7 +471,7 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at + ahead).copied().unwrap_or(END)
     }
 
-    /// Before the first where the text ends: what is open there ends too.
+    /// The column of the next byte. At the end of the text it is before the first column, so that all open parts end there.
     fn column(&self) -> isize {
         if self.byte(0) == END { -1 } else { isize::try_from(self.at - self.line).unwrap_or(isize::MAX) }
     }
@@ -494,7 +495,7 @@ impl<'a> Reader<'a> {
         has_text && ahead.line == self.line && ahead.byte(0) == b':' && is_blank(ahead.byte(1))
     }
 
-    /// Can a plain scalar begin here? Some could that this leaves to the parser.
+    /// Can a plain scalar begin here? Some that could are left to the parser.
     fn begins_plain(&self) -> bool {
         match self.byte(0) {
             b'-' => !is_blank(self.byte(1)),
@@ -535,7 +536,7 @@ impl<'a> Reader<'a> {
         self.check_marker()
     }
 
-    /// Where a document ends or another begins is for the parser.
+    /// Gives up where a document ends or another begins. The parser reads such a text.
     fn check_marker(&self) -> Option<()> {
         let is_marker =
             self.at == self.line && (self.rest().starts_with("---") || self.rest().starts_with("..."));
@@ -549,7 +550,7 @@ impl<'a> Reader<'a> {
         (self.line > line || self.byte(0) == END).then_some(())
     }
 
-    /// Goes past a short tag and the blanks behind it.
+    /// Goes past a short tag and the blanks behind it. Returns the tag's name.
     fn tag(&mut self) -> Option<Option<&'a str>> {
         if self.byte(0) != b'!' {
             return Some(None);
@@ -575,7 +576,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A key as the name that it is. What is merged is for the parser.
+    /// Returns the name that a key is. A merge (`<<`) is left to the parser.
     fn name(&mut self, key: Part<'_>) -> Option<String> {
         if matches!(&key, Part::Scalar { text, is_plain: true } if *text == "<<") {
             return None;
@@ -633,19 +634,19 @@ fn is_flow_indicator(byte: u8) -> bool {
     matches!(byte, b',' | b'[' | b']' | b'{' | b'}')
 }
 
-/// What so many line breaks within a scalar become.
+/// Returns the text that this number of line breaks within a scalar becomes.
 fn fold(breaks: usize) -> String {
     if breaks == 1 { " ".to_owned() } else { "\n".repeat(breaks - 1) }
 }
 
-/// The lines of a quoted scalar as one text, with the blanks around breaks taken away.
+/// Returns the lines of a quoted scalar as one text, without the blanks around the breaks.
 fn unfold(text: &str) -> Option<String> {
     let mut lines = text.split('\n').enumerate().peekable();
     let mut unfolded = String::with_capacity(text.len());
     let mut breaks = 0;
     while let Some((place, line)) = lines.next() {
         let is_last = lines.peek().is_none();
-        // A backslash may take the break for itself.
+        // A backslash may escape the break.
         if place > 0 && (line.starts_with("---") || line.starts_with("..."))
             || !is_last && line.ends_with('\\')
         {
@@ -662,7 +663,7 @@ fn unfold(text: &str) -> Option<String> {
     Some(unfolded)
 }
 
-/// A double-quoted text without its escapes, as far as this knows them.
+/// Replaces the escapes of a double-quoted text. It gives up at an escape that it does not know.
 fn unescape(text: &str) -> Option<String> {
     let mut unescaped = String::with_capacity(text.len());
     let mut characters = text.chars();

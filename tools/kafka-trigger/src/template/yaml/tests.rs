@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::*;
 
-/// Documents with the trees that PyYAML composes of them, one a line: `tests/yaml/documents.py` writes them. The variable may name
-/// a file of others, as `deploy/checks/yaml` does with documents that it has just generated.
+/// Documents, and the trees that PyYAML makes of them, one a line. `tests/yaml/documents.py` writes them. The variable may name a
+/// file with other documents. `deploy/checks/yaml` uses it for documents that it has just generated.
 fn documents() -> String {
     match std::env::var_os("YAML_DOCUMENTS") {
         Some(file) => fs::read_to_string(file).unwrap(),
@@ -50,7 +50,7 @@ fn trees_are_those_that_pyyaml_composes() {
     }
 }
 
-/// Whatever is read without the parser is read as the parser reads it.
+/// Asserts that the fast reader reads a text as the parser does, if it reads the text at all.
 fn assert_as_the_parser(text: &str) -> Result<(), TestCaseError> {
     if let Some(read) = everyday::read(text) {
         prop_assert_eq!(Ok(read), parsed(text), "{:?}", text);
@@ -58,7 +58,7 @@ fn assert_as_the_parser(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Lines of templates, and of what only looks like one.
+/// Lines of templates, and lines that only look like them.
 #[rustfmt::skip]
 const LINES: &[&str] = &[
     "", " ", "   ", "a:", "b: c", "b: c d", "a b: c", "a : b", "a:b", "a: b:c", "a: b: c", "a: b # c", "a: b#c", "a: b #", "a: #b",

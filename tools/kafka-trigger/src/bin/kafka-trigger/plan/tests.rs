@@ -38,7 +38,7 @@ fn plans_of(template: &str, flags: &[&str]) -> anyhow::Result<Plans> {
     plans_and_notes(template, flags).0
 }
 
-/// What is planned, and what is noted about it.
+/// The plans, and the notes about them.
 fn plans_and_notes(template: &str, flags: &[&str]) -> (anyhow::Result<Plans>, Vec<String>) {
     let cli = Cli::try_parse_from(["kafka-trigger"].iter().chain(flags)).unwrap();
     let options = Options { timeout: cli.timeout, ..Options::default() };
@@ -109,7 +109,7 @@ fn a_destination_bounds_retries_without_end_as_on_lambda() {
 
 #[test]
 fn brokers_that_the_template_does_not_say_are_asked_for() {
-    // They need not be known to say what is planned.
+    // A plan does not need the brokers.
     let said = plans(&[]).unwrap().plans[0].url("orders").unwrap_err().to_string();
     assert!(said.contains("the brokers of BillingOrders (arn:aws:kafka:eu-west-1"), "{said}");
     assert!(said.contains("--kafka host:port"), "{said}");
@@ -213,7 +213,7 @@ fn a_disabled_mapping_runs_when_it_is_named() {
         notes.iter().any(|note| note.starts_with("ShippingOrders is disabled in the template; it runs")),
         "{notes:?}"
     );
-    // The name of a function names those of its mappings that run.
+    // A function's name selects only those of its mappings that are enabled.
     assert!(plans_of(&disabled(), &["--mapping", "Shipping"]).is_err());
     let wrong = disabled().replace("ConsumerGroupId: shippers", "ConsumerGroupId: 'not one'");
     assert!(
@@ -303,7 +303,7 @@ fn a_mapping_runs_no_more_at_once_than_its_function_may() {
     assert_eq!(plan(&["--invoke", "aws", "--function-concurrency", "2"], 0).mapping.concurrency, 2);
 }
 
-/// The template with a topic that nobody knows.
+/// The template with a topic whose name is not known.
 fn with_an_unknown_topic(of: &str) -> String {
     let (before, after) = TEMPLATE.split_once(of).unwrap();
     format!("{before}{of}{}", after.replacen("[orders]", "[!ImportValue topic]", 1))
