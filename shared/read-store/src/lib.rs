@@ -18,6 +18,8 @@ mod postgres;
 mod shape;
 #[cfg(feature = "embedded")]
 mod sqlite;
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+mod swap;
 mod types;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 mod waiters;

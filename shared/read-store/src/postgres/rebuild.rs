@@ -16,6 +16,7 @@ use super::transaction::{Lock, Transaction};
 use super::{Shared, project, rows, schema, upsert, write};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
+use crate::swap;
 use crate::{BehindStream, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
 
 /// The number of events that are worth one more transaction side by side.
@@ -176,24 +177,7 @@ async fn find_behind(
     old: Table,
     new: Table,
 ) -> Result<Option<SwapRefused>, Failed> {
-    let behind = format!(
-        "SELECT has.id AS id, has.version AS active, coalesce(gets.version, 0) AS building
-         FROM {old} AS has LEFT JOIN {new} AS gets ON gets.id = has.id
-         WHERE coalesce(gets.version, 0) < has.version"
-    );
-    let stopped = format!(
-        "SELECT DISTINCT gap.stream, coalesce((SELECT version FROM {old} WHERE id = gap.stream), 0),
-             coalesce((SELECT version FROM {new} WHERE id = gap.stream), 0)
-         FROM read_store_held AS gap
-         WHERE gap.view = {} AND gap.reason = 'gap' AND NOT EXISTS (
-             SELECT 1 FROM read_store_held AS same WHERE same.view = {} AND same.stream = gap.stream
-                 AND same.version > coalesce((SELECT version FROM {old} WHERE id = gap.stream), 0))",
-        new.id.0, old.id.0
-    );
-    // UNION, so that a stream which is both counts once.
-    let sql = format!(
-        "SELECT id, active, building, count(*) OVER () FROM ({behind} UNION {stopped}) AS found ORDER BY id LIMIT 1"
-    );
+    let sql = swap::behind(old, new);
     let Some(row) = query(AssertSqlSafe(sql)).persistent(false).fetch_optional(connection).await? else {
         return Ok(None);
     };
@@ -202,30 +186,13 @@ async fn find_behind(
     Ok(Some(SwapRefused::Behind { streams: rows::count(&row, 3)?, first }))
 }
 
-/// Moves the held events of the active view that the new one does not hold, so that nothing is lost. These are events that the
-/// new view's row has not passed, and all records without a stream or a version. They keep their numbers.
+/// Moves the held events that the swap would lose, and lets those go on that have become next.
 async fn carry_over<V: View>(
     connection: &mut PgConnection,
     active: Table,
     view: Table,
 ) -> Result<(), Failed> {
-    let (old, new) = (active.id.0, view.id.0);
-    let sql = format!(
-        "UPDATE read_store_held AS held SET view = {new}
-         WHERE view = {old}
-           AND (stream IS NULL OR version IS NULL
-               OR version > coalesce((SELECT version FROM {view} WHERE id = held.stream), 0))
-           AND NOT EXISTS (
-               SELECT 1 FROM read_store_held AS same
-               WHERE same.view = {new} AND same.stream IS NOT DISTINCT FROM held.stream
-                 AND same.version IS NOT DISTINCT FROM held.version AND same.reason = held.reason
-                 AND ((same.stream IS NOT NULL AND same.version IS NOT NULL)
-                     OR (same.topic = held.topic AND same.partition = held.partition
-                         AND same.record_offset = held.record_offset
-                         AND same.key IS NOT DISTINCT FROM held.key
-                         AND same.value IS NOT DISTINCT FROM held.value)))
-         RETURNING stream"
-    );
+    let sql = swap::carry_over(active, view);
     let carried = query(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut *connection).await?;
     let mut streams: Vec<StreamId> = Vec::with_capacity(carried.len());
     for row in &carried {

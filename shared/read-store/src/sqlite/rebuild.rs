@@ -13,6 +13,7 @@ use super::write::Writer;
 use super::{project, schema};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
+use crate::swap;
 use crate::{BehindStream, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
 
 /// The time for which a rebuild leaves the lock alone after each page. It is longer than another process sleeps between its tries
@@ -132,57 +133,20 @@ fn building(transaction: &Transaction<'_>, shape: Shape, view: ViewId) -> Result
 /// Refuses while a stream is behind in the new view: a reader would see it go back. Refuses also while a stream waits for a
 /// missing event there but not in the active view: it goes on today, and would stop.
 fn refuse_behind(connection: &Connection, old: Table, new: Table) -> Result<(), SwapRefused> {
-    let behind = format!(
-        "SELECT has.id AS id, has.version AS active, ifnull(gets.version, 0) AS building
-         FROM {old} AS has LEFT JOIN {new} AS gets ON gets.id = has.id
-         WHERE ifnull(gets.version, 0) < has.version"
-    );
-    let stopped = format!(
-        "SELECT DISTINCT gap.stream, ifnull((SELECT version FROM {old} WHERE id = gap.stream), 0),
-             ifnull((SELECT version FROM {new} WHERE id = gap.stream), 0)
-         FROM read_store_held AS gap
-         WHERE gap.view = {} AND gap.reason = 'gap' AND NOT EXISTS (
-             SELECT 1 FROM read_store_held AS same WHERE same.view = {} AND same.stream = gap.stream
-                 AND same.version > ifnull((SELECT version FROM {old} WHERE id = gap.stream), 0))",
-        new.id.0, old.id.0
-    );
-    // UNION, so that a stream which is both counts once.
-    let first = first_behind(connection, &format!("{behind} UNION {stopped}"))?;
-    match first {
+    let found = connection.query_row(&swap::behind(old, new), [], |row| {
+        let stream = rows::stream_id(row, 0)?;
+        let (active, building) = (shape::version(row.get(1)?), shape::version(row.get(2)?));
+        Ok((row.get::<_, i64>(3)?.unsigned_abs(), BehindStream { stream, active, building }))
+    });
+    match found.optional().map_err(ReadStoreError::from)? {
         Some((streams, first)) => Err(SwapRefused::Behind { streams, first }),
         None => Ok(()),
     }
 }
 
-fn first_behind(connection: &Connection, sql: &str) -> Result<Option<(u64, BehindStream)>, ReadStoreError> {
-    let sql = format!("SELECT id, active, building, count(*) OVER () FROM ({sql}) ORDER BY id LIMIT 1");
-    let found = connection.query_row(&sql, [], |row| {
-        let stream = rows::stream_id(row, 0)?;
-        let (active, building) = (shape::version(row.get(1)?), shape::version(row.get(2)?));
-        Ok((row.get::<_, i64>(3)?.unsigned_abs(), BehindStream { stream, active, building }))
-    });
-    Ok(found.optional()?)
-}
-
-/// Moves the held events of the active view that the new one does not hold, so that nothing is lost. These are events that the
-/// new view's row has not passed, and all records without a stream or a version. They keep their numbers.
+/// Moves the held events that the swap would lose, and lets those go on that have become next.
 fn carry_over<V: View>(connection: &Connection, active: Table, view: Table) -> Result<(), ReadStoreError> {
-    let (old, new) = (active.id.0, view.id.0);
-    let carried = format!(
-        "UPDATE read_store_held AS held SET view = {new}
-         WHERE view = {old}
-           AND (stream IS NULL OR version IS NULL
-               OR version > ifnull((SELECT version FROM {view} WHERE id = held.stream), 0))
-           AND NOT EXISTS (
-               SELECT 1 FROM read_store_held AS same
-               WHERE same.view = {new} AND same.stream IS held.stream AND same.version IS held.version
-                 AND same.reason = held.reason
-                 AND ((same.stream IS NOT NULL AND same.version IS NOT NULL)
-                     OR (same.topic = held.topic AND same.partition = held.partition AND same.record_offset = held.record_offset
-                         AND same.key IS held.key AND same.value IS held.value)))
-         RETURNING stream"
-    );
-    let mut statement = connection.prepare(&carried)?;
+    let mut statement = connection.prepare(&swap::carry_over(active, view))?;
     let streams = statement.query_map([], |row| {
         Ok(match row.get_ref(0)? {
             rusqlite::types::ValueRef::Null => None,

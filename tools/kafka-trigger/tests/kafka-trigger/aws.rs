@@ -24,7 +24,8 @@ pub(crate) struct Aws {
 pub(crate) async fn with_aws<T: Future<Output = ()>>(test: impl FnOnce(Aws, Topic) -> T) {
     static SAID: Once = Once::new();
     let Ok(url) = std::env::var(VARIABLE) else {
-        let said = "NOT RUN: the tests on S3, SQS and SNS; set TEST_AWS=http://host:port (deploy/checks/moto)\n";
+        let said =
+            "NOT RUN: the tests on S3, SQS and SNS; set TEST_AWS=http://host:port (deploy/checks/moto)\n";
         SAID.call_once(|| stderr().write_all(said.as_bytes()).unwrap());
         return;
     };

@@ -1,0 +1,49 @@
+//! The SQL of a swap, as every variant runs it.
+
+use crate::shape::Table;
+
+/// Finds the streams that forbid a swap. A reader would see a stream go back that is behind in the new view. A stream would
+/// stop that waits for a missing event there but not in the active view.
+///
+/// Yields one row, if there is such a stream: the first one, its version in the old view and in the new one, and their number.
+pub(crate) fn behind(old: Table, new: Table) -> String {
+    let version_in = |view: Table| format!("coalesce((SELECT version FROM {view} WHERE id = gap.stream), 0)");
+    let (in_old, in_new) = (version_in(old), version_in(new));
+    let (old_id, new_id) = (old.id.0, new.id.0);
+    // UNION, so that a stream which is both counts once.
+    format!(
+        "SELECT id, active, building, count(*) OVER () FROM (
+             SELECT has.id AS id, has.version AS active, coalesce(gets.version, 0) AS building
+             FROM {old} AS has LEFT JOIN {new} AS gets ON gets.id = has.id
+             WHERE coalesce(gets.version, 0) < has.version
+             UNION
+             SELECT DISTINCT gap.stream, {in_old}, {in_new} FROM read_store_held AS gap
+             WHERE gap.view = {new_id} AND gap.reason = 'gap' AND NOT EXISTS (
+                 SELECT 1 FROM read_store_held AS same
+                 WHERE same.view = {old_id} AND same.stream = gap.stream AND same.version > {in_old})
+         ) AS found ORDER BY id LIMIT 1"
+    )
+}
+
+/// Moves the held events of the active view that the new one does not hold, so that nothing is lost. These are events that the
+/// new view's row has not passed, and all records without a stream or a version. They keep their numbers.
+///
+/// Yields the streams of the moved events; NULL for records without a stream.
+pub(crate) fn carry_over(active: Table, view: Table) -> String {
+    let (old, new) = (active.id.0, view.id.0);
+    let same = |column: &str| format!("same.{column} IS NOT DISTINCT FROM held.{column}");
+    let (stream, version, key, value) = (same("stream"), same("version"), same("key"), same("value"));
+    format!(
+        "UPDATE read_store_held AS held SET view = {new}
+         WHERE view = {old}
+           AND (stream IS NULL OR version IS NULL
+               OR version > coalesce((SELECT version FROM {view} WHERE id = held.stream), 0))
+           AND NOT EXISTS (
+               SELECT 1 FROM read_store_held AS same
+               WHERE same.view = {new} AND {stream} AND {version} AND same.reason = held.reason
+                 AND ((same.stream IS NOT NULL AND same.version IS NOT NULL)
+                     OR (same.topic = held.topic AND same.partition = held.partition
+                         AND same.record_offset = held.record_offset AND {key} AND {value})))
+         RETURNING stream"
+    )
+}
