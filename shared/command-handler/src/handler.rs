@@ -18,44 +18,44 @@ use crate::meters::Meters;
 use crate::publisher::{Moment, Publisher};
 use crate::state_cache::{State, StateCache};
 
-/// How often a command is decided anew because others were faster, before the caller is told to come again.
+/// The most attempts at one command while other commands append first. After them the caller is told to try again.
 const ATTEMPTS: u32 = 16;
 
-/// And for how long: where each attempt takes seconds, as on a store that is busy, the caller is not kept for all of them.
+/// The longest time for these attempts. On a busy store each attempt takes seconds, and the caller must not wait for all of them.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A command and all that is known about who sent it.
+/// A command and everything that is known about its sender.
 #[derive(Clone, Debug)]
 pub struct CommandRequest<A: Aggregate> {
     /// The stream.
     pub stream: StreamId,
-    /// What is wanted of it.
+    /// The command for the stream's aggregate.
     pub command: A::Command,
-    /// What makes this command the same when it is sent again.
+    /// The identity of the command. It is the same when the command is sent again.
     pub command_id: CommandId,
-    /// Where that id is from.
+    /// The origin of that id.
     pub key: KeyOrigin,
-    /// What the command asks, hashed: see [`crate::command_hash`].
+    /// A hash of the command's method, stream and body: see [`crate::command_hash`].
     pub hash: CommandHash,
-    /// The version that the stream must be at, from `If-Match`.
+    /// The condition on the stream's version, from `If-Match`.
     pub if_match: Option<IfMatch>,
-    /// For the commit.
+    /// The metadata of the commit.
     pub metadata: Metadata,
-    /// Up to here the sender has read the stream's events from the channel, so they need not be published again, whether or not they
-    /// are marked yet.
+    /// The last version that the sender has read from the channel. The events up to it need not be published again, whether or not
+    /// they are marked yet.
     pub published: Version,
 }
 
-/// Where a command's id is from.
+/// The origin of a command's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOrigin {
-    /// From the sender, who may send the command again under it.
+    /// The sender chose it and may send the command again under it.
     Sender,
-    /// Made for this one request: nobody will ask for it again.
+    /// It was made for this one request: nobody will send the command again under it.
     Fresh,
 }
 
-/// What `If-Match` says.
+/// The condition of `If-Match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfMatch {
     /// `*`: the aggregate exists.
@@ -76,9 +76,9 @@ impl IfMatch {
 /// A command that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome<A> {
-    /// The aggregate as the command left it; for a repeated command, as it left it the first time.
+    /// The aggregate after the command. For a repeated command, the aggregate after its first execution.
     pub snapshot: Snapshot<A>,
-    /// Whether the command yielded events (the first time), or was already true.
+    /// `true` if the command yielded events (the first time), `false` if it was already true.
     pub with_events: bool,
 }
 
@@ -97,27 +97,27 @@ pub enum CommandError<A: Aggregate> {
     /// An event would be larger than the channel takes.
     #[error(transparent)]
     TooLarge(PublishError),
-    /// Others were faster, again and again.
+    /// Other commands appended first, again and again.
     #[error("too many commands for this {kind} at the same time", kind = A::KIND)]
     Contended,
-    /// The event store failed. Whether the command took place is not known; repeat it under the same key.
+    /// The event store failed. It is not known whether the command took place. Repeat it under the same key.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// When a command is answered.
+/// The moment at which a command is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterCommit {
-    /// When it is durable; publishing goes on behind.
+    /// When the command is durable. Publishing goes on in the background.
     Answer,
-    /// When it is published too, or after this time: for a Lambda, which is frozen once it has answered.
+    /// When the commit is published too, or after this time. This is for a Lambda, which is frozen once it has answered.
     AwaitPublish(Duration),
-    /// When it is durable. Publishing is left to the relay, which runs in another process: for a tool on a channel that nobody
-    /// receives from in this one.
+    /// When the command is durable. Publishing is left to the relay, which runs in another process. This is for a tool whose own
+    /// process has no receiver on the channel.
     LeaveToRelay,
 }
 
-/// Handles commands. Cheap to clone; one a process, so that what is kept and what is in flight is known in one place.
+/// Handles commands. Cheap to clone. A process has one, so that one place knows the cached states and the commits in flight.
 #[derive(Clone)]
 pub struct CommandHandler<A> {
     store: EventStore,
@@ -127,24 +127,25 @@ pub struct CommandHandler<A> {
     after_commit: AfterCommit,
 }
 
-/// What a decision stands on.
+/// The state that a decision is based on.
 enum Basis<A> {
-    /// From the cache, or assumed: right until an append says otherwise, not good enough to answer from.
+    /// From the cache, or assumed. It is right until an append finds another version. It is not good enough for an answer
+    /// without an append.
     Cached(State<A>),
-    /// Just loaded, and the command id was not among its commits.
+    /// Just loaded. The command id was not among the stream's commits.
     Loaded(State<A>),
 }
 
 enum Step<A> {
     Done(Outcome<A>),
-    /// Only a fresh load can tell.
+    /// The decision needs a fresh load.
     LoadFirst,
-    /// Somebody else was faster.
+    /// Another command was appended first.
     Conflict,
 }
 
 impl<A: Aggregate> CommandHandler<A> {
-    /// A handler on this store; `kept_states` is how many aggregates are kept in memory.
+    /// Makes a handler on this store. `kept_states` is the number of aggregates that are kept in memory.
     #[must_use]
     pub fn new(
         store: EventStore,
@@ -170,7 +171,7 @@ impl<A: Aggregate> CommandHandler<A> {
         &self.publisher
     }
 
-    /// Handles a command. When this returns [`Outcome`], what the command did is durable.
+    /// Handles a command. When this returns [`Outcome`], the command's effect is durable.
     ///
     /// # Errors
     /// [`CommandError`], which says what the caller can do.
@@ -211,7 +212,8 @@ impl<A: Aggregate> CommandHandler<A> {
         }
     }
 
-    /// What is kept of the stream. A command that creates assumes that there is nothing: it appends at version 1 and loads only on conflict.
+    /// Returns the cached state of the stream. A command that creates an aggregate assumes an empty stream if nothing is cached: it
+    /// appends at version 1 and loads only after a conflict.
     fn first_basis(&self, request: &CommandRequest<A>) -> Option<State<A>> {
         let kept = self.states.get(&request.stream);
         match request.command.creates() {
@@ -245,7 +247,8 @@ impl<A: Aggregate> CommandHandler<A> {
         }
         match state.snapshot.state.decide(request.command.clone()) {
             Ok(events) if !events.is_empty() => self.append(request, state, events).await,
-            // No append will check these two, so they are only believed on a fresh load, and of a store that is up to date.
+            // No append checks a decision without events or a rejection. Both are answered only from a fresh load that the store
+            // confirms as current.
             _ if !fresh => Ok(Step::LoadFirst),
             _ if !self.is_current(&state).await? => Ok(Step::Conflict),
             Ok(_) => self.already_true(request, state).await,
@@ -287,7 +290,7 @@ impl<A: Aggregate> CommandHandler<A> {
                 return Ok(Step::Conflict);
             }
             Err(AppendError::Store(error)) => {
-                // It may have taken place all the same, so what is kept is not to be believed.
+                // The append may have taken place all the same, so the cached state may be stale.
                 self.states.forget(&request.stream);
                 return Err(error.into());
             }
@@ -301,8 +304,8 @@ impl<A: Aggregate> CommandHandler<A> {
         Ok(Step::Done(outcome))
     }
 
-    /// Answers a command that was answered before, with the aggregate as it was then. Where its commit is still unpublished, nobody may be
-    /// publishing it: its process may have died. The client that asks again need not wait for the relay.
+    /// Answers a repeated command with the aggregate as it was after the first execution. If the commit is still unpublished, its
+    /// process may have died, and nobody may be publishing it. So this publishes it, and the client need not wait for the relay.
     async fn replay(
         &self,
         request: &CommandRequest<A>,
@@ -329,19 +332,20 @@ impl<A: Aggregate> CommandHandler<A> {
             AfterCommit::Answer => self.publisher.submit(stream, run),
             AfterCommit::AwaitPublish(patience) => {
                 let marked = self.publisher.submit_and_tell(stream, run, Moment::Marked);
-                // In time or not, published or not: the command succeeded, and the relay sees to the rest.
+                // The command succeeded in any case. If the time is over or the publish failed, the relay publishes the commit.
                 let _ = tokio::time::timeout(patience, marked).await;
             }
             AfterCommit::LeaveToRelay => {}
         }
     }
 
-    /// A command that changes nothing. Under a sender's key it leaves a record, so that a late retry is answered the same even
-    /// after the stream has moved on. What made it true may be unpublished, as with a command that is repeated ([`Self::replay`]).
+    /// Answers a command that changes nothing. Under a sender's key it leaves a record, so that a late retry gets the same answer
+    /// even after the stream has moved on. The commit that made the command true may be unpublished. Then this publishes it, as for
+    /// a repeated command ([`Self::replay`]).
     ///
-    /// The command is decided at one moment and remembered at a later one, before it is answered. Another command under the same key
-    /// that comes in between finds the key free, and may be rejected; from then on it is told that the key was used. To do both at
-    /// one moment would take a transaction in MongoDB.
+    /// The command is decided at one moment and remembered at a later one, before it is answered. Another command under the same
+    /// key may come in between. It finds the key free, and may be rejected. From then on it is told that the key was used. To do
+    /// both at one moment would take a transaction in MongoDB.
     async fn already_true(
         &self,
         request: &CommandRequest<A>,
@@ -382,7 +386,7 @@ fn state<A: Aggregate>(id: StreamId, stream: Stream) -> Result<State<A>, StoreEr
     Ok(state)
 }
 
-/// The result of a command, as it is counted.
+/// The result of a command, as the metrics name it.
 const fn name_of<A: Aggregate>(result: &Result<Outcome<A>, CommandError<A>>) -> &'static str {
     match result {
         Ok(Outcome { with_events: true, .. }) => "done",
@@ -396,18 +400,18 @@ const fn name_of<A: Aggregate>(result: &Result<Outcome<A>, CommandError<A>>) -> 
     }
 }
 
-/// The time in whole microseconds, which is what every store can hold.
+/// The current time in whole microseconds, which every store can hold.
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
-/// Whether a command is decided anew after this many conflicts and this time since its first try.
+/// Returns whether a command is decided anew after this many conflicts and this time since its first attempt.
 fn may_try_again(conflicts: u32, elapsed: Duration) -> bool {
     conflicts < ATTEMPTS && elapsed <= LONGEST
 }
 
-/// Waits a moment before the next try, longer and more varied the more have failed: 0 to 2^n ms, at most 64.
+/// Waits before the next attempt: after n conflicts a random time of 0 to 2^n ms, at most 64 ms.
 async fn pause(conflicts: u32) {
     let most = 1_u64 << conflicts.min(6);
     let wait = rand::rng().random_range(0..=most * 1000);

@@ -2,8 +2,8 @@ use event_sourcing::StreamId;
 use event_store::CommandHash;
 use sha2::{Digest, Sha256};
 
-/// SHA-256 over what a command asks: its method, its stream and its body in canonical form. Each part goes in with its length, so
-/// that no two different triples run into the same bytes.
+/// SHA-256 over a command's method, its stream and its body in canonical form. Each part comes after its length, so that two
+/// different triples never give the same bytes.
 #[must_use]
 pub fn command_hash(method: &str, stream: &StreamId, canonical_body: &[u8]) -> CommandHash {
     let mut sha = Sha256::new();

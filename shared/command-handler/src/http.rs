@@ -1,4 +1,4 @@
-//! A request as a command, an outcome or an error as an answer: what the command functions share of HTTP.
+//! The HTTP that the command functions share: a request becomes a command, and an outcome or an error becomes an answer.
 
 use axum::response::Response;
 use event_sourcing::{
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::handler::{CommandError, CommandHandler, CommandRequest, IfMatch, KeyOrigin, Outcome};
 use crate::hash::command_hash;
 
-/// What every command request has besides its stream and its body.
+/// The parts of a command request besides its stream and its body.
 #[derive(Clone, Debug)]
 pub struct Call {
     method: Method,
@@ -41,17 +41,17 @@ impl Call {
         Ok(Self { method, command_id, key: origin, if_match, metadata })
     }
 
-    /// The command's identity, if its sender may send it again.
+    /// Returns the command's id, if its sender may send the command again.
     #[must_use]
     pub fn repeatable(&self) -> Option<&CommandId> {
         (self.key == KeyOrigin::Sender).then_some(&self.command_id)
     }
 
-    /// Handles the command and answers: 201 when the command created the aggregate, else 200, with the aggregate, its `ETag` and its
-    /// `Location`. `canonical_body` is the body as it is compared when the key is used again.
+    /// Handles the command and answers with the aggregate, its `ETag` and its `Location`. The status is 201 when the command
+    /// created the aggregate, else 200. `canonical_body` is the form of the body that is compared when the key is used again.
     ///
     /// # Errors
-    /// The [`Problem`] of whatever went wrong.
+    /// The [`Problem`] of the [`CommandError`].
     pub async fn answer<A: Aggregate>(
         self,
         handler: &CommandHandler<A>,
@@ -72,7 +72,7 @@ impl Call {
     }
 }
 
-/// The client's key, or one made for this request.
+/// Returns the client's key, or one made for this request.
 fn key(headers: &HeaderMap) -> Result<(IdempotencyKey, KeyOrigin), Problem> {
     let (key, origin) = match single_header(headers, &HeaderName::from_static("idempotency-key"))? {
         Some(key) => (IdempotencyKey::parse(key), KeyOrigin::Sender),
@@ -84,7 +84,7 @@ fn key(headers: &HeaderMap) -> Result<(IdempotencyKey, KeyOrigin), Problem> {
 fn shown<A: Aggregate>(status: StatusCode, outcome: &Outcome<A>) -> Response {
     let mut response = json(status, &outcome.snapshot);
     let headers = response.headers_mut();
-    // An id has only characters that may stand in a header and in a path as they are.
+    // An id has only characters that need no encoding in a header or a path.
     if let (Ok(etag), Ok(location)) = (
         HeaderValue::try_from(format!("\"{}\"", outcome.snapshot.version)),
         HeaderValue::try_from(["/", outcome.snapshot.id.as_str()].concat()),
@@ -113,21 +113,21 @@ fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
     }
 }
 
-/// A value of the domain that was refused, as a problem.
+/// Turns a refused value into a problem.
 #[must_use]
 pub fn invalid(error: &Invalid) -> Problem {
     Problem::invalid(error.what, error.to_string())
 }
 
-/// The id in the path.
+/// Parses the id in the path.
 ///
 /// # Errors
-/// 422 when it is not one.
+/// 422 when it is not a valid id.
 pub fn stream_id(path: &str) -> Result<StreamId, Problem> {
     StreamId::parse(path).map_err(|error| invalid(&error))
 }
 
-/// No aggregate of this kind has this id.
+/// The 404: no aggregate of this kind has this id.
 #[must_use]
 pub fn not_found<A: Aggregate>() -> Problem {
     let kind = A::KIND;
@@ -166,7 +166,7 @@ impl<A: Aggregate> From<CommandError<A>> for Problem {
                 "The event would be too large",
                 detail,
             ),
-            // Counted, and ordinary where many want the same.
+            // Contention is counted, and it is normal where many clients send commands to one stream. So it is not logged.
             CommandError::Contended => Self::unavailable(1, detail).unlogged(),
             CommandError::Store(StoreError::Unavailable(cause)) => {
                 Self::unavailable(2, "The event store is not available; repeat the command under the same Idempotency-Key.")

@@ -1,14 +1,14 @@
-//! What a command does: load, decide, append, publish. Where an aggregate, its event store and the channel meet.
+//! The path of a command: load, decide, append, publish. This crate connects an aggregate, its event store and the channel.
 //!
 //! Only the handler and its cache know the aggregate; publisher and relays see encoded events.
 //!
 //! - [`handler`]: the five steps, and why each race between them ends well.
-//! - [`publisher`]: commits onto the channel, serially per stream, and their marks (`record`, `marks`).
-//! - [`relay`]: publishes what was left.
-//! - [`reminders`]: publishes again what waits for an outcome for too long.
-//! - [`http`]: a request as a command, an outcome or an error as an answer.
+//! - [`publisher`]: publishes commits to the channel, serially per stream, and marks them (`record`, `marks`).
+//! - [`relay`]: publishes commits that stayed unpublished.
+//! - [`reminders`]: publishes an event again when it awaits its outcome for too long.
+//! - [`http`]: a request becomes a command, and an outcome or an error becomes an answer.
 //!
-//! Knows nothing of read stores, triggers or which functions there are.
+//! The crate knows nothing of read stores, triggers or the list of functions.
 
 mod hash;
 mod marks;

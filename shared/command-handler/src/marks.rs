@@ -1,11 +1,11 @@
-//! The marks of published commits, and which of them set a reminder or end one.
+//! The marks of published commits. Some of them set a reminder or end one.
 
 use std::sync::Arc;
 
 use event_sourcing::Version;
 use event_store::{Commit, CommitId, Mark, Remind};
 
-/// The place of a commit whose last event awaits an outcome.
+/// The versions of a commit whose last event awaits an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Awaiting {
     first: Version,
@@ -19,23 +19,23 @@ impl Awaiting {
     }
 }
 
-/// What this process knows of a stream when some of its commits are marked.
+/// The knowledge that this process has of a stream when some of its commits are marked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct StreamTip {
-    /// Its version.
+    /// The stream's version.
     pub(crate) version: Version,
-    /// The last of its commits that awaits an outcome, or did.
+    /// The last of the stream's commits that awaits an outcome, or awaited one.
     pub(crate) awaiting: Option<Awaiting>,
 }
 
-/// The marks of a run, with what they do to reminders. A mark ends the reminder of the commit before it, where this process knows that
-/// commit. Any other reminder ends when it is due: then the relay looks at the stream, and finds that it has moved on.
+/// Returns the marks of a run, with their effect on reminders. A mark ends the reminder of the commit before it, if this process
+/// knows that commit. Any other reminder ends when it is due: then the relay reads the stream, and finds that it has moved on.
 pub(crate) fn marks(run: &[Arc<Commit>], known: StreamTip) -> Vec<Mark> {
     let mut before = known.awaiting;
     let marks = run.iter().map(|commit| {
         let ends = before.filter(|before| before.last.next() == commit.version).map(|before| before.first);
         before = Awaiting::of(commit);
-        // A stream that has moved on needs none: what follows is in its outbox.
+        // A stream that has moved on needs no reminder: its next commit is in the outbox.
         let remind = match before {
             Some(awaiting) if known.version <= awaiting.last => Remind::UntilFollowed,
             _ => Remind::Never,

@@ -1,4 +1,4 @@
-//! What is counted of commands. Each series is looked up once and kept, since the lookup by labels costs as much as a fold.
+//! The metrics of commands. Each series is looked up once and kept, since the lookup by labels costs as much as a fold.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -33,10 +33,10 @@ impl Meters {
     }
 }
 
-/// Measures what waits to be published: how many commits, and for how many seconds the oldest.
+/// Measures the backlog: the number of unpublished commits, and the age of the oldest in seconds.
 ///
 /// # Errors
-/// When the event store is not available; the last figures stand then.
+/// When the event store is not available. The last figures stand then.
 pub async fn measure_backlog(store: &EventStore) -> Result<(), StoreError> {
     let backlog = store.backlog().await?;
     metrics::gauge!("unpublished_commits").set(backlog.commits as f64);
@@ -44,10 +44,10 @@ pub async fn measure_backlog(store: &EventStore) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Measures which streams wait for their outcomes, and which for too long.
+/// Measures the reminders: how many streams wait for an outcome, are set aside, or wait for too long.
 ///
 /// # Errors
-/// When the event store is not available; the last figures stand then.
+/// When the event store is not available. The last figures stand then.
 pub async fn measure_reminders(reminders: &Reminders) -> Result<(), StoreError> {
     let ReminderCounts { waiting, set_aside, overdue } = reminders.count().await?;
     metrics::gauge!("reminders_waiting").set(waiting as f64);

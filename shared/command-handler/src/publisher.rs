@@ -1,13 +1,13 @@
-//! Commits onto the channel, serially per stream, and their marks in the event store.
+//! Publishes commits to the channel, serially per stream, and marks them in the event store.
 //!
 //! The rules, each at its line below:
-//! 1. A stream's commits are sent by one task at a time, in order, and the next run only when the channel has accepted
-//!    every record of this one.
-//! 2. When a run fails, nothing later of that stream is sent before it was sent again: the queue is dropped whole, and every
+//! 1. One task at a time sends a stream's commits, in order. It sends the next run only when the channel has accepted every record
+//!    of this one.
+//! 2. When a run fails, no later commit of that stream is sent before this run is sent again. The whole queue is dropped, and every
 //!    later run begins at the oldest commit that is not known to be published.
 //! 3. A commit is marked only when the channel will not forget it.
 //!
-//! Duplicates may happen (two processes, a crash before the mark) and are harmless. Disorder may not.
+//! Duplicates may happen (two processes, a crash before the mark) and are harmless. Disorder must not happen.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -29,7 +29,8 @@ use crate::state_cache::StreamProgress;
 /// The most commits that are sent as one run.
 const RUN_LIMIT: usize = 100;
 
-/// Bytes that no record of ours comes to: an event is at most what a request's body holds, each character escaped, and its headers.
+/// A size in bytes that no record of ours reaches. An event is at most a request's body with every character escaped, and its
+/// headers.
 const LARGEST_RECORD: usize = 256 * 1024;
 
 /// Publishes commits. Cheap to clone.
@@ -44,8 +45,8 @@ struct Inner {
     /// The `ce_source` of the records.
     source: &'static str,
     progress: Arc<dyn StreamProgress>,
-    /// Only the streams with something in flight. They are apart from the state cache: what is in flight is never evicted, and a
-    /// cached state may be, because the event store knows what is unpublished.
+    /// The streams with commits in flight, and no others. They are apart from the state cache, because they are never evicted. A
+    /// cached state may be evicted, because the event store knows which commits are unpublished.
     streams: Mutex<HashMap<StreamId, InFlight>>,
     idle: Notify,
     failed: Notify,
@@ -53,18 +54,18 @@ struct Inner {
     published: OnceLock<Counter>,
 }
 
-/// What is in flight of a stream.
+/// The commits of one stream that are in flight.
 #[derive(Default)]
 struct InFlight {
     /// Commits not sent yet, in order.
     queue: VecDeque<Arc<Commit>>,
-    /// The version of the last commit that was queued; nothing up to it is taken in again.
+    /// The version of the last commit that was queued. Commits up to it are not queued again.
     taken: Version,
     /// The version of the last commit that the channel has accepted and may still forget.
     accepted: Version,
-    /// Whether a task is sending.
+    /// `true` while a task is sending.
     sending: bool,
-    /// Runs that the channel has accepted and may still forget.
+    /// The number of runs that the channel has accepted and may still forget.
     unsettled: usize,
     waiters: Vec<Waiter>,
 }
@@ -75,12 +76,12 @@ struct Waiter {
     tell: oneshot::Sender<bool>,
 }
 
-/// What can be waited for.
+/// A moment that a caller can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// The channel has accepted it.
+    /// The channel has accepted the commit.
     Accepted,
-    /// It is marked as published.
+    /// The commit is marked as published.
     Marked,
 }
 
@@ -111,15 +112,15 @@ impl Publisher {
         &self.inner.channel
     }
 
-    /// An event of a commit as it is published, under the version that the event has.
+    /// Returns an event of a commit as it is published, under the event's own version.
     pub(crate) fn record(&self, commit: &Commit, version: Version, event: &EncodedEvent) -> Record {
         record(self.inner.source, commit, version, event)
     }
 
-    /// Whether the channel will take every event of a commit, so that a command is refused before its commit is kept.
+    /// Checks that the channel will take every event of a commit. So a command is refused before its commit is kept.
     ///
     /// # Errors
-    /// [`PublishError::TooLarge`].
+    /// [`PublishError::TooLarge`] when it will not.
     pub(crate) fn check(&self, commit: &Commit) -> Result<(), PublishError> {
         match self.channel().largest() {
             Some(limit) if limit < LARGEST_RECORD => {
@@ -129,13 +130,14 @@ impl Publisher {
         }
     }
 
-    /// Sends a contiguous run of a stream's commits that begins at the oldest not known to be published. What of it is in
-    /// flight already is not sent twice.
+    /// Sends a contiguous run of a stream's commits. The run begins at the oldest commit that is not known to be published. Commits
+    /// that are in flight already are not sent twice.
     pub fn submit(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
         self.take_in(stream, run, None);
     }
 
-    /// The same, and a way to wait: `true` once the run's last commit has come to this moment, `false` when it failed before.
+    /// Sends a run as [`Self::submit`] does. The future gives `true` once the run's last commit has come to this moment, and
+    /// `false` if it failed before.
     pub fn submit_and_tell(
         &self,
         stream: &StreamId,
@@ -149,13 +151,13 @@ impl Publisher {
         async { told.await.unwrap_or(false) }
     }
 
-    /// Whether something of this stream is in flight here.
+    /// Returns whether commits of this stream are in flight here.
     #[must_use]
     pub fn is_in_flight(&self, stream: &StreamId) -> bool {
         self.inner.streams.lock().contains_key(stream)
     }
 
-    /// How many streams have something in flight here.
+    /// The number of streams with commits in flight here.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.inner.streams.lock().len()
@@ -177,7 +179,7 @@ impl Publisher {
         self.inner.failed.notified().await;
     }
 
-    /// What failed here and nobody has sent since, as far as is known.
+    /// The streams whose runs failed here and that nobody has sent since, as far as is known.
     pub(crate) fn retry_list(&self) -> &RetryList {
         &self.inner.retry_list
     }
@@ -193,7 +195,7 @@ impl Publisher {
         }
         match waiter {
             Some(waiter) if waiter.moment == Moment::Accepted && waiter.version <= flight.accepted => {
-                // Whoever waited may have given up.
+                // The waiter may have given up.
                 let _ = waiter.tell.send(true);
             }
             waiter => flight.waiters.extend(waiter),
@@ -231,7 +233,7 @@ impl Publisher {
         }
     }
 
-    /// Events that the channel has taken, also those that it had before.
+    /// Counts the events that the channel has taken, including those that it had before.
     fn count(&self, run: &[Arc<Commit>]) {
         let events: usize = run.iter().map(|commit| commit.events.len()).sum();
         let counter = || metrics::counter!("published_events_total");
@@ -256,7 +258,7 @@ impl Publisher {
         Some(flight.queue.drain(..commits).collect())
     }
 
-    /// Notes that the channel has a run; whether there is more to send. If there is not, this task no longer sends.
+    /// Notes that the channel has accepted a run, and returns whether there is more to send. If not, this task no longer sends.
     fn accepted(&self, stream: &StreamId, last: Version) -> bool {
         let mut streams = self.inner.streams.lock();
         let Some(flight) = streams.get_mut(stream) else { return false };
@@ -302,11 +304,11 @@ impl Publisher {
         }
     }
 
-    /// Rule 2: the whole queue goes. The commits stay unpublished in the store, the relay is woken, and a command that comes
-    /// before it brings them along.
+    /// Rule 2: drops the whole queue. The commits stay unpublished in the store, and the relay is woken. If a command comes before
+    /// the relay, it sends them too.
     fn gave_up(&self, stream: &StreamId, oldest: Version, error: &PublishError) {
-        // An event that is too large was within the limit when its command was accepted, and waits for somebody to raise it again:
-        // to send it again at once is no use.
+        // An event that is too large was within the limit when its command was accepted. It waits until somebody raises the limit
+        // again, so it is no use to send it again at once.
         let is_too_large = matches!(error, PublishError::TooLarge { .. });
         if is_too_large {
             tracing::error!(%stream, %error, "a run can't be published");
@@ -347,7 +349,7 @@ impl InFlight {
     fn tell(&mut self, moment: Moment, up_to: Version, outcome: bool) {
         for waiter in self.waiters.extract_if(.., |waiter| waiter.moment == moment && waiter.version <= up_to)
         {
-            // Whoever waited may have given up.
+            // The waiter may have given up.
             let _ = waiter.tell.send(outcome);
         }
     }

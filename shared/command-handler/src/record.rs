@@ -7,7 +7,7 @@ use event_channel::{Header, Record};
 use event_sourcing::{EncodedEvent, Version, wire};
 use event_store::Commit;
 
-/// An event of a commit as it is published, from this `ce_source`, under the version that the event has.
+/// Returns an event of a commit as it is published, from this `ce_source`, under the event's own version.
 #[must_use]
 pub fn record(source: &'static str, commit: &Commit, version: Version, event: &EncodedEvent) -> Record {
     let traceparent = commit.metadata.traceparent.as_deref();

@@ -1,4 +1,4 @@
-//! Publishes what was left: after a crash, an outage of the channel, or a Lambda that was frozen too early.
+//! Publishes commits that stayed unpublished: after a crash, an outage of the channel, or a Lambda that was frozen too early.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,21 +13,20 @@ use tokio::sync::watch;
 
 use crate::publisher::{Moment, Publisher};
 
-/// How many streams one sweep takes at the most. They are taken in random order, so that several relays mostly take
-/// different ones.
+/// The most streams of one sweep. They come in random order, so that several relays mostly take different ones.
 const STREAMS_A_SWEEP: usize = 500;
 
-/// How often the relay looks when nothing wakes it.
+/// The interval of sweeps when nothing wakes the relay.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often the store is asked whether it has all that it needs.
+/// The interval at which the relay checks that the store has everything that it needs.
 const CHECK: Duration = Duration::from_secs(30);
 
-/// How long it waits after an error of the store.
+/// The wait after an error of the store.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
-/// How long it rests when the channel has refused all of a sweep, and the most when it goes on refusing. Brokers may answer every
-/// question and take no record, so that they are up again says nothing.
+/// The first and the longest rest after a sweep of which the channel has refused all. Brokers may answer every question and take no
+/// record. So it proves nothing that they are up again.
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
@@ -39,22 +38,22 @@ pub struct Relay {
     min_age: Duration,
 }
 
-/// What one sweep did.
+/// The result of one sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SweepReport {
-    /// Streams with commits that were left.
+    /// Streams that the sweep tried to publish.
     pub streams: usize,
     /// Commits that the channel accepted.
     pub commits: usize,
-    /// Streams for which it did not accept all; they stay unpublished.
+    /// Streams that could not be read, or that the channel did not accept whole. They stay unpublished.
     pub failed: usize,
-    /// There were as many as a sweep takes, so there may be more.
+    /// `true` if there were as many streams as a sweep takes, so there may be more.
     #[serde(skip)]
     pub more: bool,
 }
 
 impl SweepReport {
-    /// Nothing got through of what there was.
+    /// Returns whether streams failed and no commit was accepted.
     const fn is_refused(&self) -> bool {
         self.commits == 0 && self.failed > 0
     }
@@ -70,14 +69,15 @@ impl SweepReport {
 }
 
 impl Relay {
-    /// A relay beside this publisher. A commit younger than `min_age` is left to whoever appended it: twice the channel's
-    /// delivery timeout where other processes publish too, nothing where this is the only one.
+    /// Makes a relay beside this publisher. A commit younger than `min_age` is left to the process that appended it. `min_age` is
+    /// twice the channel's delivery timeout where other processes publish too, and zero where this is the only one.
     #[must_use]
     pub fn new(store: EventStore, publisher: Publisher, min_age: Duration) -> Self {
         Self { store, publisher, min_age }
     }
 
-    /// Publishes what was left of up to `STREAMS_A_SWEEP` streams, and waits until the channel has accepted or refused it.
+    /// Publishes the unpublished commits of up to `STREAMS_A_SWEEP` streams, and waits until the channel has accepted or refused
+    /// them.
     ///
     /// # Errors
     /// When the event store is not available.
@@ -85,7 +85,7 @@ impl Relay {
         let age = SignedDuration::try_from(self.min_age).unwrap_or(SignedDuration::MAX);
         let now = Timestamp::now();
         let young = now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)..=now;
-        // Not waited for: the topic may be another than it was.
+        // The topic may have been made anew. The sweep does not wait for this check.
         self.publisher.channel().look_again();
         let left = self.store.outstanding(young, STREAMS_A_SWEEP).await?;
         kill_point(KillPoint::RelayAfterLook);
@@ -105,7 +105,8 @@ impl Relay {
         swept
     }
 
-    /// Sends a stream from its oldest unpublished commit, which is this one or a later one; how many commits, if all were accepted.
+    /// Sends a stream from its oldest unpublished commit on, which is this one or a later one. Returns the number of commits if the
+    /// channel accepted all.
     async fn send(&self, oldest: CommitId) -> Option<usize> {
         let after = Version::new(oldest.version.get().saturating_sub(1));
         let load = Load { stream: oldest.stream.clone(), after, command: None };
@@ -113,7 +114,7 @@ impl Relay {
             Ok(stream) => {
                 stream.commits.into_iter().skip_while(|commit| !commit.unpublished).map(Arc::new).collect()
             }
-            // It waits for a program that can read it, and keeps no other from being sent.
+            // This stream waits for a program that can read it. The other streams are sent.
             Err(StoreError::Unreadable(problem)) => {
                 tracing::error!(%problem, "a stream can't be relayed");
                 metrics::counter!("unreadable_streams_total", "by" => "relay").increment(1);
@@ -135,8 +136,8 @@ impl Relay {
         accepted.then_some(commits)
     }
 
-    /// Sweeps until told to stop: at once, then whenever a publish has failed and the channel takes records again, and
-    /// otherwise every few seconds. Deletes records of answered commands that are past their time.
+    /// Sweeps until told to stop. The first sweep comes at once. The next comes when a publish has failed and the channel takes
+    /// records again, and otherwise after a few seconds. It also deletes the expired records of answered commands.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let (mut refused, mut checked) = (0, Instant::now());
         loop {
@@ -156,22 +157,22 @@ impl Relay {
         }
     }
 
-    /// Whether the store still has what it was made with: somebody may have dropped it.
+    /// Checks that the store still has what it was made with: somebody may have dropped it.
     async fn check_store(&self) {
         if let Err(error) = self.store.ping().await {
             tracing::warn!(%error, "the event store is not as it should be");
         }
     }
 
-    /// A run has failed, the channel may take it now, and it was left in peace for a while.
+    /// Waits until a run has failed and the channel may take it now, and then for this rest.
     async fn woken(&self, rest: Duration) {
         self.publisher.failed().await;
         self.publisher.channel().available().await;
         tokio::time::sleep(rest).await;
     }
 
-    /// Sweeps while that gets on. What the channel refuses wakes the relay by itself, and what can't be read waits for the
-    /// next look: neither is tried in a circle.
+    /// Sweeps again while commits get through and there may be more. A run that the channel refuses wakes the relay by itself, and
+    /// an unreadable stream waits for the next sweep. So neither is tried in a loop.
     async fn sweep_until_clean(&self) -> SweepReport {
         let mut all = self.send_what_failed_here().await;
         loop {
@@ -217,7 +218,7 @@ impl Relay {
     }
 }
 
-/// How long the relay rests after so many sweeps in a row of which the channel took nothing.
+/// Returns the relay's rest after this many sweeps in a row of which the channel took nothing.
 fn rest_after(refused: u32) -> Duration {
     match refused.checked_sub(1) {
         None => Duration::ZERO,

@@ -1,7 +1,9 @@
-//! The relay of reminders: it publishes the events of those that are due. Their marks set and end them: `marks.rs`.
+//! The relay of reminders: it publishes events again whose reminders are due. The marks of commits set and end reminders:
+//! `marks.rs`.
 //!
-//! An event that awaits an outcome is lost to whoever was to bring it about when the channel loses it. Its reminder publishes it again,
-//! under the version that it has: receivers that know that version pass it over, so order is safe whenever it comes.
+//! If the channel loses an event that awaits an outcome, its receiver never learns that it must bring the outcome about. The
+//! reminder publishes the event again, under the version that it has. Receivers that know that version ignore it, so a reminder
+//! never breaks the order.
 
 use std::time::Duration;
 
@@ -17,14 +19,14 @@ use tokio::sync::watch;
 
 use crate::publisher::Publisher;
 
-/// How many reminders one look takes at the most, and how many are in hand at the same time.
+/// The most reminders that one look takes, and the number that are in hand at the same time.
 const A_LOOK: usize = 500;
 const SIDE_BY_SIDE: usize = 16;
 
-/// How often is looked for reminders that are due.
+/// The interval of looks for due reminders.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Setting of whatever sends reminders or sets streams aside.
+/// The setting of programs that send reminders or set streams aside.
 #[derive(Args, Clone, Debug)]
 pub struct ReminderSettings {
     /// Seconds that an order may wait for its outcome until its fulfilment is asked for again, by publishing its event again; the time
@@ -41,7 +43,7 @@ impl ReminderSettings {
     }
 }
 
-/// A delay of none would publish everything again that is on its way.
+/// Parses a delay of at least one second. A delay of zero would publish every event again that is still on its way.
 fn delay(text: &str) -> Result<Duration, String> {
     let delay = seconds(text)?;
     if delay < Duration::from_secs(1) {
@@ -57,38 +59,38 @@ pub struct ReminderRelay {
     publisher: Publisher,
 }
 
-/// What one look came to.
+/// The result of one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReminderReport {
     /// Events that were published again.
     pub sent: usize,
-    /// Reminders that a stream had left behind.
+    /// Reminders that ended because their streams had moved on.
     pub ended: usize,
-    /// Reminders that could not be sent, and come again.
+    /// Reminders that could not be sent. They come again.
     pub failed: usize,
-    /// There were as many as a look takes, so there may be more.
+    /// `true` if there were as many reminders as a look takes, so there may be more.
     #[serde(skip)]
     pub more: bool,
 }
 
 impl ReminderReport {
-    /// There is more, and it gets on.
+    /// Returns whether there may be more and this look made progress.
     #[must_use]
     pub const fn may_go_on(&self) -> bool {
         self.more && self.sent + self.ended > 0
     }
 }
 
-/// What became of one reminder.
+/// The result of one reminder.
 enum Sending {
     Sent,
-    /// Another relay has it.
+    /// Another relay has claimed it, or the stream has moved on.
     Taken,
     Failed,
 }
 
 impl ReminderRelay {
-    /// A relay of these reminders onto this publisher's channel. Any number may run: each reminder is claimed by one.
+    /// Makes a relay of these reminders onto this publisher's channel. Any number may run: one relay claims each reminder.
     #[must_use]
     pub const fn new(reminders: Reminders, publisher: Publisher) -> Self {
         Self { reminders, publisher }
@@ -120,7 +122,7 @@ impl ReminderRelay {
                 Err(error) => {
                     tracing::error!(stream = %reminder.commit.stream, %error, "a stream can't be reminded of");
                     reminded.failed += 1;
-                    // It makes room for others for a while.
+                    // The claim hides it for a while, which makes room for others.
                     let _ = self.reminders.claim(&reminder).await;
                 }
             }
@@ -140,7 +142,7 @@ impl ReminderRelay {
         Ok(reminded)
     }
 
-    /// The commit and those behind it.
+    /// Loads the reminder's commit and those behind it.
     async fn load(&self, reminder: &Reminder) -> Result<Vec<Commit>, StoreError> {
         let CommitId { stream, version } = &reminder.commit;
         let after = Version::new(version.get().saturating_sub(1));
@@ -177,7 +179,7 @@ impl ReminderRelay {
         Ok(Sending::Sent)
     }
 
-    /// Sends what is due every few seconds, until told to stop.
+    /// Sends due reminders every few seconds, until told to stop.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
@@ -191,7 +193,7 @@ impl ReminderRelay {
         }
     }
 
-    /// Sends while that gets on.
+    /// Sends while a look makes progress and there may be more.
     async fn send_all(&self) {
         loop {
             match self.send_due().await {

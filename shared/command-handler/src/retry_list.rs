@@ -1,4 +1,5 @@
-//! What failed in this process: to all others it looks as if it were on its way, so it is for this one's relay, however young it is.
+//! The streams whose publish failed in this process. To other processes their commits look as if they were on their way. So
+//! this process's relay sends them, however young they are.
 
 use std::collections::HashMap;
 
@@ -6,10 +7,10 @@ use event_sourcing::{StreamId, Version};
 use event_store::CommitId;
 use parking_lot::Mutex;
 
-/// The most streams that are known by name. What is over it waits until it is old enough for any relay.
+/// The most streams in the list. The commits of a stream beyond it wait until they are old enough for any relay.
 const LIMIT: usize = 100_000;
 
-/// Streams that were not published, each with the oldest of its commits that was not.
+/// Streams whose publish failed, each with its oldest unpublished commit.
 #[derive(Default)]
 pub(crate) struct RetryList {
     streams: Mutex<HashMap<StreamId, Version>>,
@@ -25,7 +26,7 @@ impl RetryList {
         }
     }
 
-    /// Some of them, which are forgotten here.
+    /// Removes up to `limit` streams from the list and returns them.
     pub(crate) fn take(&self, limit: usize) -> Vec<CommitId> {
         let mut streams = self.streams.lock();
         let some: Vec<StreamId> = streams.keys().take(limit).cloned().collect();

@@ -1,4 +1,4 @@
-//! Settings of whatever handles commands.
+//! Settings of programs that handle commands.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use thiserror::Error;
 
 use crate::handler::{AfterCommit, CommandHandler};
 
-/// Of a Lambda to the event store: it works on one event at a time, and what it writes side by side waits to be one batch.
+/// The connections of a Lambda to the event store. It works on one event at a time, and its concurrent writes wait to be one batch.
 const CONNECTIONS: u32 = 1;
 
-/// What a command handler is made from.
+/// The settings that a command handler is made from.
 #[derive(Args, Clone, Debug)]
 pub struct CommandSettings {
-    /// Where the embedded default keeps its files.
+    /// The folder of the embedded default's files.
     #[command(flatten)]
     pub data: DataSettings,
     /// The event store.
@@ -43,7 +43,7 @@ pub enum OpenError {
     /// The channel can't be opened.
     #[error(transparent)]
     Channel(#[from] event_channel::OpenError),
-    /// A setting stands for a secret that can't be had.
+    /// A setting stands for a secret that can't be looked up.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
@@ -52,7 +52,7 @@ impl CommandSettings {
     /// Opens the stores and makes the handler.
     ///
     /// # Errors
-    /// When a URL is not one of ours, or a file can't be used.
+    /// When a URL names no store or channel of ours, or a file can't be used.
     pub async fn open<A: Aggregate>(
         &self,
         after_commit: AfterCommit,
@@ -80,10 +80,10 @@ pub struct LambdaSettings {
 impl LambdaSettings {
     /// Opens the stores and makes a handler that waits for its publishing, since a Lambda is frozen once it has answered.
     ///
-    /// Settings that stand for a secret are looked up.
+    /// Looks up the settings that stand for a secret.
     ///
     /// # Errors
-    /// As [`CommandSettings::open`], and when a secret can't be had.
+    /// As [`CommandSettings::open`], and when a secret can't be looked up.
     pub async fn open<A: Aggregate>(&self) -> Result<CommandHandler<A>, OpenError> {
         let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
         let event_store = secrets::resolve(&event_store.url(data)).await?;

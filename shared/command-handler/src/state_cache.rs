@@ -1,7 +1,7 @@
-//! The states that a warm process keeps, so that a second command on a stream skips the load.
+//! The states that a warm process caches, so that a second command on a stream skips the load.
 //!
-//! An entry may be stale: another process may have gone on. That is safe, because an append checks the version; what is
-//! decided from an entry and appends nothing is decided again on a fresh load.
+//! An entry may be stale, because another process may have appended to the stream. That is safe: an append checks the version. A
+//! decision from an entry that appends nothing is made again on a fresh load.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 
 use crate::marks::{Awaiting, StreamTip};
 
-/// What a publisher asks and tells of the streams that this process knows.
+/// The knowledge of streams that a publisher reads and updates.
 pub(crate) trait StreamProgress: Send + Sync {
-    /// What is known of a stream, whether or not somebody uses it again.
+    /// Returns what is known of a stream. This does not count as a use, so it does not keep the stream in the cache.
     fn known(&self, stream: &StreamId) -> StreamTip;
 
-    /// Everything of the stream up to this version is published.
+    /// Notes that everything of the stream up to this version is published.
     fn published(&self, stream: &StreamId, up_to: Version);
 }
 
@@ -27,26 +27,26 @@ pub(crate) trait StreamProgress: Send + Sync {
 pub(crate) struct State<A> {
     /// The aggregate.
     pub(crate) snapshot: Snapshot<A>,
-    /// Its commits from the oldest that is not known to be published: what a publisher must send before anything newer.
+    /// The stream's commits from the oldest that is not known to be published. A publisher must send them before anything newer.
     pub(crate) unpublished: Vec<Arc<Commit>>,
-    /// Everything up to this version is known to be published.
+    /// The version up to which everything is known to be published.
     published: Version,
-    /// The last of its commits that awaits an outcome, or did.
+    /// The last of the stream's commits that awaits an outcome, or awaited one.
     awaiting: Option<Awaiting>,
 }
 
 impl<A: Aggregate> State<A> {
-    /// Before the first event.
+    /// The state before the first event.
     pub(crate) fn absent(stream: StreamId) -> Self {
         Self::of(Snapshot::absent(stream))
     }
 
-    /// A state of which nothing is known to be unpublished.
+    /// A state without commits that are known to be unpublished.
     pub(crate) fn of(snapshot: Snapshot<A>) -> Self {
         Self { snapshot, unpublished: vec![], published: Version::NONE, awaiting: None }
     }
 
-    /// A commit of the stream, later than those before.
+    /// Notes a commit of the stream, which is later than those before.
     pub(crate) fn note(&mut self, commit: &Commit) {
         self.awaiting = Awaiting::of(commit).or(self.awaiting);
     }
@@ -57,8 +57,8 @@ impl<A: Aggregate> State<A> {
     }
 }
 
-/// A bounded number of states; the least recently used goes first. Whatever is forgotten is read again from the event
-/// store, with the marks of what is published, so nothing is lost by it.
+/// A bounded number of states. The least recently used one is evicted first. An evicted state is read again from the event store,
+/// with the marks of published commits, so nothing is lost.
 pub(crate) struct StateCache<A> {
     states: Mutex<LruCache<StreamId, State<A>>>,
 }
@@ -72,8 +72,8 @@ impl<A: Aggregate> StateCache<A> {
         self.states.lock().get(stream).cloned()
     }
 
-    /// Keeps a state, unless a newer one is there: two commands may end in another sequence than they were appended. What became
-    /// published while the command was in hand is taken over. Gives back what the state has unpublished.
+    /// Caches a state, unless a newer one is there: two commands may end in another sequence than they were appended. If commits
+    /// were published while the command was in hand, the state takes that over. Returns the state's unpublished commits.
     pub(crate) fn put(&self, mut state: State<A>) -> Vec<Arc<Commit>> {
         let mut states = self.states.lock();
         let kept = states.peek(&state.snapshot.id);

@@ -1,4 +1,4 @@
-//! What a command is answered, however often and through whichever process it comes.
+//! The answers to a command, however often it comes and through whichever process.
 
 use command_handler::handler::IfMatch;
 use command_handler::{CommandError, CommandRequest};

@@ -1,4 +1,4 @@
-//! What reaches the channel, in which sequence, and what is marked.
+//! The records on the channel, their sequence, and the marks of commits.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn a_repeat_of_a_command_whose_process_died_before_it_was_published_publis
     assert_eq!((reader.versions("a"), unpublished(&process).await), (vec![1], 0));
 }
 
-/// A task that somebody works on, both of whose commits another process has left unpublished.
+/// Makes a task that is started. Another process has left both of its commits unpublished.
 async fn leave_start_unpublished(process: &CommandHandler<Task>, stream: &str) {
     let elsewhere = System::new();
     let lonely = elsewhere.process().await;
@@ -86,7 +86,7 @@ async fn what_the_sender_has_read_from_the_channel_is_not_published_again() {
     handle(&process, complete).await.unwrap();
     reader.read(1).await;
     within(process.publisher().idle()).await;
-    // Whoever has published them marks them, or a relay.
+    // The process that has published them marks them, or a relay does.
     assert_eq!((reader.versions("a"), unpublished(&process).await), (vec![3], 2));
 }
 
@@ -107,7 +107,7 @@ async fn two_processes_that_publish_one_stream_keep_its_sequence() {
     let system = System::new();
     let (one, other) = (system.process().await, system.process().await);
     let mut reader = system.reader();
-    // One has appended and dies before it publishes: here, its commit is put into the store alone.
+    // A process has appended and dies before it publishes. Here its commit is put into the store alone.
     let elsewhere = System::new();
     let lonely = elsewhere.process().await;
     handle(&lonely, request("a", open("a lamp"))).await.unwrap();
@@ -214,8 +214,8 @@ async fn whoever_waits_for_a_publish_is_told_when_it_fails() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever happens at the same time, through two processes and a channel of any size: each stream's events come in order,
-    /// first occurrences without a gap, and in the end nothing is left.
+    /// Commands come at the same time, through two processes and a channel of any size. Each stream's events come in order, first
+    /// occurrences without a gap. In the end no commit is unpublished.
     #[test]
     fn events_of_a_stream_arrive_in_sequence_and_all_of_them(
         commands in prop::collection::vec((0..3_usize, 0..4_u8, any::<bool>()), 1..60),

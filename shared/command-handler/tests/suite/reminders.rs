@@ -1,4 +1,4 @@
-//! What awaits an outcome is published again, by one relay, until its stream moves on.
+//! An event that awaits an outcome is published again, by one relay, until its stream moves on.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use event_store::Reminders;
 
 use crate::system::{Reader, System, handle, open, request, stream, within};
 
-/// Due as soon as its moment is over.
+/// Reminders that are due after one millisecond.
 fn reminders(process: &CommandHandler<Task>) -> Reminders {
     Reminders::new(process.store().clone(), Duration::from_millis(1))
 }
@@ -18,7 +18,7 @@ fn relay(process: &CommandHandler<Task>) -> ReminderRelay {
     ReminderRelay::new(reminders(process), process.publisher().clone())
 }
 
-/// A task that somebody works on, of which all is published and marked.
+/// Starts a task, and waits until its commits are published and marked and its reminder is due.
 async fn started(process: &CommandHandler<Task>, reader: &mut Reader) {
     handle(process, request("a", open("a lamp"))).await.unwrap();
     handle(process, request("a", Command::Start)).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_reminder_that_a_stream_has_left_behind_is_ended_and_not_sent() {
     let (process, elsewhere) = (system.process().await, System::new());
     let mut reader = system.reader();
     started(&process, &mut reader).await;
-    // As a process leaves it that dies before its mark.
+    // This is the state after a process that died before its mark.
     let made_by = elsewhere.process().await;
     for command in [open("a lamp"), Command::Start, Command::Finish] {
         handle(&made_by, request("a", command)).await.unwrap();

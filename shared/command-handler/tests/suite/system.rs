@@ -1,4 +1,4 @@
-//! What the tests stand on: processes that share a store and a channel, and a reader of that channel.
+//! The setup of the tests: processes that share a store and a channel, and a reader of that channel.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -139,8 +139,8 @@ pub(crate) async fn stream(process: &CommandHandler<Task>, name: &str) -> Stream
     process.store().load(Load { stream: id(name), after: Version::NONE, command: None }).await.unwrap()
 }
 
-/// The stream as a process leaves it that dies between the append and the publish: `made_by` is a process of another system, where the
-/// commands were handled.
+/// Leaves the stream as it is after a crash between the append and the publish. `made_by` is a process of another system, which
+/// handled the commands.
 pub(crate) async fn leave_unpublished(
     process: &CommandHandler<Task>,
     made_by: &CommandHandler<Task>,
