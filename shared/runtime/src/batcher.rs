@@ -1,5 +1,5 @@
-//! Batches by what is waiting: one worker takes everything that was queued while its last batch was in hand and works
-//! on it as one. There is no timer, so a lone job waits for nothing, and batches grow with the load.
+//! Batches of waiting jobs. One worker takes every job that was queued while its last batch was in hand, and works on them as one
+//! batch. There is no timer, so a lone job waits for nothing, and batches grow with the load.
 
 use std::future::Future;
 use std::io;
@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 #[error("the worker has stopped")]
 pub struct Stopped;
 
-/// The way to a worker thread that takes jobs in batches. Cheap to clone; the thread ends, and is waited for, when the last
-/// one is dropped and the jobs that it had accepted are done.
+/// A handle to a worker thread that takes jobs in batches. Cheap to clone. When the last handle is dropped, the thread does the
+/// jobs that it had accepted, and ends. The drop waits for that.
 pub struct Batcher<J: Send + 'static> {
     worker: Arc<Worker<J>>,
 }
@@ -33,11 +33,11 @@ impl<J: Send + 'static> Clone for Batcher<J> {
 }
 
 impl<J: Send + 'static> Batcher<J> {
-    /// Starts the thread. `work` is called with 1 to `limit` jobs at a time and leaves the vector empty or not, as it likes.
-    /// At most `4 * limit` jobs queue up; then [`Batcher::send`] waits for room.
+    /// Starts the thread. It calls `work` with 1 to `limit` jobs at a time, and `work` may leave the vector empty or not. At most
+    /// `4 * limit` jobs queue up; then [`Batcher::send`] waits for room.
     ///
     /// # Errors
-    /// When the system starts no more threads.
+    /// When the system can't start another thread.
     pub fn start(
         name: &str,
         limit: usize,
@@ -54,7 +54,7 @@ impl<J: Send + 'static> Batcher<J> {
         Ok(Self { worker: Arc::new(Worker { jobs: Some(jobs), thread: Some(thread) }) })
     }
 
-    /// Hands a job in; the answer comes by whatever way the job carries.
+    /// Queues a job. The job itself carries the way for its answer.
     ///
     /// # Errors
     /// [`Stopped`] when the worker is gone.
@@ -78,8 +78,8 @@ impl<J> Drop for Worker<J> {
     }
 }
 
-/// The way to workers that wait for somebody else, such as a server: each batch is a task, and a few may be in hand side by
-/// side. Cheap to clone; what was accepted is done even when the last one is dropped.
+/// A handle to workers that wait for somebody else, such as a server. Each batch is a task, and a few of them may be in hand at the
+/// same time. Cheap to clone. Accepted jobs are done even when the last handle is dropped.
 pub struct TaskBatcher<J> {
     jobs: mpsc::Sender<J>,
 }
@@ -91,9 +91,9 @@ impl<J> Clone for TaskBatcher<J> {
 }
 
 impl<J: Send + 'static> TaskBatcher<J> {
-    /// Starts on the runtime that this is called in. `work` is called with 1 to `limit` jobs, again while fewer than
-    /// `side_by_side` of its futures run. At most `4 * limit` jobs queue up; then [`TaskBatcher::send`] waits for room.
-    /// A batch that panics takes its own jobs along and nothing else.
+    /// Starts on the runtime that this is called in. It calls `work` with 1 to `limit` jobs, again while fewer than `side_by_side`
+    /// of its futures run. At most `4 * limit` jobs queue up; then [`TaskBatcher::send`] waits for room. A batch that panics loses
+    /// its own jobs and no others.
     pub fn start<W>(limit: usize, side_by_side: usize, work: impl Fn(Vec<J>) -> W + Send + 'static) -> Self
     where
         W: Future<Output = ()> + Send + 'static,
@@ -102,7 +102,7 @@ impl<J: Send + 'static> TaskBatcher<J> {
         tokio::spawn(async move {
             let mut running = JoinSet::new();
             loop {
-                // Before the queue is looked at, so that whatever comes meanwhile joins the batch.
+                // This wait comes before the queue is read, so that jobs that arrive meanwhile join the batch.
                 while running.try_join_next().is_some() {}
                 if running.len() >= side_by_side {
                     running.join_next().await;
@@ -118,7 +118,7 @@ impl<J: Send + 'static> TaskBatcher<J> {
         Self { jobs }
     }
 
-    /// Hands a job in; the answer comes by whatever way the job carries.
+    /// Queues a job. The job itself carries the way for its answer.
     ///
     /// # Errors
     /// [`Stopped`] when the runtime that it was started on is gone.
@@ -194,7 +194,7 @@ mod tests {
     /// A batch that has begun, and the way to tell it to go on.
     type Begun = (Vec<u32>, oneshot::Sender<()>);
 
-    /// Batches as they begin, each of which goes on when it is told to.
+    /// A batcher, and its batches as they begin. Each batch goes on when it is told to.
     fn held(limit: usize, side_by_side: usize) -> (TaskBatcher<u32>, mpsc::UnboundedReceiver<Begun>) {
         let (begun, batches) = mpsc::unbounded_channel();
         let batcher = TaskBatcher::start(limit, side_by_side, move |batch| {

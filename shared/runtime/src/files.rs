@@ -1,4 +1,4 @@
-//! The files of the embedded default: for their owner alone, and still there while they are in use.
+//! The files of the embedded default. They are for their owner alone, and must still be there while they are in use.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// For the owner alone.
+/// Modes that admit the owner alone.
 const FILE: u32 = 0o600;
 const FOLDER: u32 = 0o700;
 
-/// Creates the folder and those above it, where they are not there, for their owner alone: whatever the umask is.
+/// Creates the folder and its missing parents for their owner alone, whatever the umask is.
 ///
 /// # Errors
 /// When one can't be created.
@@ -23,10 +23,10 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(FOLDER))
 }
 
-/// Creates an empty file for its owner alone, whatever the umask is. One that is there stays as it is.
+/// Creates an empty file for its owner alone, whatever the umask is. An existing file stays as it is.
 ///
 /// # Errors
-/// When there is none and none can be created.
+/// When the file does not exist and can't be created.
 pub fn create_file(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(FILE).open(path) {
         Ok(file) => file.set_permissions(Permissions::from_mode(FILE)),
@@ -35,14 +35,14 @@ pub fn create_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A file in use is no longer the one at its path: what is written now is gone with the process.
+/// A file in use is no longer the one at its path. Data that is written to it now is lost when the process ends.
 #[derive(Clone, Debug, Error)]
 #[error("the file {} was deleted or replaced while it was in use; start again on the one that is to be used", .path.display())]
 pub struct Gone {
     path: PathBuf,
 }
 
-/// A file that was opened: which one it was, by device and inode.
+/// An opened file, known by its device and inode.
 #[derive(Clone, Debug)]
 pub struct OpenedFile {
     path: PathBuf,
@@ -51,17 +51,17 @@ pub struct OpenedFile {
 }
 
 impl OpenedFile {
-    /// The file at this path, right after it was opened.
+    /// Notes the file at this path. Call it right after the file was opened.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no file at the path.
     pub fn at(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let found = fs::metadata(&path)?;
         Ok(Self { device: found.dev(), inode: found.ino(), path })
     }
 
-    /// Whether it is still the one at its path. One look at the file system, which has it in memory.
+    /// Checks that the file is still the one at its path. This costs one look at the file system, which has it in memory.
     ///
     /// # Errors
     /// [`Gone`] when it is not.

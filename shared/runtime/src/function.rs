@@ -1,8 +1,8 @@
 //! The start-up of a function as a Lambda.
 //!
-//! What a function needs is opened when the function starts, so that a wrong setting shows at once; where a setting stands for
-//! a secret, at the first invocation, because nobody can look it up before ([`crate::secrets`]). In both cases stores connect
-//! when they are first used.
+//! A function opens what it needs when it starts, so that a wrong setting shows at once. If a setting stands for a secret, it does
+//! so at the first invocation, because nobody can look the secret up before ([`crate::secrets`]). In both cases stores connect when
+//! they are first used.
 
 mod metrics;
 
@@ -22,10 +22,10 @@ use tokio::sync::OnceCell;
 use self::metrics::Metrics;
 use crate::{Problem, Routes, http, http_event, secrets};
 
-/// What went wrong so badly that the function can't run: Lambda reports it and starts another.
+/// An error after which the function can't run. Lambda reports it and starts another function instance.
 pub type Error = lambda_runtime::Error;
 
-/// How long an invocation has whose deadline was over before it began. Lambda sends none such, but `cargo lambda watch` gives
+/// The time of an invocation whose deadline was over before it began. Lambda sends no such deadline, but `cargo lambda watch` gives
 /// every invocation one in 1970.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -50,11 +50,11 @@ where
     .await
 }
 
-/// Runs a function of the application that takes and gives JSON as a Lambda, until the process ends. `open` makes what the function works with;
-/// `handle` is given that, the event and its deadline.
+/// Runs a function of the application that takes and gives JSON as a Lambda, until the process ends. `open` makes the value that
+/// the function works with. `handle` gets that value, the event and its deadline.
 ///
 /// # Errors
-/// When what it works with can't be made at the start, or the Runtime API fails.
+/// When that value can't be made at the start, or the Runtime API fails.
 pub async fn run_event<T, I, O, F>(
     application: &'static str,
     open: impl Fn() -> F,
@@ -83,7 +83,7 @@ fn remaining(deadline: SystemTime, now: SystemTime) -> Duration {
 /// Answers one HTTP event by a wrapped router.
 ///
 /// # Errors
-/// None: the router answers whatever it is asked.
+/// None: the router answers every request.
 pub async fn answer(
     router: Router,
     event: LambdaEvent<LambdaRequest>,
@@ -97,14 +97,14 @@ pub async fn answer(
     Adapter::from(router).oneshot(LambdaEvent::new(http_event::plain(event), context)).await
 }
 
-/// The router of a function that could not open what it needs: 503 to everything.
+/// The router of a function that could not open what it needs. It answers 503 to every request.
 fn not_open(error: &Error) -> Router {
     let problem =
         Problem::unavailable(2, "The function can't reach what it needs.").because(error.to_string());
     http::wrap(Router::new().route("/", any(problem.clone())).route("/{*path}", any(problem)))
 }
 
-/// Something that is opened once: at the start, or at the first invocation. What failed then is tried again at the next.
+/// A value that is opened once: at the start, or at the first invocation. If that fails, the next invocation tries again.
 struct Opened<T, O> {
     open: O,
     cell: OnceCell<T>,

@@ -1,6 +1,6 @@
-//! What every router is wrapped in, in the dispatcher and as a Lambda alike.
+//! The wrapper of every router, in the dispatcher and as a Lambda alike.
 //!
-//! A handler returns a [`Problem`] and writes none. The wrapper writes all of them, here and nowhere else, under the request's trace id.
+//! A handler returns a [`Problem`] and writes none. Only the wrapper here writes them, under the request's trace id.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -34,27 +34,27 @@ pub use prefer::preference;
 /// The largest body that is read: 64 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// How much of a body that is too large is read on: 1 MiB.
+/// The part of a too large body that is still read: 1 MiB.
 const DRAIN_LIMIT: usize = 1024 * 1024;
 
-/// How long a body may take to arrive.
+/// The longest time for a body to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who sent a request, where that is known; whatever authenticates puts it in the request's extensions.
+/// The sender of a request, if it is known. The code that authenticates a request puts it in the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Actor(pub String);
 
-/// In a request's extensions: that it is to be answered with what there is, however long its client is ready to wait.
+/// A mark in a request's extensions: the request is answered at once with what there is, however long its client is ready to wait.
 #[derive(Clone, Copy, Debug)]
 pub struct AtOnce;
 
-/// Wraps a router: [`with_fallbacks`], and every request is [`traced`].
+/// Wraps a router in [`with_fallbacks`], and answers every request through [`traced`].
 pub fn wrap(router: Router) -> Router {
     let every = async |request: Request, next: Next| traced(request, |request| next.run(request)).await;
     with_fallbacks(router).layer(middleware::from_fn(every))
 }
 
-/// An unknown route is a 404, a known one with another method a 405, as a [`Problem`] each.
+/// Adds two fallbacks. An unknown route is a 404, and a known route with another method is a 405, as a [`Problem`] each.
 pub fn with_fallbacks(router: Router) -> Router {
     router
         .fallback(async || {
@@ -75,8 +75,8 @@ pub fn with_fallbacks(router: Router) -> Router {
         })
 }
 
-/// Answers a request that has a [`Trace`] in its extensions while it is in hand: every error is a [`Problem`] with that trace's
-/// id, and a panic is a 500 for that request and nothing more.
+/// Answers a request. While the request is in hand, its extensions have a [`Trace`]. Every error is a [`Problem`] with that trace's
+/// id. A panic is a 500 for that request and nothing more.
 pub async fn traced<F: Future<Output = Response>>(
     mut request: Request,
     answer: impl FnOnce(Request) -> F,
@@ -98,12 +98,12 @@ pub async fn traced<F: Future<Output = Response>>(
         response.headers_mut().remove(CONTENT_LENGTH);
         *response.body_mut() = nothing();
     }
-    // What a browser is told is JSON is not to be taken for a page.
+    // A browser must not take an answer in JSON for a page.
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// A problem's answer, with the headers of the response that it came in. It says how long its text is, for `HEAD` too.
+/// Returns a problem's answer, with the headers of the response that carried it. It states the length of its text, for `HEAD` too.
 fn explained(problem: Problem, response: Response, trace_id: &str) -> Response {
     let mut answer = problem.answer(trace_id);
     let length = answer.body().size_hint().lower();
@@ -117,10 +117,10 @@ fn explained(problem: Problem, response: Response, trace_id: &str) -> Response {
     answer
 }
 
-/// Checks what a request's head says of the request itself (RFC 9112, 3.2 and 6.1). What a gateway hands to a Lambda was read before.
+/// Checks the head of a request (RFC 9112, 3.2 and 6.1). A Lambda needs no check, because its gateway has read the head before.
 ///
 /// # Errors
-/// 400 without one `Host`, 501 where the body is coded in a way that nobody here knows.
+/// 400 without one valid `Host`, 501 when the body has a coding that is unknown here.
 pub fn check_head(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     let refuse_host =
@@ -141,19 +141,20 @@ pub fn check_head(version: Version, headers: &HeaderMap) -> Result<(), Problem> 
         .unlogged())
 }
 
-/// It may be empty, where the target has none.
+/// Returns whether this is a valid `Host`. It may be empty, if the request's target has no host.
 fn is_host(host: &HeaderValue) -> bool {
     let host = host.as_bytes();
     host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok())
 }
 
-/// Of nothing whose length is not known: axum would say that it is 0 what an answer without a body stands for.
+/// An empty body of unknown length. If the length were known, axum would write that it is 0, although a 304 stands for a longer
+/// body.
 fn nothing() -> Body {
     Body::from_stream(futures_util::stream::empty::<Result<Bytes, Infallible>>())
 }
 
-/// Reads on what nobody needs of a request that is answered already: where a connection is closed while its client still sends, the client
-/// may never see the answer. A client that waits to be told to send its body is not told.
+/// Reads the rest of a request that is answered already. If a connection is closed while its client still sends, the client may
+/// never see the answer. A client that waits to be told to send its body is not told.
 pub fn discard_body(request: Request) {
     if request.headers().contains_key(EXPECT) || request.body().is_end_stream() {
         return;
@@ -174,7 +175,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let mut text = Vec::with_capacity(256);
-    // Writing plain structs to memory has no way to fail.
+    // Writing plain structs to memory can't fail.
     let _ = serde_json::to_writer(&mut text, body);
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
@@ -182,10 +183,11 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-/// Reads a body whole.
+/// Reads a whole body.
 ///
 /// # Errors
-/// 400 when it is said to be two things, 415 when it is compressed, 413 over [`BODY_LIMIT`], 408 when it does not arrive in time, 400 when it breaks off.
+/// 413 when the body is larger than [`BODY_LIMIT`], 408 when it does not arrive in time, 415 when it is compressed. 400 when it
+/// breaks off, or when `Content-Type` was sent more than once.
 pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
     let whole = async {
         let read = Limited::new(&mut body, BODY_LIMIT).collect().await;
@@ -196,7 +198,7 @@ pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Pro
     };
     match tokio::time::timeout(BODY_PATIENCE, whole).await {
         Ok(Ok(body)) => {
-            // Now that it is here: a connection on which something is left unread is reset, and its answer may be lost.
+            // These checks come after the body is read. A connection with unread bytes is reset, and its answer may be lost.
             single_value(headers, &CONTENT_TYPE)?;
             check_coding(headers)?;
             Ok(body.to_bytes())
@@ -229,8 +231,8 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
         .with(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
-/// Reads on and forgets it. A connection that is closed while its client still sends is reset, and the client never sees the
-/// answer.
+/// Reads the rest of a body and drops it. If a connection is closed while its client still sends, it is reset, and the client never
+/// sees the answer.
 async fn drain(body: &mut Body) {
     let mut drained = 0;
     while let Some(Ok(frame)) = body.frame().await {
@@ -241,10 +243,10 @@ async fn drain(body: &mut Body) {
     }
 }
 
-/// Refuses a body that says it is not JSON. One that does not say is taken for JSON.
+/// Refuses a body whose `Content-Type` is not JSON. A body without a `Content-Type` is taken for JSON.
 ///
 /// # Errors
-/// 415 with what was sent and what is allowed; 400 when two were sent.
+/// 415 that names the sent type and the allowed one; 400 when two types were sent.
 pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(sent) = single_value(headers, &CONTENT_TYPE)? else {
         return Ok(());
@@ -296,7 +298,7 @@ pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     }
 }
 
-/// One header's text, if it was sent.
+/// Returns one header's text, if the header was sent.
 ///
 /// # Errors
 /// 400 when it was sent more than once or is not visible ASCII.

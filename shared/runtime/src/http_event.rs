@@ -1,4 +1,4 @@
-//! Lambda's HTTP events as plain requests, where `lambda_http` makes something else of them.
+//! Lambda's HTTP events as plain requests, where `lambda_http` would read them in another way.
 //!
 //! API Gateway's HTTP API sends payload 2.0, its REST API 1.0; an Application Load Balancer has an event of its own ("Working with
 //! AWS Lambda proxy integrations for HTTP APIs", "Lambda functions as targets for Application Load Balancers").
@@ -17,15 +17,15 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::http::Actor;
 
-/// The event without what is the gateway's own: the path is the API's, and every header has all its values. `lambda_http` panics where
-/// a path, a query, a host or a body is not what it expects, so nothing of that is left in it.
+/// Returns the event without the gateway's own parts: the path is the API's, and every header has all its values. `lambda_http`
+/// panics on a path, a query, a host or a body that it does not expect. So nothing of that kind is left in the event.
 pub(crate) fn plain(event: LambdaRequest) -> LambdaRequest {
     match event {
         LambdaRequest::ApiGatewayV2(mut event) => {
             event.raw_path = Some(path_of(&event).into_owned());
             event.raw_query_string =
                 event.raw_query_string.map(|query| escaped(&query, IN_QUERY).into_owned());
-            // Else it would be put before the path again.
+            // Otherwise `lambda_http` would put the stage before the path again.
             event.request_context.stage = None;
             event.request_context.domain_name = None;
             event.headers.remove(HOST);
@@ -33,7 +33,7 @@ pub(crate) fn plain(event: LambdaRequest) -> LambdaRequest {
             LambdaRequest::ApiGatewayV2(event)
         }
         LambdaRequest::ApiGatewayV1(mut event) => {
-            // Its path never has the stage.
+            // The path of this event never has the stage.
             event.path = Some(whole(event.path.as_deref()).into_owned());
             event.request_context.stage = None;
             event.request_context.domain_name = None;
@@ -67,12 +67,12 @@ fn with_values(query: &QueryMap) -> QueryMap {
     parameters.into()
 }
 
-/// A body that is said to be base64 and is not stays as it is, for whoever reads it to refuse.
+/// Returns whether the body is base64. A body that is said to be base64 and is not stays as it is, and its reader refuses it.
 fn is_base64(said: bool, body: Option<&str>) -> bool {
     said && body.is_none_or(|body| STANDARD.decode(body).is_ok())
 }
 
-/// Who sent the request, where a JWT authorizer has let it in.
+/// Returns the sender of the request, if a JWT authorizer has let it in.
 pub(crate) fn actor(event: &LambdaRequest) -> Option<Actor> {
     let LambdaRequest::ApiGatewayV2(event) = event else {
         return None;
@@ -81,8 +81,8 @@ pub(crate) fn actor(event: &LambdaRequest) -> Option<Actor> {
     jwt.claims.get("sub").cloned().map(Actor)
 }
 
-/// `headers` has the last value of each, and would take the others' place. A `Host` that the client made up is no use to anybody,
-/// and must parse where it is there.
+/// Makes all values of each header count. `headers` has only the last value of each, and `lambda_http` would let it replace the
+/// others. It also removes a `Host` that the client made up, which is useless and would have to parse.
 fn keep_all_values(headers: &mut HeaderMap, all_values: &HeaderMap) {
     if all_values.is_empty() {
         headers.remove(HOST);
@@ -91,8 +91,8 @@ fn keep_all_values(headers: &mut HeaderMap, all_values: &HeaderMap) {
     }
 }
 
-/// The path as the API has it. An HTTP API puts its stage before it, unless that is `$default`; behind a domain of one's own, the
-/// domain's mapping. The route that was matched tells how much is too much: `GET /{id}/events` has two parts.
+/// Returns the path as the API has it. An HTTP API puts its stage before the path, unless the stage is `$default`. Behind a domain
+/// of one's own, it puts the domain's mapping there. The matched route tells how much to remove: `GET /{id}/events` has two parts.
 fn path_of(event: &ApiGatewayV2httpRequest) -> Cow<'_, str> {
     let path = event.raw_path.as_deref().unwrap_or("/");
     let route = event.route_key.as_deref().and_then(|key| key.split_once(' ')).map(|(_, route)| route);
@@ -109,18 +109,18 @@ fn parts(path: &str) -> usize {
     path.split('/').filter(|part| !part.is_empty()).count()
 }
 
-/// Paths come decoded. What would end one, or what a reader of URLs takes for something else or for nothing, is encoded again, so that it
-/// can't pass for another path.
+/// The characters that are encoded in a path. Paths come decoded. A character that would end a path, or that a reader of URLs would
+/// replace or drop, is encoded again. So the path can't pass for another one.
 const IN_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'\\');
 
-/// Queries come as they were sent, which may be in characters that must not stand in one.
+/// The characters that are encoded in a query. Queries come as they were sent, maybe with characters that must not stand in one.
 const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 
 fn escaped<'a>(text: &'a str, characters: &'static AsciiSet) -> Cow<'a, str> {
     utf8_percent_encode(text, characters).into()
 }
 
-/// A path from its first slash on.
+/// Returns the encoded path, from its first slash on.
 fn whole(path: Option<&str>) -> Cow<'_, str> {
     match path {
         Some(path) if path.starts_with('/') => escaped(path, IN_PATH),

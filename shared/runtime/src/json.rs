@@ -1,21 +1,21 @@
-//! JSON that refuses what it does not know, by name.
+//! Reads JSON. A refusal names the field.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::Problem;
 
-/// Reads a body. What is not JSON is a 400; JSON of another shape is a 422 that names the field. Unknown fields are refused
-/// where `T` says `deny_unknown_fields`, repeated ones always.
+/// Reads a body. Text that is not JSON is a 400. JSON of another shape is a 422 that names the field. Unknown fields are refused if
+/// `T` says `deny_unknown_fields`, repeated ones always.
 ///
 /// # Errors
 /// A [`Problem`] that says what was wrong.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // Serde would take an array for an object whose fields come without their names.
+    // Serde would accept an array as an object whose fields come without their names.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::invalid("body", "the body is an array; allowed: a JSON object"));
     }
-    // Keeping track of the path costs as much as the reading: that is for those that are refused.
+    // Tracking the path costs as much as the reading, so only refused bodies are read with it.
     if let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
     }
@@ -41,8 +41,8 @@ fn refused(path: String, error: &serde_json::Error) -> Problem {
     }
 }
 
-/// The field in serde's "missing field `x`", "unknown field `x`" and "duplicate field `x`", where the path is that of the
-/// object and not the field's.
+/// Returns the field in serde's "missing field `x`", "unknown field `x`" and "duplicate field `x`". In these errors the path is
+/// that of the object and not the field's.
 pub(crate) fn field_named(detail: &str) -> Option<String> {
     let rest = ["missing field `", "unknown field `", "duplicate field `"]
         .iter()

@@ -1,5 +1,5 @@
-//! Points at which a process can be made to kill itself, to show what is left of its work then. Only with the feature
-//! `kill-points`, which nothing that ships has; without it [`kill_point`] is nothing.
+//! Points at which a process can be made to kill itself. They show what is left of its work then. They need the feature
+//! `kill-points`, which no shipped program has. Without it [`kill_point`] does nothing.
 //!
 //! `KILL_POINT=NAME:N` sends the process a SIGKILL when it passes the point for the N-th time.
 
@@ -16,7 +16,7 @@ macro_rules! kill_points {
             /// Every point, in the order of the path.
             pub const ALL: &[Self] = &[$(Self::$point,)*];
 
-            /// The name by which it is asked for.
+            /// The name of the point in `KILL_POINT`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -28,27 +28,27 @@ macro_rules! kill_points {
 }
 
 kill_points! {
-    /// A command is read and in order.
+    /// A command is read and valid.
     AfterParse = "after-parse",
-    /// Its commit is made and not handed to the store.
+    /// Its commit is made and not yet handed to the store.
     BeforeAppend = "before-append",
     /// SQLite: commits, marks and small records are written, and their transaction is open.
     BeforeSqliteCommit = "before-sqlite-commit",
-    /// SQLite: they are on disk, and nobody knows.
+    /// SQLite: they are on disk, and nobody knows it yet.
     AfterSqliteCommit = "after-sqlite-commit",
     /// MongoDB: commits and small records are about to be inserted.
     BeforeMongodbInsert = "before-mongodb-insert",
-    /// MongoDB: they are inserted, and nobody knows.
+    /// MongoDB: they are inserted, and nobody knows it yet.
     AfterMongodbInsert = "after-mongodb-insert",
     /// The store has said that the commit is durable.
     AfterAppend = "after-append",
     /// A command that yields no event is about to be remembered.
     BeforeRemember = "before-remember",
-    /// It is remembered, and not answered.
+    /// The command is remembered, and not answered.
     AfterRemember = "after-remember",
     /// A run of commits is about to be published.
     BeforePublish = "before-publish",
-    /// A record of a run is with the channel; others may not be.
+    /// The channel has a record of a run, and maybe not the others.
     DuringPublish = "during-publish",
     /// The channel has accepted the run.
     AfterPublish = "after-publish",
@@ -56,17 +56,17 @@ kill_points! {
     BeforeMark = "before-mark",
     /// The run is marked as published.
     AfterMark = "after-mark",
-    /// A relay has read which streams have something unpublished.
+    /// A relay has read the list of streams with unpublished commits.
     RelayAfterLook = "relay-after-look",
-    /// It is about to send what one of them has.
+    /// The relay is about to send the commits of one of them.
     RelayBeforeSend = "relay-before-send",
-    /// The channel has accepted that.
+    /// The channel has accepted these commits.
     RelayAfterSend = "relay-after-send",
     /// A relay has claimed a reminder.
     ReminderAfterClaim = "reminder-after-claim",
-    /// Its event is published again.
+    /// The reminder's event is published again.
     ReminderAfterPublish = "reminder-after-publish",
-    /// Its next time is set.
+    /// The reminder's next time is set.
     ReminderAfterNext = "reminder-after-next",
     /// A consumer has taken records.
     ConsumerAfterPoll = "consumer-after-poll",
@@ -76,17 +76,17 @@ kill_points! {
     AfterProjectorCommit = "after-projector-commit",
     /// The fulfilment service is about to be asked.
     BeforeFulfilment = "before-fulfilment",
-    /// It has answered, and that is not recorded.
+    /// The service has answered, and the answer is not recorded.
     AfterFulfilment = "after-fulfilment",
-    /// The processor has given an order up for now.
+    /// The processor has given up an order for now.
     BeforeSetAside = "before-set-aside",
-    /// The processor has set an order aside, and its record is not yet done with.
+    /// The processor has set an order aside, and its record is not yet done.
     AfterSetAside = "after-set-aside",
-    /// A batch is done with, and the channel does not know.
+    /// A batch is done, and the channel does not know it.
     BeforeOffsetCommit = "before-offset-commit",
-    /// The channel was told. Kafka's brokers hear of it within a tenth of a second.
+    /// The channel knows that a batch is done. Kafka's brokers hear of it within a tenth of a second.
     AfterOffsetCommit = "after-offset-commit",
-    /// Kafka: the brokers have confirmed it.
+    /// Kafka: the brokers have confirmed the offset.
     AfterKafkaOffsetCommit = "after-kafka-offset-commit",
     /// A page of held events is tried again, and its transaction is open.
     BeforeRedriveCommit = "before-redrive-commit",
@@ -102,20 +102,20 @@ kill_points! {
     RebuildBeforeSwap = "rebuild-before-swap",
     /// The new view is the active one, and the swap's transaction is open.
     RebuildBeforeSwapCommit = "rebuild-before-swap-commit",
-    /// The views are swapped, and nobody knows.
+    /// The views are swapped, and nobody knows it yet.
     RebuildAfterSwapCommit = "rebuild-after-swap-commit",
-    /// What a repair has written or deleted is not committed.
+    /// A repair has written or deleted rows, and its transaction is open.
     BeforeRepairCommit = "before-repair-commit",
-    /// It is, and there may be more to repair.
+    /// The repair is committed, and there may be more to repair.
     AfterRepairCommit = "after-repair-commit",
 }
 
-/// Passes a point: nothing, since this program has none.
+/// Does nothing, since this program has no points.
 #[cfg(not(feature = "kill-points"))]
 #[inline(always)]
 pub const fn kill_point(_: KillPoint) {}
 
-/// Passes a point, at which the process may have been asked to kill itself.
+/// Passes a point. The process kills itself there if the environment asks for it.
 #[cfg(feature = "kill-points")]
 pub fn kill_point(point: KillPoint) {
     armed::pass(point);
@@ -144,7 +144,7 @@ mod armed {
             return;
         }
         eprintln!("killed at {}", point.name());
-        // No handler, no destructor, nothing flushed: the kernel ends every thread.
+        // SIGKILL runs no handler and no destructor, and flushes nothing: the kernel ends every thread.
         if let Err(error) = raise(SIGKILL) {
             eprintln!("and not killed: {error}");
         }
@@ -153,7 +153,7 @@ mod armed {
         }
     }
 
-    /// What the environment asks for. What it asks for in vain is said, so that a test is not left waiting.
+    /// Reads the point that the environment asks for. A value that can't be read is printed, so that a test does not wait in vain.
     fn asked() -> Option<(KillPoint, u64)> {
         let text = env::var(VARIABLE).ok()?;
         let parsed = text.split_once(':').and_then(|(name, passes)| {

@@ -1,17 +1,17 @@
-//! What every function and the dispatcher need to run, and nothing of orders.
+//! The parts that every function and the dispatcher need to run. Nothing here knows of orders.
 //!
 //! - [`settings`]: flags and `ORDERS_…` variables, declared once for every binary.
 //! - [`telemetry`]: the log.
-//! - [`problem`]: errors as RFC 9457 problem details: what the caller may know, and apart from it what the log must.
+//! - [`problem`]: errors as RFC 9457 problem details. The text for the caller and the text for the log are apart.
 //! - [`routes`]: the routes that a function declares.
-//! - [`http`]: what every router is wrapped in: trace id, body limit, panics, unknown routes.
-//! - [`json`]: JSON that refuses what it does not know, by name.
-//! - [`signals`]: what asks a process to stop.
-//! - [`batcher`]: workers that batch what is batcher.
-//! - [`files`]: files for their owner alone, and whether they are still there.
+//! - [`http`]: the wrapper of every router: trace id, body limit, panics, unknown routes.
+//! - [`json`]: reads JSON, and names the field of a refusal.
+//! - [`signals`]: the signals that ask a process to stop.
+//! - [`batcher`]: workers that take all waiting jobs as one batch.
+//! - [`files`]: files for their owner alone, and the check that they are still there.
 //! - [`secret_url`]: URLs that may hold secrets, which nothing prints whole.
-//! - [`secrets`]: settings that stand for a secret, looked up where they are kept.
-//! - [`kill_points`] (feature `kill-points`): where a process can be made to kill itself.
+//! - [`secrets`]: settings that stand for a secret, and their lookup.
+//! - [`kill_points`] (feature `kill-points`): points at which a process can be made to kill itself.
 //! - [`function`] (feature `lambda`): the start-up of a function as a Lambda.
 
 pub mod batcher;

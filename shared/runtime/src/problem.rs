@@ -1,5 +1,5 @@
-//! Errors as `application/problem+json` (RFC 9457). What the caller may know is in the problem; the cause is for the log and
-//! never leaves the process. The two meet in the trace id.
+//! Errors as `application/problem+json` (RFC 9457). The problem has what the caller may know. The cause is for the log and never
+//! leaves the process. The trace id connects the two.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// How much is told of a field's name and of what was wrong, in characters: both may repeat what the caller sent, and an answer is
-/// not to be larger than what it is to.
+/// The most characters of a field's name and of a detail that an answer shows. Both may repeat what the caller sent, and an answer
+/// must not be larger than its request.
 const LONGEST_FIELD: usize = 100;
 const LONGEST_DETAIL: usize = 400;
 
-/// An error as the caller sees it. Small to pass on: what it says stands apart.
+/// An error as the caller sees it. Its details are in a box, so that it is small to pass on.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Details>);
 
@@ -111,20 +111,21 @@ impl Problem {
         self
     }
 
-    /// Says after how many seconds it is worth trying again.
+    /// Adds `Retry-After`: the seconds after which it is worth trying again.
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {
         self.with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// Adds the cause: for the log alone.
+    /// Adds the cause, for the log alone.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
-    /// Leaves it out of the log: for what comes by the thousand under overload, is counted elsewhere, and is no fault.
+    /// Keeps the problem out of the log. This is for problems that come by the thousand under overload, are counted elsewhere, and
+    /// are no fault.
     #[must_use]
     pub fn unlogged(mut self) -> Self {
         self.0.logged = false;
@@ -137,7 +138,7 @@ impl Problem {
         self.0.status
     }
 
-    /// What was wrong this time.
+    /// The description of what was wrong this time.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.0.detail
@@ -149,7 +150,7 @@ impl Problem {
         &self.0.kind
     }
 
-    /// What a caller did wrong is between us: a caller must not set the pace of the log.
+    /// Logs the problem. A caller's own mistakes are logged for debugging only, because a caller must not set the pace of the log.
     fn log(&self, trace_id: &str) {
         let Details { status, kind, detail, cause, .. } = &*self.0;
         let (status, cause) = (status.as_u16(), cause.as_deref().unwrap_or_default());
@@ -160,7 +161,7 @@ impl Problem {
         }
     }
 
-    /// The answer, under this trace id; what is to be logged is logged.
+    /// Returns the answer, under this trace id, and logs the problem.
     #[must_use]
     pub fn answer(self, trace_id: &str) -> Response {
         self.log(trace_id);
@@ -191,7 +192,7 @@ fn shown(text: &str, longest: usize) -> Cow<'_, str> {
     }
 }
 
-/// The answer is written by [`crate::http::wrap`], which knows the trace id: until then the problem travels beside an empty body.
+/// [`crate::http::wrap`] writes the answer, because it knows the trace id. Until then the problem travels beside an empty body.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.0.status.into_response();

@@ -1,12 +1,12 @@
-//! The routes of a function, as it declares them: the handlers, and the facts that a server's gate and meters, the template and the
-//! router of cargo-lambda take from here.
+//! The routes of a function, as it declares them. They hold the handlers, and the facts that others take from here: a server's gate
+//! and meters, the template and the router of cargo-lambda.
 
 use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, delete, get, post};
 use http::Method;
 
-/// The store that a handler asks. A server bounds requests by it.
+/// The store that a handler asks. A server bounds the requests of each store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     /// The event store.
@@ -18,7 +18,7 @@ pub enum Store {
 /// A route of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The function's name, which its folder and its binary have too.
+    /// The function's name, which is also the name of its folder and its binary.
     pub function: &'static str,
     /// The method.
     pub method: Method,
@@ -68,7 +68,7 @@ impl Routes {
         RoutesBuilder { function, store, router: Router::new(), list: Vec::new() }
     }
 
-    /// These routes and those of another function.
+    /// Returns these routes and those of another function.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.list.extend(other.list);
@@ -88,25 +88,25 @@ impl Routes {
 }
 
 impl<State: Clone + Send + Sync + 'static> RoutesBuilder<State> {
-    /// A route for GET and HEAD.
+    /// Adds a route for GET and HEAD.
     #[must_use]
     pub fn get<H: Handler<Input, State>, Input: 'static>(self, path: &'static str, handler: H) -> Self {
         self.route(path, &[Method::GET, Method::HEAD], get(handler))
     }
 
-    /// A route for POST.
+    /// Adds a route for POST.
     #[must_use]
     pub fn post<H: Handler<Input, State>, Input: 'static>(self, path: &'static str, handler: H) -> Self {
         self.route(path, &[Method::POST], post(handler))
     }
 
-    /// A route for DELETE.
+    /// Adds a route for DELETE.
     #[must_use]
     pub fn delete<H: Handler<Input, State>, Input: 'static>(self, path: &'static str, handler: H) -> Self {
         self.route(path, &[Method::DELETE], delete(handler))
     }
 
-    /// Says that requests of the last route wait if their query has this parameter. A server bounds those apart from all others.
+    /// Says that requests of the last route wait if their query has this parameter. A server bounds them apart from all others.
     #[must_use]
     pub fn waits_for(mut self, parameter: &'static str) -> Self {
         let last = self.list.last().map(|route| route.path);
@@ -115,7 +115,7 @@ impl<State: Clone + Send + Sync + 'static> RoutesBuilder<State> {
         self
     }
 
-    /// The routes, with what their handlers need.
+    /// Ends the declaration: returns the routes, with the state that their handlers need.
     #[must_use]
     pub fn with_state(self, state: State) -> Routes {
         Routes { router: self.router.with_state(state), list: self.list }

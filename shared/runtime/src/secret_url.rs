@@ -1,8 +1,9 @@
-//! URLs that may hold secrets. Nothing prints one whole: not `Display`, not `Debug`, and no error of those who open it.
+//! URLs that may hold secrets. Nothing prints one whole: not `Display`, not `Debug`, and no error of the code that opens it.
 //!
-//! A URL that was mistyped holds its secret where nobody looks for it: `postgres:/u:PASSWORD@h`, a `/` or a `?` that was not encoded in a
-//! password, a value of an option. So only what certainly is no secret is shown: the scheme, hosts that look like such, and the name of
-//! a database or a topic. What a driver says about a URL is scrubbed of its secrets, or replaced where the URL is malformed.
+//! A URL that was mistyped holds its secret where nobody expects it: `postgres:/u:PASSWORD@h`, a `/` or a `?` in a password that
+//! was not encoded, a value of an option. So only those parts are shown that certainly are no secret: the scheme, hosts that look
+//! like hosts, and the name of a database or a topic. A driver's message about a URL is scrubbed of the URL's secrets, or replaced
+//! if the URL is malformed.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,19 +14,19 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Arc<str>);
 
-/// Schemes whose URLs hold no secret: paths, options of what is in memory or pretends, names of secrets that are kept elsewhere.
+/// Schemes whose URLs hold no secret: paths, options of a store in memory or of a mock, names of secrets that are kept elsewhere.
 const WITHOUT_SECRETS: [&str; 5] = ["sqlite", "memory", "mock", "secret", "parameter"];
 
-/// Schemes whose path is the name of a database or a topic. Elsewhere it may be a key.
+/// Schemes whose path is the name of a database or a topic. With other schemes it may be a key.
 const WITH_NAMES: [&str; 5] = ["mongodb", "mongodb+srv", "postgres", "postgresql", "kafka"];
 
 /// Options whose values are paths of files.
 const FILES: [&str; 4] = ["ca", "sslrootcert", "tlscafile", "tlscertificatekeyfile"];
 
-/// What stands for the rest.
+/// The sign that stands for a hidden part.
 const HIDDEN: char = '…';
 
-/// What is wrong with the form of a URL.
+/// The message about a URL of the wrong form.
 pub const MALFORMED: &str = "it is not of the form SCHEME://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]][/NAME][?OPTION=VALUE]; \
      in user and password, what is no letter or digit must be percent-encoded";
 
@@ -38,33 +39,33 @@ struct Parts<'a> {
 }
 
 impl SecretUrl {
-    /// The URL itself, for whoever opens what it names.
+    /// The whole URL, for the code that opens what it names.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What stands before the first colon.
+    /// The part before the first colon.
     #[must_use]
     pub fn scheme(&self) -> &str {
         self.0.split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
-    /// What stands behind the scheme, if it is this one.
+    /// Returns the part behind the scheme, if this is the URL's scheme.
     #[must_use]
     pub fn after(&self, scheme: &str) -> Option<&str> {
         self.0.strip_prefix(scheme)?.strip_prefix(':')
     }
 
-    /// Whether it has the form of a URL with hosts, so that what its parts are is certain.
+    /// Checks that this has the form of a URL with hosts, so that the meaning of its parts is certain.
     ///
     /// # Errors
-    /// [`MALFORMED`] when it has not.
+    /// [`MALFORMED`] when it does not have that form.
     pub fn check(&self) -> Result<(), &'static str> {
         self.parts().map(drop).ok_or(MALFORMED)
     }
 
-    /// What somebody else says about this URL, without what may be secret in it.
+    /// Returns somebody else's message about this URL, without the parts that may be secret.
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
         let text = text.replace('\n', " ");
@@ -87,20 +88,20 @@ impl SecretUrl {
                 None => secrets.push(option),
             }
         }
-        // As they stand there and decoded, the longest first, so that no part of one is left.
+        // Each secret is removed in its own form and decoded. The longest comes first, so that no part of one is left.
         let decoded = |secret: &&str| {
             let mut both = vec![(*secret).to_owned()];
             both.extend(form_urlencoded::parse(secret.as_bytes()).map(|(text, _)| text.into_owned()));
             both
         };
-        // Of fewer characters, it is no secret, and may be a part of any word.
+        // A text of fewer characters is no secret, and it may be a part of any word.
         let is_long = |text: &String| text.chars().count() > 3;
         let mut secrets: Vec<String> = secrets.iter().flat_map(decoded).filter(is_long).collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "…"))
     }
 
-    /// Whether this path is the name of a database or a topic.
+    /// Returns whether this path is the name of a database or a topic.
     fn names(&self, path: &str) -> bool {
         WITH_NAMES.contains(&self.scheme()) && path.bytes().skip(1).all(is_plain)
     }
@@ -110,7 +111,8 @@ impl SecretUrl {
         no_scheme || WITHOUT_SECRETS.contains(&self.scheme()) && !self.0.contains('@')
     }
 
-    /// `None` where a part might be something else than it seems: an `@` or a `/` in the wrong place may be one of a password.
+    /// Splits the URL. Returns `None` if a part might be something else than it seems: an `@` or a `/` in the wrong place may
+    /// belong to a password.
     fn parts(&self) -> Option<Parts<'_>> {
         let (_, rest) = self.0.split_once("://").filter(|(scheme, _)| is_scheme(scheme))?;
         let (rest, options) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
@@ -142,7 +144,7 @@ fn is_host(text: &str) -> bool {
         return is_address && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port));
     }
     let (name, port) = text.split_once(':').unwrap_or((text, ""));
-    // The path of a socket is encoded.
+    // A host may be the encoded path of a socket.
     is_port(port) && !name.is_empty() && name.bytes().all(|byte| is_plain(byte) || byte == b'%')
 }
 
@@ -287,7 +289,7 @@ mod tests {
             piece(&["a", "/", "?", "#", "@", ":", "%", "&", "=", ",", " ", "[", "é"]),
             0..4,
         );
-        // Of what begins with its secret, nobody can tell it from a scheme.
+        // No text begins with its secret, because nobody can tell such a secret from a scheme.
         let place = (0..5_usize, piece(&["", "/d", "/d/e", "?", "/d?ssl=x", "/d#f", ":1/t", ":x/t"]));
         (scheme, behind_scheme, password, place).prop_map(|(scheme, behind, noise, (place, rest))| {
             let noise = noise.concat();

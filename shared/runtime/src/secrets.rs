@@ -1,9 +1,9 @@
 //! Settings that stand for a secret: `secret:ID`, `secret:ID#KEY`, `parameter:NAME`, and URLs whose login is one,
-//! `kafka://{secret:ID}@host/…`. They are looked up by the local HTTP server of the "AWS Parameters and Secrets Lambda Extension", so that
+//! `kafka://{secret:ID}@host/…`. The local HTTP server of the "AWS Parameters and Secrets Lambda Extension" looks them up, so that
 //! no function links an SDK and no variable holds a password.
 //!
-//! The extension answers only while an invocation is in hand, so a secret is looked up at the first one ([`crate::function`]).
-//! What is looked up is never logged, and no error repeats it.
+//! The extension answers only while an invocation is in hand, so a secret is looked up at the first one ([`crate::function`]). The
+//! secret is never logged, and no error repeats it.
 
 use std::env;
 use std::time::Duration;
@@ -21,28 +21,28 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::secret_url::SecretUrl;
 use crate::settings;
 
-/// Its port where `PARAMETERS_SECRETS_EXTENSION_HTTP_PORT` says nothing.
+/// The extension's port, if `PARAMETERS_SECRETS_EXTENSION_HTTP_PORT` does not name another.
 const PORT: u16 = 2773;
 
-/// The request's header that shows that it comes from within the function; its value is `AWS_SESSION_TOKEN`.
+/// The request's header that proves that the request comes from within the function. Its value is `AWS_SESSION_TOKEN`.
 const TOKEN: &str = "x-aws-parameters-secrets-token";
 
-/// Within which a secret is there or given up: the start of the extension and its own call to AWS.
+/// The longest time for a lookup. It covers the start of the extension and its own call to AWS.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long one request may take.
+/// The longest time for one request.
 const ANSWER: Duration = Duration::from_secs(4);
 
-/// After which an extension that is not up yet is asked again.
+/// The wait before an extension that is not up yet is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
 
 /// The largest answer: a secret has up to 64 KiB, which JSON may double.
 const LARGEST: usize = 256 * 1024;
 
-/// How much of a refusal is repeated. AWS says there what is missing, such as a permission.
+/// The most characters of a refusal that are repeated. AWS says there what is missing, such as a permission.
 const REFUSAL: usize = 300;
 
-/// A secret can't be had.
+/// A secret can't be looked up.
 #[derive(Debug, Error)]
 #[error("the setting {setting:?} can't be looked up: {problem}")]
 pub struct SecretError {
@@ -50,15 +50,15 @@ pub struct SecretError {
     problem: String,
 }
 
-/// Where a setting's value is kept.
+/// The place where a setting's value is kept.
 #[derive(Debug, PartialEq, Eq)]
 enum Place<'a> {
     /// AWS Secrets Manager: the secret's name or ARN, and the member where the secret is a JSON object.
     Secret { id: &'a str, member: Option<&'a str> },
     /// AWS Systems Manager Parameter Store: the parameter's name or ARN.
     Parameter(&'a str),
-    /// A URL without its user and password, and the secret that has both, as Amazon RDS and Kafka's event source mappings want it:
-    /// `{"username": "…", "password": "…"}`.
+    /// A URL without its user and password, and the secret that has both. Amazon RDS and Kafka's event source mappings want it in
+    /// this form: `{"username": "…", "password": "…"}`.
     Login { scheme: &'a str, id: &'a str, rest: &'a str },
 }
 
@@ -92,7 +92,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The path and query that the extension answers.
+    /// The path and query of the request to the extension.
     fn path(&self) -> String {
         let encode = |text| form_urlencoded::byte_serialize(str::as_bytes(text)).collect::<String>();
         match self {
@@ -105,7 +105,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The value in what the services answer (`GetSecretValue`, `GetParameter`).
+    /// Returns the value in the answer of a service (`GetSecretValue`, `GetParameter`).
     fn value(&self, answer: &[u8]) -> Result<String, String> {
         let unreadable = || "the answer is not what AWS documents".to_owned();
         let answer: Value = serde_json::from_slice(answer).map_err(|_| unreadable())?;
@@ -141,13 +141,13 @@ fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// Whether a setting stands for a secret.
+/// Returns whether a setting stands for a secret.
 #[must_use]
 pub fn is_secret(setting: &str) -> bool {
     Place::of(setting).is_some()
 }
 
-/// Whether any variable of the application stands for a secret.
+/// Returns whether any variable of the application stands for a secret.
 #[must_use]
 pub fn in_environment(application: &str) -> bool {
     let prefix = settings::variable(application, "");
@@ -156,10 +156,10 @@ pub fn in_environment(application: &str) -> bool {
     })
 }
 
-/// A setting's value: the secret that it stands for, or else the setting itself.
+/// Returns a setting's value: the secret that it stands for, or else the setting itself.
 ///
 /// # Errors
-/// [`SecretError`] when the extension is not there in time or refuses, or the secret has another form.
+/// [`SecretError`] when the extension does not answer in time or refuses, or the secret has another form.
 pub async fn resolve(setting: &SecretUrl) -> Result<SecretUrl, SecretError> {
     let Some(place) = Place::of(setting.expose()) else {
         return Ok(setting.clone());
@@ -180,7 +180,7 @@ struct Extension {
     patience: Duration,
 }
 
-/// How one request ended.
+/// The result of one request.
 enum Asked {
     Answered(Bytes),
     /// The extension is not up yet, or its own call failed on the way.
@@ -210,7 +210,7 @@ impl Extension {
     }
 
     async fn ask(&self, client: &Client<HttpConnector, Empty<Bytes>>, place: &Place<'_>) -> Asked {
-        // By its address: a look-up of the name may give IPv6 first, where the extension does not listen.
+        // The request goes to an address. A lookup of a name may give IPv6 first, where the extension does not listen.
         let request = Request::get(format!("http://127.0.0.1:{}{}", self.port, place.path()));
         let request = match HeaderValue::try_from(&self.token) {
             Ok(mut token) => {

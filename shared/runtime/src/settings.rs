@@ -1,5 +1,6 @@
-//! Settings that more than one binary has, declared once: each is a flag, and a variable of the same name behind the application's, such
-//! as `ORDERS_DATA`. A server reads both; a function as a Lambda has only the variables. An empty variable is as none.
+//! Settings that more than one binary has, declared once. Each is a flag, and a variable of the same name with the application's
+//! prefix, such as `ORDERS_DATA`. A server reads both; a function as a Lambda has only the variables. An empty variable counts as
+//! none.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,17 +17,17 @@ use crate::secret_url::SecretUrl;
 use crate::secrets::{self, SecretError};
 use crate::telemetry::TelemetrySettings;
 
-/// A function's variable with the namespace in CloudWatch that it reports metrics to. Without it nothing is reported.
+/// The variable with the CloudWatch namespace of a function's metrics. Without it nothing is reported.
 pub const METRICS_NAMESPACE: &str = "METRICS_NAMESPACE";
 
-/// A function's variable with the names that it reports, parted by commas. They begin with the application's name.
+/// The variable with the names of the metrics that a function reports, separated by commas. They begin with the application's name.
 pub const METRICS: &str = "METRICS";
 
 /// The one dimension of these metrics. Its value is the application, the same for all functions, so that they add to the same metrics.
 pub const METRICS_DIMENSION: &str = "service";
 
-/// The settings of this process, whose variables begin with the application's name; ends it with 2 where they can't be used, and with 0
-/// where help was asked for and printed.
+/// Returns the settings of this process, whose variables begin with the application's name. If they can't be used, it ends the
+/// process with 2. If help was asked for and printed, it ends the process with 0.
 #[must_use]
 pub fn parse<P: Parser>(application: &str) -> P {
     parse_from(application, env::args_os())
@@ -43,8 +44,8 @@ pub fn parse_from<P: Parser>(application: &str, args: impl IntoIterator<Item = O
     })
 }
 
-/// Clap repeats a word that it does not expect, and such a word may be a URL whose flag was mistyped; one that is the value of another
-/// flag may be so too.
+/// Prints an error of clap without its secrets. Clap repeats a word that it does not expect, and such a word may be a URL whose
+/// flag was mistyped. The value of another flag may be a URL too.
 fn print(error: &clap::Error, args: &[OsString]) -> io::Result<()> {
     let is_value = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation);
     let may_be_url = |word: &&str| word.contains('@') || !is_value && word.contains([':', '?']);
@@ -63,11 +64,11 @@ pub fn variable(application: &str, name: &str) -> String {
     format!("{}_{name}", application.to_uppercase().replace('-', "_"))
 }
 
-/// The command with the application's name in its variables and, for `{application}`, in its defaults. An empty variable (`${X:-}`) is
-/// none, and help shows no variable's value: it may be a secret.
+/// Puts the application's name into the command's variables and, for `{application}`, into its defaults. An empty variable
+/// (`${X:-}`) counts as none. The help shows no variable's value, because it may be a secret.
 #[must_use]
 pub fn of_application(application: &str, command: Command) -> Command {
-    // Leaked once an argument of a process.
+    // These texts are leaked once for each argument of a process.
     let command = command.mut_args(|arg| {
         let named = |text: &OsStr| text.to_string_lossy().replace("{application}", application);
         let defaults: Vec<&'static str> =
@@ -83,7 +84,7 @@ pub fn of_application(application: &str, command: Command) -> Command {
     command.mut_subcommands(|command| of_application(application, command))
 }
 
-/// Where state is kept when no URL says otherwise.
+/// The folder of the state for which no URL is set.
 #[derive(Args, Clone, Debug)]
 pub struct DataSettings {
     /// Folder of the embedded default's files
@@ -91,7 +92,7 @@ pub struct DataSettings {
     pub data: PathBuf,
 }
 
-/// Which event store.
+/// The choice of the event store.
 #[derive(Args, Clone, Debug)]
 pub struct EventStoreSettings {
     /// The event store [default: sqlite:FOLDER/events.db, in the --data folder]
@@ -99,7 +100,7 @@ pub struct EventStoreSettings {
     pub event_store: Option<SecretUrl>,
 }
 
-/// Which channel.
+/// The choice of the channel.
 #[derive(Args, Clone, Debug)]
 pub struct ChannelSettings {
     /// The event channel
@@ -107,7 +108,7 @@ pub struct ChannelSettings {
     pub channel: SecretUrl,
 }
 
-/// Which read store.
+/// The choice of the read store.
 #[derive(Args, Clone, Debug)]
 pub struct ReadStoreSettings {
     /// The read store [default: sqlite:FOLDER/views.db, in the --data folder]
@@ -137,28 +138,28 @@ impl DataSettings {
     }
 }
 
-/// A folder, for `value_parser`. URLs of files are text, so a path that is no UTF-8 is refused by clap before it comes here.
+/// Parses a folder, for `value_parser`. URLs of files are text, so clap refuses a path that is not UTF-8 before this is called.
 ///
 /// # Errors
-/// When the text names none.
+/// When the text is empty.
 fn folder(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("it names no folder".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
-/// A whole number of milliseconds, for `value_parser`.
+/// Parses a whole number of milliseconds, for `value_parser`.
 ///
 /// # Errors
-/// When the text is not one.
+/// When the text is not such a number.
 pub fn milliseconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .map(Duration::from_millis)
         .map_err(|_| format!("{text:?} is not a whole number of milliseconds"))
 }
 
-/// A number of seconds, whole or not, for `value_parser`.
+/// Parses a number of seconds, whole or not, for `value_parser`.
 ///
 /// # Errors
-/// When the text is not one, or it is negative or beyond a day.
+/// When the text is not such a number, or it is negative or beyond a day.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
@@ -179,13 +180,13 @@ pub struct ViewFunctionSettings {
 }
 
 impl ViewFunctionSettings {
-    /// Where the embedded default keeps its files.
+    /// The folder of the embedded default's files.
     #[must_use]
     pub const fn data(&self) -> &DataSettings {
         &self.data
     }
 
-    /// The read store's URL, looked up where the setting stands for a secret.
+    /// Returns the read store's URL. It is looked up if the setting stands for a secret.
     ///
     /// # Errors
     /// As [`secrets::resolve`].

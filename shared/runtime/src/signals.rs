@@ -1,10 +1,10 @@
-//! What asks a process to stop.
+//! The signals that ask a process to stop.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGINT and SIGTERM. From its making on they no longer end the process by themselves.
+/// SIGINT and SIGTERM. Once this value exists, they no longer end the process by themselves.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -15,12 +15,12 @@ impl Signals {
     /// Begins to listen, on the runtime that this is called in.
     ///
     /// # Errors
-    /// When the system lets nobody listen.
+    /// When the system does not let this process listen.
     pub fn new() -> io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -48,7 +48,7 @@ impl TelemetrySettings {
         start(&self.log, self.log_format)
     }
 
-    /// As [`start_in_background`].
+    /// Starts the log as [`start_in_background`] does.
     ///
     /// # Errors
     /// [`BadFilter`] when `log` is not a filter.
@@ -58,8 +58,8 @@ impl TelemetrySettings {
     }
 }
 
-/// Starts the log, each line of which is written before its writer goes on: a Lambda is frozen between two invocations, and would keep what
-/// waits. A second start in the same process changes nothing.
+/// Starts the log. Each line is written before its writer goes on, because a Lambda is frozen between two invocations and would
+/// keep lines that wait. A second start in the same process changes nothing.
 ///
 /// # Errors
 /// [`BadFilter`] when `filter` is not one.
@@ -71,7 +71,7 @@ fn start_on<W>(writer: W, filter: &str, format: LogFormat) -> Result<(), BadFilt
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    // Not EnvFilter: it brings the whole of a regular expressions' library into every function.
+    // `EnvFilter` is not used: it would bring a whole library of regular expressions into every function.
     let targets: Targets = filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
         BadFilter { filter: filter.to_owned(), problem: error.to_string() }
     })?;
@@ -93,21 +93,22 @@ mod background {
 
     use super::{BadFilter, LogFormat, start_on};
 
-    /// How many lines may wait for whoever reads the log.
+    /// The most lines that may wait for a reader of the log.
     const LINES: usize = 10_000;
 
-    /// A log in the background. Dropped at the end of the process, it writes what waits, as far as somebody reads it.
+    /// A log in the background. When it is dropped at the end of the process, it writes the lines that wait, as far as somebody
+    /// reads them.
     pub struct Log {
         lost: ErrorCounter,
         _worker: WorkerGuard,
     }
 
-    /// How many lines of the log are lost. Cheap to clone.
+    /// The number of lines of the log that are lost. Cheap to clone.
     #[derive(Clone)]
     pub struct LostLines(ErrorCounter);
 
     impl Log {
-        /// What was lost of it.
+        /// Returns the counter of the log's lost lines.
         #[must_use]
         pub fn lost_lines(&self) -> LostLines {
             LostLines(self.lost.clone())
@@ -122,9 +123,9 @@ mod background {
         }
     }
 
-    /// Starts the log, whose lines are written by a thread of its own: where standard error is a pipe that nobody reads, a service goes
-    /// on, and lines that find no room are lost. Panics go to the log too. For programs that run on, and not for a function: a Lambda
-    /// is frozen between two invocations, and its last lines with it.
+    /// Starts the log. A thread of its own writes the lines. So a service goes on if standard error is a pipe that nobody reads,
+    /// and lines that find no room are lost. Panics go to the log too. This is for programs that run on, and not for a function: a
+    /// Lambda is frozen between two invocations, and its last lines with it.
     ///
     /// # Errors
     /// [`BadFilter`] when `filter` is not one.

@@ -3,10 +3,10 @@
 use ::http::HeaderMap;
 use uuid::Uuid;
 
-/// The trace of a request: its own `traceparent` where it sent a valid one, else a fresh trace id.
+/// The trace of a request: its own `traceparent` if it sent a valid one, else a fresh trace id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// 32 hexadecimal digits: what a problem shows and the log repeats.
+    /// 32 hexadecimal digits. A problem shows them, and the log repeats them.
     pub id: String,
     /// The `traceparent` that the request came with.
     pub traceparent: Option<String>,

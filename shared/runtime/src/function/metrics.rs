@@ -1,9 +1,10 @@
-//! What a function counts, as CloudWatch takes it: lines of the log in the embedded metric format ("Specification: Embedded metric
+//! The metrics of a function for CloudWatch: lines of the log in the embedded metric format ("Specification: Embedded metric
 //! format", Amazon CloudWatch User Guide). They are written before an invocation answers, because a function is frozen afterwards.
 //!
-//! Each name is a custom metric, which costs. So the names in the variable `METRICS` are reported and no others, and labels make no metrics
-//! of their own: the series of one name are added up. The crate `metrics_cloudwatch_embedded` is not used: it reports every series, and
-//! gauges again and again that nobody measured meanwhile. Histograms are not reported, since Lambda measures durations itself.
+//! Each name is a custom metric, which costs money. So only the names in the variable `METRICS` are reported. Labels make no
+//! metrics of their own: the series of one name are added up. The crate `metrics_cloudwatch_embedded` is not used, because it
+//! reports every series. It also reports gauges again and again that nobody has measured meanwhile. Histograms are not reported,
+//! since Lambda measures durations itself.
 
 use std::env;
 use std::io::{self, Write};
@@ -19,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::settings::{METRICS, METRICS_DIMENSION, METRICS_NAMESPACE, variable};
 
-/// What this process counts and reports. Clones share it.
+/// The metrics that this process counts and reports. Clones share them.
 #[derive(Clone)]
 pub(super) struct Metrics {
     application: &'static str,
@@ -27,15 +28,15 @@ pub(super) struct Metrics {
     series: Arc<[Series]>,
 }
 
-/// A name that is reported.
+/// A metric that is reported.
 struct Series {
-    /// As it is reported: `APPLICATION_NAME`.
+    /// The name in the report: `APPLICATION_NAME`.
     reported: String,
     count: Arc<AtomicU64>,
     levels: Mutex<Vec<(Key, Arc<Level>)>>,
 }
 
-/// A gauge of one set of labels. It is reported when it was measured, so that no old value passes for a new one.
+/// A gauge of one set of labels. It is reported only when it was measured, so that no old value passes for a new one.
 #[derive(Default)]
 struct Level {
     bits: AtomicU64,
@@ -43,7 +44,7 @@ struct Level {
 }
 
 impl Metrics {
-    /// Starts to count, where the environment names a namespace.
+    /// Starts to count, if the environment names a namespace.
     pub(super) fn start(application: &'static str) -> Option<Self> {
         let setting = |name| env::var(variable(application, name)).ok();
         let metrics =
@@ -63,10 +64,10 @@ impl Metrics {
         Self { application, namespace: namespace.into(), series: series.collect() }
     }
 
-    /// Writes what was counted or measured since the last time.
+    /// Writes the metrics that were counted or measured since the last time.
     pub(super) fn flush(&self) {
         if let Some(line) = self.line(SystemTime::now()) {
-            // A log that is closed takes no complaint either.
+            // If the log is closed, this error can't be logged either.
             let _ = writeln!(io::stdout().lock(), "{line}");
         }
     }
@@ -99,14 +100,14 @@ impl Metrics {
 }
 
 impl Series {
-    /// What is new of it: events counted, or the levels' sum.
+    /// Takes the new value: the number of events that were counted, or the levels' sum.
     fn take(&self) -> Option<Value> {
         let count = self.count.swap(0, Ordering::Relaxed);
         if count > 0 {
             return Some(json!(count));
         }
         let levels = self.levels.lock();
-        // Each is asked, so that each begins anew.
+        // Every level is read, so that every level begins anew.
         let is_new =
             levels.iter().fold(false, |any, (_, level)| level.is_new.swap(false, Ordering::AcqRel) || any);
         let levels = levels.iter().map(|(_, level)| f64::from_bits(level.bits.load(Ordering::Acquire)));
@@ -127,7 +128,7 @@ impl Series {
 impl Level {
     fn change(&self, change: impl Fn(f64) -> f64) {
         let changed = |bits| Some(change(f64::from_bits(bits)).to_bits());
-        // The closure never declines.
+        // The closure always gives a value, so the update can't fail.
         let _ = self.bits.fetch_update(Ordering::AcqRel, Ordering::Acquire, changed);
         self.is_new.store(true, Ordering::Release);
     }
@@ -169,7 +170,7 @@ impl Recorder for Metrics {
     }
 }
 
-/// A counter of any labels: all of a name count into one.
+/// A counter with any labels. All counters of one name add to the same number.
 struct Count(Arc<AtomicU64>);
 
 impl CounterFn for Count {
@@ -177,7 +178,7 @@ impl CounterFn for Count {
         self.0.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// None of ours is set; one that counts on from elsewhere tells its whole.
+    /// No counter of ours is set like this. A counter that is kept elsewhere reports its total.
     fn absolute(&self, value: u64) {
         self.0.fetch_max(value, Ordering::Relaxed);
     }
@@ -243,7 +244,7 @@ mod tests {
         count.increment(2);
         let third = line_of(&metrics).unwrap();
         assert_eq!((&third["shop_events_total"], third.get("shop_held")), (&json!(2), None));
-        // A level that goes to zero is news; its siblings keep theirs.
+        // A level that goes to zero is reported. The other levels of its name keep their values.
         metrics::with_local_recorder(&metrics, || metrics::gauge!("held", "reason" => "gap").set(0.0));
         assert_eq!(line_of(&metrics).unwrap()["shop_held"], json!(1.0));
     }

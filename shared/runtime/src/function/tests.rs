@@ -1,4 +1,4 @@
-//! AWS's documented events, answered by a router that says what it got.
+//! Sends AWS's documented events to a router that answers with the request that it got.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -49,14 +49,14 @@ async fn say(
     response
 }
 
-/// The answer as Lambda hands it back.
+/// The answer in the form that Lambda hands back.
 async fn answer_to(event: &Value) -> Value {
     let event: LambdaRequest = serde_json::from_value(event.clone()).unwrap();
     let answer = answer(http::wrap(router()), LambdaEvent::new(event, Context::default())).await.unwrap();
     serde_json::to_value(answer).unwrap()
 }
 
-/// What the router got from an event.
+/// The request that the router gets from an event.
 async fn got(event: &Value) -> Value {
     let answer = answer_to(event).await;
     assert_eq!(answer["statusCode"], 200, "{answer}");
@@ -124,7 +124,7 @@ async fn no_body_at_all() {
     }
 }
 
-/// What an HTTP API makes of a path, and which route it is of ours.
+/// The route and the path that the router sees when an HTTP API gets this path.
 async fn route_of(raw_path: &str, route_key: &str, stage: &str) -> Value {
     let mut event = event(HTTP_API);
     event["rawPath"] = json!(raw_path);
@@ -160,7 +160,7 @@ async fn an_http_api_with_its_stage_before_the_path() {
 
 #[tokio::test]
 async fn an_http_api_behind_a_domain_of_its_own() {
-    // Without a mapping an order may be named like the stage; with one there is more before the path than a stage.
+    // Without a mapping an id may equal the name of the stage. With one, the path has more in front than a stage.
     assert_eq!(
         route_of("/prod/events", "GET /{id}/events", "prod").await,
         json!(["/{id}/events", "/prod/events"])

@@ -1,13 +1,14 @@
-//! What a client would like (RFC 7240).
+//! The preferences of a client (RFC 7240).
 
 use http::HeaderMap;
 
-/// The value of a preference, unquoted; empty where it has none. Of several the first counts, whatever line it is in.
+/// Returns the value of a preference, unquoted. It is empty if the preference has no value. Of several the first counts, whatever
+/// line it is in.
 #[must_use]
 pub fn preference(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines = headers.get_all("prefer").iter().filter_map(|line| line.to_str().ok());
     let mut preferences = lines.flat_map(|line| split(line, ',')).filter_map(|preference| {
-        // Parameters are behind semicolons.
+        // Parameters stand behind semicolons.
         let wish = split(preference, ';').next().unwrap_or_default();
         let (wished, value) = wish.split_once('=').unwrap_or((wish, ""));
         wished.trim().eq_ignore_ascii_case(name).then(|| unquoted(value.trim()))

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// The extension's HTTP server, on a port of its own: it answers with what it is given, the last answer for ever.
+/// The extension's HTTP server, on a port of its own. It gives these answers in turn, the last one for ever.
 struct Server {
     extension: Extension,
     asked: Arc<Mutex<Vec<(String, String)>>>,
@@ -77,7 +77,7 @@ async fn a_parameter_is_asked_for_decrypted() {
     );
 }
 
-/// Whatever is in a password stays one part of the URL, and the mechanism stands where brokers and topic do.
+/// A password is encoded, so that it stays one part of the URL. The mechanism stands in the setting, as brokers and topic do.
 #[tokio::test]
 async fn a_login_is_a_secret_and_the_rest_of_its_url_is_not() {
     let login = r#"{"SecretString":"{\"username\":\"ann\",\"password\":\"p@:/?#é\"}"}"#;
