@@ -1,4 +1,4 @@
-//! Which records are invoked together. Pure, as [`crate::partition`].
+//! Chooses the records that are invoked together. Pure, as [`crate::partition`] is.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,26 +11,26 @@ use crate::partition::{Company, Next, Partition, Waiting};
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) parts: Vec<Part>,
-    /// Is it one partition's, because it failed before?
+    /// `true` if its records are of one partition and go alone, because they failed before.
     pub(crate) is_alone: bool,
 }
 
-/// What a batch has of one partition.
+/// The records of one partition in a batch.
 #[derive(Debug)]
 pub(crate) struct Part {
-    /// The partition's place among all.
+    /// The partition's index among all.
     pub(crate) partition: usize,
     pub(crate) records: Vec<Waiting>,
 }
 
-/// What bounds a batch.
+/// The bounds of a batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
     pub(crate) records: usize,
-    /// Of the records and their lists, without the rest of the event.
+    /// Bytes of the records and their lists, without the rest of the event.
     pub(crate) bytes: usize,
     pub(crate) window: Duration,
-    /// Whether others may be invoked at the same time.
+    /// `true` if other batches may be invoked at the same time.
     pub(crate) with_others: bool,
 }
 
@@ -56,17 +56,17 @@ pub(crate) fn event(source: &EventSource, records: BTreeMap<String, Vec<KafkaRec
     }
 }
 
-/// A batch, or when to look again.
+/// A batch, or the time of the next look.
 #[derive(Debug)]
 pub(crate) enum Formed {
     Batch(Batch),
-    /// Nothing is due before this time, or before something happens.
+    /// No batch is due before this time. With `None`, none is due before something happens.
     NotBefore(Option<Instant>),
 }
 
-/// Takes the next batch from the partitions that have nothing in flight: what must go alone first, else of all of them together
-/// as much as fits. Where others may run beside it, no more partitions than fill it, so that some are left to those; `only_full` is
-/// when nothing less is wanted.
+/// Takes the next batch from the partitions that have nothing in flight. Records that must go alone come first. Otherwise the batch
+/// takes as much as fits from all partitions together. If other batches may run beside it, it takes no more partitions than fill
+/// it, so that some are left for those. With `only_full`, a shared batch must be full.
 pub(crate) fn form(partitions: &mut [Partition], bounds: &Bounds, now: Instant, only_full: bool) -> Formed {
     let mut together = Vec::new();
     let mut alone = None;
@@ -96,7 +96,8 @@ pub(crate) fn form(partitions: &mut [Partition], bounds: &Bounds, now: Instant, 
     }
 }
 
-/// Whether these partitions have a full batch; then only those of them stay that fill it, whose records have waited the longest.
+/// Returns whether these partitions have a full batch. If they do and other batches may run beside it, it keeps only the partitions
+/// that fill it: those whose records have waited the longest.
 fn fills(partitions: &[Partition], together: &mut Vec<usize>, bounds: &Bounds) -> bool {
     if bounds.with_others {
         together.sort_by_key(|place| partitions[*place].waiting().next().map(|waiting| waiting.since));
@@ -113,7 +114,7 @@ fn fills(partitions: &[Partition], together: &mut Vec<usize>, bounds: &Bounds) -
     filling.is_some()
 }
 
-/// Until when a batch that is not full waits for more; `None` when it does not.
+/// The time until which a batch that is not full waits for more records; `None` if it does not wait.
 fn gathers_until(partitions: &[Partition], together: &[usize], window: Duration) -> Option<Instant> {
     if window.is_zero() {
         return None;
@@ -123,7 +124,7 @@ fn gathers_until(partitions: &[Partition], together: &[usize], window: Duration)
 }
 
 fn take_together(partitions: &mut [Partition], mut together: Vec<usize>, bounds: &Bounds) -> Batch {
-    // From the shortest on, so that what one leaves of its equal share goes to those that have more.
+    // The shortest partition comes first, so that the rest of its equal share goes to those that have more.
     together.sort_by_key(|place| partitions[*place].len());
     let (mut records_left, mut bytes_left) = (bounds.records, bounds.bytes);
     let mut parts = Vec::with_capacity(together.len());
@@ -132,7 +133,7 @@ fn take_together(partitions: &mut [Partition], mut together: Vec<usize>, bounds:
         let partition = &mut partitions[place];
         let (mut count, bytes) = fit(partition, share, bytes_left);
         if count == 0 && parts.is_empty() {
-            // Too large for any batch: it goes alone, and whoever is invoked decides.
+            // The record is too large for any batch. It goes alone, and the invoked function decides.
             count = 1;
         }
         if count > 0 {
@@ -147,9 +148,9 @@ fn take_together(partitions: &mut [Partition], mut together: Vec<usize>, bounds:
     Batch { parts, is_alone: false }
 }
 
-/// How many records from the front fit, and how many bytes they are.
+/// Returns the number of records from the front that fit, and their bytes.
 fn fit(partition: &Partition, records: usize, bytes: usize) -> (usize, usize) {
-    // A list and each of its records are followed by a comma, save the last: so this is 2 bytes on the safe side.
+    // The size counts a comma after the list and after each record, and the last ones have none. So it is 2 bytes on the safe side.
     let mut size = size_of_list(&partition.name) + 1;
     let mut count = 0;
     for waiting in partition.eligible().take(records) {

@@ -14,7 +14,7 @@ pub struct ChannelSource {
 }
 
 impl ChannelSource {
-    /// The source of a mapping that gets what this member gets.
+    /// Makes the source of a mapping that gets this member's records.
     #[must_use]
     pub fn new(consumer: Consumer) -> Self {
         Self { consumer }
@@ -22,7 +22,7 @@ impl ChannelSource {
 }
 
 impl ChannelSource {
-    /// The source of this mapping: a member of its group. The channel filters for the group, once a record, so that a record that no
+    /// Joins the mapping's group and makes its source. The channel filters each record once for the group, so that a record that no
     /// pattern matches takes no room in its queues. The mapping itself filters no more.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
-//! How keys and values are decoded before filters and the function see them: not at all, or as a schema registry says.
+//! Decodes keys and values before filters and the function see them: not at all, or as a schema registry says.
 //!
-//! The mapping is given a closure that decodes, so that the crate without features knows no registry. The closure never waits. Where
-//! it must know something first, it gives the record back with a future. That record and those behind it in its partition stand aside
-//! until the future is ready, and the other partitions go on.
+//! The mapping gets a closure that decodes, so that the crate without features knows no registry. The closure never waits. If it
+//! must know something first, it gives the record back with a future. That record and those behind it in its partition stand aside
+//! until the future is ready. The other partitions go on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,28 +38,28 @@ pub enum Decoded {
     Record {
         /// The record.
         record: KafkaRecord,
-        /// The value as filters see it, where that is not the record's.
+        /// The value as filters see it, if that is not the record's.
         json: Option<Bytes>,
     },
-    /// The record, as it is in Kafka, is given up. It keeps its place in its partition until then, so that offsets are committed in
+    /// The record, as it is in Kafka, is given up. Until then it keeps its place in its partition, so that offsets are committed in
     /// order.
     Undecodable {
         /// The record.
         record: KafkaRecord,
-        /// Why.
+        /// The reason.
         undecodable: Undecodable,
     },
-    /// Something must be known first: the record, as it is in Kafka, is decoded again when the future is ready. Those behind it in
+    /// Something must be known first. The record, as it is in Kafka, is decoded again when the future is ready. Those behind it in
     /// its partition wait until then.
     Later {
         /// The record.
         record: KafkaRecord,
-        /// Finds out what is missing.
+        /// A future that finds out what is missing.
         lookup: BoxFuture<'static, ()>,
     },
 }
 
-/// Why a record is not passed to the function.
+/// The reason why a record is not passed to the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undecodable {
     /// The kind of the fault.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::event::{BatchResponse, KafkaEvent};
 use crate::{InvokeError, Target};
 
-/// A function in this process. Its error is the function's, and so is a panic.
+/// A function in this process. Its error counts as a failure of the function, and so does a panic.
 pub struct InProcess<F> {
     function: Arc<F>,
 }
@@ -38,7 +38,7 @@ where
     E: Display,
 {
     async fn invoke(&self, event: KafkaEvent, deadline: Instant) -> Result<BatchResponse, InvokeError> {
-        // The alternate form, because that is where an error shows its causes.
+        // The alternate form is used, because in it an error shows its causes.
         (self.function)(event, deadline).await.map_err(|error| InvokeError::Function(format!("{error:#}")))
     }
 }

@@ -1,4 +1,4 @@
-//! What is told of an invocation that has ended.
+//! The report of an invocation that has ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use tracing::{debug, warn};
 pub struct Invocation {
     /// The function.
     pub function: String,
-    /// What it was given of each partition.
+    /// The records that it was given, by partition.
     pub partitions: Vec<Range>,
-    /// How many records that were.
+    /// The number of these records.
     pub records: usize,
-    /// From the invocation to its answer.
+    /// The time from the invocation to its answer.
     pub took: Duration,
     /// How it ended.
     pub ending: Ending,
-    /// Of a partial failure, the first record that failed of each partition that had one: `topic-partition` and offset.
+    /// After a partial failure, the first record that failed of each partition that had one: `topic-partition` and offset.
     pub failed: Vec<(String, i64)>,
-    /// Of a failure as a whole, what is known of it.
+    /// After a failure as a whole, what is known of it.
     pub error: Option<String>,
 }
 
@@ -35,11 +35,11 @@ pub struct Range {
     pub first: i64,
     /// The last record's offset.
     pub last: i64,
-    /// How many they are; filters and the brokers' own marks leave gaps.
+    /// The number of records. Filters and the brokers' own marks leave gaps in the offsets.
     pub records: usize,
 }
 
-/// `topic-partition@first..=last`.
+/// Writes `topic-partition@first..=last`.
 impl fmt::Display for Range {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { partition, first, last, .. } = self;
@@ -62,7 +62,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// As logs and metrics have it.
+    /// The name in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -74,18 +74,18 @@ impl Ending {
     }
 }
 
-/// Who is told of every invocation that has ended.
+/// The receiver of a report of every invocation that has ended.
 #[derive(Clone, Default)]
 pub enum Observer {
     /// The log: failures as warnings, all else for debugging.
     #[default]
     Log,
-    /// A closure; the log is not told then. It is called on the mapping's own task, so it must be quick.
+    /// A closure, instead of the log. It is called on the mapping's own task, so it must be quick.
     Closure(Arc<dyn Fn(Invocation) + Send + Sync>),
 }
 
 impl Observer {
-    /// A closure that is told.
+    /// Makes an observer that calls this closure.
     pub fn new(observe: impl Fn(Invocation) + Send + Sync + 'static) -> Self {
         Self::Closure(Arc::new(observe))
     }
@@ -97,7 +97,7 @@ impl Observer {
         }
     }
 
-    /// Does anybody want to hear of an invocation that ended well?
+    /// Returns whether the observer takes reports of invocations that ended well.
     pub(crate) fn wants_successes(&self) -> bool {
         matches!(self, Self::Closure(_)) || tracing::enabled!(tracing::Level::DEBUG)
     }

@@ -1,11 +1,11 @@
-//! Kafka records to Lambda invocations, by the rules of Lambda's event source mapping. Knows nothing of orders, and
-//! nothing of where its records come from: a [`Source`] gives them, a [`Target`] takes them, [`run`] is between the two.
+//! Passes Kafka records to Lambda invocations, by the rules of Lambda's event source mapping. The crate knows nothing of orders,
+//! and nothing of where its records come from. A [`Source`] gives them, a [`Target`] takes them, and [`run`] is between the two.
 //!
-//! What is decided is in pure modules (`partition`: what waits, is in flight, is done with; `batch`: what goes together), and
-//! `run` alone has tasks and clocks.
+//! Pure modules decide. `partition` knows the records that wait, are in flight and are done. `batch` chooses the records that go
+//! together. `run` alone has tasks and clocks.
 //!
-//! Where it differs from Lambda, it loses less: partitions of a batch that failed as a whole are retried apart, so that one
-//! does not give up the others' records; and of a partial failure only the record that the function named is given up.
+//! Where it differs from Lambda, it loses less. Partitions of a batch that failed as a whole are retried apart, so that one does
+//! not give up the others' records. After a partial failure, only the record that the function named is given up.
 
 mod batch;
 #[cfg(feature = "channel")]
@@ -48,13 +48,13 @@ pub struct TopicPartition {
     pub partition: i32,
 }
 
-/// Where records come from: a member of a consumer group.
+/// The source of records: a member of a consumer group.
 pub trait Source: Send {
     /// Waits for records and takes up to `limit`, in order within each partition, from partitions that are not paused. Cancel
     /// safe.
     fn poll(&mut self, limit: usize) -> impl Future<Output = Result<Polled, SourceError>> + Send;
 
-    /// Everything of a partition before this offset is done with.
+    /// Commits that everything of a partition before this offset is done.
     fn commit(
         &mut self,
         partition: &TopicPartition,
@@ -67,18 +67,18 @@ pub trait Source: Send {
     /// Takes from a partition again.
     fn resume(&mut self, partition: &TopicPartition);
 
-    /// Whether records may be left where they are for as long as nothing more can be invoked: then they come together. Not where
-    /// a member that does not poll is taken for dead.
+    /// Returns whether records may be left where they are for as long as nothing more can be invoked. Then they come together. It
+    /// is `false` where a member that does not poll is taken for dead.
     fn can_be_left(&self) -> bool {
         false
     }
 }
 
-/// What a poll found.
+/// The result of a poll.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Polled {
-    /// Partitions that are another process's from now on: nothing of them that was polled before is invoked or committed.
-    /// They come before the records. A partition that comes back is not paused.
+    /// Partitions that another process has from now on. Records of them that were polled before are no longer invoked or committed.
+    /// The revocations come before the records. A partition that comes back is not paused.
     pub revoked: Vec<TopicPartition>,
     /// The records, in order within each partition.
     pub records: Vec<KafkaRecord>,
@@ -95,9 +95,9 @@ impl From<Vec<KafkaRecord>> for Polled {
 #[error("the source is not available: {0}")]
 pub struct SourceError(pub String);
 
-/// What is invoked: a function, in this process or behind the Invoke API.
+/// The target of invocations: a function, in this process or behind the Invoke API.
 pub trait Target: Clone + Send + Sync + 'static {
-    /// Invokes the function, which is given until `deadline`.
+    /// Invokes the function. It has until `deadline`.
     fn invoke(
         &self,
         event: KafkaEvent,
@@ -108,13 +108,13 @@ pub trait Target: Clone + Send + Sync + 'static {
 /// An invocation failed as a whole.
 #[derive(Clone, Debug, Error)]
 pub enum InvokeError {
-    /// The function ran and failed: it counts against the mapping's retries.
+    /// The function ran and failed. This counts against the mapping's retries.
     #[error("the function failed: {0}")]
     Function(String),
-    /// The function could not be reached, or was throttled: tried again without end.
+    /// The function could not be reached, or was throttled. It is tried again without end.
     #[error("the function could not be invoked: {0}")]
     Transport(String),
 }
 
-/// How long a batch may gather when the mapping does not say: none is waited for in the dispatcher.
+/// A batch window of zero, for mappings in the dispatcher: a batch does not wait for more records.
 pub const NO_WINDOW: Duration = Duration::ZERO;

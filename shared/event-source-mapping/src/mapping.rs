@@ -1,4 +1,4 @@
-//! What an event source mapping is: which function, in which batches, and what becomes of failures.
+//! An event source mapping: its function, its batches, and the handling of failures.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,50 +13,51 @@ use crate::event::KafkaRecord;
 use crate::filter::FilterCriteria;
 use crate::invocation::Observer;
 
-/// An event source mapping, with the properties that it has in a template, and some that Lambda has fixed.
+/// An event source mapping, with the properties that it has in a template, and some that are fixed in Lambda.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     /// The function's name, in logs and metrics.
     pub function: String,
     /// The consumer group that its source joins: `ConsumerGroupId`.
     pub group: String,
-    /// How long brokers gather records before they hand over a few. Lambda has no such setting.
+    /// The time for which brokers gather records before they hand over a few. Lambda has no such setting.
     pub gather: Duration,
-    /// What events say of where they come from.
+    /// The source that events name.
     pub event_source: EventSource,
     /// The most records in one invocation: `BatchSize`, 1 to 10,000.
     pub batch_size: usize,
-    /// How long a batch may gather from its first record on: `MaximumBatchingWindowInSeconds`. With zero a function is
+    /// The time for which a batch may gather from its first record on: `MaximumBatchingWindowInSeconds`. With zero a function is
     /// invoked with what is there, and batches grow with the load alone.
     pub window: Duration,
-    /// How keys and values are decoded before filters and the function see them: `SchemaRegistryConfig`.
+    /// The decoder of keys and values, before filters and the function see them: `SchemaRegistryConfig`.
     pub decoder: Decoder,
-    /// Which records are passed to the function: `FilterCriteria`.
+    /// The filter of records that are passed to the function: `FilterCriteria`.
     pub filter: FilterCriteria,
     /// The most bytes in one invocation, as JSON. A single record that is larger goes alone.
     pub payload_limit: usize,
-    /// Is the function's answer looked at? `FunctionResponseTypes: [ReportBatchItemFailures]`.
+    /// `true` if the function's answer is looked at: `FunctionResponseTypes: [ReportBatchItemFailures]`.
     pub report_batch_item_failures: bool,
-    /// Is a batch that failed as a whole halved until the record at fault is alone? `BisectBatchOnFunctionError`. Halving
+    /// `true` if a batch that failed as a whole is halved until the record at fault is alone: `BisectBatchOnFunctionError`. Halving
     /// does not count as a retry.
     pub bisect_on_function_error: bool,
-    /// How often records that failed are tried again: `MaximumRetryAttempts`; `None` is without end.
+    /// The most retries of records that failed: `MaximumRetryAttempts`; `None` is without end.
     pub maximum_retry_attempts: Option<u32>,
-    /// How old a record may be, by its own timestamp, to be passed on: `MaximumRecordAgeInSeconds`; `None` is any age.
+    /// The greatest age, by its own timestamp, of a record that is passed on: `MaximumRecordAgeInSeconds`; `None` is any age.
     pub maximum_record_age: Option<Duration>,
-    /// How many invocations may run at once. A partition is in one of them at most.
+    /// The most invocations that run at once. A partition is in one of them at most.
     pub concurrency: usize,
-    /// Is only a full batch invoked while others run? For a function that costs as much for one record as for many.
+    /// `true` if only a full batch is invoked while others run. This is for a function that costs as much for one record as for
+    /// many.
     pub full_beside_others: bool,
-    /// How long an invocation may take before it counts as failed.
+    /// The time after which an invocation counts as failed.
     pub invocation_timeout: Duration,
-    /// How long a partition waits after a failure.
+    /// The waits of a partition after failures.
     pub backoff: Backoff,
-    /// What becomes of records that are given up.
+    /// The handling of records that are given up.
     pub on_failure: OnFailure,
-    /// How long invocations that run at the shutdown are waited for.
+    /// The time for which the shutdown waits for running invocations.
     pub drain: Duration,
-    /// Who is told of every invocation.
+    /// The receiver of a report of every invocation.
     pub observer: Observer,
 }
 
@@ -68,9 +69,9 @@ pub struct InvalidMapping {
     pub function: String,
     /// The setting's name.
     pub setting: &'static str,
-    /// What it is.
+    /// The setting's value.
     pub value: usize,
-    /// What it may be.
+    /// The values that are allowed.
     pub allowed: &'static str,
 }
 
@@ -107,7 +108,7 @@ impl Mapping {
         }
     }
 
-    /// Checks what would keep a mapping from ever invoking anything.
+    /// Checks the settings that would keep a mapping from ever invoking anything.
     pub(crate) fn check(&self) -> Result<(), InvalidMapping> {
         let refuse = |setting, value, allowed| {
             Err(InvalidMapping { function: self.function.clone(), setting, value, allowed })
@@ -122,7 +123,7 @@ impl Mapping {
     }
 }
 
-/// What an event says of where it comes from.
+/// The source that an event names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventSource {
     /// `aws:kafka` (Amazon MSK) or `SelfManagedKafka`.
@@ -142,9 +143,9 @@ impl Default for EventSource {
 /// Waits that double with each failure without progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// After the first failure.
+    /// The wait after the first failure.
     pub first: Duration,
-    /// However many failures there were.
+    /// The longest wait, however many failures there were.
     pub most: Duration,
 }
 
@@ -155,8 +156,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after this many failures; `jitter`, 0 to 1, chooses from the upper half of it, so that partitions that failed
-    /// together don't come again together.
+    /// Returns the wait after this many failures. `jitter`, 0 to 1, chooses from the upper half of it, so that partitions that
+    /// failed together don't come again together.
     pub(crate) fn after(self, failures: u32, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let wait = self.first.saturating_mul(1 << doublings).min(self.most);
@@ -164,17 +165,17 @@ impl Backoff {
     }
 }
 
-/// What becomes of records that are given up. Their offsets are committed only when they are in safe hands.
+/// The handling of records that are given up. Their offsets are committed only after it has succeeded.
 #[derive(Clone, Default)]
 pub enum OnFailure {
-    /// They are named in the log and dropped.
+    /// The log names them, and they are dropped.
     #[default]
     Log,
-    /// They are handed over. An error, which says why they could not be taken, makes the mapping try again later.
+    /// They are handed over. An error says why they could not be taken, and makes the mapping try again later.
     HandOver(HandOver),
 }
 
-/// Takes records that were given up.
+/// A closure that takes records that were given up.
 pub type HandOver = Arc<dyn Fn(Discarded) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl OnFailure {
@@ -214,11 +215,11 @@ pub struct Discarded {
     pub function: String,
     /// The records.
     pub records: Vec<KafkaRecord>,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// How often the function failed with them.
+    /// The number of times that the function failed with them.
     pub attempts: u32,
-    /// What the function said last; empty when it was not asked.
+    /// The last error of the function or the decoder; empty for records that are too old.
     pub error: String,
 }
 
@@ -236,7 +237,7 @@ impl Discarded {
     }
 }
 
-/// Why records are given up.
+/// The reason why records are given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The function failed with them as often as the mapping allows.
@@ -250,7 +251,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// As logs and metrics have it.
+    /// The name in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,12 +1,12 @@
-//! Messages about what somebody else wrote: they are shown and logged, so they are never long.
+//! Messages about text that somebody else wrote. They are shown and logged, so they are never long.
 
-/// A whole message, cut off when what it is about is absurdly long.
+/// Returns a message whole, or cut off if its subject is absurdly long.
 #[must_use]
 pub fn message(text: &str) -> String {
     cut(text, 600)
 }
 
-/// A text of so many characters at the most.
+/// Returns the text, cut to this many characters at the most.
 #[must_use]
 pub fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

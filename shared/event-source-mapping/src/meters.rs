@@ -1,4 +1,4 @@
-//! What a mapping counts.
+//! The metrics of a mapping.
 
 use std::time::Duration;
 
@@ -51,12 +51,12 @@ impl Meters {
         self.seconds.record(took);
     }
 
-    /// Records that the filter did not let through.
+    /// Counts records that the filter did not let through.
     pub(crate) fn passed_over(&self, records: usize) {
         self.passed_over.increment(records as u64);
     }
 
-    /// A partition's records come again.
+    /// Counts that a partition's records come again.
     pub(crate) fn retried(&self) {
         self.retries.increment(1);
     }

@@ -1,9 +1,9 @@
-//! One partition as the mapping sees it: what waits, what is with the function, how far it is done. Pure: times and jitter
-//! come in as arguments.
+//! One partition as the mapping sees it: the records that wait, those that are with the function, and how far it is done. Pure:
+//! times and jitter come in as arguments.
 //!
-//! Every record that was polled and is not done with is either in `waiting` or in the part that is in flight, which is
-//! always what stood at the front. So what is done with is everything before the front, and nothing else is committed.
-//! A record whose schema is not known yet has not come in: it and all behind it are in `undecoded` until it is.
+//! Every record that was polled and is not done is either in `waiting` or in the part that is in flight. That part always stood at
+//! the front. So everything before the front is done, and nothing else is committed. A record whose schema is not known yet has not
+//! come in: it and all behind it are in `undecoded` until it is.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -18,13 +18,13 @@ use crate::mapping::Reason;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) record: KafkaRecord,
-    /// As JSON.
+    /// The record's size as JSON.
     pub(crate) bytes: usize,
-    /// When it was polled: its batch's window begins here.
+    /// The time of the poll: its batch's window begins here.
     pub(crate) since: Instant,
-    /// As it is in Kafka, where that is not how the function gets it.
+    /// The record as it is in Kafka, if the function gets it in another form.
     pub(crate) original: Option<Box<KafkaRecord>>,
-    /// Why the function does not get it, where it could not be decoded.
+    /// The reason why the function does not get it, if it could not be decoded.
     pub(crate) undecodable: Option<Box<Undecodable>>,
 }
 
@@ -34,7 +34,7 @@ impl Waiting {
     }
 }
 
-/// A record whose schema is being looked up, or that stands behind one.
+/// A record whose schema is being looked up, or that stands behind such a record.
 #[derive(Debug)]
 pub(crate) struct Undecoded {
     pub(crate) record: KafkaRecord,
@@ -50,28 +50,28 @@ pub(crate) struct Partition {
     bytes: usize,
     undecoded: VecDeque<Undecoded>,
     undecoded_bytes: usize,
-    /// Lengths of runs at the front that are invoked alone, one after the other: what failed as a whole.
+    /// Lengths of runs at the front that are invoked alone, one after the other, because they failed as a whole.
     alone: VecDeque<usize>,
-    /// Where what is in flight begins.
+    /// The offset at which the part in flight begins.
     in_flight: Option<i64>,
-    /// Taken from this process while in flight: the result is nobody's.
+    /// `true` if the partition was revoked while in flight: the result is discarded.
     orphaned: bool,
-    /// Failed invocations with the record at the front.
+    /// The number of failed invocations with the record at the front.
     attempts: u32,
-    /// Failures since the last progress.
+    /// The number of failures since the last progress.
     streak: u32,
     not_before: Option<Instant>,
     /// The records at the front that are given up.
     doomed: Option<Doom>,
-    /// How many records at the front stand before the first that the function does not get; `None` where it gets them all.
+    /// The number of records at the front before the first that the function does not get; `None` if it gets them all.
     eligible: Option<usize>,
-    /// After the last record that was polled; `None` before the first.
+    /// The offset after the last record that was polled; `None` before the first.
     end: Option<i64>,
     committed: Option<i64>,
     paused: bool,
 }
 
-/// Why how many records are given up.
+/// The number of records at the front that are given up, and the reason.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Doom {
     pub(crate) records: usize,
@@ -80,29 +80,29 @@ pub(crate) struct Doom {
     pub(crate) error: String,
 }
 
-/// What a partition does next.
+/// The next step of a partition.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Next {
     /// Nothing waits, or the function has it.
     Idle,
-    /// It failed and waits until then.
+    /// It failed, and waits until this time.
     Backoff(Instant),
     /// Records at the front are given up.
     Discard(Doom),
     /// This many at the front are invoked alone.
     Alone(usize),
-    /// Whatever waits may go together with other partitions.
+    /// The waiting records may go together with other partitions.
     Together,
 }
 
-/// How a failed invocation is counted.
+/// The rules for counting a failed invocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) bisect: bool,
     pub(crate) maximum_retry_attempts: Option<u32>,
 }
 
-/// Were there records of other partitions in the invocation, or might there have been?
+/// Says whether there were records of other partitions in the invocation, or might have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Company {
     WithOthers,
@@ -132,26 +132,26 @@ impl Partition {
         }
     }
 
-    /// A record that the filter lets through.
+    /// Adds a record that the filter lets through.
     pub(crate) fn push(&mut self, waiting: Waiting) {
         self.pass_over(waiting.record.offset);
         self.bytes += waiting.bytes;
         self.waiting.push_back(waiting);
     }
 
-    /// A record that is not for the function: done with as soon as everything before it is.
+    /// Notes a record that is not for the function. It is done as soon as everything before it is.
     pub(crate) fn pass_over(&mut self, offset: i64) {
         self.committed.get_or_insert(offset);
         self.end = Some(offset + 1);
     }
 
-    /// A record that can't be decoded yet, behind all others.
+    /// Adds a record that can't be decoded yet, behind all others.
     pub(crate) fn push_undecoded(&mut self, undecoded: Undecoded) {
         self.undecoded_bytes += undecoded.record.json_size();
         self.undecoded.push_back(undecoded);
     }
 
-    /// A record that still can't be decoded, to where it stood.
+    /// Puts a record that still can't be decoded back to where it stood.
     pub(crate) fn put_back_undecoded(&mut self, undecoded: Undecoded) {
         self.undecoded_bytes += undecoded.record.json_size();
         self.undecoded.push_front(undecoded);
@@ -171,27 +171,28 @@ impl Partition {
         self.waiting.len()
     }
 
-    /// Of all that waits, as JSON.
+    /// The size of all waiting records, as JSON.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many records are in memory, decoded or not.
+    /// The number of records in memory, decoded or not.
     pub(crate) fn held_records(&self) -> usize {
         self.waiting.len() + self.undecoded.len()
     }
 
-    /// Of all that is in memory.
+    /// The size of all records in memory, as JSON.
     pub(crate) fn held_bytes(&self) -> usize {
         self.bytes + self.undecoded_bytes
     }
 
-    /// From the front.
+    /// The waiting records, from the front.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.iter()
     }
 
-    /// From the front, up to the first that the function does not get: that one is given up when it is at the front.
+    /// The waiting records from the front, up to the first that the function does not get. That one is given up when it is at the
+    /// front.
     pub(crate) fn eligible(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.iter().take(self.eligible.unwrap_or(usize::MAX))
     }
@@ -216,9 +217,9 @@ impl Partition {
         }
     }
 
-    /// Gives up the records at the front that the function shall not get, or not any more, and keeps those that stand further
-    /// behind from being invoked: what could not be decoded, and, where producers set times out of order, what is too old.
-    /// Before anything is taken: age comes with time.
+    /// Gives up the records at the front that the function must not get, or not any more: those that could not be decoded, or are
+    /// too old. It also keeps such records further behind from being invoked. An old record may stand behind a young one, where
+    /// producers set times out of order. This comes before anything is taken, because records age with time.
     pub(crate) fn sort_out(&mut self, is_too_old: impl Fn(&KafkaRecord) -> bool) {
         if self.in_flight.is_some() || self.doomed.is_some() {
             return;
@@ -241,7 +242,7 @@ impl Partition {
         self.doomed = Some(Doom { records, reason: first.reason, attempts, error: first.error });
     }
 
-    /// Takes records from the front; from here on nothing else of the partition is invoked until they come back.
+    /// Takes records from the front. From here on nothing else of the partition is invoked until they come back.
     pub(crate) fn take(&mut self, records: usize) -> Vec<Waiting> {
         self.in_flight = self.front();
         let taken: Vec<Waiting> = self.waiting.drain(..records).collect();
@@ -261,14 +262,14 @@ impl Partition {
         }
     }
 
-    /// All that was taken is done with.
+    /// Notes that all taken records are done.
     pub(crate) fn succeed(&mut self) {
         if self.land() {
             self.progress();
         }
     }
 
-    /// What was taken before `failed` is done with; the rest comes again.
+    /// Notes that the taken records before `failed` are done. The rest comes again.
     pub(crate) fn fail_at(&mut self, mut taken: Vec<Waiting>, failed: usize, error: &str, limits: Limits) {
         if !self.land() {
             return;
@@ -279,11 +280,11 @@ impl Partition {
         let rest = taken.split_off(failed);
         let is_before_a_run = !self.alone.is_empty();
         self.give_back(rest, is_before_a_run);
-        // Of the rest, the function named the first alone.
+        // The function named only the first record of the rest.
         self.count(1, error, limits);
     }
 
-    /// The function failed with all that was taken.
+    /// Notes that the function failed with all taken records.
     pub(crate) fn fail(&mut self, taken: Vec<Waiting>, company: Company, error: &str, limits: Limits) {
         if !self.land() {
             return;
@@ -291,7 +292,7 @@ impl Partition {
         let records = taken.len();
         self.give_back(taken, true);
         if limits.bisect && company == Company::WithOthers {
-            // To be parted from the others is the first halving.
+            // The separation from the other partitions is the first halving.
             self.streak += 1;
         } else if limits.bisect && records > 1 {
             self.alone.pop_front();
@@ -304,7 +305,7 @@ impl Partition {
         }
     }
 
-    /// The function was not reached, which says nothing about the records: they come again as they were.
+    /// Notes that the function was not reached. This says nothing about the records, so they come again as they were.
     pub(crate) fn put_back(&mut self, taken: Vec<Waiting>, company: Company) {
         if self.land() {
             self.give_back(taken, company == Company::Alone);
@@ -312,14 +313,15 @@ impl Partition {
         }
     }
 
-    /// Records that were given up found no taker: they are still given up.
+    /// Notes that nobody took the records that were given up. They are still given up.
     pub(crate) fn keep_doomed(&mut self, taken: Vec<Waiting>) {
         let doomed = self.doomed.take();
         self.put_back(taken, Company::Alone);
         self.doomed = doomed;
     }
 
-    /// After a failure: wait, the longer the more there were without progress. `wait` is told how many.
+    /// After a failure, makes the partition wait. The wait is longer the more failures there were without progress: `wait` gets
+    /// their number.
     pub(crate) fn back_off(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) {
         if self.streak > 0 {
             self.not_before = Some(now + wait(self.streak));
@@ -334,12 +336,12 @@ impl Partition {
         *self = Self { in_flight, orphaned: in_flight.is_some(), ..Self::new(self.at.clone()) };
     }
 
-    /// Up to where the partition is done with, when that is further than was last committed.
+    /// Returns the offset up to which the partition is done, if it is beyond the last committed one.
     pub(crate) fn to_commit(&self) -> Option<i64> {
         if self.orphaned {
             return None;
         }
-        // What is in flight or waits is not done with, and everything before it is: the one place where that is said.
+        // Records in flight and waiting records are not done, and everything before them is. No other place decides this.
         let done = self.in_flight.or(self.front()).or(self.end)?;
         Some(done).filter(|done| self.committed.is_none_or(|committed| committed < *done))
     }
@@ -348,7 +350,7 @@ impl Partition {
         self.committed = Some(next_offset);
     }
 
-    /// Should the source stop or go on, when this much may wait?
+    /// Returns whether the source should pause or resume, if this much may wait.
     pub(crate) fn flow(&mut self, records: usize, bytes: usize) -> Option<Flow> {
         let is_full = self.held_records() >= records || self.held_bytes() >= bytes;
         let is_low = self.held_records() <= records / 2 && self.held_bytes() <= bytes / 2;
@@ -361,7 +363,7 @@ impl Partition {
         Some(flow)
     }
 
-    /// The invocation has ended. `false` when its result is nobody's.
+    /// Notes that the invocation has ended. Returns `false` if its result is discarded.
     fn land(&mut self) -> bool {
         self.in_flight = None;
         !mem::take(&mut self.orphaned)
@@ -384,7 +386,7 @@ impl Partition {
         }
     }
 
-    /// One more failure of the record at the front, which may be one too many.
+    /// Counts one more failure of the record at the front, and gives up `records` if it was one too many.
     fn count(&mut self, records: usize, error: &str, limits: Limits) {
         self.attempts += 1;
         self.streak += 1;
@@ -395,14 +397,14 @@ impl Partition {
                 attempts: self.attempts,
                 error: error.to_owned(),
             });
-            // The function is not asked again, so there is nothing to wait for.
+            // The function does not get these records again, so there is nothing to wait for.
             self.streak = 0;
             self.not_before = None;
         }
     }
 }
 
-/// What the source shall do about a partition.
+/// The instruction to the source about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     Pause,

@@ -1,4 +1,4 @@
-//! The loop that drives a mapping: it alone polls, commits and decides; invocations are tasks. What it decides is in
+//! The loop that drives a mapping. It alone polls, commits and decides; invocations are tasks. Its decisions are in
 //! [`crate::partition`] and [`crate::batch`].
 
 use std::any::Any;
@@ -20,12 +20,12 @@ use crate::meters::Meters;
 use crate::partition::{Company, Doom, Flow, Limits, Next, Partition, Undecoded, Waiting};
 use crate::{InvokeError, Polled, Source, SourceError, Target, TopicPartition};
 
-/// Runs a mapping until `shutdown` turns true (or its sender is gone): passes what `source` has to `target` and commits what is
-/// done with. At the shutdown no more is invoked; what runs is waited for, no longer than the mapping says, and committed;
-/// what is not done then is left uncommitted.
+/// Runs a mapping until `shutdown` turns true (or its sender is gone). It passes the records of `source` to `target` and commits
+/// those that are done. At the shutdown it invokes nothing more. It waits for running invocations, no longer than the mapping says,
+/// and commits them. Records that are not done then stay uncommitted.
 ///
 /// # Errors
-/// [`InvalidMapping`], at once.
+/// [`InvalidMapping`], at once, when a setting is not allowed.
 pub async fn run<S: Source, T: Target>(
     mapping: Mapping,
     source: S,
@@ -54,36 +54,36 @@ struct Driver<S, T> {
     limits: Limits,
     source: S,
     target: T,
-    /// Never removed from, so that a place stays a place.
+    /// No partition is ever removed, so that an index stays valid.
     partitions: Vec<Partition>,
     running: JoinSet<Outcome>,
     jobs: HashMap<Id, Job>,
     invocations: usize,
-    /// Schemas that are being looked up, each for a partition's place.
+    /// Schemas that are being looked up, each for the index of a partition.
     lookups: JoinSet<usize>,
-    /// How many records the source is asked for.
+    /// The number of records that the source is asked for.
     poll_limit: usize,
     source_failures: u32,
-    /// What the failure destination said last, by the places of partitions whose records it has not taken.
+    /// The last error of the failure destination, by the index of each partition whose records it has not taken.
     refusals: HashMap<usize, String>,
-    /// The source failed: it is let alone until then.
+    /// The time until which a source that failed is left alone.
     source_not_before: Option<Instant>,
     meters: Meters,
 }
 
-/// What a task works on. The records stay here, so that a task that panics loses none.
+/// The work of a task. The records stay here, so that a task that panics loses none.
 enum Job {
     Invocation { batch: Batch, started: Instant },
     Discard { part: Part, doom: Doom },
 }
 
-/// How much waits, or may.
+/// The amount that waits, or that may wait.
 struct Load {
     records: usize,
     bytes: usize,
 }
 
-/// What a task came to.
+/// The result of a task.
 enum Outcome {
     Answered(Result<BatchResponse, InvokeError>),
     Taken(Result<(), String>),
@@ -103,7 +103,7 @@ enum Intake {
 enum Happened {
     Polled(Result<Polled, SourceError>),
     Ended(Result<(Id, Outcome), JoinError>),
-    /// A schema that the partition at this place has waited for may be known now.
+    /// A schema that the partition at this index has waited for may be known now.
     LookedUp(Result<usize, JoinError>),
     Due,
     Shutdown,
@@ -138,7 +138,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// Does all that can be done now, and says when there will be more if nothing happens before.
+    /// Does everything that can be done now. Returns the time when there will be more to do, if nothing happens before.
     async fn advance(&mut self) -> Option<Instant> {
         let now = now();
         if self.source_not_before.is_some_and(|until| until <= now) {
@@ -157,7 +157,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         let polls = self.source_not_before.is_none() && !(is_busy && self.source.can_be_left());
         tokio::select! {
             biased;
-            // An error says that the sender is gone.
+            // An error means that the sender is gone.
             _ = shutdown.wait_for(|stop| *stop) => Happened::Shutdown,
             Some(ended) = self.running.join_next_with_id() => Happened::Ended(ended),
             Some(place) = self.lookups.join_next() => Happened::LookedUp(place),
@@ -195,7 +195,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// Decodes a record before which none of its partition is undecoded, and lets it in where the filter does.
+    /// Decodes a record with no undecoded record before it in its partition. Adds the record if the filter lets it through.
     fn take_in_record(&mut self, place: usize, undecoded: Undecoded) -> Intake {
         let Undecoded { record, since } = undecoded;
         let partition = &mut self.partitions[place];
@@ -228,8 +228,8 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// Takes in the records that waited for a schema, and those behind them, as far as schemas are known. A lookup that panicked does
-    /// not say its partition, so that all are tried.
+    /// Takes in the records that waited for a schema, and those behind them, as far as schemas are known. A lookup that panicked
+    /// does not say its partition, so all of them are tried.
     fn decode_rest(&mut self, place: Result<usize, JoinError>) {
         let places = place.map_or(0..self.partitions.len(), |place| place..place + 1);
         for place in places {
@@ -243,7 +243,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// Where the record's partition is; `guess` is where the last one's was.
+    /// Returns the index of the record's partition. `guess` is the index of the last record's partition.
     fn place(&mut self, record: &KafkaRecord, guess: usize) -> usize {
         let is_its = |partition: &Partition| {
             partition.at.partition == record.partition && partition.at.topic == record.topic
@@ -265,7 +265,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         self.source_not_before = Some(now + wait);
     }
 
-    /// Invokes while there is something due and a free slot. Else says when something will be due.
+    /// Invokes while something is due and a slot is free. Otherwise returns the time when something will be due.
     fn invoke(&mut self, now: Instant) -> Option<Instant> {
         while self.invocations < self.mapping.concurrency {
             let only_full = self.mapping.full_beside_others && self.invocations > 0;
@@ -274,7 +274,7 @@ impl<S: Source, T: Target> Driver<S, T> {
                 Formed::NotBefore(until) => return until,
             }
         }
-        // Whatever ends next frees a slot.
+        // The next invocation that ends frees a slot.
         None
     }
 
@@ -291,7 +291,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         self.jobs.insert(task.id(), Job::Invocation { batch, started: now });
     }
 
-    /// Starts to give up what has expired, could not be decoded or failed too often.
+    /// Starts to give up records that are too old, could not be decoded or failed too often.
     fn discard(&mut self, now: Instant) {
         let oldest = self
             .mapping
@@ -340,7 +340,7 @@ impl<S: Source, T: Target> Driver<S, T> {
                 self.end_discard(part, &doom, taken)
             }
             (Some(Job::Discard { part, doom }), Err(panic)) => self.end_discard(part, &doom, Err(panic)),
-            // A task is either the one or the other, and is known.
+            // Every task is known, and its outcome is of its own kind.
             _ => {}
         }
     }
@@ -358,7 +358,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         self.meters.invoked(batch.records(), now - started, ending);
         self.tell(&batch, now - started, ending, &answer);
         let company = batch.company();
-        // What went alone goes alone again; what did not may still go with others.
+        // A part that went alone goes alone again. Any other may still go with others.
         let apart = if batch.is_alone { Company::Alone } else { Company::WithOthers };
         for (place, part) in batch.parts.into_iter().enumerate() {
             let partition = &mut self.partitions[part.partition];
@@ -380,7 +380,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// For each part, which of its records is the first that the function says has failed.
+    /// Returns, for each part, the index of the first record that failed, as the function says.
     fn failures(&self, batch: &Batch, response: &BatchResponse) -> Result<Vec<Option<usize>>, InvokeError> {
         let mut failures = vec![None; batch.parts.len()];
         if !self.mapping.report_batch_item_failures {
@@ -421,7 +421,8 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// Says why the failure destination has not taken records: once, for as long as it says the same of whichever partition.
+    /// Logs why the failure destination has not taken records. It warns once, as long as the error is the same for whichever
+    /// partition.
     fn tell_refusal(&mut self, place: usize, error: String) {
         let function = &self.mapping.function;
         if self.refusals.values().any(|said| *said == error) {
@@ -455,8 +456,8 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// Keeps what waits in memory bounded: one batch more than can be invoked at a time, whoever's records they are. When there is
-    /// more, a partition has its share of that, so that one that fails for long leaves the others theirs.
+    /// Keeps the waiting records in memory bounded: one batch more than can be invoked at a time, over all partitions. When that is
+    /// reached, a partition has its share of it, so that one that fails for long leaves the others theirs.
     fn regulate(&mut self) {
         let batches = self.mapping.concurrency + 1;
         let most =
@@ -481,12 +482,12 @@ impl<S: Source, T: Target> Driver<S, T> {
         }
     }
 
-    /// Lets what runs end, for as long as the mapping says; what is dropped then stays uncommitted.
+    /// Waits for running tasks, for as long as the mapping says. The records of tasks that are dropped then stay uncommitted.
     async fn drain(mut self) {
         let until = time::Instant::now() + self.mapping.drain;
         while let Ok(Some(ended)) = time::timeout_at(until, self.running.join_next_with_id()).await {
             self.end(ended);
-            // There is no later: a source that failed before is asked once more.
+            // There is no later try, so a source that failed before is asked once more.
             self.source_not_before = None;
             self.commit(now()).await;
         }
@@ -526,7 +527,7 @@ impl<S: Source, T: Target> Driver<S, T> {
     }
 }
 
-/// What is known of the error of a record that a batch response names.
+/// The error of a record that a batch response names.
 const NAMED: &str = "the function named it in its batch response";
 
 fn panic_message(error: JoinError) -> String {

@@ -1,5 +1,5 @@
-//! What `aws_lambda_events`, with which most functions in Rust read their events, makes of an event from here; the libraries of
-//! other languages are asked by `deploy/examples/check`.
+//! Checks that `aws_lambda_events` reads an event from here: most functions in Rust read their events with it.
+//! `deploy/examples/check` checks the libraries of other languages.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

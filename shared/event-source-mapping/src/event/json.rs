@@ -1,4 +1,4 @@
-//! How bytes stand in the event's JSON.
+//! The form of bytes in the event's JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +23,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A value of another form than the expected one is taken for absent.
+/// Reads a value. A value of another form than the expected one counts as absent.
 pub(super) fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -206,7 +206,7 @@ impl<'de> Deserialize<'de> for HeaderValue {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut bytes = Vec::with_capacity(list.size_hint().unwrap_or(16));
                 while let Some(number) = list.next_element::<i64>()? {
-                    // -1 and 255 are the same byte, as Java and as everybody else writes it.
+                    // -1 and 255 are the same byte: Java writes -1, and everybody else writes 255.
                     bytes.push(number as u8);
                 }
                 Ok(HeaderValue(Some(bytes.into())))
@@ -225,7 +225,7 @@ impl<'de> Deserialize<'de> for HeaderValue {
     }
 }
 
-/// Anything but the one other name is what Kafka has by default.
+/// Every name but `LOG_APPEND_TIME` is read as Kafka's default.
 impl<'de> Deserialize<'de> for TimestampType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name: Option<Cow<'_, str>> = Option::deserialize(deserializer)?;

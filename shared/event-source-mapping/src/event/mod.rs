@@ -1,7 +1,7 @@
 //! The event that Lambda's event source mapping for Kafka invokes a function with, and the function's answer.
 //!
-//! Bytes are bytes here; base64 (keys and values) and signed numbers (headers) are only how they stand in JSON. The shape is
-//! that of the AWS pages "Using Lambda with Amazon MSK" and "Using Lambda with self-managed Apache Kafka".
+//! Here bytes are bytes. Base64 (keys and values) and signed numbers (headers) are only their form in JSON. The shape is that of
+//! the AWS pages "Using Lambda with Amazon MSK" and "Using Lambda with self-managed Apache Kafka".
 
 mod json;
 mod response;
@@ -19,8 +19,8 @@ pub(crate) use self::size::of_list as size_of_list;
 
 /// Records by `topic-partition`.
 ///
-/// Reading one is tolerant: fields may be missing, null or unknown, so that one odd record is left to whoever reads it and
-/// does not fail the batch that it came in.
+/// Reading one is tolerant: fields may be missing, null or unknown. So one odd record is left to its reader, and does not fail the
+/// batch that it came in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KafkaEvent {
@@ -81,10 +81,10 @@ pub struct SchemaMetadata {
     pub schema_id: String,
 }
 
-/// A header's name and value. Names that the program itself wrote need no memory of their own.
+/// A header's name and value. Names from the program's own code need no memory of their own.
 pub type KafkaHeader = (Cow<'static, str>, Option<Bytes>);
 
-/// Who set a record's timestamp.
+/// The party that set a record's timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TimestampType {
@@ -96,7 +96,7 @@ pub enum TimestampType {
 }
 
 impl KafkaRecord {
-    /// How many bytes the record is in the event's JSON.
+    /// The record's size in the event's JSON, in bytes.
     #[must_use]
     pub fn json_size(&self) -> usize {
         size::of_record(self)
@@ -104,7 +104,7 @@ impl KafkaRecord {
 }
 
 impl KafkaEvent {
-    /// How many bytes the event is as JSON.
+    /// The event's size as JSON, in bytes.
     #[must_use]
     pub fn json_size(&self) -> usize {
         size::of_event(self)

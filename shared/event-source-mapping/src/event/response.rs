@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::InvokeError;
 use crate::message::message;
 
-/// A function's answer: which records failed. Empty for none.
+/// A function's answer: the records that failed. It is empty if none failed.
 ///
 /// In JSON `{"batchItemFailures": [{"itemIdentifier": {"partition": "topic-0", "offset": 123}}]}`, as the AWS page "Configuring
 /// error handling controls for Kafka event sources" has it; null, `{}` and a null list mean that nothing failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", from = "Option<ResponseBody>")]
 pub struct BatchResponse {
-    /// For each partition that had a failure, the first record that failed: it and what follows come again.
+    /// For each partition that had a failure, the first record that failed. This record and those behind it come again.
     pub batch_item_failures: Vec<BatchItemFailure>,
 }
 
@@ -27,7 +27,7 @@ pub struct BatchItemFailure {
 }
 
 impl BatchResponse {
-    /// Reads what a function answered.
+    /// Reads a function's answer.
     ///
     /// # Errors
     /// An answer of another shape counts as a failure of the whole batch: [`InvokeError::Function`].

@@ -1,5 +1,5 @@
-//! How large an event is as JSON, by arithmetic: a batch is bounded by it, and serializing to find out would cost as much
-//! as the invocation. The tests compare it with what is serialized.
+//! Computes an event's size as JSON by arithmetic. The size bounds a batch, and serializing to find it would cost as much as the
+//! invocation. The tests compare the size with what is serialized.
 
 use super::{KafkaEvent, KafkaHeader, KafkaRecord, SchemaMetadata, TimestampType};
 
@@ -19,7 +19,7 @@ pub(super) fn of_event(event: &KafkaEvent) -> usize {
         + commas(event.records.len())
 }
 
-/// An empty list of a partition.
+/// The size of a partition's empty list.
 pub(crate) fn of_list(name: &str) -> usize {
     of_text(name) + ":[]".len()
 }
@@ -63,12 +63,12 @@ fn of_header((name, value): &KafkaHeader) -> usize {
     "{:}".len() + of_text(name) + value
 }
 
-/// Between the elements of a list.
+/// The commas between the elements of a list.
 fn commas(elements: usize) -> usize {
     elements.saturating_sub(1)
 }
 
-/// A byte as a signed number. By table, because it is asked for every byte of every header.
+/// The length of a byte as a signed number. It comes from a table, because every byte of every header needs it.
 fn of_signed(byte: u8) -> usize {
     match byte {
         0..=9 => 1,
@@ -83,7 +83,7 @@ fn of_number(number: i64) -> usize {
     digits + usize::from(number < 0)
 }
 
-/// Text in quotes, with what JSON must escape.
+/// The length of a text in quotes, with what JSON must escape.
 fn of_text(text: &str) -> usize {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,

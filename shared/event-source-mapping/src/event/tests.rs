@@ -1,4 +1,4 @@
-//! The event's JSON against AWS's documented examples, and what is read although no document promises it.
+//! Compares the event's JSON with AWS's documented examples, and reads forms that no document promises.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -74,7 +74,7 @@ fn awss_example_for_msk_is_read() {
     assert_eq!(record.headers, [("headerKey".into(), bytes(b"headerValue"))]);
 }
 
-/// The event that both examples show, but for where it comes from.
+/// The event of both examples, apart from the source that they name.
 fn example(event_source: &str, bootstrap_servers: &str, key: Bytes) -> KafkaEvent {
     let record = KafkaRecord {
         topic: "mytopic".into(),
@@ -96,7 +96,7 @@ fn example(event_source: &str, bootstrap_servers: &str, key: Bytes) -> KafkaEven
     }
 }
 
-/// No text of the examples has spaces in it.
+/// Removes all spaces. No text of the examples has one.
 fn without_spaces(json: &str) -> String {
     json.split_whitespace().collect()
 }
@@ -119,7 +119,7 @@ fn an_event_of_msk_is_written_as_awss_example_has_it() {
         event_source_arn: Some(cluster.to_owned()),
         ..example("aws:kafka", servers, "recordKey".into())
     };
-    // Its key is the one thing that no bytes are written as.
+    // No bytes are written as the example's key, so the test replaces that key.
     let expected = MSK.replace("abcDEFghiJKLmnoPQRstuVWXyz1234==", "cmVjb3JkS2V5");
     assert_eq!(serde_json::to_string(&event).unwrap(), without_spaces(&expected));
     assert_eq!(read(&expected), event);

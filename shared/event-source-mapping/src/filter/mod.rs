@@ -7,8 +7,8 @@
 //! | any other text | drops it | is matched with it |
 //! | none, or no text | drops it | drops it |
 //!
-//! One difference: Lambda compares numbers by how they are written, so that 300 and 300.0 differ; here 3.0e2 and 300.0 are
-//! one number, and 300 still another.
+//! One difference: Lambda compares numbers by their text, so that 300 and 300.0 differ. Here 3.0e2 and 300.0 are one number, and
+//! 300 is another.
 
 mod parse;
 mod rule;
@@ -23,7 +23,8 @@ use thiserror::Error;
 use self::rule::{Fields, Node, Rule, Rules};
 use self::shortcut::Shortcut;
 
-/// Which records are passed to a function: those that match any of the patterns; all of them where there is none.
+/// The filter of a mapping: a record is passed to the function if it matches any of the patterns. Without patterns, all records are
+/// passed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "CriteriaText")]
 pub struct FilterCriteria {
@@ -31,14 +32,14 @@ pub struct FilterCriteria {
     shortcut: Shortcut,
 }
 
-/// Two filters are equal if their patterns are, however these are laid out as text.
+/// Two filters are equal if their patterns are, whatever the layout of the patterns' text.
 impl PartialEq for FilterCriteria {
     fn eq(&self, other: &Self) -> bool {
         self.patterns == other.patterns
     }
 }
 
-/// Everything in it must hold.
+/// A pattern. All of its clauses must hold.
 #[derive(Clone, Debug, PartialEq)]
 struct Pattern(Vec<Clause>);
 
@@ -52,19 +53,19 @@ enum Clause {
     AnyOf(Vec<Pattern>),
 }
 
-/// A pattern is not one.
+/// A text is not a valid pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("filter {number}, at {place}: {problem}")]
 pub struct FilterError {
-    /// Which pattern, from 1.
+    /// The pattern's number, from 1.
     pub number: usize,
-    /// Where in the pattern, as `value.type`.
+    /// The place in the pattern, such as `value.type`.
     pub place: String,
-    /// What is wrong there and what is allowed.
+    /// A description of what is wrong there and what is allowed.
     pub problem: Cow<'static, str>,
 }
 
-/// How many patterns Lambda takes (by default 5; a quota can raise it to this).
+/// The most patterns that Lambda takes (by default 5; a quota can raise it to this).
 pub const MOST_PATTERNS: usize = 10;
 
 impl FilterCriteria {
@@ -88,7 +89,7 @@ impl FilterCriteria {
         Ok(Self { shortcut: Shortcut::of(&patterns), patterns })
     }
 
-    /// Lets records through whose value has this text in this field: the pattern `{"value": {field: [text]}}`.
+    /// Makes a filter that passes the records whose value has this text in this field: the pattern `{"value": {field: [text]}}`.
     #[must_use]
     pub fn field_is(field: &str, text: &str) -> Self {
         let rules = Rules(vec![Rule::Equals(Value::from(text))]);
@@ -97,13 +98,13 @@ impl FilterCriteria {
         Self { shortcut: Shortcut::of(&patterns), patterns }
     }
 
-    /// Does it let every record through?
+    /// Returns whether every record passes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
 
-    /// Is a record with this value passed to the function?
+    /// Returns whether a record with this value is passed to the function.
     #[must_use]
     pub fn matches(&self, value: Option<&[u8]>) -> bool {
         if self.patterns.is_empty() {
@@ -143,7 +144,7 @@ impl Pattern {
     }
 }
 
-/// As a template has it: `{"Filters": [{"Pattern": "…"}]}`.
+/// The criteria as a template has them: `{"Filters": [{"Pattern": "…"}]}`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct CriteriaText {

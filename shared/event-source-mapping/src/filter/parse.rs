@@ -1,4 +1,4 @@
-//! Patterns read from their JSON, with errors that say where and what is allowed.
+//! Reads patterns from their JSON. An error says the place and what is allowed there.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ struct Problem {
     problem: Cow<'static, str>,
 }
 
-/// Where in a pattern, for errors.
+/// A place in a pattern, for errors.
 #[derive(Clone, Default)]
 struct Place(String);
 

@@ -1,4 +1,4 @@
-//! What a pattern says about a field, and whether a value bears it out.
+//! The rules of a pattern for fields, and their check against a value.
 
 use serde_json::{Map, Number, Value};
 
@@ -44,8 +44,8 @@ pub(super) enum Comparison {
 }
 
 impl Fields {
-    /// In a list, one element must match as a whole. What is not there, or not an object, has no fields: that is a match when
-    /// only `{"exists": false}` is asked for.
+    /// Returns whether a value's fields match. In a list, one element must match as a whole. A value that is not there, or not an
+    /// object, has no fields. It matches only when nothing but `{"exists": false}` is asked for.
     pub(super) fn match_in(&self, value: Option<&Value>) -> bool {
         match value {
             Some(Value::Array(elements)) => elements.iter().any(|element| self.match_in(Some(element))),
@@ -83,7 +83,7 @@ impl Rules {
     }
 }
 
-/// An object is no leaf, and a list is one when it has any.
+/// Returns whether a value is a leaf. An object is no leaf, and a list is one if it has any.
 fn is_leaf(value: &Value) -> bool {
     match value {
         Value::Object(_) => false,

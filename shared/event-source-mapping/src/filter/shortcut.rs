@@ -1,5 +1,5 @@
-//! Most records are not for a function that filters, and most patterns ask for a text such as a type's name: a value in which
-//! that text does not even occur need not be parsed.
+//! Rules out values before they are parsed. Most records are not for a function that filters. Most patterns ask for a text such as
+//! a type's name, and a value without that text need not be parsed.
 
 use memchr::{memchr, memmem};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::rule::{Fields, Node, Rule, Rules};
 use super::{Clause, Pattern};
 
-/// Texts of which one must occur in a value for any pattern to match; none where the patterns do not tell.
+/// Texts of which one must occur in a value for any pattern to match. There are none if the patterns need no certain text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shortcut {
     one_of: Vec<memmem::Finder<'static>>,
@@ -20,7 +20,8 @@ impl Shortcut {
         Self { one_of: one_of.map(|text| memmem::Finder::new(text).into_owned()).collect() }
     }
 
-    /// No pattern can match this value. In a value with a backslash the text may stand in another way.
+    /// Returns whether no pattern can match this value. A value with a backslash may write the text in another way, so it is not
+    /// ruled out.
     pub(super) fn rules_out(&self, value: &[u8]) -> bool {
         !self.one_of.is_empty()
             && memchr(b'\\', value).is_none()
@@ -28,7 +29,7 @@ impl Shortcut {
     }
 }
 
-/// Everything in a pattern must hold, so what one clause needs the pattern needs.
+/// All clauses of a pattern must hold, so the pattern needs each text that one clause needs.
 fn in_pattern(Pattern(clauses): &Pattern) -> Option<Vec<&str>> {
     clauses.iter().find_map(|clause| match clause {
         Clause::Fields(fields) => in_fields(fields),
@@ -55,7 +56,7 @@ fn in_rule(rule: &Rule) -> Option<&str> {
     }
 }
 
-/// JSON may write it in one way only, if it writes it without a backslash.
+/// Returns whether JSON can write this text in one way only, if it writes it without a backslash.
 fn stands_as_it_is(text: &str) -> bool {
     !text.is_empty() && !text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
 }

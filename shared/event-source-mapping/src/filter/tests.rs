@@ -1,13 +1,13 @@
-//! Every operator that AWS lists, where it holds and where it does not.
+//! Tests every operator that AWS lists, where it holds and where it does not.
 
 use super::*;
 
-/// Does the pattern let the value through?
+/// Returns whether the pattern lets the value through.
 fn passes(pattern: &str, value: &str) -> bool {
     FilterCriteria::parse([pattern]).unwrap().matches(Some(value.as_bytes()))
 }
 
-/// Does the rule for the field `f` let an object through?
+/// Returns whether the rule for the field `f` lets an object through.
 fn rule(rule: &str, value: &str) -> bool {
     passes(&format!(r#"{{"value": {{"f": {rule}}}}}"#), value)
 }

@@ -1,4 +1,4 @@
-//! What is invoked together, and when.
+//! The records that are invoked together, and the time of the invocation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -118,12 +118,13 @@ async fn what_waits_is_bounded_however_many_partitions_are_behind() {
     let topic = Topic::with(&partitions);
     let (calls, gate) = (Calls::default(), Arc::new(Semaphore::new(0)));
     let running = start(Mapping { batch_size: 100, ..mapping() }, &topic, gated(&calls, &gate));
-    // All but the one whose records are with the function.
+    // All partitions are paused but the one whose records are with the function.
     while topic.paused() < partitions.len() - 1 {
         tokio::task::yield_now().await;
     }
     let read: usize = partitions.iter().map(|&(partition, _)| topic.position(partition)).sum();
-    // One batch is with the function and two wait, or of two a share for each of the partitions that were known by then.
+    // One batch is with the function and two wait. Or each partition has its share of these two, which was larger while fewer
+    // partitions were known.
     assert!(read <= 10 * 100, "{read} records are in memory, of {} partitions", partitions.len());
     gate.add_permits(1_000);
     for (partition, count) in partitions {

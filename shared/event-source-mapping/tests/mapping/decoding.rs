@@ -12,8 +12,8 @@ use tokio::sync::watch;
 
 use crate::support::{Calls, Topic, mapping, ok, start};
 
-/// A registry that decodes by the key: `unknown` waits until the schema is there, `poison` can't be decoded, and of all others the value
-/// becomes JSON with an id.
+/// A registry that decodes by the key. `unknown` waits until the schema is there, and `poison` can't be decoded. The value of every
+/// other record becomes JSON with an id.
 #[derive(Clone)]
 struct Registry {
     has_schema: watch::Sender<bool>,
@@ -56,7 +56,7 @@ fn with_key(key: &'static str) -> impl FnOnce(&mut KafkaRecord) {
     move |record| record.key = Some(key.into())
 }
 
-/// Notes calls, and the values of each.
+/// A function that notes its calls, and the values of each.
 fn function(calls: &Calls, values: &Arc<Mutex<Vec<String>>>) -> impl Target {
     let (calls, values) = (calls.clone(), Arc::clone(values));
     InProcess::new(move |event: KafkaEvent, _| {
@@ -88,7 +88,7 @@ async fn a_record_without_a_known_schema_holds_up_its_partition_and_no_other() {
     let running = start(mapping, &topic, function(&calls, &values));
     topic.until_committed(0, 1).await;
     topic.until_committed(1, 2).await;
-    // A record behind it joins it, and nothing is looked up again.
+    // A record behind it waits with it, and nothing is looked up again.
     topic.write_record(with_key("unknown"), 0);
     topic.write(1, 1);
     topic.until_committed(1, 3).await;

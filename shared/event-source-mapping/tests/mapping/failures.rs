@@ -1,4 +1,4 @@
-//! What becomes of records that a function fails with.
+//! The handling of records that a function fails with.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::support::{Calls, Topic, failed, mapping, offsets, ok, start};
 
-/// A function that answers by what it gets and how many invocations there were before.
+/// A function that answers by its event and the number of earlier invocations.
 fn function(
     calls: &Calls,
     answer: impl Fn(usize, &KafkaEvent) -> Result<BatchResponse, &'static str> + Send + Sync + 'static,
@@ -363,7 +363,7 @@ async fn a_record_that_is_too_old_behind_young_ones_is_given_up_in_its_turn() {
         &topic,
         function(&calls, move |_, event| {
             if offsets(event).get(&0) == Some(&vec![4]) {
-                // Those before it went first, each to where it belongs.
+                // The records before it went first, to the function or to the failure destination.
                 assert_eq!((seen.committed(0), given_up.all().len()), (4, 1));
             }
             ok()
@@ -476,7 +476,7 @@ async fn a_source_that_fails_is_asked_again() {
         mapping(),
         &topic,
         function(&calls, move |_, _| {
-            // The commit that follows.
+            // The commit that follows fails.
             failing.fail(2);
             ok()
         }),

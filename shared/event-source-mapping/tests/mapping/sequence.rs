@@ -10,13 +10,13 @@ use proptest::prelude::*;
 
 use crate::support::{Topic, failed, mapping, offsets, start};
 
-/// What the function does with an invocation.
+/// The function's behaviour in an invocation.
 #[derive(Clone, Debug)]
 enum Behaviour {
     Succeeds,
     Fails,
     Panics,
-    /// Names the record at this place, counted over all of the batch.
+    /// Names the record at this index, counted over all of the batch.
     Names(usize),
     Waits(u64),
 }
@@ -31,7 +31,7 @@ fn behaviour() -> impl Strategy<Value = Behaviour> {
     ]
 }
 
-/// What is done with, in order, and who is being worked on.
+/// The records that are done, in order, and the partitions in an invocation.
 #[derive(Default)]
 struct Ledger {
     calls: usize,
@@ -54,7 +54,7 @@ impl Ledger {
         }
     }
 
-    /// Everything before the record that failed is done with.
+    /// Notes that everything before the record that failed is done.
     fn end(&mut self, call: &BTreeMap<i32, Vec<i64>>, first_failed: Option<(i32, i64)>) {
         for (partition, offsets) in call {
             self.running.remove(partition);
@@ -114,7 +114,7 @@ async fn invoke(
     }
 }
 
-/// Runs a mapping over `counts` records a partition and gives back what happened.
+/// Runs a mapping over `counts` records a partition. Returns the topic and the ledger.
 async fn play(mapping: Mapping, counts: Vec<i64>, behaviours: Vec<Behaviour>) -> (Topic, Arc<Mutex<Ledger>>) {
     let partitions: Vec<(i32, i64)> = (0..).zip(counts.iter().copied()).collect();
     let topic = Topic::with(&partitions);

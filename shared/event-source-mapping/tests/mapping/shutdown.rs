@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::support::{Calls, Topic, mapping, ok, start};
 
-/// A function whose invocations end when they are permitted to.
+/// A function whose invocations end when they get a permit.
 fn gated(calls: &Calls, gate: &Arc<Semaphore>) -> impl Target {
     let (calls, gate) = (calls.clone(), Arc::clone(gate));
     InProcess::new(move |event: KafkaEvent, _| {

@@ -10,10 +10,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Of the stopped clock, so a test that hangs fails at once.
+/// A time of the stopped clock, so that a test that hangs fails at once.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
-/// A topic; what the mapping did to it can be looked at.
+/// A topic. Tests can look at what the mapping did to it.
 #[derive(Clone, Default)]
 pub(crate) struct Topic {
     state: Arc<Mutex<State>>,
@@ -68,7 +68,7 @@ impl Topic {
         self.changed.notify_waiters();
     }
 
-    /// The next calls of the source fail, this many.
+    /// Makes this many of the next calls of the source fail.
     pub(crate) fn fail(&self, times: usize) {
         self.state.lock().unwrap().failures = times;
     }
@@ -83,13 +83,13 @@ impl Topic {
         self.state.lock().unwrap().commits.clone()
     }
 
-    /// Up to where a partition is committed; 0 when it is not.
+    /// The offset up to which a partition is committed; 0 if it is not.
     pub(crate) fn committed(&self, partition: i32) -> i64 {
         let of = |(committed, next): &(i32, i64)| (*committed == partition).then_some(*next);
         self.state.lock().unwrap().commits.iter().filter_map(of).next_back().unwrap_or(0)
     }
 
-    /// How far the mapping has read.
+    /// The number of records that the mapping has read.
     pub(crate) fn position(&self, partition: i32) -> usize {
         self.state.lock().unwrap().positions.get(&partition).copied().unwrap_or(0)
     }
@@ -98,7 +98,7 @@ impl Topic {
         self.state.lock().unwrap().pauses
     }
 
-    /// How many partitions are paused now.
+    /// The number of partitions that are paused now.
     pub(crate) fn paused(&self) -> usize {
         self.state.lock().unwrap().paused.len()
     }
@@ -171,14 +171,14 @@ impl Source for Topic {
     }
 }
 
-/// What a function was invoked with: for each invocation, its offsets by partition.
+/// The invocations of a function: for each, its offsets by partition.
 #[derive(Clone, Default)]
 pub(crate) struct Calls(Arc<Mutex<Vec<Call>>>);
 
 pub(crate) type Call = BTreeMap<i32, Vec<i64>>;
 
 impl Calls {
-    /// Notes an invocation and says how many there were before.
+    /// Notes an invocation and returns the number of earlier ones.
     pub(crate) fn note(&self, event: &KafkaEvent) -> usize {
         let mut calls = self.0.lock().unwrap();
         calls.push(offsets(event));
@@ -213,7 +213,7 @@ pub(crate) fn failed(records: &[(i32, i64)]) -> BatchResponse {
     BatchResponse { batch_item_failures: records.iter().map(failure).collect() }
 }
 
-/// A mapping that invokes with what is there.
+/// A mapping without a batch window.
 pub(crate) fn mapping() -> Mapping {
     Mapping {
         window: Duration::ZERO,
