@@ -49,8 +49,8 @@ async fn create(State(handler): State<CommandHandler<Order>>, request: Request) 
     call.answer(&handler, id, Command::Create { name }, &canonical_body).await
 }
 
-/// The id of an order whose client gave none. It follows from the caller and its key, so that a retry finds the same order, and the
-/// same key of another caller makes another.
+/// Returns the id of an order whose client gave none. With an `Idempotency-Key` the id is derived from the caller and the key. So
+/// a retry finds the same order, and the same key of another caller makes another order.
 fn made_up_id(command: Option<&CommandId>) -> Uuid {
     match command {
         Some(command) => Uuid::new_v5(&KEYED_IDS, command.as_str().as_bytes()),

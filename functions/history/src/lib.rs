@@ -1,6 +1,6 @@
 //! `GET /{id}/events` and `GET /{id}/versions/{n}`: an order's past, from the event store.
 //!
-//! Unlike the view, this is never behind. Imports nothing that knows of channels.
+//! Unlike the view, this is never behind. The crate imports nothing that knows of channels.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-/// The most events that a page has, and how many it has when the client says nothing.
+/// The largest number of events on a page; also the number when the client gives no limit.
 const PAGE: usize = 500;
 
 /// The function's routes.
@@ -83,7 +83,7 @@ async fn events(
     Ok(response)
 }
 
-/// The events in today's form, whatever program wrote them.
+/// Returns a commit's events in today's form, whatever program wrote them.
 fn bodies(commit: &Commit) -> Result<impl Iterator<Item = EventBody<'_>>, Problem> {
     let recorded = commit.recorded::<Event>().map_err(|error| Problem::internal(error.to_string()))?;
     Ok(recorded.into_iter().map(|recorded| {
@@ -120,13 +120,13 @@ async fn version(
     if let Ok(etag) = HeaderValue::try_from(format!("\"{version}\"")) {
         response.headers_mut().insert(ETAG, etag);
     }
-    // What an order was never changes.
+    // A past version of an order never changes.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=31536000, immutable"));
     Ok(response)
 }
 
-/// Reads by majority, on every server. While MongoDB fails over, a primary that was deposed may answer, and then the end of the past is
-/// missing. A refused command looks again for that; a read does not.
+/// Loads a stream; on MongoDB with majority read concern. During a failover of MongoDB, a deposed primary may still answer, and
+/// then the newest commits are missing. Before a command is refused, the handler checks for that; a read does not.
 async fn load(store: &EventStore, id: &str) -> Result<(OrderId, Vec<Commit>), Problem> {
     let id = OrderId::parse(id).map_err(|error| invalid(&error))?;
     let load = Load { stream: id.clone(), after: Version::NONE, command: None };

@@ -1,4 +1,4 @@
-//! What the fulfilment service answers, and whether it speaks of the order or of the service.
+//! The fulfilment service's answers. Each is about the order or about the service.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;
 
-/// The longest that a service is left in peace because it asked for it.
+/// The longest pause that the service can ask for; a longer one is cut to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
-/// Client errors that speak of the service and not of the order: of its load, of our credentials, of a wrong URL.
+/// Client errors that are about the service and not about the order: its load, our credentials, a wrong URL.
 const OF_THE_SERVICE: [StatusCode; 8] = [
     StatusCode::UNAUTHORIZED,
     StatusCode::FORBIDDEN,
@@ -24,25 +24,25 @@ const OF_THE_SERVICE: [StatusCode; 8] = [
     StatusCode::TOO_MANY_REQUESTS,
 ];
 
-/// What came of asking for an order.
+/// The result of one request for an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The order is fulfilled.
     Fulfilled,
-    /// It never will be, and why.
+    /// The order will never be fulfilled, for this reason.
     Refused(Reason),
-    /// The service failed, and nobody knows; ask again under the same key.
+    /// The service failed, and the outcome is unknown. Ask again under the same key.
     Failed(Failure),
-    /// The service was not asked, and why.
+    /// The service was not asked, for this reason.
     NotAsked(&'static str),
 }
 
 /// A failure of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What happened, in one line.
+    /// The problem, in one line.
     pub problem: String,
-    /// How long the service asks to be left in peace (`Retry-After`).
+    /// The pause that the service asks for (`Retry-After`).
     pub pause: Option<Duration>,
 }
 
@@ -52,7 +52,8 @@ impl From<Failure> for Answer {
     }
 }
 
-/// Reads an answer: 2xx is fulfilled; 4xx is refused, unless it speaks of the service; all else is the service's failure.
+/// Reads an answer. 2xx means fulfilled. 4xx means refused, unless it is one of `OF_THE_SERVICE`. Everything else is a failure of
+/// the service.
 pub(crate) async fn read(response: reqwest::Response) -> Answer {
     let status = response.status();
     if status.is_success() {
@@ -65,7 +66,7 @@ pub(crate) async fn read(response: reqwest::Response) -> Answer {
     Answer::Refused(Reason::from_any(&format!("{status}: {}", text(response).await)))
 }
 
-/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date.
+/// Reads `Retry-After` (RFC 9110 §10.2.3): seconds, or a date.
 fn pause(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let pause = match value.parse() {
@@ -78,7 +79,7 @@ fn pause(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(pause.min(LONGEST_PAUSE))
 }
 
-/// The detail or the title of a problem, else the beginning of the answer's text.
+/// Returns the detail or the title of a problem, else the beginning of the answer's text.
 async fn text(mut response: reqwest::Response) -> String {
     #[derive(Deserialize)]
     struct Problem {

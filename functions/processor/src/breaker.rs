@@ -1,8 +1,8 @@
 //! Stops calls while the service that they go to is down (the circuit breaker pattern).
 //!
-//! After a number of failures in a row the breaker is open: no call is made for a while. Then one call is let through; if it
-//! succeeds the breaker closes, else it stays open twice as long. A failure that asks for a pause opens it at once, for so long at
-//! least.
+//! After several failures in a row the breaker opens, and no call is made for a while. Then the breaker lets one call through. If
+//! that call succeeds, the breaker closes; if it fails, the breaker stays open twice as long. A failure that asks for a pause
+//! opens the breaker at once, at least for that pause.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
-/// How long it stays open at first, and at the most.
+/// The time that the breaker stays open: at first, and at most.
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A circuit breaker. Time comes in as an argument.
+/// A circuit breaker. The caller passes the current time.
 #[derive(Debug, Default)]
 pub struct Breaker {
     state: Mutex<State>,
@@ -25,12 +25,13 @@ struct State {
     failures: u32,
     open_until: Option<Instant>,
     open_for: Duration,
-    /// The service asked for no call before then; calls that were under way do not shorten it.
+    /// The service asked for no call before this time. Answers to calls that were under way do not shorten it.
     paused_until: Option<Instant>,
 }
 
 impl Breaker {
-    /// Whether a call may be made now. Once the time is over, the first who asks may, and decides for the others.
+    /// Returns whether a call may be made now. Once the open time is over, one caller gets `true`, and its call decides for the
+    /// others.
     pub fn allows(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
         if state.paused_until.is_some_and(|until| now < until) {
@@ -46,13 +47,13 @@ impl Breaker {
         }
     }
 
-    /// A call was answered.
+    /// Notes that a call was answered.
     pub fn succeeded(&self) {
         let mut state = self.state.lock();
         *state = State { paused_until: state.paused_until, ..State::default() };
     }
 
-    /// A call failed, and the service asked for this pause.
+    /// Notes that a call failed, and the pause that the service asked for.
     pub fn failed(&self, now: Instant, pause: Option<Duration>) {
         let mut state = self.state.lock();
         state.failures += 1;

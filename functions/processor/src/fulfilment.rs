@@ -1,4 +1,4 @@
-//! The service that fulfils orders, or one that pretends to.
+//! The service that fulfils orders, or a mock of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub struct FulfilmentSettings {
     pub fulfilment_concurrency: u16,
 }
 
-/// The URL of the fulfilment is not one of ours.
+/// The URL of the fulfilment service is not one that this program supports.
 #[derive(Debug, Error)]
 #[error(
     "the fulfilment {url:?} {problem}; allowed: http://…, https://…, mock:, mock:?latency=MS&failure_rate=0..1"
@@ -46,24 +46,24 @@ pub struct FulfilmentRequest<'a> {
     pub order: &'a OrderId,
     /// Its name.
     pub name: &'a OrderName,
-    /// The version of the ProcessingStarted that asks for it.
+    /// The version of the ProcessingStarted event that asks for it.
     pub version: Version,
-    /// The trace that it belongs to.
+    /// The trace that the request belongs to.
     pub traceparent: Option<&'a str>,
 }
 
 /// Fulfils orders.
 #[derive(Clone, Debug)]
 pub enum Fulfilment {
-    /// Pretends to, after a while, and refuses some: which ones follows from their ids.
+    /// A mock. It waits for a while and then fulfils the order, or refuses it; the order's id decides.
     Mock {
-        /// How long each takes.
+        /// The time that each order takes.
         latency: Duration,
-        /// The share that is refused, 0 to 1.
+        /// The share of orders that is refused, 0 to 1.
         failure_rate: f64,
     },
-    /// Calls a service: POST with `{"order","name","version"}` and `Idempotency-Key: order@version`. See [`crate::answer`] for what
-    /// its answers mean.
+    /// Calls a service: POST with `{"order","name","version"}` and `Idempotency-Key: order@version`. See [`crate::answer`] for
+    /// the meaning of its answers.
     Http(Arc<HttpService>),
 }
 
@@ -84,10 +84,10 @@ struct RequestBody<'a> {
 }
 
 impl FulfilmentSettings {
-    /// The fulfilment that the settings name.
+    /// Opens the fulfilment service that the settings name.
     ///
     /// # Errors
-    /// [`BadFulfilment`] when the URL is not one of ours.
+    /// [`BadFulfilment`] when the URL is not supported, or no HTTP client can be built.
     pub fn open(&self) -> Result<Fulfilment, BadFulfilment> {
         let url = &self.fulfilment;
         let bad = |problem: &str| BadFulfilment { url: url.clone(), problem: url.scrub(problem) };
@@ -96,7 +96,7 @@ impl FulfilmentSettings {
             Some(("http" | "https", _))
                 if url.expose().parse::<Uri>().is_ok_and(|uri| uri.host().is_some()) =>
             {
-                // Fails only where another part of the process has installed one, which serves as well.
+                // Fails only if another part of the process has installed a provider; that one serves as well.
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 let client = reqwest::Client::builder()
                     .redirect(reqwest::redirect::Policy::none())
@@ -135,7 +135,7 @@ fn mock(options: &str) -> Result<Fulfilment, String> {
 }
 
 impl Fulfilment {
-    /// Fulfils an order, or says by `deadline` that it does not know.
+    /// Fulfils an order, or returns by `deadline` that the outcome is unknown.
     pub async fn fulfil(&self, asked: &FulfilmentRequest<'_>, deadline: Instant) -> Answer {
         match self {
             Self::Mock { latency, failure_rate } => pretend(asked, *latency, *failure_rate, deadline).await,
@@ -163,7 +163,7 @@ async fn pretend(
     }
 }
 
-/// A number from 0 up to 1 that follows from the id, the same in every process.
+/// Returns a number from 0 to just below 1. It follows from the id and is the same in every process.
 fn share(order: &OrderId) -> f64 {
     let [a, b, c, d, ..] = command_hash("mock", order, b"").0;
     f64::from(u32::from_be_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)

@@ -1,9 +1,9 @@
-//! Kafka batch in: fulfils orders and records each outcome. Imports nothing that knows of the read store.
+//! Takes a Kafka batch, fulfils its orders and records each outcome. The crate imports nothing that knows of the read store.
 //!
-//! - [`processor`]: which events still need an outcome, their calls, and what comes again.
-//! - [`fulfilment`]: the service that is called, or the one that pretends.
-//! - [`answer`]: what the service answers.
-//! - `tries`: which orders are set aside, so that no order stops another.
+//! - [`processor`]: finds the events that still need an outcome, calls the service, and decides whether the batch comes again.
+//! - [`fulfilment`]: the service that is called, or a mock of it.
+//! - [`answer`]: the service's answers.
+//! - `tries`: decides which orders are set aside, so that no order stops another.
 //! - [`breaker`]: stops calls while the service is down.
 
 pub mod answer;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use event_source_mapping::{FilterCriteria, Mapping, NO_WINDOW};
 
-/// How long brokers gather records. Nobody waits for an outcome as for a command's answer. Orders that come together are loaded with
-/// one question, and their outcomes are appended with one insert. This leaves the servers to clients that do wait.
+/// The time that brokers gather records. No client waits for an outcome as it waits for a command's answer. Orders that come
+/// together are loaded with one query, and their outcomes are appended with one insert. This leaves more of the servers to
+/// clients that do wait.
 const GATHER: Duration = Duration::from_millis(25);
 
-/// The function's mapping. Nothing limits retries or age: an order would stay without its outcome.
+/// Returns the function's mapping. It limits neither retries nor age, because a dropped record would leave an order without its
+/// outcome.
 #[must_use]
 pub fn mapping() -> Mapping {
     Mapping {

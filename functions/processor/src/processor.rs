@@ -1,4 +1,4 @@
-//! Which events still need an outcome, their calls, and what comes again.
+//! Finds the events that still need an outcome, calls the service for them, and decides whether the batch comes again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::answer::{Answer, Failure};
 use crate::fulfilment::{Fulfilment, FulfilmentRequest};
 use crate::tries::{Next, Tries};
 
-/// Kept free at the end of an invocation, so that an outcome that is known can still be appended.
+/// The time that is kept free at the end of an invocation, so that a known outcome can still be appended.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Fulfils orders and records each outcome.
@@ -29,14 +29,14 @@ pub struct Processor {
     tries: Arc<Tries>,
 }
 
-/// A ProcessingStarted that a record brought.
+/// A ProcessingStarted event that a record brought.
 struct Started {
     version: Version,
     /// The number of the reminder that brought it, or 0.
     reminder: u32,
 }
 
-/// What the event store has of an order.
+/// An order's commits in the event store, and the order that they make.
 struct OrderHistory {
     commits: Vec<Commit>,
     order: Order,
@@ -48,9 +48,9 @@ impl OrderHistory {
         Ok(Self { commits: stream.commits, order })
     }
 
-    /// The commit of the ProcessingStarted at this version and the order's name, if it is the stream's last event: any event behind it
-    /// is its outcome, or follows from that. A version that the store does not have asks for nothing: no command of ours stands behind
-    /// it.
+    /// Returns the commit of the ProcessingStarted event at this version and the order's name, if this is the stream's last
+    /// event. A later event is its outcome, or follows from the outcome. A version that the store does not have asks for nothing,
+    /// because no command of ours caused it.
     fn waiting_for_outcome(&self, version: Version) -> Option<(&Commit, &OrderName)> {
         let commit = self.commits.last().filter(|commit| commit.last_version() == version)?;
         match &self.order {
@@ -60,44 +60,44 @@ impl OrderHistory {
     }
 }
 
-/// Why a batch comes again.
+/// The reason why a batch comes again.
 #[derive(Debug, Error)]
 pub enum BatchError {
-    /// No order could be read.
+    /// The event store could not load the orders.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The service is down, the time was too short, or an outcome could not be kept.
+    /// The service is down, the time was too short, or an outcome could not be recorded.
     #[error("{orders} of the batch's orders are not fulfilled yet, one because {problem}")]
     NotFulfilled {
-        /// How many.
+        /// The number of these orders.
         orders: usize,
-        /// What stopped one of them.
+        /// The problem that stopped one of them.
         problem: String,
     },
 }
 
-/// What came of asking the service for an order.
+/// The result of asking the service for an order, retries included.
 enum FulfilmentResult {
-    /// It is fulfilled, or refused for good.
+    /// The order is fulfilled, or refused for good.
     Answered(Result<(), Reason>),
-    /// The service fails with this order, and not with others.
+    /// The service fails with this order while others succeed, or has failed with it too often.
     GivenUp(Failure),
     /// The service is down, or there is no time left.
     Down(String),
 }
 
-/// The end of an outcome. Either way it is not recorded again.
+/// The end of recording an outcome. In both cases the outcome is not recorded again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum OutcomeRecord {
-    /// It is in the stream, or came too late for it.
+    /// The outcome is in the stream, or came too late for it.
     Decided,
     /// Its command id was used for something else.
     KeyReused,
 }
 
 impl Processor {
-    /// A processor that appends through this handler, sets aside with these reminders, and fulfils `concurrency` orders at the same
-    /// time.
+    /// Returns a processor that fulfils `concurrency` orders at the same time. It appends through this handler and sets orders
+    /// aside with these reminders.
     #[must_use]
     pub fn new(
         handler: CommandHandler<Order>,
@@ -108,12 +108,12 @@ impl Processor {
         Self { handler, reminders, fulfilment, concurrency, tries: Arc::default() }
     }
 
-    /// Fulfils what a batch asks for. Orders side by side, events of one order in sequence. An order that is at fault itself is set
-    /// aside, and its reminder brings it back.
+    /// Fulfils the orders of a batch: orders side by side, events of one order in sequence. An order that is itself at fault is
+    /// set aside, and its reminder brings it back.
     ///
     /// # Errors
-    /// When an order could not be finished and it is not the order's fault. The whole batch comes again then; what is done in it is
-    /// passed over.
+    /// When an order could not be finished and the fault is not its own. Then the whole batch comes again, and orders that are
+    /// done are passed over.
     pub async fn process(&self, event: KafkaEvent, deadline: Instant) -> Result<BatchResponse, BatchError> {
         let by_order = started(event);
         let orders: Vec<OrderId> = by_order.keys().cloned().collect();
@@ -147,12 +147,12 @@ impl Processor {
         tracing::error!(%problem, "an order can't be fulfilled");
         metrics::counter!("unreadable_streams_total", "by" => "processor").increment(1);
         let Some(started) = events.last() else { return Ok(()) };
-        // A start is a commit of its own.
+        // A ProcessingStarted event is alone in its commit, so both have the same version.
         let at = CommitId { stream: order.clone(), version: started.version };
         self.set_aside(&at, started, &problem.to_string(), Duration::ZERO).await
     }
 
-    /// The events of one order, in sequence, up to the first that could not be finished.
+    /// Handles the events of one order in sequence, up to the first that could not be finished.
     async fn one_order(
         &self,
         events: &[Started],
@@ -169,7 +169,7 @@ impl Processor {
         Ok(())
     }
 
-    /// Sees to it that the event has its outcome.
+    /// Makes sure that the event gets its outcome, unless it has one already or its order is set aside.
     async fn outcome(
         &self,
         started: &Started,
@@ -197,7 +197,7 @@ impl Processor {
         Ok(())
     }
 
-    /// Asks the service until it answers, is down, or fails with this order alone.
+    /// Asks the service until it answers, until it is down, or until the order is given up.
     async fn ask(
         &self,
         asked: FulfilmentRequest<'_>,
@@ -222,7 +222,7 @@ impl Processor {
         }
     }
 
-    /// Guarantee: an order that is at fault stops no other. Its record is done with, and its reminder brings it back.
+    /// Guarantee: an order that is at fault stops no other. Its record is finished, and its reminder brings the order back.
     async fn set_aside(
         &self,
         at: &CommitId,
@@ -239,8 +239,8 @@ impl Processor {
         Ok(())
     }
 
-    /// Appends the outcome. Its command id follows from the event and its hash covers the event alone, so that whichever of two
-    /// processors is first decides, and the other finds its own command done.
+    /// Appends the outcome. Its command id is derived from the event, and its hash covers the event alone. So the first of two
+    /// processors decides, and the other finds its own command done.
     async fn record(
         &self,
         commit: &Commit,
@@ -271,7 +271,8 @@ impl Processor {
                 tracing::warn!(order = %commit.stream, %rejection, "an outcome came too late and changes nothing");
                 Ok(OutcomeRecord::Decided)
             }
-            // No client can take the id of an outcome, so another program did. To try again would hold up the partition for ever.
+            // No client can use the id of an outcome, so another program has used it. A retry would hold up the partition for
+            // ever.
             Err(error @ CommandError::KeyReused) => {
                 tracing::error!(order = %commit.stream, %version, %error, "an outcome can't be recorded");
                 Ok(OutcomeRecord::KeyReused)
@@ -281,14 +282,15 @@ impl Processor {
     }
 }
 
-/// The ProcessingStarted events of a batch, by order, in order. What can't be decoded is the projector's to hold.
+/// Returns the ProcessingStarted events of a batch by order, in their sequence. The projector holds the records that can't be
+/// decoded.
 fn started(event: KafkaEvent) -> HashMap<OrderId, Vec<Started>> {
     let mut by_order: HashMap<OrderId, Vec<Started>> = HashMap::new();
     for record in event.records.into_values().flatten() {
         if let Some(RecordedEvent { stream, version, event: Event::ProcessingStarted, .. }) = decode(&record)
         {
             let events = by_order.entry(stream).or_default();
-            // Published twice, it stands twice in the partition.
+            // An event that was published twice is in the partition twice.
             if events.iter().all(|other| other.version != version) {
                 events.push(Started { version, reminder: reminder(&record) });
             }
@@ -297,7 +299,7 @@ fn started(event: KafkaEvent) -> HashMap<OrderId, Vec<Started>> {
     by_order
 }
 
-/// The number of the reminder that a record is, or 0.
+/// Returns the reminder number in a record's headers, or 0.
 fn reminder(record: &KafkaRecord) -> u32 {
     let header = record.headers.iter().find(|(name, _)| name == wire::REMINDER);
     let number = header.and_then(|(_, value)| std::str::from_utf8(value.as_ref()?).ok()?.parse().ok());

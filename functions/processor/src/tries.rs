@@ -1,8 +1,9 @@
-//! How often the service has failed with an order, and whether it fails with others too.
+//! Counts how often the service has failed with an order, and knows whether other orders succeed.
 //!
-//! An order that fails again and again while another succeeds is the one that is at fault, and stops nobody: it is set aside. Where none
-//! succeeds, the service is at fault, and an order is set aside only after it was the service's probe some times: it may be the one that
-//! the service can't bear, and others would wait behind it for ever. In memory, since a reminder is there whoever forgets.
+//! If an order fails again and again while another succeeds, the order is at fault. It is set aside and stops no other. If no
+//! order succeeds, the service is at fault. Then an order is set aside only after it has been the service's probe some times. It
+//! may be the order that brings the service down, and others would wait behind it for ever. The counts are in memory only,
+//! because a reminder exists even if a process forgets.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,19 +11,20 @@ use std::time::Duration;
 use domain::{OrderId, Version};
 use parking_lot::Mutex;
 
-/// Calls that may fail before an order is set aside.
+/// The number of failed calls after which an order is set aside, if another order succeeds.
 const TRIES: u32 = 5;
 
-/// The same while no other succeeds. The breaker is open by then, so that these calls are the only ones.
+/// The same number while no other order succeeds. The breaker is open by then, so the service gets no other calls.
 const PROBES: u32 = 10;
 
-/// The pause after the first call that failed; it doubles with each.
+/// The pause after the first failed call; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The most orders that are counted. Others may have finished those that failed here, so the numbers are forgotten from time to time.
+/// The largest number of orders that are counted. Another process may have finished an order that failed here, so all counts are
+/// dropped from time to time.
 const LIMIT: usize = 10_000;
 
-/// Tries of orders that failed.
+/// The failed calls of each order.
 #[derive(Debug, Default)]
 pub(crate) struct Tries {
     state: Mutex<State>,
@@ -30,7 +32,7 @@ pub(crate) struct Tries {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Calls that succeeded, of whatever order.
+    /// The number of calls that succeeded, for all orders.
     successes: u64,
     failing: HashMap<(OrderId, Version), Failing>,
 }
@@ -38,31 +40,31 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     tries: u32,
-    /// How many calls had succeeded when it first failed.
+    /// The number of calls that had succeeded when this order first failed.
     successes: u64,
 }
 
-/// What happens to an order that failed.
+/// The next step for an order that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// It is asked for again, after a pause.
+    /// The service is asked again, after a pause.
     TryAgain(Duration),
-    /// The service is down: its batch comes again.
+    /// The service is down: the order's batch comes again.
     ComeAgain,
-    /// It waits alone.
+    /// The order is set aside and waits for its reminder.
     SetAside,
 }
 
 impl Tries {
-    /// The service has answered for an order, whatever it said.
+    /// Notes that the service has answered for an order, with success or refusal.
     pub(crate) fn succeeded(&self, order: &OrderId, version: Version) {
         let mut state = self.state.lock();
         state.successes += 1;
         state.failing.remove(&(order.clone(), version));
     }
 
-    /// The service has failed with an order, which came as reminder number `reminder`, or 0: a reminder has few tries, since others
-    /// were before it.
+    /// Notes that the service has failed with an order, and returns the next step. `reminder` is the number of the reminder that
+    /// brought the order, or 0. An order that a reminder brought has fewer tries, because it failed before.
     pub(crate) fn failed(&self, order: &OrderId, version: Version, reminder: u32) -> Next {
         let mut state = self.state.lock();
         if state.failing.len() >= LIMIT {

@@ -1,4 +1,5 @@
-//! Batches of events against a real fulfilment service: what is called, what is recorded, what comes again.
+//! Batches of events against a real fulfilment service: the calls that it gets, the outcomes that are recorded, and the batches
+//! that come again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -22,12 +23,12 @@ use processor::{BatchError, FulfilmentSettings, Processor};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
-/// A service that answers each order as it is told, and notes the keys of its calls.
+/// A service that answers each order with the status that a test sets, and notes the keys of its calls.
 #[derive(Clone, Default)]
 struct Service {
     answers: Arc<Mutex<HashMap<String, StatusCode>>>,
     keys: Arc<Mutex<Vec<String>>>,
-    /// By order, how many calls may still be answered; orders that are not named are not held up.
+    /// The number of calls that may still be answered, by order. Orders that are not in this map are not held up.
     allowed: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
@@ -44,7 +45,7 @@ impl Service {
         self.answers.lock().unwrap().insert(order.to_owned(), status);
     }
 
-    /// Answers so many calls for the order; those after them wait until more are allowed.
+    /// Lets the service answer so many more calls for the order. Further calls wait until more are allowed.
     fn allow(&self, order: &str, calls: usize) {
         let mut allowed = self.allowed.lock().unwrap();
         allowed.entry(order.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(0))).add_permits(calls);
@@ -133,7 +134,7 @@ impl System {
         self.processor.process(event, Instant::now() + Duration::from_secs(30)).await.map(drop)
     }
 
-    /// The batch comes again because of so many orders.
+    /// Processes a batch that must come again, and returns the number of orders that are not fulfilled.
     async fn not_fulfilled(&self, event: KafkaEvent) -> usize {
         match self.process(event).await {
             Err(BatchError::NotFulfilled { orders, .. }) => orders,
@@ -214,7 +215,7 @@ async fn while_the_service_is_down_the_batch_comes_again_and_what_is_done_is_pas
     let event = batch(vec![record(9, "a"), record(10, "b"), record(11, "c")]);
     assert_eq!(system.not_fulfilled(event.clone()).await, 2);
 
-    // It comes again, whole; what was done is not called for again, and the keys are the same.
+    // The whole batch comes again. Orders that are done are not called for again, and the keys are the same.
     service.answer("b", StatusCode::OK);
     service.answer("c", StatusCode::CREATED);
     until_processed(&system, event).await;
@@ -258,7 +259,7 @@ async fn an_order_with_which_the_service_fails_is_set_aside_while_others_succeed
         system.started(order).await;
     }
     service.answer("bad", StatusCode::SERVICE_UNAVAILABLE);
-    // Its first call fails before another order succeeds, and its last one after that.
+    // The first call for `bad` fails before another order succeeds, and the last one after that.
     service.allow("bad", 1);
     for order in ["a", "b", "c"] {
         service.allow(order, 0);
@@ -338,7 +339,7 @@ async fn until(condition: impl AsyncFn() -> bool) {
     }
 }
 
-/// As the batch comes again: the breaker may hold calls back.
+/// Processes the batch until it succeeds, as Lambda does, because the breaker may hold calls back.
 async fn until_processed(system: &System, event: KafkaEvent) {
     let began = Instant::now();
     while system.process(event.clone()).await.is_err() {
@@ -366,7 +367,8 @@ async fn an_outcome_whose_id_was_used_for_something_else_is_final_and_holds_up_n
     let system = system(&service.start().await).await;
     system.started("a").await;
     system.started("b").await;
-    // No client can do so; another program could. To start an order again that is in processing leaves a small record.
+    // No client can use this id; another program could. The order is in processing, so starting it again leaves only a small
+    // record.
     system.command("a", Command::Process, "fulfilment:a@2").await;
     let event = batch(vec![started_record(0, 0, "a", 2), started_record(0, 1, "b", 2)]);
     system.process(event).await.unwrap();

@@ -1,7 +1,7 @@
-//! Kafka batch in, read store out: folds events into the orders view.
+//! Takes a Kafka batch and folds its events into the orders view in the read store.
 //!
-//! Each record is decoded tolerantly; what can't be decoded goes in all the same, to be held with its reason, so no record
-//! stops the others. A read store that is down is not poison: the whole batch fails and comes again.
+//! Each record is decoded tolerantly. A record that can't be decoded goes to the read store too, which holds it with its reason.
+//! So no record stops the others. A read store that is down is no fault of a record: the whole batch fails and comes again.
 
 mod mapping;
 
@@ -12,10 +12,10 @@ use jiff::Timestamp;
 pub use mapping::mapping;
 use read_store::{HeldReason, Incoming, Origin, ReadStore, ReadStoreError};
 
-/// Takes a batch into the view.
+/// Projects a batch into the view.
 ///
 /// # Errors
-/// When the read store is not available. The batch comes again then; what was taken in already is ignored.
+/// When the read store is not available. Then the batch comes again, and events that were applied before are ignored.
 pub async fn project(
     store: &ReadStore<OrdersView>,
     event: KafkaEvent,
@@ -33,10 +33,10 @@ pub async fn project(
     Ok(BatchResponse::default())
 }
 
-/// Measures what is held, by reason: events, and orders that lack them.
+/// Measures the held events by reason, and the orders that wait for them.
 ///
 /// # Errors
-/// When the read store is not available; the last figures stand then.
+/// When the read store is not available. Then the last figures stay.
 pub async fn measure_held(store: &ReadStore<OrdersView>) -> Result<(), ReadStoreError> {
     let held = store.held_summary().await?;
     for reason in HeldReason::ALL {

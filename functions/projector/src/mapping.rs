@@ -2,7 +2,7 @@
 
 use event_source_mapping::{Mapping, NO_WINDOW};
 
-/// The function's mapping. Nothing limits retries or age: a record that is given up would be missing in the view.
+/// Returns the function's mapping. It limits neither retries nor age, because a dropped record would be missing in the view.
 #[must_use]
 pub fn mapping() -> Mapping {
     Mapping {

@@ -1,8 +1,8 @@
 //! `GET /` and `GET /{id}`: the orders as the read store has them.
 //!
-//! The view follows the commands within milliseconds; `?min_version=N` waits for it, so that a client reads its own writes.
-//! Where events are held for what is asked for, `Order-View: held` says that the view may be behind.
-//! Imports nothing that knows of commands or the event store.
+//! The view follows the commands within milliseconds; `?min_version=N` waits for it, so that a client reads its own writes. If
+//! events are held for a requested order, the header `Order-View: held` says that the view may be behind. The crate imports
+//! nothing that knows of commands or the event store.
 
 mod settings;
 
@@ -22,10 +22,11 @@ use serde::Deserialize;
 pub use settings::{Settings, Waits};
 use strum::VariantNames;
 
-/// The most orders that a page has, and how many it has when the client says nothing.
+/// The largest number of orders on a page; also the number when the client gives no limit.
 const PAGE: usize = 500;
 
-/// Sent where an event is held for the order, or for one of the page: what is shown may be behind for longer than usual.
+/// A header that is sent when an event is held for the order, or for an order of the page. The answer may be behind for longer
+/// than usual.
 const ORDER_VIEW: HeaderName = HeaderName::from_static("order-view");
 const HELD: HeaderValue = HeaderValue::from_static("held");
 /// RFC 7240, section 3.
@@ -142,23 +143,23 @@ async fn one(
     Ok(response)
 }
 
-/// The order, if the view has it at this version or a later one.
+/// Returns the order, if the view has it at this version or a later one.
 fn order_at(version: Version, entry: Option<Entry<OrderRow>>) -> Result<Entry<OrderRow>, Problem> {
     let have = entry.as_ref().map_or(Version::NONE, |entry| entry.version);
     if have < version {
         let (kind, title) = ("view-behind", "The view has not come so far");
         let detail = format!("the view has the order at version {have}, not yet at {version}");
         let behind = Problem::new(StatusCode::SERVICE_UNAVAILABLE, kind, title, detail);
-        // The view follows within milliseconds, and whoever asks so soon finds it behind: nothing is wrong.
+        // The view follows within milliseconds. A client that asks so soon finds it behind, and nothing is wrong.
         return Err(behind.at("min_version").retry_after(1).unlogged());
     }
-    // Events that make nothing of an order leave an entry without a row.
+    // Events that make no order leave an entry without a row.
     entry.filter(|entry| entry.row.is_some()).ok_or_else(|| {
         Problem::not_found("order-not-found", "There is no such order", "No order has this id.")
     })
 }
 
-/// How long the client is ready to wait: `Prefer: wait=S` (RFC 7240), in whole seconds.
+/// Returns how long the client is ready to wait: `Prefer: wait=S` (RFC 7240), in whole seconds.
 fn patience(parts: &Parts, waits: Waits) -> Result<Duration, Problem> {
     if parts.extensions.get::<AtOnce>().is_some() {
         return Ok(Duration::ZERO);
@@ -173,7 +174,8 @@ fn patience(parts: &Parts, waits: Waits) -> Result<Duration, Problem> {
     Ok(Duration::from_secs(seconds).min(waits.longest))
 }
 
-/// How long a client that said so was waited for at the most: not longer than is allowed here.
+/// Returns the value of `Preference-Applied`: the longest time that the request waits. It may be shorter than the client asked
+/// for.
 fn applied(wait: Duration) -> HeaderValue {
     HeaderValue::try_from(format!("wait={}", wait.as_secs())).unwrap_or(HeaderValue::from_static("wait"))
 }
@@ -192,7 +194,7 @@ fn answer(order: &Entry<OrderRow>, headers: &HeaderMap) -> Response {
     response
 }
 
-/// Whether `If-None-Match` names this version; weak comparison, as RFC 9110 asks.
+/// Returns whether `If-None-Match` names this version. The comparison is weak, as RFC 9110 asks.
 fn already_has(headers: &HeaderMap, etag: &str) -> bool {
     let sent = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = sent.flat_map(|text| text.split(',')).map(str::trim);

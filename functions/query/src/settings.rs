@@ -19,21 +19,21 @@ pub struct Settings {
 /// How long `min_version` waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Waits {
-    /// When the client does not say.
+    /// The wait of a client that does not say how long.
     pub usual: Duration,
-    /// At the most.
+    /// The longest wait.
     pub longest: Duration,
 }
 
 impl Waits {
-    /// No longer than this.
+    /// Returns waits that are no longer than this.
     #[must_use]
     pub fn up_to(longest: Duration) -> Self {
         Self { usual: Self::default().usual.min(longest), longest }
     }
 }
 
-/// Where a request that waits takes nobody's place.
+/// The waits of a server, where a request that waits takes no other request's place.
 impl Default for Waits {
     fn default() -> Self {
         Self { usual: Duration::from_secs(2), longest: Duration::from_secs(20) }

@@ -1,12 +1,13 @@
-//! Compares the view with the event store, slowly and all the time, and fills in what is missing. The channel may forget records that it
-//! has acknowledged; the event store forgets nothing.
+//! Compares the view with the event store, slowly and all the time, and fills in missing events. The channel may forget records
+//! that it has acknowledged; the event store forgets nothing.
 //!
-//! - [`reconciler`]: the walk through all streams, a page a step, and when it hurries.
-//! - `missing`: what the view lacks, and how it is filled in.
+//! - [`reconciler`]: the walk through all streams, one page a step, and when it goes faster.
+//! - `missing`: finds the events that the view lacks and fills them in.
 //! - [`settings`]: how much the walk may cost.
 //!
-//! An event is filled in by the rules of the projector, so that its effect is exactly once, whatever comes through the channel meanwhile;
-//! and held events that it was missing for go on. What the view has too much of is for `orders verify`.
+//! An event is filled in by the rules of the projector. So it takes effect exactly once, whatever comes through the channel
+//! meanwhile. Held events that waited for it are applied too. Rows that the view should not have are not found here; `orders
+//! verify` finds them.
 
 mod missing;
 pub mod reconciler;

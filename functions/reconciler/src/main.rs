@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 /// A Lambda works on one event at a time.
 const CONNECTIONS: u32 = 1;
 
-/// Kept free at the end of an invocation, so that the answer is sent.
+/// The time that is kept free at the end of an invocation, so that the answer is sent.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// The function `reconciler`. Its settings come from its environment.

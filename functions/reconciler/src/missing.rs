@@ -1,4 +1,4 @@
-//! What the view lacks.
+//! The events that the view lacks.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use tracing::{error, warn};
 
 use crate::ReconcileError;
 
-/// How long an event that the view has not yet may be on its way.
+/// The time that an event may be on its way to the view. After that it counts as missing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many orders of one fill are named in the log.
+/// The largest number of orders of one fill that the log names.
 const NAMED: usize = 5;
 
 /// A stream and the version of its last event at some moment.
 pub(crate) type Head = (OrderId, Version);
 
-/// Streams that are ahead of the view, until it is time to look again.
+/// Streams that are ahead of the view, kept until they are checked again.
 #[derive(Default)]
 pub(crate) struct Suspects {
     waiting: VecDeque<(Instant, Vec<Head>)>,
@@ -33,13 +33,13 @@ impl Suspects {
         }
     }
 
-    /// Those that had their time.
+    /// Removes and returns the first streams whose time is over.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Vec<Head>> {
         let (at, _) = self.waiting.front()?;
         if *at > now { None } else { self.waiting.pop_front().map(|(_, streams)| streams) }
     }
 
-    /// When the next are due.
+    /// Returns when the next streams are due.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.waiting.front().map(|(at, _)| *at)
     }
@@ -49,16 +49,16 @@ impl Suspects {
     }
 }
 
-/// What was filled in.
+/// The numbers of streams and events that were filled in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filled {
-    /// Streams of which the view lacked something.
+    /// Streams that the view lacked events of.
     pub(crate) streams: u64,
-    /// Events.
+    /// Events that were filled in.
     pub(crate) events: u64,
 }
 
-/// Which of these streams the view is behind of.
+/// Returns those of the streams for which the view is behind.
 pub(crate) async fn behind(
     view: &ReadStore<OrdersView>,
     heads: &[Head],
@@ -77,7 +77,7 @@ async fn versions(
     Ok(rows.into_iter().map(|row| (row.id, row.version)).collect())
 }
 
-/// Fills in what the view lacks of these streams up to these versions. What came later is on its way.
+/// Fills in the events that the view lacks of these streams, up to these versions. Later events are still on their way.
 pub(crate) async fn fill_in(
     events: &EventStore,
     view: &ReadStore<OrdersView>,
@@ -93,7 +93,7 @@ pub(crate) async fn fill_in(
         match stream.and_then(|stream| published_between(&stream, has(id), *head)) {
             Ok(lacks) if lacks.is_empty() => {}
             Ok(lacks) => missing.push(lacks),
-            // It waits for a program that can read it, and keeps no other waiting.
+            // The stream waits for a program that can read it, and holds up no other.
             Err(problem) => error!(%problem, "a stream can't be compared with the view"),
         }
     }
@@ -106,7 +106,8 @@ pub(crate) async fn fill_in(
     Ok(Filled { streams, events: take_in(view, missing).await? })
 }
 
-/// The events after a version and up to another, before the first that nobody is known to have published: that one is still to come.
+/// Returns the events after `has` and up to `head`, before the first unpublished commit. Nobody is known to have published that
+/// commit, so it is still to come.
 fn published_between(
     stream: &Stream,
     has: Version,
@@ -120,7 +121,8 @@ fn published_between(
     Ok(lacks)
 }
 
-/// Takes the events of streams in as the projector does; how many were applied. A row that can't be read stops no other stream.
+/// Projects the events of streams as the projector does, and returns how many were applied. A row that can't be read stops no
+/// other stream.
 async fn take_in(
     view: &ReadStore<OrdersView>,
     streams: Vec<Vec<RecordedEvent>>,

@@ -1,8 +1,8 @@
-//! The walk: a page of streams a step, round after round. One process at a time walks, by a lease that is kept beside the view; where the
-//! round has come to is kept there too, so that it goes on after a restart.
+//! The walk compares one page of streams a step, round after round. A lease beside the view lets one process walk at a time. The
+//! position of the round is kept there too, so that the round goes on after a restart.
 //!
-//! While the view is in doubt, a round begins anew and is bounded by its share of the time alone. The doubt is over when a round that
-//! began after it has compared every stream, and has filled in what was missing.
+//! While the view is in doubt, a round begins anew, and only its share of the time limits it. The doubt is over when a round that
+//! began after it has compared every stream and filled in the missing events.
 
 use std::time::{Duration, Instant};
 
@@ -21,19 +21,19 @@ use uuid::Uuid;
 use crate::ReconcilerSettings;
 use crate::missing::{self, Filled, Suspects};
 
-/// Commits that a step looks at.
+/// Commits that a step reads.
 const PAGE: usize = 1_000;
 
-/// How long a process that has ended keeps others from walking.
+/// The length of the lease: a process that has crashed keeps others from walking for so long.
 const LEASE: Duration = Duration::from_secs(20);
 
-/// How often it is asked whether the view is in doubt, or nobody walks.
+/// The pause between two checks whether the view is in doubt or the walk is free.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Between two rounds, where there is little to compare.
+/// The pause between two rounds when there is little to compare.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(60);
 
-/// How long to wait after a store has failed.
+/// The pause after a store has failed.
 const AFTER_ERROR: Duration = Duration::from_secs(2);
 
 /// A store is not available.
@@ -47,16 +47,16 @@ pub enum ReconcileError {
     View(#[from] ReadStoreError),
 }
 
-/// What some steps came to.
+/// The result of some steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Round {
     /// Streams that were compared.
     pub compared: u64,
-    /// Streams of which the view lacked something.
+    /// Streams that the view lacked events of.
     pub found: u64,
     /// Events that were filled in.
     pub filled: u64,
-    /// Whether the last stream was reached.
+    /// True if the last stream was reached.
     pub ended: bool,
 }
 
@@ -70,14 +70,14 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Between these stores.
+    /// Returns a reconciler of these two stores.
     #[must_use]
     pub fn new(events: EventStore, view: ReadStore<OrdersView>, settings: ReconcilerSettings) -> Self {
         let name = Uuid::new_v4().to_string();
         Self { events, view, settings, name, suspects: Suspects::default() }
     }
 
-    /// Walks until told to stop. What fails is tried again.
+    /// Walks until `stop` is true. After an error it waits and tries again.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut problem = String::new();
         loop {
@@ -86,7 +86,7 @@ impl Reconciler {
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             let rest = rest.unwrap_or_else(|error| {
-                // Once for each problem, however long it lasts.
+                // Each problem is logged once, however long it lasts.
                 if error.to_string() != problem {
                     problem = error.to_string();
                     warn!("the view is not compared with the event store: {problem}");
@@ -98,13 +98,14 @@ impl Reconciler {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        // Another process goes on at once.
+        // This lets another process go on at once.
         if let Err(error) = self.view.leave_walk(&self.name).await {
             warn!(%error, "the comparison was not left to others");
         }
     }
 
-    /// Compares for as long as there is time, and no more streams than the rate allows in a minute unless the view is in doubt.
+    /// Compares streams until the deadline. Unless the view is in doubt, it compares no more streams than the rate allows in a
+    /// minute.
     ///
     /// # Errors
     /// When a store is not available.
@@ -129,7 +130,7 @@ impl Reconciler {
             let rest = self.settings.rest(began.elapsed(), 0, true);
             sleep(rest.min(deadline.saturating_duration_since(Instant::now()))).await;
         }
-        // What is not due in time is met again in the next round.
+        // Streams that are not due in time are found again in the next round.
         let rest = self.fill_in_the_rest(Some(deadline)).await?;
         self.suspects.clear();
         if rest.streams > 0 {
@@ -145,7 +146,7 @@ impl Reconciler {
         Ok(total)
     }
 
-    /// A round, or as much of it as there is reason for; how long to rest then.
+    /// Walks a round if one is due and no other process walks. Returns how long to rest then.
     async fn look_and_walk(&mut self) -> Result<Duration, ReconcileError> {
         let walk = self.view.walk().await?;
         if !self.is_due(&walk) {
@@ -164,7 +165,7 @@ impl Reconciler {
         }
     }
 
-    /// A doubt ends a long rest.
+    /// Rests for this time. A new doubt ends a long rest early.
     async fn rest(&self, rest: Duration, in_doubt: bool) -> Result<(), ReadStoreError> {
         let until = Instant::now() + rest;
         loop {
@@ -198,8 +199,8 @@ impl Reconciler {
         Walker { name: self.name.clone(), now, until: now.checked_add(lease).unwrap_or(now) }
     }
 
-    /// Compares a page, and fills in what was found to be missing before. None where another process has taken the walk over. At the end
-    /// of a round what is suspected is waited for, no longer than until the deadline.
+    /// Compares a page, and fills in the events that earlier steps found missing. At the end of a round it waits until all
+    /// suspects are due, but no longer than until the deadline. Returns `None` when another process has taken over the walk.
     async fn step(
         &mut self,
         walk: &Walk,
@@ -225,7 +226,7 @@ impl Reconciler {
             settling: settling.filter(|_| !ended),
             settled: settling.filter(|_| ended && self.suspects.next().is_none()),
         };
-        // Between two rounds it is nobody's, so that whoever hears of a doubt can begin at once.
+        // Between two rounds no process holds the lease, so that the first one that learns of a doubt can begin at once.
         let lease = if ended { Duration::ZERO } else { LEASE };
         let Some(next) = self.view.step_walk(self.walker(lease), step).await? else { return Ok(None) };
         if walk.doubt.is_some() && next.doubt.is_none() {
@@ -261,7 +262,8 @@ impl Reconciler {
     }
 }
 
-/// Where the page begins, and which doubts the round settles: it begins at the first stream when there are others.
+/// Returns where the page begins and which doubts the round settles. A round begins at the first stream when there are new
+/// doubts.
 fn begin(walk: &Walk) -> (Option<String>, Option<i64>) {
     let Some((since, why)) = &walk.doubt else { return (walk.position.clone(), None) };
     if walk.settling == Some(walk.doubts) {

@@ -7,7 +7,8 @@ use clap::Args;
 /// Two bounds: the lower one holds.
 #[derive(Args, Clone, Debug)]
 pub struct ReconcilerSettings {
-    // A page of heads is a range of the commits' ids, so the walk reads every commit: at ten million streams a day, about 350 a second.
+    // A page of heads is a range of the commits' ids, so the walk reads every commit. At ten million streams a day, these are about 350
+    // commits a second.
     /// Streams a second that are compared with the view while nothing is in doubt: 120 are ten million in a day; 0 compares
     /// nothing, in doubt neither
     #[arg(long, env = "RECONCILE_RATE", value_name = "STREAMS", default_value_t = 120)]
@@ -18,7 +19,7 @@ pub struct ReconcilerSettings {
 }
 
 impl ReconcilerSettings {
-    /// How long to rest after a step that took so long.
+    /// Returns how long to rest after a step that took `took`.
     pub(crate) fn rest(&self, took: Duration, streams: usize, in_doubt: bool) -> Duration {
         let by_share = took * (100 - self.reconcile_share.min(100)) / self.reconcile_share.max(1);
         if in_doubt {

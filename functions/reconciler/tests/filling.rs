@@ -1,4 +1,4 @@
-//! What the view lacks, in real stores.
+//! The reconciler fills in events that the view lacks, in real stores.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -30,7 +30,7 @@ impl World {
         Self { events, view, _folder: folder }
     }
 
-    /// An order that was created and cancelled, each published or not.
+    /// Adds an order with two commits, created and cancelled. `published` says which of them are published.
     async fn order(&self, id: &str, published: [bool; 2]) {
         let events = [created(), Event::OrderCancelled { reason: Reason::parse("no more wanted").unwrap() }];
         for ((version, event), published) in (1..).zip(events).zip(published) {
@@ -63,7 +63,7 @@ impl World {
         self.view.get(&order(id)).await.unwrap().map_or(0, |order| order.version.get())
     }
 
-    /// Takes in one event, as from the channel.
+    /// Projects one event, as if it came from the channel.
     async fn receive(&self, id: &str, version: u64) {
         let event = if version == 1 {
             created()
@@ -103,7 +103,7 @@ async fn what_was_published_and_is_missing_is_filled_in_and_held_events_go_on() 
         assert_eq!(world.version(id).await, 2, "{id}");
     }
     assert!(world.view.held_summary().await.unwrap().is_empty());
-    // What comes late changes nothing.
+    // A late event changes nothing.
     world.receive("lost", 1).await;
     assert_eq!((world.version("lost").await, world.round().await.found), (2, 0));
     let walk = world.view.walk().await.unwrap();

@@ -1,10 +1,11 @@
-//! The relay on a schedule: publishes what the event store holds unpublished and what waits for an outcome for too long, and ends.
+//! The relay on a schedule: publishes the commits that are still unpublished, reminds of orders that wait too long for an
+//! outcome, and ends.
 
 use std::time::{Duration, Instant};
 
 use command_handler::{Publisher, Relay, ReminderRelay, SweepReport};
 
-/// Kept free at the end of an invocation, so that the last marks are written and the answer is sent.
+/// The time that is kept free at the end of an invocation, so that the last marks are written and the answer is sent.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Sweeps until nothing is left, the channel refuses, or the deadline is near; then waits for the marks.
@@ -27,7 +28,7 @@ pub async fn relay(
         }
     }
     let rest = deadline.saturating_duration_since(Instant::now());
-    // What is not marked in time is sent again by the next sweep.
+    // The next sweep sends again the commits that are not marked in time.
     let _ = tokio::time::timeout(rest, publisher.idle()).await;
     Ok(total)
 }
