@@ -1,4 +1,5 @@
-//! What somebody does to a system's topic, past the system: deletes it or its records, makes it anew, changes what it is.
+//! Changes that somebody makes to a system's topic, past the system: deletes it or its records, creates it again, changes its
+//! settings.
 
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::poll::until;
 use crate::servers::Servers;
 
-/// How long the brokers may take over one question.
+/// The time limit for one request to the brokers.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// A system's topic, as its operator has it.
+/// A system's topic, as its operator sees it.
 pub struct Broker {
     admin: AdminClient<DefaultClientContext>,
     topic: String,
@@ -23,7 +24,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Of a system on these servers.
+    /// Returns access to the topic of a system on these servers.
     ///
     /// # Panics
     /// When no client can be made.
@@ -37,13 +38,13 @@ impl Broker {
     /// Deletes the topic, and waits until it is gone.
     ///
     /// # Panics
-    /// When that is refused.
+    /// When the brokers refuse that.
     pub async fn delete_topic(&self) {
         let deleted = self.admin.delete_topics(&[&self.topic], &AdminOptions::new()).await;
         assert!(deleted.expect("an answer").iter().all(Result::is_ok));
     }
 
-    /// Makes the topic with so many partitions; `false` when somebody else was quicker.
+    /// Creates the topic with so many partitions. Returns `false` when somebody else was quicker.
     ///
     /// # Panics
     /// When the brokers do not answer.
@@ -53,17 +54,17 @@ impl Broker {
         created.expect("an answer").iter().all(Result::is_ok)
     }
 
-    /// Gives the topic so many partitions, from a lower number.
+    /// Raises the number of the topic's partitions to this.
     ///
     /// # Panics
-    /// When that is refused.
+    /// When the brokers refuse that.
     pub async fn add_partitions(&self, partitions: usize) {
         let wanted = [NewPartitions::new(&self.topic, partitions)];
         let added = self.admin.create_partitions(&wanted, &AdminOptions::new()).await;
         assert!(added.expect("an answer").iter().all(Result::is_ok));
     }
 
-    /// How many partitions the topic has; 0 when it is not there.
+    /// Returns the number of the topic's partitions; 0 when there is no topic.
     ///
     /// # Panics
     /// When the brokers do not answer.
@@ -73,7 +74,7 @@ impl Broker {
         metadata.topics().first().map_or(0, |topic| i32::try_from(topic.partitions().len()).expect("few"))
     }
 
-    /// By partition, what the brokers know of a function's position, and where the partition ends.
+    /// Returns, for each partition, the offset that a function's group has committed, and the partition's end.
     ///
     /// # Panics
     /// When the brokers do not answer.
@@ -94,10 +95,10 @@ impl Broker {
         known.collect()
     }
 
-    /// Deletes every record that is there, as `kafka-delete-records` does, and as retention does in time; how many.
+    /// Deletes all records, as `kafka-delete-records` does, and as retention does in time. Returns their number.
     ///
     /// # Panics
-    /// When that is refused.
+    /// When the brokers refuse that.
     pub async fn delete_records(&self) -> i64 {
         let mut all = TopicPartitionList::new();
         let mut records = 0;
@@ -110,10 +111,10 @@ impl Broker {
         records
     }
 
-    /// Allows no larger batch of records than this.
+    /// Sets the largest batch of records that the topic takes.
     ///
     /// # Panics
-    /// When that is refused.
+    /// When the brokers refuse that.
     pub async fn limit(&self, bytes: usize) {
         let bytes = bytes.to_string();
         let alteration =

@@ -1,5 +1,5 @@
-//! A load of mixed commands on few and many orders. Every command has an `Idempotency-Key` and is sent until it is answered, whatever
-//! happens to the servers meanwhile; every answer is noted.
+//! A load of mixed commands on few hot orders and many cold ones. Every command has an `Idempotency-Key` and is sent until it is
+//! answered, whatever happens to the servers meanwhile. Every answer is noted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,19 +14,19 @@ use tokio::task::JoinSet;
 use crate::checker::ledger::{Ledger, Said, Wanted};
 use crate::http::{Answer, Call, Http};
 
-/// Few orders that everybody wants something of.
+/// The number of hot orders, which all clients use at the same time.
 const HOT: usize = 6;
 
-/// After so many commands a hot order is left alone and another takes its place.
+/// The number of commands after which another order replaces a hot one.
 const HOT_FOR: u64 = 150;
 
-/// How many orders and answers are remembered, to be taken up again.
+/// The number of orders, and of answers, that are remembered for later commands.
 const RECENT: usize = 400;
 
-/// How long a command may be unlucky: it may be in hand at every kill.
+/// The time limit for a command's answer: the command may be in hand at every kill.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Between two tries: servers that are down refuse at once.
+/// The pause between two tries, because servers that are down refuse at once.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The clients of one system.
@@ -51,7 +51,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Lets every client get the answer that it waits for, and ends.
+    /// Stops the clients, after each got the answer that it waits for.
     ///
     /// # Panics
     /// When a client has panicked.
@@ -64,13 +64,13 @@ impl Load {
 }
 
 impl Clients {
-    /// Clients of these servers, which share their stores.
+    /// Returns clients of these servers, which share their stores.
     #[must_use]
     pub fn of(apis: Vec<Http>, ledger: Arc<Ledger>) -> Arc<Self> {
         Arc::new(Self { apis, ledger, next: AtomicU64::new(0), state: Mutex::default() })
     }
 
-    /// Starts so many that send commands, and one that only looks.
+    /// Starts so many clients that send commands, and one that only reads.
     pub fn start(self: &Arc<Self>, clients: u64, seed: u64) -> Load {
         let over = Arc::new(AtomicBool::new(false));
         let mut load = JoinSet::new();
@@ -87,7 +87,7 @@ impl Clients {
         Load { over, clients: load }
     }
 
-    /// Sends a command under a key of its own until it is answered, and notes that.
+    /// Sends a command under a key of its own until it is answered, and notes the answer.
     pub async fn command(&self, order: &str, wanted: Wanted) -> Said {
         let key = self.fresh("k");
         let said = self.send(order, &wanted, &key).await;
@@ -147,19 +147,19 @@ impl Clients {
         self.done(&order, wanted).await;
     }
 
-    /// A command that was acknowledged some time ago.
+    /// Repeats a command that was acknowledged some time ago.
     async fn repeat(&self, random: &mut StdRng) {
         let Some((order, first)) = pick(&self.state().acknowledged, random).cloned() else { return };
         let again = self.send(&order, &first.wanted, &first.key).await;
         self.ledger.note_again(&order, &first, &again);
     }
 
-    /// The same command, in two requests side by side.
+    /// Sends the same command in two requests at the same time.
     async fn twice_at_once(&self, random: &mut StdRng) {
         let Some(order) = pick(&self.state().cold, random).cloned() else { return };
         let (wanted, key) = (wanted(random, 30), self.fresh("k"));
         let (one, other) = tokio::join!(self.send(&order, &wanted, &key), self.send(&order, &wanted, &key));
-        // One may have been refused before the other was not: of refusals there is no record.
+        // One may have been refused before the other was accepted, because refusals are not stored.
         let first = if one.is_done() { &one } else { &other };
         self.ledger.note(&order, first.clone());
         if one.is_done() && other.is_done() {
@@ -198,7 +198,7 @@ impl Clients {
         }
     }
 
-    /// Looks at hot orders again and again: none ever steps back or goes away.
+    /// Reads hot orders again and again. None may go back in version or disappear.
     async fn look(self: Arc<Self>, over: Arc<AtomicBool>) {
         let mut seen: BTreeMap<String, u64> = BTreeMap::new();
         while !over.load(Ordering::Relaxed) {
@@ -241,7 +241,7 @@ fn read(answer: &Answer) -> (u64, serde_json::Value) {
     (version, serde_json::from_slice(&answer.body).unwrap_or_default())
 }
 
-/// Mostly to be processed.
+/// Returns a `Cancel` in `cancels` of 100 cases, else a `Process`.
 fn wanted(random: &mut StdRng, cancels: u32) -> Wanted {
     if random.random_range(0..100) < cancels {
         Wanted::Cancel { reason: format!("reason {}", random.random_range(0..10)) }

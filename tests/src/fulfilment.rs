@@ -1,5 +1,5 @@
-//! A fulfilment service: HTTP on a port of its own, in the test's process. It honours `Idempotency-Key`: what it said once under
-//! a key, it says again.
+//! A fulfilment service: HTTP on a port of its own, in the test's process. It honours `Idempotency-Key`: a key that was fulfilled
+//! or refused once gets the same reply again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -17,18 +17,18 @@ use tokio::task::JoinHandle;
 
 use crate::poll::until;
 
-/// What the service says to a call.
+/// The service's reply to a call.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// The order is fulfilled.
     Fulfilled,
-    /// It never will be: this status, with this body.
+    /// The order will never be fulfilled: this status, with this body.
     Refused(u16, String),
     /// Not now: this status.
     NotNow(u16),
-    /// Not now: 503, and how many seconds to leave it in peace.
+    /// Not now: 503, and a `Retry-After` of so many seconds.
     Later(u64),
-    /// Nothing at all, for as long as the caller waits.
+    /// No reply, for as long as the caller waits.
     Silence,
 }
 
@@ -41,13 +41,14 @@ pub struct Asked {
     pub traceparent: String,
     /// `{"order","name","version"}`.
     pub body: Value,
-    /// How many calls there were under this key, this one included.
+    /// The number of calls under this key, this one included.
     pub times: usize,
-    /// When the call came.
+    /// The time of the call.
     pub at: Instant,
 }
 
-/// A rule: one order in five is refused at first, hot ones (see [`crate::clients`]) mostly, so that they can be asked for again.
+/// A rule for replies. It refuses one order in five at its first start, and most starts of hot orders (see [`crate::clients`]).
+/// So these orders can be started again.
 #[must_use]
 pub fn refuse_some(asked: &Asked) -> Reply {
     let version = asked.body["version"].as_u64().unwrap_or_default();
@@ -66,14 +67,14 @@ pub struct Service {
     server: JoinHandle<()>,
 }
 
-/// What the service has done under a key, however often it was asked.
+/// The service's effect under a key, however many calls there were.
 #[derive(Clone, Debug)]
 pub struct Effect {
     /// The key.
     pub key: String,
     /// `{"order","name","version"}`.
     pub body: Value,
-    /// What it said.
+    /// The reply.
     pub reply: Reply,
 }
 
@@ -108,13 +109,13 @@ impl Service {
         Self { url, state, decided, server }
     }
 
-    /// Where it is.
+    /// The service's URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Every call so far.
+    /// Returns every call so far.
     ///
     /// # Panics
     /// When the rule has panicked.
@@ -123,7 +124,7 @@ impl Service {
         self.state.lock().expect("the rule did not panic").clone()
     }
 
-    /// How many calls there were.
+    /// Returns the number of calls.
     ///
     /// # Panics
     /// When the rule has panicked.
@@ -132,7 +133,7 @@ impl Service {
         self.state.lock().expect("the rule did not panic").len()
     }
 
-    /// Everything that was done, once for each key.
+    /// Returns all effects, one for each key.
     ///
     /// # Panics
     /// When the rule has panicked.
@@ -141,13 +142,13 @@ impl Service {
         self.decided.lock().expect("the rule did not panic").values().cloned().collect()
     }
 
-    /// The calls so far about this order.
+    /// Returns the calls so far about this order.
     #[must_use]
     pub fn asked_about(&self, order: &str) -> Vec<Asked> {
         self.asked().into_iter().filter(|asked| asked.body["order"] == order).collect()
     }
 
-    /// Waits for the first call.
+    /// Waits for the first call, and returns it.
     pub async fn until_asked(&self) -> Asked {
         until("the service to be asked", async || self.asked().first().cloned()).await
     }

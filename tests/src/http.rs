@@ -1,4 +1,4 @@
-//! Calls and answers.
+//! HTTP calls and their answers.
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 
-/// How long an answer may take. The API lets nobody wait for more than 20 s.
+/// The time limit for an answer. The API lets no client wait for more than 20 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a connection may take. The system drops what reaches a listener in the moment in which its process dies, and asks again a second
-/// later and then more and more seldom.
+/// The time limit for a connection. The operating system drops a connection that reaches a listener while its process dies. It
+/// tries again a second later, and then less and less often.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long a connection is kept for the next call. The server closes it after 30 s, and a call that met that moment would get no
+/// The time that a connection is kept for the next call. The server closes it after 30 s, and a call at that moment would get no
 /// answer.
 const KEPT: Duration = Duration::from_secs(5);
 
@@ -33,7 +33,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Whoever listens there.
+    /// Returns the listener at this address.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
         let mut connector = HttpConnector::new();
@@ -43,13 +43,13 @@ impl Http {
         Self { address, client: client.build(connector) }
     }
 
-    /// Where that is.
+    /// The listener's address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A call to be made. The path goes out as it is given.
+    /// Returns a call to be made. The path goes out as it is given.
     #[must_use]
     pub fn call(&self, method: Method, path: &str) -> Call {
         let uri = format!("http://{}{path}", self.address);
@@ -85,33 +85,33 @@ pub struct Call {
 }
 
 impl Call {
-    /// With a header; the same name again adds another.
+    /// Adds a header, also when there is one of this name.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
     }
 
-    /// With an `Idempotency-Key`.
+    /// Adds an `Idempotency-Key`.
     #[must_use]
     pub fn key(self, key: &str) -> Self {
         self.header("idempotency-key", key)
     }
 
-    /// With a body as it is given, and no `Content-Type`.
+    /// Sets the body as it is given, without a `Content-Type`.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// With a JSON body.
+    /// Sets a JSON body and its `Content-Type`.
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
         self.header("content-type", "application/json").body(body.to_string())
     }
 
-    /// Makes the call; what went wrong when there is no answer.
+    /// Makes the call. The error describes the problem.
     ///
     /// # Errors
     /// When the server can't be reached or breaks off.
@@ -142,7 +142,7 @@ impl IntoFuture for Call {
     }
 }
 
-/// An answer, whatever it says.
+/// An answer with any status.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status code.
@@ -160,7 +160,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A header's text; empty where it was not sent.
+    /// Returns a header's text; empty when it was not sent.
     ///
     /// # Panics
     /// When it was sent more than once or is no text.
@@ -173,7 +173,7 @@ impl Answer {
         value
     }
 
-    /// It has this status.
+    /// Checks the status, and returns the answer.
     ///
     /// # Panics
     /// When it has another.
@@ -183,10 +183,10 @@ impl Answer {
         self
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// When it is not, or does not say so.
+    /// When the body is no JSON, or the `Content-Type` does not say so.
     #[must_use]
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -194,7 +194,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The version in the `ETag`.
+    /// Returns the version in the `ETag`.
     ///
     /// # Panics
     /// When there is none.
@@ -205,14 +205,14 @@ impl Answer {
         version.unwrap_or_else(|_| panic!("no version: {} {:?} {}", self.status, self.headers, self.text()))
     }
 
-    /// Where `Link: <…>; rel="next"` goes on.
+    /// Returns the path of the next page, from `Link: <…>; rel="next"`.
     #[must_use]
     pub fn next_page(&self) -> Option<String> {
         let link = self.header("link").strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;
         Some(link.to_owned())
     }
 
-    /// It is this problem, in the shape that every problem has, and gives nothing away.
+    /// Checks that the answer is this problem, has the form of every problem, and tells nothing of the program's inside.
     ///
     /// # Panics
     /// When it is not.
@@ -239,13 +239,13 @@ impl Answer {
     }
 }
 
-/// What a problem says.
+/// The parts of a problem.
 #[derive(Clone, Debug)]
 pub struct Problem {
     /// The field at fault; empty where there is none.
     pub field: String,
-    /// What was wrong.
+    /// The description of the fault.
     pub detail: String,
-    /// Under which the log has more.
+    /// The id under which the log has more.
     pub trace_id: String,
 }

@@ -1,4 +1,4 @@
-//! A server that comes up late: nobody listens at its address until it is opened, then everything goes to the real one.
+//! A server that comes up late. Nothing listens at its address until it is opened; then all bytes go to the real server.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::proxy::at_address;
 
-/// The address of a server that is not up yet. What goes through it ends when it is dropped.
+/// The address of a server that is not up yet. It takes no more connections once it is dropped.
 #[derive(Debug)]
 pub struct Late {
     address: SocketAddr,
@@ -17,19 +17,19 @@ pub struct Late {
 }
 
 impl Late {
-    /// An address in front of the server in this URL, and the URL with that address.
+    /// Returns an address in front of the server in this URL, and the URL with that address.
     ///
     /// # Panics
     /// When it is not a URL with one host and its port, or there is no port.
     pub async fn before(url: &str) -> (Self, String) {
-        // Let go at once: nobody else gets the same port soon.
+        // The port is freed at once: the kernel gives it to nobody else soon.
         let address =
             TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
         let (real, late) = at_address(url, address);
         (Self { address, real, forwarding: None }, late)
     }
 
-    /// The server comes up.
+    /// Lets the server come up.
     ///
     /// # Panics
     /// When its address is taken.

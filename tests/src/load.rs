@@ -1,4 +1,4 @@
-//! A load of many clients, and what must hold of all that it was told.
+//! A load of many clients, and checks of the answers that it got.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::poll::until;
 use crate::process::Running;
 use crate::system::System;
 
-/// A load of 64 clients, and the file where it notes what was acknowledged.
+/// Starts a load of 64 clients. Returns it, and the file where it notes acknowledged commands.
 ///
 /// # Panics
 /// When it can't be started.
@@ -34,14 +34,15 @@ pub async fn until_handled(system: &System, load: &mut Running, commands: f64) {
     .await;
 }
 
-/// How many commands of clients the server has done since its start; outcomes are the processor's.
+/// Returns how many commands of clients the server has done since its start. Outcomes are the processor's commands, and are not
+/// counted.
 pub async fn commands_of_clients(system: &System) -> f64 {
     let metrics = system.metrics().await;
     let done = |command| metrics.sum("orders_commands_total", &[("command", command), ("result", "done")]);
     done("create") + done("process")
 }
 
-/// Each order that a check file names, and whether its processing was acknowledged.
+/// Returns each order in a check file, and whether its processing was acknowledged.
 ///
 /// # Panics
 /// When it is not a check file.
@@ -55,7 +56,7 @@ pub fn acknowledged(check: &Path) -> BTreeMap<String, bool> {
     orders
 }
 
-/// Each order that a check file names, and the newest version of it that was acknowledged.
+/// Returns each order in a check file, and its newest acknowledged version.
 ///
 /// # Panics
 /// When it is not a check file.
@@ -74,7 +75,8 @@ fn lines(check: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Reads the list until it shows every order of a check file as new as it was acknowledged; how many that were.
+/// Reads the list until it shows every order of a check file at its acknowledged version or a later one. Returns the number of
+/// orders.
 pub async fn until_queryable(system: &System, check: &Path) -> usize {
     let mut missing = acknowledged_versions(check);
     let orders = missing.len();
@@ -95,10 +97,10 @@ pub async fn until_queryable(system: &System, check: &Path) -> usize {
     .await
 }
 
-/// What must hold once the system is up again: all that the check file says, and a view that is what the events say.
+/// Checks that all commands in the check file took effect, and that the view agrees with the events. The system must be up again.
 ///
 /// # Panics
-/// When it does not.
+/// When something is lost or differs.
 pub async fn expect_nothing_lost(system: &System, check: &Path) {
     let file = check.to_str().expect("a path in UTF-8");
     let verified =
@@ -108,7 +110,7 @@ pub async fn expect_nothing_lost(system: &System, check: &Path) {
     let orders = acknowledged(check);
     assert_eq!(verified["orders"], orders.len(), "{verified}");
     let streams = stream::iter(&orders).map(|(id, processed)| async move {
-        // A process may have been taken without its answer coming through, and then is on its way.
+        // The server may have accepted a process command without its answer coming through. Then its outcome is on its way.
         let types = until(&format!("{id} to be at rest"), async || {
             Some(system.event_types(id).await).filter(|types| types.len() != 2)
         })

@@ -1,4 +1,4 @@
-//! What `/metrics` tells, in the text format of Prometheus.
+//! The samples of `/metrics`, in the text format of Prometheus.
 
 /// Samples as they were at one moment.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl Metrics {
         Self { samples: lines.map(sample).collect() }
     }
 
-    /// The sum of the samples with this name and these labels, whatever others they have. 0 where there are none.
+    /// Returns the sum of the samples with this name and at least these labels; 0 when there are none.
     #[must_use]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let has = |sample: &Sample, (label, value): &(&str, &str)| {
@@ -38,7 +38,7 @@ impl Metrics {
         wanted.map(|sample| sample.value).sum()
     }
 
-    /// Whether anything with this name is told.
+    /// Returns whether there is a sample with this name.
     #[must_use]
     pub fn tells(&self, name: &str) -> bool {
         self.samples.iter().any(|sample| sample.name == name)
@@ -59,7 +59,7 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels, value: value.parse().ok()? })
 }
 
-/// `name="value"`; none of ours has a comma or a quote in its value.
+/// Parses `name="value"`. None of our values has a comma or a quote.
 fn label(text: &str) -> Option<(String, String)> {
     let (name, value) = text.split_once('=')?;
     let value = value.strip_prefix('"')?.strip_suffix('"')?;

@@ -1,27 +1,28 @@
-//! Waiting for a condition. No test sleeps for a time: it looks again, up to a bound that only a fault reaches.
+//! Waiting for a condition. No test sleeps for a fixed time: it looks again and again, up to a limit that only a fault reaches.
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take to come about, on a machine that is busy with other things too. A consumer alone may need a minute: 20 s
-/// until it is known to hang, 18 s until it joins again where brokers did not answer, 15 s while they wait for others of its group.
+/// The time limit for any condition, on a machine that is busy with other things too. A consumer alone may need a minute. It
+/// takes 20 s until it is known to hang, and 18 s until it joins again where brokers did not answer. Then brokers wait 15 s for
+/// others of its group.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Between two looks.
+/// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks until there is something to see.
+/// Calls `look` until it returns a value, and returns that value.
 ///
 /// # Panics
-/// With `what`, when it has not come about within [`PATIENCE`].
+/// With `what`, when there is no value within [`PATIENCE`].
 #[track_caller]
 pub fn until<T, L: AsyncFnMut() -> Option<T>>(what: &str, look: L) -> impl Future<Output = T> {
     until_within(PATIENCE, what, look)
 }
 
-/// The same, where it may take longer or shorter.
+/// Does the same with another time limit.
 ///
 /// # Panics
-/// With `what`, when it has not come about in time.
+/// With `what`, when there is no value in time.
 #[track_caller]
 pub fn until_within<T, L: AsyncFnMut() -> Option<T>>(
     patience: Duration,

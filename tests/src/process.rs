@@ -13,10 +13,10 @@ use tempfile::TempDir;
 
 use crate::poll::until_within;
 
-/// How long a process may take to its end: longer than any of the tools gives itself, so that it can tell what it waited for in vain.
+/// The time limit for a process. It is longer than any tool's own limit, so that the tool can say what it waited for in vain.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// The binary `orders`, where cargo puts it beside the tests.
+/// Returns the path of the binary `orders`, which cargo puts beside the tests.
 ///
 /// # Panics
 /// When it has not been built.
@@ -25,7 +25,7 @@ pub fn program() -> PathBuf {
     binary("orders")
 }
 
-/// A binary of the workspace, where cargo puts it beside the tests.
+/// Returns the path of a binary of the workspace, which cargo puts beside the tests.
 ///
 /// # Panics
 /// When it has not been built.
@@ -36,7 +36,7 @@ pub fn binary(name: &str) -> PathBuf {
     program
 }
 
-/// The folder of the binaries.
+/// Returns the folder of the binaries.
 ///
 /// # Panics
 /// When the tests are not where cargo puts them.
@@ -47,7 +47,7 @@ pub fn binaries() -> PathBuf {
     this.ancestors().nth(2).expect("a test is in target/<profile>/deps").to_owned()
 }
 
-/// How `orders` is called: nothing of the tests' own settings reaches it.
+/// A call of `orders`. The tests' own settings don't reach it.
 #[derive(Clone, Debug)]
 pub struct Invocation {
     program: PathBuf,
@@ -56,36 +56,36 @@ pub struct Invocation {
     log: Log,
 }
 
-/// Where a program's log goes.
+/// The destination of a program's log.
 #[derive(Clone, Copy, Debug)]
 enum Log {
     ToAFile,
-    /// Which is full once 64 KiB are in it.
+    /// The pipe is full once 64 KiB are in it.
     ToAPipeThatNobodyReads,
 }
 
 impl Invocation {
-    /// With these words on the command line.
+    /// Returns a call of `orders` with these words on the command line.
     #[must_use]
     pub fn new<W: AsRef<str>>(words: &[W]) -> Self {
         Self::of(program(), words)
     }
 
-    /// Of another program than `orders`.
+    /// Returns a call of another program.
     #[must_use]
     pub fn of<W: AsRef<str>>(program: PathBuf, words: &[W]) -> Self {
         let words = words.iter().map(|word| word.as_ref().to_owned()).collect();
         Self { program, words, variables: vec![], log: Log::ToAFile }
     }
 
-    /// With an environment variable.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.push((name.to_owned(), value.into()));
         self
     }
 
-    /// With so many files and connections at the most.
+    /// Limits the number of open files and connections.
     #[must_use]
     pub fn with_files(mut self, most: u32) -> Self {
         let program = self.program.display().to_string();
@@ -95,14 +95,14 @@ impl Invocation {
         self
     }
 
-    /// With its log on a pipe that nobody reads.
+    /// Sends its log to a pipe that nobody reads.
     #[must_use]
     pub const fn with_unread_log(mut self) -> Self {
         self.log = Log::ToAPipeThatNobodyReads;
         self
     }
 
-    /// Starts it.
+    /// Starts the program.
     ///
     /// # Panics
     /// When it can't be started.
@@ -112,7 +112,7 @@ impl Invocation {
         let file = |name| Stdio::from(File::create(output.path().join(name)).expect("a file for output"));
         let mut command = Command::new(&self.program);
         command.args(&self.words).stdin(Stdio::null()).stdout(file("out"));
-        // The end of the pipe that nobody reads is the child's, and as open as that.
+        // The pipe's read end belongs to `child`, and stays open as long as it exists.
         command.stderr(match self.log {
             Log::ToAFile => file("err"),
             Log::ToAPipeThatNobodyReads => Stdio::piped(),
@@ -120,7 +120,7 @@ impl Invocation {
         for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
             command.env_remove(name);
         }
-        // Where a backtrace could show, it would. And help is as wide everywhere.
+        // A backtrace shows if there is one, and help has the same width everywhere.
         command.env("RUST_BACKTRACE", "1").env("COLUMNS", "100");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.program.display()));
@@ -138,7 +138,7 @@ fn is_ours(variable: &OsStr) -> bool {
     variable.to_str().is_some_and(|name| name.starts_with("ORDERS_"))
 }
 
-/// A process that was started. Killed when it is dropped; shows its log when the test is failing.
+/// A process that was started. When it is dropped, it is killed, and shows its log if the test is failing.
 #[derive(Debug)]
 pub struct Running {
     words: String,
@@ -147,13 +147,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it has printed so far.
+    /// Returns its output so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         self.printed("out")
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.printed("err")
@@ -164,13 +164,13 @@ impl Running {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// How much memory it has, in KiB; what it shares with others included.
+    /// Returns its memory in KiB, including memory that it shares with others.
     ///
     /// # Panics
     /// Where Linux does not tell.
@@ -181,7 +181,7 @@ impl Running {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
-    /// How many files and connections it has open.
+    /// Returns the number of its open files and connections.
     ///
     /// # Panics
     /// Where Linux does not tell.
@@ -190,7 +190,7 @@ impl Running {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("Linux tells").count()
     }
 
-    /// How it has ended, if it has.
+    /// Returns its exit status, if it has ended.
     ///
     /// # Panics
     /// When the system can't tell.
@@ -204,7 +204,7 @@ impl Running {
     /// When it has ended before.
     pub fn signal(&mut self, name: &str) {
         assert_eq!(self.ended(), None, "it has ended before the signal");
-        // Not waited for yet, so the id is still its own.
+        // The process was not waited for yet, so the id is still its own.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status();
         assert!(sent.expect("sh is there").success());
     }
@@ -224,7 +224,7 @@ impl Running {
         self.end_within(PATIENCE).await
     }
 
-    /// Waits for its end, which may take so long.
+    /// Waits for its end, up to this time limit.
     pub async fn end_within(mut self, patience: Duration) -> Finished {
         let what = format!("the end of {}", self.words);
         let status = until_within(patience, &what, async || self.ended()).await;
@@ -242,29 +242,29 @@ impl Drop for Running {
     }
 }
 
-/// A process that came to its end.
+/// A process that has ended.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// Its exit code; none when a signal ended it.
     pub code: Option<i32>,
-    /// What it printed.
+    /// Its output.
     pub stdout: String,
-    /// What it logged.
+    /// Its log.
     pub stderr: String,
 }
 
 impl Finished {
-    /// It ended with this exit code.
+    /// Checks the exit code, and returns the process.
     ///
     /// # Panics
-    /// When it did not.
+    /// When it has another.
     #[track_caller]
     pub fn with_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
         self
     }
 
-    /// What it printed, as one JSON value.
+    /// Returns its output as one JSON value.
     ///
     /// # Panics
     /// When it is not one.
@@ -274,7 +274,7 @@ impl Finished {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// What it printed, as one JSON value a line.
+    /// Returns its output as one JSON value a line.
     ///
     /// # Panics
     /// When a line is not one.

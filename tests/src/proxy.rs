@@ -1,4 +1,4 @@
-//! A way to a server that is slow or breaks off: a TCP proxy in the test's process.
+//! A TCP proxy in the test's process. It makes the way to a server slow, or cuts it off.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,16 +19,17 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Faults {
-    /// How long each piece of a request or a reply waits, in milliseconds.
+    /// The delay of each piece of a request or a reply, in milliseconds.
     delay: AtomicU64,
-    /// How many replies are to be cut, and how many were.
+    /// The number of replies still to be cut.
     to_cut: AtomicUsize,
+    /// The number of replies that were cut.
     cut: AtomicUsize,
     rewrite: Rewrite,
 }
 
 impl Proxy {
-    /// A proxy before the server in this URL, and the URL with its address.
+    /// Returns a proxy in front of the server in this URL, and the URL with the proxy's address.
     ///
     /// # Panics
     /// When it is not a URL with one host and its port, or there is no port.
@@ -52,17 +53,17 @@ impl Proxy {
         (Self { faults, accepting }, near)
     }
 
-    /// From now on each piece that goes through waits so long, either way.
+    /// Delays from now on each piece that goes through, in both directions.
     pub fn delay(&self, time: Duration) {
         self.faults.delay.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Of the next so many replies the first half goes through, and then the connection is closed on both sides.
+    /// Cuts the next so many replies: the first half goes through, and then both sides of the connection are closed.
     pub fn cut(&self, replies: usize) {
         self.faults.to_cut.fetch_add(replies, Ordering::Relaxed);
     }
 
-    /// How many replies were cut so far.
+    /// Returns the number of replies that were cut so far.
     #[must_use]
     pub fn was_cut(&self) -> usize {
         self.faults.cut.load(Ordering::Relaxed)
@@ -75,7 +76,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The `host:port` in a URL, and the URL with this address instead.
+/// Returns the `host:port` in a URL, and the URL with this address instead.
 pub(crate) fn at_address(url: &str, address: SocketAddr) -> (String, String) {
     let begin = url.find("://").expect("a URL") + 3;
     let end = url[begin..].find(['/', '?']).map_or(url.len(), |length| begin + length);
@@ -84,11 +85,11 @@ pub(crate) fn at_address(url: &str, address: SocketAddr) -> (String, String) {
 }
 
 async fn pass(client: TcpStream, real: String, faults: Arc<Faults>) {
-    // The server may be down; the client finds its connection closed then.
+    // The server may be down; then the client finds its connection closed.
     let Ok(server) = TcpStream::connect(real).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    // When one of them is over, so are both.
+    // When one direction ends, the other ends too.
     tokio::select! {
         () = requests(from_client, to_server, &faults) => {}
         () = replies(from_server, to_client, &faults) => {}
@@ -138,8 +139,8 @@ impl Faults {
     }
 }
 
-/// A broker tells its clients where to come back to: host and port stand next to each other in what it says, and are the proxy's when
-/// they come out of it. Other servers never say theirs.
+/// Replaces the address that a broker sends to its clients for later connections. Host and port are next to each other in its
+/// replies, and the proxy puts its own there. Other servers never send their address.
 #[derive(Debug)]
 struct Rewrite {
     from: Vec<u8>,
@@ -155,7 +156,7 @@ impl Rewrite {
         Self { from: bytes(host, port), to: bytes(host, near.port()) }
     }
 
-    /// Takes what can go on; what may be the beginning of an address is kept back.
+    /// Removes and returns the bytes that can go on. It keeps back bytes that may be the beginning of an address.
     fn apply(&self, held: &mut Vec<u8>) -> Vec<u8> {
         let size = self.from.len();
         while let Some(at) = held.windows(size).position(|bytes| bytes == self.from) {

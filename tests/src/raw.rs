@@ -1,4 +1,4 @@
-//! Clients that do not send requests as they should: bytes on a connection of their own.
+//! Clients that do not send requests as they should: they send raw bytes on connections of their own.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,17 +12,17 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::poll::until;
 
-/// How long a server may keep a connection that is not used as it should be.
+/// The time limit for a server to close a connection that is not used as it should be.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Between two bytes of a client that has time.
+/// The pause between two bytes of a slow client.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// How many connections may be waiting for a server to take them: what finds the queue full is tried by the kernel again after a
-/// second, and after twice as long each time.
+/// The number of connections that may wait until a server takes them. If the queue is full, the kernel tries a connection again
+/// after a second, and then after twice as long each time.
 const QUEUE: usize = 64;
 
-/// So many connections, which the server has taken.
+/// Opens so many connections, and waits until the server has taken them.
 ///
 /// # Panics
 /// When it can't be reached, or does not take them.
@@ -37,9 +37,10 @@ pub async fn connections(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     taken
 }
 
-/// How many connections wait for whoever listens there, as Linux tells: what has a number of bytes elsewhere, has this of listeners.
+/// Returns how many connections wait for the listener at this address, from Linux's `/proc/net/tcp`. For a listener, the column
+/// of received bytes holds this number.
 fn waiting(address: SocketAddr) -> u64 {
-    // Listeners come first, and there may be very many others: read no further than needed.
+    // Listeners come first, and very many other sockets may follow, so it reads no further than needed.
     let sockets = BufReader::new(File::open("/proc/net/tcp").expect("Linux tells"));
     let port = format!(":{:04X}", address.port());
     let queue = sockets.lines().map_while(Result::ok).find_map(|line| {
@@ -52,7 +53,7 @@ fn waiting(address: SocketAddr) -> u64 {
     queue.expect("somebody listens there")
 }
 
-/// All that a server says until it closes the connection, to a client that sends this.
+/// Sends these bytes, and returns all that the server answers until it closes the connection.
 ///
 /// # Panics
 /// When it can't be reached, or does not close the connection.
@@ -61,7 +62,7 @@ pub async fn said_to(address: SocketAddr, bytes: &[u8]) -> String {
     exchange(stream, bytes, async |_| {}).await
 }
 
-/// The same over this connection, to a client that sends this at once and then a byte at a time.
+/// Does the same over this connection. It sends the first bytes at once, and the others one at a time.
 ///
 /// # Panics
 /// When it does not close the connection.
@@ -77,7 +78,7 @@ pub async fn said_to_slow(stream: TcpStream, at_once: &[u8], slowly: &[u8]) -> S
     exchange(stream, at_once, trickle).await
 }
 
-/// All that a server says to a client that sends this and closes its own side.
+/// Sends these bytes and closes the client's side. Returns all that the server answers.
 ///
 /// # Panics
 /// When it can't be reached, or does not close the connection.
@@ -87,16 +88,16 @@ pub async fn said_to_half_closed(address: SocketAddr, bytes: &[u8]) -> String {
     exchange(stream, bytes, close).await
 }
 
-/// How a client goes away.
+/// The way in which a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaving {
-    /// It closes its connection in order, and reads nothing of what comes.
+    /// It closes its connection in order, without reading the answer.
     Closing,
-    /// It is reset.
+    /// It resets its connection.
     Reset,
 }
 
-/// Sends this, and goes away.
+/// Sends these bytes, and leaves.
 ///
 /// # Panics
 /// When the server can't be reached.
@@ -108,14 +109,14 @@ pub async fn send_and_leave(address: SocketAddr, bytes: &[u8], leaving: Leaving)
     }
 }
 
-/// A command with this head behind its first line, and this body.
+/// Returns a request with this first line, these headers and this body.
 #[must_use]
 pub fn request(line: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("{line} HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }
 
-/// One line of an answer's head, by the header's name; empty where there is none.
+/// Returns a header's value in an answer's head; empty when there is none.
 #[must_use]
 pub fn header<'a>(said: &'a str, name: &str) -> &'a str {
     let head = said.split("\r\n\r\n").next().unwrap_or_default();
@@ -126,14 +127,14 @@ pub fn header<'a>(said: &'a str, name: &str) -> &'a str {
 async fn exchange(stream: TcpStream, bytes: &[u8], more: impl AsyncFnOnce(&mut OwnedWriteHalf)) -> String {
     let (mut reader, mut writer) = stream.into_split();
     let sending = async {
-        // It may be refused before it was all sent. The writer is kept: to drop it would end the request.
+        // The request may be refused before all of it was sent. The writer is kept, because dropping it would end the request.
         let _ = writer.write_all(bytes).await;
         more(&mut writer).await;
         std::future::pending::<()>().await;
     };
     let mut said = Vec::new();
     let reading = async {
-        // A connection that is reset has been closed too.
+        // A connection that was reset is closed too.
         let _ = reader.read_to_end(&mut said).await;
     };
     let done = async {
@@ -146,14 +147,14 @@ async fn exchange(stream: TcpStream, bytes: &[u8], more: impl AsyncFnOnce(&mut O
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// The statuses of all answers in what a server has said.
+/// Returns the statuses of all answers that a server has sent.
 #[must_use]
 pub fn statuses(said: &str) -> Vec<u16> {
     let status = |rest: &str| rest.get(..3).and_then(|digits| digits.parse().ok());
     said.split("HTTP/1.1 ").skip(1).filter_map(status).collect()
 }
 
-/// Whether this process may have so many connections; takes the right to them.
+/// Raises the limit of open files, and returns whether this process may have so many connections.
 #[must_use]
 pub fn may_have(connections: u64) -> bool {
     let limit = getrlimit(Resource::Nofile);

@@ -1,8 +1,9 @@
-//! The table of guarantees: what holds, by which line of code, shown by which tests, with what they came to. Made of one file of
-//! guarantees, the lines that fault tests report (see [`crate::report`]), and what became of the mutations.
+//! The table of guarantees. A row has the guarantee, the line of code that gives it, the tests that show it, and their figures.
+//! The sources are a file of guarantees, the lines that fault tests report (see [`crate::report`]), and the results of the
+//! mutations.
 //!
-//! A test is named by its function, or as a mutation names it. Before the name of a test that is no fault test stand the folder of its
-//! package and its test target: `shared/event-store lib mongodb::read::tests::…`. Such a test reports no line.
+//! A test is named by its function, or as a mutation names it. If it is no fault test, the folder of its package and its test
+//! target come before its name: `shared/event-store lib mongodb::read::tests::…`. Such a test reports no line.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub struct Guarantee {
     what: String,
-    /// Files, and what stands in them.
+    /// Files, and a text that is in each.
     by: Vec<(String, String)>,
     tests: Vec<Test>,
     /// The mutations that break it.
@@ -23,20 +24,20 @@ pub struct Guarantee {
     figures: Vec<Figure>,
 }
 
-/// A test that shows it.
+/// A test that shows the guarantee.
 #[derive(Clone, Debug)]
 struct Test {
     name: String,
-    /// What stands in its lines of a report.
+    /// The test's name in the lines of a report.
     reported_as: String,
 }
 
-/// What lines of a report come to.
+/// A figure, computed from lines of a report.
 #[derive(Clone, Debug)]
 struct Figure {
-    /// Where it stands in a line.
+    /// The pointer to it in a line.
     pointer: String,
-    /// The tests whose lines are looked at; without any, all of the guarantee's.
+    /// The tests whose lines are used; if there are none, all tests of the guarantee.
     of: Vec<String>,
     combined: Combined,
     say: String,
@@ -53,15 +54,15 @@ enum Combined {
 pub struct Mutation {
     /// The name of its file.
     pub name: String,
-    /// What it changes, in words.
+    /// The change, in words.
     pub what: String,
     /// The test that must fail.
     pub test: String,
-    /// What it must say then.
+    /// The message with which it must fail.
     pub expect: String,
 }
 
-/// The top of the repository.
+/// Returns the root folder of the repository.
 #[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -75,10 +76,10 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The guarantees.
+/// Returns the guarantees.
 ///
 /// # Panics
-/// When their file is not as it must be.
+/// When their file is malformed.
 #[must_use]
 pub fn guarantees() -> Vec<Guarantee> {
     let file = read(&root().join("tests/reliability/guarantees.json"));
@@ -97,8 +98,8 @@ pub fn guarantees() -> Vec<Guarantee> {
     all["guarantees"].as_array().expect("a list").iter().map(guarantee).collect()
 }
 
-/// A name is that of a figure, to be added up; else `{"sum" or "most": "its/path", "of": [tests], "say": "what it is"}`. `its/*word*` stands for
-/// all figures there whose names have that word.
+/// Reads a figure. A text is the name of a figure to be added up. Otherwise it is `{"sum" or "most": "its/path", "of": [tests],
+/// "say": "what it is"}`. `its/*word*` stands for all figures there whose names have that word.
 fn figure(value: &Value) -> Figure {
     let said = |name: &str| value[name].as_str().map(str::to_owned);
     let (path, combined) = match (value.as_str(), said("sum"), said("most")) {
@@ -116,10 +117,10 @@ fn place(texts: Vec<String>) -> (String, String) {
     (file, symbol)
 }
 
-/// The mutations, by name. Each is a patch whose first lines say `Mutation: …`, `Test: …` and `Expect: …`.
+/// Returns the mutations, by name. Each is a patch whose first lines say `Mutation: …`, `Test: …` and `Expect: …`.
 ///
 /// # Panics
-/// When one does not say so.
+/// When a patch lacks one of these lines.
 #[must_use]
 pub fn mutations() -> Vec<Mutation> {
     let folder = root().join("tests/reliability/mutations");
@@ -139,7 +140,7 @@ pub fn mutations() -> Vec<Mutation> {
     patches.into_iter().map(mutation).collect()
 }
 
-/// What the tests have reported, a line each.
+/// Parses a report: one line of JSON for each run of a test.
 ///
 /// # Panics
 /// When a line is not JSON.
@@ -149,7 +150,7 @@ pub fn lines(report: &str) -> Vec<Value> {
     report.lines().map(line).collect()
 }
 
-/// All of it as Markdown. `mutated` has a line for each mutation that was tried.
+/// Returns all tables as Markdown. `mutated` has a line for each mutation that was tried.
 #[must_use]
 pub fn table(about: &str, reported: &[Value], mutated: &[Value]) -> String {
     let mut text = format!("# Reliability\n\n{about}\n\n");
@@ -173,7 +174,7 @@ fn guarantees_table(text: &mut String, reported: &[Value], mutated: &[Value]) {
     }
 }
 
-/// The tests that a mutation was tried with and that caught it: each has passed without the mutation before.
+/// Returns the tests that caught their mutation. Each of them had passed before, without the mutation.
 fn passed(mutated: &[Value]) -> BTreeSet<String> {
     let is_caught = |mutation: &Mutation| {
         mutated.iter().any(|line| line["mutation"] == *mutation.name && line["caught"] == true)
@@ -182,7 +183,7 @@ fn passed(mutated: &[Value]) -> BTreeSet<String> {
 }
 
 impl Guarantee {
-    /// Its figures, and which of its tests were not run.
+    /// Returns its figures, and those of its tests that were not run.
     fn came_to(&self, reported: &[Value], passed: &BTreeSet<String>) -> String {
         let figures: Vec<_> =
             self.figures.iter().filter_map(|figure| self.figure(figure, reported)).collect();
@@ -209,7 +210,7 @@ impl Guarantee {
     }
 }
 
-/// What stands at a pointer; where that ends with `*word*`, at all whose names have the word.
+/// Returns the amount at a pointer. If the pointer ends with `*word*`, returns all amounts there whose names have the word.
 fn amounts(line: &Value, pointer: &str) -> Vec<f64> {
     let (folder, name) = pointer.rsplit_once('/').unwrap_or(("", pointer));
     let Some(word) = name.strip_prefix('*').and_then(|name| name.strip_suffix('*')) else {
@@ -220,7 +221,7 @@ fn amounts(line: &Value, pointer: &str) -> Vec<f64> {
 }
 
 impl Test {
-    /// Whether it reported the line; before its name the modules may stand that it is in.
+    /// Returns whether the test reported the line. In the line, the modules of the test may stand before its name.
     fn is_of(&self, line: &Value) -> bool {
         let name = line["test"].as_str().unwrap_or_default();
         let function = name.rsplit_once("::").map(|(_, function)| function);
@@ -231,7 +232,7 @@ impl Test {
 /// The figure that has a table of its own.
 const POINTS: &str = "points";
 
-/// Each line that was reported, whatever its figures are.
+/// Writes a row for each reported line.
 fn runs(text: &mut String, reported: &[Value]) {
     text.push_str("\n## What was run\n\n| test | on | seed | figures |\n|---|---|---|---|\n");
     for line in reported {
@@ -251,7 +252,7 @@ fn runs(text: &mut String, reported: &[Value]) {
     }
 }
 
-/// How often a process was killed at each point.
+/// Writes how often a process was killed at each point.
 fn kills(text: &mut String, reported: &[Value]) {
     let killed = |line: &&Value| line["figures"][POINTS].is_object();
     let runs: Vec<&Value> = reported.iter().filter(killed).collect();
@@ -303,7 +304,8 @@ fn words(name: &str) -> String {
     name.replace('_', " ")
 }
 
-/// A figure, or those that are its parts: of what was looked at again and again the first and the last, of latencies the usual ones.
+/// Returns a figure as text. A list is shown by its first and last value, latencies by p50 and p99, any other object by all
+/// parts.
 fn shown(value: &Value) -> Option<String> {
     match value {
         Value::Array(values) => {
@@ -332,7 +334,7 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// Whole numbers as they are, others to a tenth, and small ones to a hundredth.
+/// Returns a number as text: whole numbers as they are, others to a tenth, and those below 10 to a hundredth.
 fn rounded(amount: f64) -> String {
     match amount {
         _ if amount.fract() == 0.0 => thousands(amount as u64),
@@ -353,7 +355,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether there is a test of this name. A fault test may be named by its function alone.
+    /// Returns whether there is a test of this name. A fault test may be named by its function alone.
     fn is_there(test: &str) -> bool {
         let (binary, name) = test.rsplit_once(' ').unwrap_or(("tests faults", test));
         let (package, target) = binary.split_once(' ').unwrap();
@@ -363,7 +365,7 @@ mod tests {
         written.contains(&format!("fn {}(", name.rsplit("::").next().unwrap()))
     }
 
-    /// Everything in a folder in which tests are written.
+    /// Appends all Rust code in a folder to `found`.
     fn sources(folder: &Path, found: &mut String) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -375,7 +377,7 @@ mod tests {
         }
     }
 
-    /// What of a name in a report stands in the code: the flag behind a colon is put there as it runs.
+    /// Returns the part of a reported name that is in the code. The flag after a colon is added as the test runs.
     fn reported_words(name: &str) -> String {
         name.split_once(": ").map_or_else(|| name.to_owned(), |(words, _)| words.to_owned())
     }
@@ -406,7 +408,7 @@ mod tests {
         }
     }
 
-    /// What each hunk of a patch expects to find, and in which file.
+    /// Returns, for each hunk of a patch, its file and the text that it expects there.
     fn changed(patch: &str) -> Vec<(&str, String)> {
         let (mut file, mut hunks) = ("", Vec::new());
         for line in patch.lines() {

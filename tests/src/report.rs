@@ -1,4 +1,4 @@
-//! What a fault test has survived: a line of JSON each, for the table of guarantees.
+//! The results of fault tests: a line of JSON each, for the table of guarantees.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -6,13 +6,14 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-/// Names the file that the lines are added to; without it they are only printed.
+/// The variable that names the file to which lines are added; without it they are only printed.
 const REPORT: &str = "ORDERS_FAULTS_REPORT";
 
-/// Says the random numbers that a run takes; the same seed makes the same choices.
+/// The variable with the seed of a run's random numbers; the same seed makes the same choices.
 const SEED: &str = "ORDERS_FAULTS_SEED";
 
-/// Notes the figures of a test that held, such as `{"kills": 12, "commands": 3400, "lost": 0}`, under its name and the stores it ran on.
+/// Notes the figures of a test that passed, such as `{"kills": 12, "commands": 3400, "lost": 0}`, under its name and the stores
+/// it ran on.
 ///
 /// # Panics
 /// When the report can't be written.
@@ -26,15 +27,15 @@ pub fn note(test: &str, stores: &str, figures: &Value) {
     }
 }
 
-/// Says what can't run here, and why, past what the test program keeps to itself.
+/// Prints what can't run here, and why, even if the test program captures output.
 ///
 /// # Panics
-/// When nobody listens.
+/// When standard error is closed.
 pub fn not_run(what: &str) {
     std::io::stderr().write_all(format!("NOT RUN: {what}\n").as_bytes()).expect("somebody listens");
 }
 
-/// The seed of this run: the one that was asked for, else the same for all.
+/// Returns the seed of this run: the one that was asked for, else the same for all.
 ///
 /// # Panics
 /// When the one that was asked for is not a whole number.

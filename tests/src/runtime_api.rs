@@ -1,5 +1,5 @@
-//! The Runtime API that Lambda gives each function ("Using the Lambda runtime API for custom runtimes"), for one function at a
-//! time, in the test's process.
+//! The Runtime API that Lambda gives each function ("Using the Lambda runtime API for custom runtimes"). It runs in the test's
+//! process, for one function at a time.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,13 +20,13 @@ use uuid::Uuid;
 use crate::poll::PATIENCE;
 use crate::process::{Invocation, Running, binary};
 
-/// What a function has until its deadline.
+/// The time that a function has until its deadline.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A function, started as Lambda does, and its Runtime API. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Function {
-    // First, so that nothing is taken away from under it.
+    // First, so that it is dropped before the other fields.
     process: Running,
     events: mpsc::UnboundedSender<Event>,
     is_up: watch::Receiver<bool>,
@@ -45,7 +45,7 @@ struct Event {
 struct Api {
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>>,
     running: Arc<Mutex<HashMap<String, oneshot::Sender<Outcome>>>>,
-    /// Whether it has asked for work.
+    /// True once the function has asked for work.
     is_up: watch::Sender<bool>,
 }
 
@@ -66,7 +66,7 @@ impl Function {
         Self { process: start(name, address, variables), events, is_up, server }
     }
 
-    /// Waits until it is up, which is when it asks for its first event.
+    /// Waits until it is up: then it asks for its first event.
     ///
     /// # Panics
     /// When it does not.
@@ -75,19 +75,19 @@ impl Function {
         up.expect("it asks for an event in time").expect("the Runtime API runs");
     }
 
-    /// What it has logged until now.
+    /// Returns its log so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.stderr()
     }
 
-    /// What it has written to standard output until now.
+    /// Returns its standard output so far.
     #[must_use]
     pub fn output(&self) -> String {
         self.process.stdout()
     }
 
-    /// Invokes it, and gives what it answers.
+    /// Invokes it, and returns its answer.
     ///
     /// # Panics
     /// When it fails, has ended, or does not answer.
@@ -95,7 +95,7 @@ impl Function {
         self.try_invoke(event).await.unwrap_or_else(|error| panic!("the function failed: {error}"))
     }
 
-    /// Invokes it, and gives what it answers, or the error that it reports.
+    /// Invokes it, and returns its answer, or the error that it reports.
     ///
     /// # Panics
     /// When it has ended, or does not answer.
@@ -107,7 +107,7 @@ impl Function {
         answered.expect("the Runtime API runs")
     }
 
-    /// Invokes it with a request as API Gateway's HTTP API sends it, and gives the status and the body.
+    /// Invokes it with a request as API Gateway's HTTP API sends it, and returns the status and the body.
     ///
     /// # Panics
     /// As [`Function::invoke`].
@@ -170,12 +170,12 @@ impl Api {
 
     fn end(&self, id: &str, outcome: Outcome) {
         let running = self.running.lock().expect("nobody panicked").remove(id);
-        // Whoever waited for it may have given up.
+        // The test that waited for it may have given up.
         let _ = running.expect("an invocation that runs").send(outcome);
     }
 }
 
-/// Whoever asks waits until there is something to do.
+/// Waits until there is an event, and gives it to the function.
 async fn next(State(api): State<Api>) -> impl IntoResponse {
     api.is_up.send_replace(true);
     let event = api.events.lock().await.recv().await.expect("the test has not ended");

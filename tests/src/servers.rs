@@ -18,10 +18,11 @@ use crate::report::not_run;
 
 const NAMES: [&str; 3] = ["TEST_MONGODB", "TEST_KAFKA", "TEST_POSTGRES"];
 
-/// Few enough that each has records soon, and enough for two replicas to share.
+/// The number of a topic's partitions: few enough that each has records soon, and enough for two replicas to share.
 pub const PARTITIONS: usize = 4;
 
-/// The place of one system: a database, a topic with groups of its own, and a schema, all of the same name. Deleted when dropped.
+/// The place of one system: a database, a topic with groups of its own, and a schema, all of the same name. They are deleted when
+/// it is dropped.
 #[derive(Debug)]
 pub struct Servers {
     name: String,
@@ -33,16 +34,17 @@ pub struct Servers {
 /// A server's URL in parts.
 #[derive(Debug)]
 struct Place {
-    /// Up to where a path would begin.
+    /// The URL up to where a path would begin.
     server: String,
-    /// What stood after the first `/`, and after the `?`.
+    /// The text after the first `/`.
     path: String,
+    /// The text after the `?`.
     options: String,
 }
 
 impl Servers {
-    /// A place that nobody else has; `None` where servers are not named, which is said once, past what the test program keeps to
-    /// itself.
+    /// Returns a place that nobody else has. Returns `None` when servers are not named, and prints that once, even if the test
+    /// program captures output.
     ///
     /// # Panics
     /// When PostgreSQL is not there.
@@ -58,7 +60,7 @@ impl Servers {
         Some(Self::on([&mongodb, &kafka, &postgres]))
     }
 
-    /// A place that nobody else has on these: a MongoDB, a Kafka and a PostgreSQL.
+    /// Returns a place that nobody else has on these servers: a MongoDB, a Kafka and a PostgreSQL.
     ///
     /// # Panics
     /// When PostgreSQL is not there.
@@ -90,7 +92,7 @@ impl Servers {
         self.postgres.url(&self.postgres.path, &format!("options[search_path]={}", self.name))
     }
 
-    /// Where the brokers are: `host:port`.
+    /// The brokers' address: `host:port`.
     #[must_use]
     pub fn brokers(&self) -> &str {
         self.kafka.server.trim_start_matches("kafka://")
@@ -117,7 +119,7 @@ impl Servers {
         });
     }
 
-    /// Groups without members go with the last topic that they read.
+    /// Deletes the topic. Groups without members go with the last topic that they read.
     fn drop_topic(&self) {
         apart(async {
             let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
@@ -125,7 +127,7 @@ impl Servers {
                 .create()
                 .expect("an admin client");
             let deleted = admin.delete_topics(&[&self.name], &AdminOptions::new()).await;
-            // Not every test comes so far that a topic is made.
+            // Not every test gets so far that a topic is created.
             let is_gone = |outcome: &Result<String, (String, RDKafkaErrorCode)>| {
                 matches!(outcome, Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)))
             };
@@ -151,15 +153,15 @@ impl Place {
         Self { server: format!("{scheme}://{authority}"), path: path.to_owned(), options: options.to_owned() }
     }
 
-    /// With these options before those that were given.
+    /// Returns the URL with these options before those that were given.
     fn url(&self, path: &str, options: &str) -> String {
         let options: Vec<_> = [options, &self.options].into_iter().filter(|part| !part.is_empty()).collect();
         format!("{}/{path}?{}", self.server, options.join("&"))
     }
 }
 
-/// Runs this to its end on a thread of its own, because a test's runtime can't be waited for from within. What goes wrong is shown
-/// once: a test that is failing anyway stays as it failed.
+/// Runs `work` to its end on a thread of its own, because a test can't block on its own runtime. If a test is failing already, an
+/// error here does not replace that failure.
 fn apart(work: impl Future<Output = ()> + Send) {
     let outcome = thread::scope(|scope| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -1,5 +1,5 @@
-//! Servers that a test may harm: a set of their own, which `deploy/services` keeps at the offset that `ORDERS_FAULTS_OFFSET` names.
-//! What of it does not run is started; nothing is stopped in the end, so that the next test has them too.
+//! Servers that a test may harm. They are a separate set, which `deploy/services` keeps at the offset that `ORDERS_FAULTS_OFFSET`
+//! names. Those that don't run are started. None is stopped in the end, so that the next test has them too.
 
 use std::env;
 use std::fs::File;
@@ -13,12 +13,12 @@ use crate::report::not_run;
 use crate::servers::Servers;
 use crate::stores::Stores;
 
-/// Names the servers that may be harmed.
+/// The variable that names the servers that may be harmed.
 const OFFSET: &str = "ORDERS_FAULTS_OFFSET";
-/// Says that their data is on a disk of their own, which may be filled.
+/// The variable that is set when their data is on a disk of their own, which may be filled.
 const DISK: &str = "ORDERS_FAULTS_DISK";
 
-/// How long servers may take to start: a broker that was killed waits for its own past to expire.
+/// The time limit for servers to start. A broker that was killed waits until its own old session expires.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A server.
@@ -26,18 +26,18 @@ const PATIENCE: Duration = Duration::from_secs(150);
 pub enum Server {
     /// The broker.
     Kafka,
-    /// What speaks MongoDB's wire protocol.
+    /// The server that speaks MongoDB's wire protocol.
     MongoDb,
     /// The storage behind [`Server::MongoDb`]; only where it has one.
     DocumentDb,
-    /// The read store's.
+    /// The server of the read store.
     Postgres,
 }
 
-/// What is done to a server.
+/// The harm that is done to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
-    /// `kill -9`, with all that it has started.
+    /// `kill -9` of the server and of everything that it has started.
     Killed,
     /// It takes connections and bytes, and does nothing.
     Frozen,
@@ -52,7 +52,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// Waits for its turn, and starts what does not run. `None` where no offset is given, which is said once.
+    /// Waits for its turn, and starts the servers that don't run. Returns `None` when no offset is given, and prints that once.
     ///
     /// # Panics
     /// When they don't start.
@@ -66,7 +66,7 @@ impl Services {
             });
             return None;
         };
-        // A file, since another test program may want them too.
+        // The lock is a file, because another test program may want the servers too.
         let turn =
             File::create(env::temp_dir().join(format!("orders-faults-{offset}.lock"))).expect("a lock");
         turn.lock().expect("the lock");
@@ -84,13 +84,13 @@ impl Services {
         self.urls.each_ref().map(String::as_str)
     }
 
-    /// Stores on them that nobody else uses.
+    /// Returns stores on these servers that nobody else uses.
     #[must_use]
     pub fn stores(&self) -> Stores {
         Stores::Servers(Arc::new(Servers::on(self.urls())))
     }
 
-    /// Does this to a server, until it is undone.
+    /// Harms a server, until the fault is undone.
     pub async fn harm(&self, server: Server, harm: Harm) -> Fault<'_> {
         let word = match harm {
             Harm::Killed => "kill",
@@ -99,14 +99,14 @@ impl Services {
         self.call(&[word, server.name()]).await;
         let remedy = match (harm, server) {
             (Harm::Frozen, server) => vec!["thaw", server.name()],
-            // Its storage is started with it.
+            // Its storage is started with it: `up` of MongoDB starts both.
             (Harm::Killed, Server::DocumentDb) => vec!["up", Server::MongoDb.name()],
             (Harm::Killed, server) => vec!["up", server.name()],
         };
         Fault { services: self, remedies: vec![remedy], undone: false }
     }
 
-    /// Whether all of them share a disk that is theirs alone, and may be filled; where it is not so, that is said.
+    /// Returns whether all of them share a disk of their own, which may be filled. If not, prints that.
     #[must_use]
     pub fn have_a_disk(&self) -> bool {
         let has = env::var_os(DISK).is_some();
@@ -118,10 +118,10 @@ impl Services {
         has
     }
 
-    /// Leaves no room on their disk.
+    /// Fills their disk, so that no room is left.
     pub async fn fill_disk(&self) -> Fault<'_> {
         self.call(&["fill"]).await;
-        // Some may have ended.
+        // Some servers may have ended, so `up` starts them again.
         Fault { services: self, remedies: vec![vec!["clear"], vec!["up"]], undone: false }
     }
 
@@ -155,7 +155,7 @@ fn program() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/services")
 }
 
-/// What `export NAME='VALUE'` says.
+/// Returns the value in a line `export NAME='VALUE'`.
 fn value_of(exports: &str, name: &str) -> Option<String> {
     let value = exports
         .lines()
@@ -163,7 +163,7 @@ fn value_of(exports: &str, name: &str) -> Option<String> {
     Some(value.trim_matches('\'').to_owned())
 }
 
-/// What was done to servers. Dropped, they are as they were before, so that others find them well.
+/// A fault of servers. When it is dropped, the servers are restored, so that others find them well.
 #[derive(Debug)]
 pub struct Fault<'a> {
     services: &'a Services,
@@ -173,13 +173,14 @@ pub struct Fault<'a> {
 }
 
 impl Fault<'_> {
-    /// Leaves the servers harmed for so long, then undoes it. The one place where a test waits for time: the time is the fault.
+    /// Leaves the servers harmed for so long, then undoes the fault. The test waits for a time here, because the time is the
+    /// fault.
     pub async fn last(self, time: Duration) {
         tokio::time::sleep(time).await;
         self.undo().await;
     }
 
-    /// The servers go on, or are started again and answer.
+    /// Undoes the fault: the servers go on, or are started again and answer.
     pub async fn undo(mut self) {
         for remedy in &self.remedies {
             self.services.call(remedy).await;
@@ -191,7 +192,7 @@ impl Fault<'_> {
 impl Drop for Fault<'_> {
     fn drop(&mut self) {
         if !self.undone {
-            // Only a test that fails comes here; what goes wrong now says no more than that.
+            // Only a failing test comes here, and a further error would say no more than that.
             for remedy in &self.remedies {
                 let _ = Command::new(program()).args(self.services.words(remedy)).status();
             }

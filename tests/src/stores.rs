@@ -1,4 +1,4 @@
-//! What a system under test stands on.
+//! The stores of a system under test.
 
 use std::env;
 use std::path::Path;
@@ -6,23 +6,23 @@ use std::sync::Arc;
 
 use crate::servers::Servers;
 
-/// Says what [`Stores::fresh`] gives: `embedded`, which is the default, or `servers`.
+/// The variable that says which stores [`Stores::fresh`] returns: `embedded`, which is the default, or `servers`.
 const KIND: &str = "TEST_STORES";
 
-/// The stores of one system. Settings go to every process by its environment, so that servers and tools find the same.
+/// The stores of one system. Every process gets the settings by its environment, so that servers and tools find the same stores.
 #[derive(Clone, Debug)]
 pub enum Stores {
     /// SQLite files in the system's folder, and the in-memory channel.
     Embedded,
-    /// MongoDB, Kafka and PostgreSQL. What is on them is deleted with the last clone.
+    /// MongoDB, Kafka and PostgreSQL. The data on them is deleted with the last clone.
     Servers(Arc<Servers>),
 }
 
 impl Stores {
-    /// Stores that nobody else uses, of the kind that the suite runs on.
+    /// Returns stores that nobody else uses, of the kind that the suite runs on.
     ///
     /// # Panics
-    /// When `TEST_STORES` says something else than it may, or the servers are not there.
+    /// When `TEST_STORES` has a value that is not allowed, or the servers are not there.
     #[must_use]
     pub fn fresh() -> Self {
         match env::var(KIND).as_deref() {
@@ -32,7 +32,8 @@ impl Stores {
         }
     }
 
-    /// Fresh stores on servers, whatever the suite runs on; `None` where no servers are named, which has been said then.
+    /// Returns fresh stores on servers, whatever the suite runs on. Returns `None` when no servers are named; that was printed
+    /// then.
     ///
     /// # Panics
     /// When the servers are not there.
@@ -41,7 +42,7 @@ impl Stores {
         Servers::fresh().map(|servers| Self::Servers(Arc::new(servers)))
     }
 
-    /// What they are called in a report.
+    /// The stores' name in a report.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -55,7 +56,7 @@ impl Stores {
     pub fn settings(&self, folder: &Path) -> Vec<(&'static str, String)> {
         let mut settings = vec![
             ("ORDERS_DATA", folder.display().to_string()),
-            // What a test damages, it wants to find so.
+            // A test wants to find its damage, so the reconciler is off.
             ("ORDERS_RECONCILE_RATE", "0".to_owned()),
         ];
         if let Self::Servers(servers) = self {

@@ -16,7 +16,7 @@ use crate::poll::until;
 use crate::process::{Finished, Invocation, Running, binary};
 use crate::stores::Stores;
 
-/// How long a server may take to end once it is told to.
+/// The time limit for a server to end, once it is told to.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// A system that is not started yet.
@@ -32,7 +32,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A system on these stores.
+    /// Returns the setup of a system on these stores.
     #[must_use]
     pub fn on(stores: Stores) -> Self {
         Self {
@@ -46,42 +46,42 @@ impl Setup {
         }
     }
 
-    /// By another binary than `orders`, which stands beside it.
+    /// Uses another binary than `orders`, from the same folder.
     #[must_use]
     pub fn by(mut self, program: &str) -> Self {
         program.clone_into(&mut self.program);
         self
     }
 
-    /// With these flags for `orders serve`.
+    /// Adds these flags for `orders serve`.
     #[must_use]
     pub fn with(mut self, flags: &[&str]) -> Self {
         self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
         self
     }
 
-    /// With its server started in this way.
+    /// Sets the function that changes the call of the server before its start.
     #[must_use]
     pub fn with_server(mut self, server: fn(Invocation) -> Invocation) -> Self {
         self.server = server;
         self
     }
 
-    /// With its folder in this one.
+    /// Puts the system's folder into this one.
     #[must_use]
     pub fn within(mut self, folder: &Path) -> Self {
         folder.clone_into(&mut self.within);
         self
     }
 
-    /// With the API at an address that stays the same from one start to the next.
+    /// Puts the API at an address that stays the same from one start to the next.
     #[must_use]
     pub fn listening_at(mut self, address: SocketAddr) -> Self {
         self.listen = address;
         self
     }
 
-    /// With the admin listener at this address.
+    /// Puts the admin listener at this address.
     #[must_use]
     pub fn with_admin_at(mut self, address: SocketAddr) -> Self {
         self.admin_listen = address;
@@ -98,10 +98,10 @@ impl Setup {
         system
     }
 
-    /// Its folder and its stores, with no server yet.
+    /// Returns the system with its folder and its stores, and with no server yet.
     ///
     /// # Panics
-    /// When there is no folder to be had.
+    /// When no folder can be created.
     #[must_use]
     pub fn prepare(self) -> System {
         let folder = tempfile::tempdir_in(&self.within).expect("a folder");
@@ -110,7 +110,8 @@ impl Setup {
     }
 }
 
-/// An address that a killed server's successor finds free again: below the ports that the kernel hands out to others.
+/// Returns an address that is free again for the successor of a killed server. Its port is below those that the kernel gives to
+/// others.
 ///
 /// # Panics
 /// When none is free.
@@ -129,10 +130,10 @@ fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// A system. Stopped when it is dropped; the test fails if its server has ended by itself.
+/// A system. It is stopped when it is dropped, and the test fails if its server has ended by itself.
 #[derive(Debug)]
 pub struct System {
-    // First, so that nothing is taken away from under it.
+    // First, so that the server is dropped before the folder that it uses.
     server: Option<Running>,
     setup: Setup,
     folder: TempDir,
@@ -143,12 +144,12 @@ pub struct System {
 // ── Its processes ────────────────────────────────────────────────────────────────────────────────────
 
 impl System {
-    /// A system with nothing special about it.
+    /// Starts a system without special settings.
     pub async fn start() -> Self {
         Setup::on(Stores::fresh()).start().await
     }
 
-    /// A system with these flags for `orders serve`.
+    /// Starts a system with these flags for `orders serve`.
     pub async fn start_with(flags: &[&str]) -> Self {
         Setup::on(Stores::fresh()).with(flags).start().await
     }
@@ -164,7 +165,7 @@ impl System {
         until("the server to be ready", ready).await;
     }
 
-    /// The same, and waits no longer than until it listens: a broker may take seconds to give it its partitions, and commands are
+    /// Starts the server, and waits only until it listens. A broker may take seconds to assign its partitions, and commands are
     /// done meanwhile.
     ///
     /// # Panics
@@ -185,7 +186,7 @@ impl System {
         (self.api, self.admin) = (Http::at(api), Http::at(admin));
     }
 
-    /// Starts it on other flags than before.
+    /// Starts the server with other flags than before.
     pub async fn start_again_with(&mut self, flags: &[&str]) {
         self.setup.flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         self.start_again().await;
@@ -199,7 +200,7 @@ impl System {
         self.server.as_mut().expect("a server")
     }
 
-    /// The server's process, which the system no longer looks after.
+    /// Returns the server's process, which the system no longer looks after.
     ///
     /// # Panics
     /// When there is none.
@@ -207,7 +208,7 @@ impl System {
         self.server.take().expect("a server")
     }
 
-    /// Stops the server with this signal, and sees it end in order and in time.
+    /// Stops the server with this signal, and checks that it ends in order and in time.
     ///
     /// # Panics
     /// When it does not.
@@ -225,12 +226,12 @@ impl System {
         self.stop_with("TERM").await
     }
 
-    /// `kill -9`.
+    /// Kills the server with `kill -9`.
     pub fn kill(&mut self) {
         self.take_server().kill();
     }
 
-    /// What it stands on.
+    /// The system's stores.
     #[must_use]
     pub const fn stores(&self) -> &Stores {
         &self.setup.stores
@@ -261,7 +262,7 @@ impl System {
         self.invocation(words).run().await
     }
 
-    /// `orders load` on this system, with these words besides.
+    /// Returns a call of `orders load` on this system, with these words added.
     #[must_use]
     pub fn load(&self, words: &[&str]) -> Invocation {
         let url = format!("http://{}", self.api.address());
@@ -269,7 +270,7 @@ impl System {
     }
 }
 
-/// Where the API and the admin listener are, by the server's greeting; none until it is whole.
+/// Returns the addresses of the API and the admin listener from the server's greeting, or `None` until the greeting is complete.
 #[must_use]
 pub fn addresses(greeting: &str) -> Option<(SocketAddr, SocketAddr)> {
     let address = |name: &str| {
@@ -289,7 +290,7 @@ impl Drop for System {
     }
 }
 
-// ── What a client does ───────────────────────────────────────────────────────────────────────────────
+// ── Calls of a client ────────────────────────────────────────────────────────────────────────────────
 
 impl System {
     /// The API.
@@ -345,12 +346,12 @@ impl System {
         self.until_status(id, "processed").await
     }
 
-    /// The order, once the view has it with this status.
+    /// Returns the order, once the view has it with this status.
     pub async fn until_status(&self, id: &str, status: &str) -> Value {
         self.until_order(id, status, |order| order["status"] == status).await
     }
 
-    /// The order, once the view has it at this version.
+    /// Returns the order, once the view has it at this version.
     pub async fn until_version(&self, id: &str, version: u64) -> Value {
         self.until_order(id, &format!("at {version}"), |order| order["version"] == version).await
     }
@@ -364,13 +365,13 @@ impl System {
         .await
     }
 
-    /// The order's events, oldest first.
+    /// Returns the order's events, oldest first.
     pub async fn events(&self, id: &str) -> Vec<Value> {
         let events = self.get(&format!("/{id}/events")).await.with_status(200).json();
         events.as_array().expect("a list").clone()
     }
 
-    /// The types of the order's events, oldest first. Their versions are 1, 2, 3 and so on.
+    /// Returns the types of the order's events, oldest first. Their versions are 1, 2, 3 and so on.
     ///
     /// # Panics
     /// When a version is missing or repeated.
@@ -382,15 +383,15 @@ impl System {
         events.iter().map(|event| event["type"].as_str().expect("a type").to_owned()).collect()
     }
 
-    /// What the server counts.
+    /// Returns the server's metrics.
     pub async fn metrics(&self) -> Metrics {
         Metrics::parse(&self.admin.get("/metrics").await.with_status(200).text())
     }
 
-    /// The view is what the event store says, order by order.
+    /// Checks that the view agrees with the event store, order by order.
     ///
     /// # Panics
-    /// When it is not.
+    /// When it does not.
     pub async fn expect_verified(&self) {
         let report = self.orders(&["verify", "--json"]).await.with_code(0).json();
         assert_eq!(report["faults"], 0, "{report}");

@@ -1,4 +1,4 @@
-//! Threads of a process, held where they are while the others go on.
+//! Holds threads of a process where they are, while the others go on.
 
 use std::fs;
 use std::sync::mpsc;
@@ -14,14 +14,14 @@ use crate::report;
 /// Threads that are held until this is dropped.
 #[derive(Debug)]
 pub struct Held {
-    /// Dropped to let go.
+    /// Dropping it lets the threads go on.
     hold: Option<mpsc::Sender<()>>,
     tracer: Option<JoinHandle<()>>,
-    /// How many.
+    /// The number of held threads.
     pub threads: usize,
 }
 
-/// Holds all threads of this name in a child of this process; `None` where nobody may, which has been said then.
+/// Holds all threads of this name in a child of this process. Returns `None` when that is not permitted, and prints it.
 ///
 /// # Panics
 /// When it fails for another reason.
@@ -31,13 +31,13 @@ pub fn hold(process: u32, name: &str) -> Option<Held> {
     let (hold, held) = mpsc::channel::<()>();
     let (tell, told) = mpsc::channel();
     let count = threads.len();
-    // Who traces a thread is a thread, and what is traced goes on when that one ends.
+    // The tracer of a thread is a thread too, and traced threads go on when their tracer ends. So this thread waits.
     let tracer = thread::spawn(move || {
         let stopped = threads.iter().try_for_each(|thread| stop(*thread));
         let are_held = stopped.is_ok();
         tell.send(stopped).expect("the test waits");
         if are_held {
-            // Until the sender is gone.
+            // It waits until the sender is gone.
             let _ = held.recv();
             for thread in threads {
                 ptrace::detach(thread, None).expect("a thread can be let go");

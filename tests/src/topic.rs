@@ -1,4 +1,4 @@
-//! Records that no program of ours wrote, straight into a system's topic.
+//! Writes records that no program of ours wrote, straight into a system's topic.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 
 use crate::servers::Servers;
 
-/// How long the brokers may take to acknowledge what was sent.
+/// The time limit for the brokers to acknowledge all records.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A system's topic, past the system.
+/// A producer for a system's topic, past the system.
 pub struct Topic {
     producer: ThreadedProducer<DefaultProducerContext>,
     name: String,
 }
 
 impl Topic {
-    /// The topic of a system on these servers.
+    /// Returns a producer for the topic of a system on these servers.
     ///
     /// # Panics
-    /// When the brokers' address is none.
+    /// When the brokers' address is invalid.
     #[must_use]
     pub fn of(servers: &Servers) -> Self {
         let mut config = ClientConfig::new();

@@ -1,5 +1,5 @@
-//! Prints the table of guarantees: `reliability ABOUT REPORT [MUTATIONS]`. ABOUT is a line that stands above it; the two files have a
-//! line of JSON for each test and for each mutation.
+//! Prints the table of guarantees: `reliability ABOUT REPORT [MUTATIONS]`. ABOUT is the line above the table. REPORT is a file
+//! with a line of JSON for each test, MUTATIONS is one with a line for each mutation.
 
 // A tool of the tests fails loudly, as they do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

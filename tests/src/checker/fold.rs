@@ -1,11 +1,11 @@
-//! An order as its events make it, written apart from the system's own fold, so that the two can be compared.
+//! Folds an order from its events. The code is separate from the system's own fold, so that the two can be compared.
 
 use serde_json::{Map, Value};
 
-/// What is wrong, for somebody who reads it with the order's events beside it.
+/// The description of a fault, for a reader who has the order's events beside it.
 pub type Wrong = String;
 
-/// The order as answers must show it, after its first event, its second and so on.
+/// Returns the order as answers must show it, after its first event, after its second, and so on.
 ///
 /// # Errors
 /// When a version is missing or doubled, an event can't follow the one before, or time runs backwards.
@@ -52,7 +52,7 @@ fn second(time: &str) -> &str {
     time.get(..19).unwrap_or(time)
 }
 
-/// Where an order stands after an event; none where the event can't happen.
+/// Returns an order's status after an event, or `None` when the event can't happen.
 fn next(status: &str, event: &str) -> Option<&'static str> {
     match (status, event) {
         ("absent", "OrderCreated") => Some("new"),

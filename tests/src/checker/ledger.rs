@@ -1,4 +1,4 @@
-//! What was asked and what was answered: all that a client can know.
+//! The commands and their answers: all that a client can know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,25 +7,25 @@ use serde_json::Value;
 
 use super::fold::Wrong;
 
-/// What a command wants of an order.
+/// The change that a command asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Let there be one with this name.
+    /// Create an order with this name.
     Create {
         /// The name.
         name: String,
     },
     /// Start fulfilment.
     Process,
-    /// Withdraw it.
+    /// Cancel it.
     Cancel {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 impl Wanted {
-    /// The event that it becomes.
+    /// Returns the type of the command's event.
     #[must_use]
     pub const fn event(&self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Wanted {
         }
     }
 
-    /// Whether an order is so already.
+    /// Returns whether an order is in the wanted state already.
     #[must_use]
     pub fn is_true_of(&self, order: &Value) -> bool {
         match self {
@@ -51,7 +51,7 @@ impl Wanted {
 pub struct Said {
     /// Its `Idempotency-Key`.
     pub key: String,
-    /// What it wanted.
+    /// The change that it asked for.
     pub wanted: Wanted,
     /// The answer's status.
     pub status: u16,
@@ -62,7 +62,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// Whether it was acknowledged.
+    /// Returns whether the command was acknowledged.
     #[must_use]
     pub const fn is_done(&self) -> bool {
         matches!(self.status, 200 | 201)
@@ -78,7 +78,7 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct State {
     orders: BTreeMap<String, Vec<Said>>,
-    /// Since the last look.
+    /// The orders that had an answer since `take_touched` was last called.
     touched: BTreeSet<String>,
     commands: u64,
     repeated: u64,
@@ -104,36 +104,36 @@ impl Ledger {
         }
     }
 
-    /// Notes what a client saw that must not be.
+    /// Notes a fault that a client saw.
     pub fn note_wrong(&self, wrong: Wrong) {
         self.state().wrong.push(wrong);
     }
 
-    /// How many commands were answered, and how many of them once more.
+    /// Returns the number of answered commands, and the number of repetitions.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         let state = self.state();
         (state.commands, state.repeated)
     }
 
-    /// What clients saw that must not be.
+    /// Returns the faults that clients saw.
     #[must_use]
     pub fn wrong(&self) -> Vec<Wrong> {
         self.state().wrong.clone()
     }
 
-    /// The orders that something was answered about since this was asked last.
+    /// Returns the orders that had an answer since this was last called.
     pub fn take_touched(&self) -> BTreeSet<String> {
         std::mem::take(&mut self.state().touched)
     }
 
-    /// Every order.
+    /// Returns the ids of all orders.
     #[must_use]
     pub fn orders(&self) -> BTreeSet<String> {
         self.state().orders.keys().cloned().collect()
     }
 
-    /// All that was said about an order.
+    /// Returns all commands on an order, with their answers.
     #[must_use]
     pub fn about(&self, order: &str) -> Vec<Said> {
         self.state().orders.get(order).cloned().unwrap_or_default()

@@ -1,7 +1,7 @@
-//! What must hold after a load, whatever happened during it. Knows only what a client can see: answers over HTTP, the records on the
-//! topic, and the calls that the fulfilment service got.
+//! Checks the rules that must hold after a load, whatever happened during it. It knows only outside facts: answers over HTTP, the
+//! records on the topic, and the calls that the fulfilment service got.
 //!
-//! - [`ledger`]: what was asked and answered. [`fold`]: an order as its events make it. [`order`]: what must hold of one order.
+//! - [`ledger`]: commands and their answers. [`fold`]: an order, folded from its events. [`order`]: the rules for one order.
 //! - [`topic`]: the records.
 
 pub mod fold;
@@ -25,15 +25,15 @@ use ledger::Ledger;
 use order::Effects;
 use topic::Topic;
 
-/// Orders that are looked at side by side.
+/// The number of orders that are read at the same time.
 const SIDE_BY_SIDE: usize = 16;
 
-/// How long whatever goes through the topic may be behind: brokers give a dead consumer's partitions away late. And how often the view
-/// is looked at.
+/// The time limit for effects that go through the topic: brokers are slow to reassign a dead consumer's partitions.
 pub const CATCH_UP: Duration = Duration::from_secs(90);
+/// The pause between two looks at the view.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// The most wrongs that are told one by one.
+/// The largest number of faults that are printed.
 const TOLD: usize = 20;
 
 /// The checker of one system.
@@ -43,7 +43,7 @@ pub struct Checker {
     others: &'static [&'static str],
 }
 
-/// What was checked.
+/// The numbers of what was checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Checked {
     /// Orders.
@@ -55,21 +55,22 @@ pub struct Checked {
 }
 
 impl Checker {
-    /// A checker of what the ledger says, and of the topic where there is one.
+    /// Returns a checker of the ledger's orders, and of the topic if there is one.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, topic: Option<Topic>) -> Self {
         Self { ledger, topic, others: &[] }
     }
 
-    /// Beside others, whose orders begin so and are nothing to it, save in what it reads on the topic.
+    /// Sets the prefixes of other clients' orders. The checker ignores these orders, except in the records that it reads on the
+    /// topic.
     #[must_use]
     pub const fn beside(mut self, others: &'static [&'static str]) -> Self {
         self.others = others;
         self
     }
 
-    /// Checks the orders that were touched since the last time, or all. Nobody may be sending commands; the system may still be
-    /// publishing, fulfilling and projecting, which is waited for.
+    /// Checks the orders that were touched since the last time, or all. No client may be sending commands. The system may still
+    /// be publishing, fulfilling and projecting; the checker waits for that.
     ///
     /// # Panics
     /// When anything is wrong.
@@ -80,7 +81,7 @@ impl Checker {
         let histories = self.histories(api, &orders).await;
         let (mut wrong, mut expected) = (self.ledger.wrong(), BTreeMap::new());
         let mut checked = Checked { orders: orders.len() as u64, ..Checked::default() };
-        // The effects are read again where an order has gone on since.
+        // The effects are read again, because an order may have gone on since.
         let now = by_order(service.effects());
         for (id, events) in &histories {
             let effects = now.get(id).or_else(|| effects.get(id)).cloned().unwrap_or_default();
@@ -100,13 +101,13 @@ impl Checker {
         checked
     }
 
-    /// How many records are on the topic, and how many of them are repetitions.
+    /// Returns the number of records on the topic, and how many of them are repetitions.
     #[must_use]
     pub fn records(&self) -> (u64, u64) {
         self.topic.as_ref().map_or((0, 0), Topic::counts)
     }
 
-    /// The events of each order, once it is at rest.
+    /// Returns the events of each order, once it no longer waits for an outcome.
     async fn histories(&self, api: &Http, orders: &BTreeSet<String>) -> BTreeMap<String, Vec<Value>> {
         let histories = stream::iter(orders).map(|id| async move {
             let what = format!("{id} to have its outcome");
@@ -120,20 +121,20 @@ impl Checker {
         histories.buffer_unordered(SIDE_BY_SIDE).collect().await
     }
 
-    /// What the service did for orders that nobody has.
+    /// Returns the faults of the service: effects on orders that no client created.
     fn made_up(&self, effects: &BTreeMap<String, Effects>) -> Vec<Wrong> {
         let strangers = self.strangers(effects.keys().cloned());
         strangers.iter().map(|id| format!("{id}: fulfilled, and nobody ordered it")).collect()
     }
 
-    /// Those that nobody has ordered.
+    /// Returns those of the orders that no client created.
     fn strangers(&self, orders: impl Iterator<Item = String>) -> Vec<String> {
         let known = self.ledger.orders();
         let of_others = |id: &str| self.others.iter().any(|other| id.starts_with(other));
         orders.filter(|id| !known.contains(id) && !of_others(id)).collect()
     }
 
-    /// Every event is on the topic, in order.
+    /// Checks that every event is on the topic, in order.
     async fn published(&mut self, histories: &BTreeMap<String, Vec<Value>>) {
         let Some(mut topic) = self.topic.take() else { return };
         let expected: BTreeMap<String, Vec<String>> = histories
@@ -166,7 +167,7 @@ impl Checker {
     }
 }
 
-/// Fails where anything is wrong.
+/// Panics when there is any fault.
 fn tell(wrong: &[Wrong]) {
     let told: Vec<_> = wrong.iter().take(TOLD).map(String::as_str).collect();
     assert!(wrong.is_empty(), "{} wrongs; seed {}\n{}", wrong.len(), crate::report::seed(), told.join("\n"));
@@ -181,7 +182,7 @@ fn by_order(effects: Vec<Effect>) -> BTreeMap<String, Effects> {
     orders
 }
 
-/// An order's events, page by page; none where there is no such order.
+/// Reads an order's events, page by page. There are none when there is no such order.
 async fn events(api: &Http, id: &str) -> Vec<Value> {
     let mut events = vec![];
     let mut next = Some(format!("/{id}/events"));
@@ -199,7 +200,7 @@ async fn events(api: &Http, id: &str) -> Vec<Value> {
     events
 }
 
-/// The event store knows of every event that it was published, so that nobody publishes it for ever.
+/// Waits until the event store has marked every commit as published, so that nobody publishes one for ever.
 async fn all_marked(admin: &Http) {
     until_within(CATCH_UP, "every commit to be marked as published", async || {
         let metrics = Metrics::parse(&admin.get("/metrics").await.with_status(200).text());
@@ -208,7 +209,7 @@ async fn all_marked(admin: &Http) {
     .await;
 }
 
-/// Every order of the view.
+/// Reads every order of the view.
 async fn listed(api: &Http) -> BTreeMap<String, Value> {
     let mut orders = BTreeMap::new();
     let mut next = Some("/?limit=500".to_owned());
@@ -222,7 +223,7 @@ async fn listed(api: &Http) -> BTreeMap<String, Value> {
     orders
 }
 
-/// The view shows each order as its events make it, in the list and alone.
+/// Waits until the list shows each order as its events make it, and checks the first 100 of them alone too.
 async fn seen(api: &Http, expected: &BTreeMap<String, Value>) {
     let began = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What must hold of one order, given its events and all that was ever said about it. Pure.
+//! The rules for one order, given its events and all answers about it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::fold::{Wrong, fold};
 use super::ledger::{Said, Wanted};
 use crate::fulfilment::Reply;
 
-/// What the fulfilment service did for an order, by the version that it was asked for: once for each key.
+/// The fulfilment service's effects on an order, by the version that asked for them: one for each key.
 pub type Effects = BTreeMap<u64, Vec<(String, Reply)>>;
 
-/// Everything that is wrong with an order, and how it must be shown. Nobody may be sending commands for it.
+/// Returns every fault of an order, and the order as it must be shown. No client may be sending commands for it.
 #[must_use]
 pub fn check(id: &str, events: &[Value], said: &[Said], effects: &Effects) -> (Vec<Wrong>, Option<Value>) {
     let shown = match fold(id, events) {
@@ -33,7 +33,7 @@ fn is_by_client(event: &Value, key: &str) -> bool {
     event["command_id"] == key && event["command_kind"] == "client"
 }
 
-/// A command that was acknowledged took effect once, or was true already; one that was refused took none.
+/// Checks that an acknowledged command took effect once or was true already, and that a refused command took no effect.
 fn taken_once(id: &str, events: &[Value], shown: &[Value], said: &Said) -> Option<Wrong> {
     let Said { key, wanted, status, version, body } = said;
     let wrong = |what: &str| Some(format!("{id}: {wanted:?} under {key}, answered {status} {body}: {what}"));
@@ -69,7 +69,7 @@ fn taken_once(id: &str, events: &[Value], shown: &[Value], said: &Said) -> Optio
     }
 }
 
-/// Every event was asked for by somebody.
+/// Checks that a client's command or an outcome is behind the event.
 fn asked_for(id: &str, events: &[Value], said: &[Said], event: &Value) -> Option<Wrong> {
     if said.iter().any(|said| is_by_client(event, &said.key)) {
         return None;
@@ -84,7 +84,8 @@ fn asked_for(id: &str, events: &[Value], said: &[Said], event: &Value) -> Option
     if is_outcome { None } else { Some(format!("{id}@{version}: nobody asked for it: {event}")) }
 }
 
-/// Each start of processing has one outcome, which is what the fulfilment service said to the one key that it had effect under.
+/// Checks that each start of processing has one outcome. The outcome is the fulfilment service's reply under the only key that
+/// had an effect.
 fn fulfilled_once(id: &str, events: &[Value], effects: &Effects) -> Vec<Wrong> {
     let mut wrong = vec![];
     for (version, event) in (1_u64..).zip(events).filter(|(_, event)| event["type"] == "ProcessingStarted") {

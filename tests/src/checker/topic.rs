@@ -1,4 +1,4 @@
-//! The topic, read past the system: each event is there at least once, and first occurrences are in order.
+//! Reads the topic past the system. Each event must be there at least once, and first occurrences must be in order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::fold::Wrong;
 use crate::servers::{PARTITIONS, Servers};
 
-/// How long the brokers may take over one question.
+/// The time limit for one request to the brokers.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// What is on a topic so far.
+/// The records of a topic, as far as they were read.
 pub struct Topic {
     consumer: BaseConsumer,
     name: String,
@@ -31,7 +31,7 @@ struct Read {
 }
 
 impl Topic {
-    /// The topic of these servers, from its beginning.
+    /// Returns a reader of these servers' topic, from its beginning.
     ///
     /// # Panics
     /// When no client can be made.
@@ -44,26 +44,26 @@ impl Topic {
         Self { consumer, name: servers.database().to_owned(), read: Read::default() }
     }
 
-    /// How many records there are, and how many of them are repetitions.
+    /// Returns the number of records, and how many of them are repetitions.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         let events: usize = self.read.first.values().map(Vec::len).sum();
         (self.read.records, self.read.records - events as u64)
     }
 
-    /// What is wrong with what was read.
+    /// Returns the faults in the records that were read.
     #[must_use]
     pub fn wrong(&self) -> &[Wrong] {
         &self.read.wrong
     }
 
-    /// The types of an order's events, as they came first.
+    /// Returns the types of an order's events, in the order of their first occurrence.
     #[must_use]
     pub fn kinds(&self, order: &str) -> &[String] {
         self.read.first.get(order).map_or(&[], Vec::as_slice)
     }
 
-    /// Reads on to the end. Blocks.
+    /// Reads on to the end, and blocks the thread.
     ///
     /// # Panics
     /// When the brokers do not answer.

@@ -1,4 +1,4 @@
-//! The stores behind the system's back: for tests that damage them, and see what becomes of it.
+//! Access to the stores behind the system's back, for tests that damage them and check the result.
 
 mod servers;
 mod sqlite;
@@ -9,7 +9,7 @@ use self::servers::PostgresView;
 use crate::stores::Stores;
 use crate::system::System;
 
-/// The view, past the system.
+/// The view, accessed past the system.
 pub struct View(Kind);
 
 enum Kind {
@@ -28,7 +28,7 @@ macro_rules! either {
 }
 
 impl View {
-    /// That of a system.
+    /// Returns the view of a system.
     pub async fn of(system: &System) -> Self {
         Self(match system.stores() {
             Stores::Embedded => Kind::Sqlite(SqliteView::of(system)),
@@ -36,17 +36,17 @@ impl View {
         })
     }
 
-    /// The number of the view in use.
+    /// Returns the number of the view in use.
     pub async fn active(&mut self) -> i64 {
         either!(self, active())
     }
 
-    /// How many rebuilds are under way, or were cut short.
+    /// Returns the number of rebuilds that are under way or were cut short.
     pub async fn building(&mut self) -> i64 {
         either!(self, building())
     }
 
-    /// How many views have a table.
+    /// Returns the number of views that have a table.
     pub async fn tables(&mut self) -> i64 {
         either!(self, tables())
     }
@@ -57,7 +57,7 @@ impl View {
         either!(self, execute(&sql));
     }
 
-    /// Changes one order of the view in use, which is called `orders` in the statement.
+    /// Runs a statement that must change one order of the view in use. The statement calls the table `orders`.
     async fn change(&mut self, sql: &str) {
         let table = format!("orders_{}", self.active().await);
         let sql = sql.replace("orders", &table);
@@ -85,30 +85,30 @@ impl View {
         self.change(&format!("UPDATE orders SET {new} WHERE id = '{id}'")).await;
     }
 
-    /// Gives an order a status that there is none.
+    /// Gives an order a status that does not exist.
     pub async fn garble(&mut self, id: &str) {
         self.change(&format!("UPDATE orders SET status = 'lost in thought' WHERE id = '{id}'")).await;
     }
 
-    /// Adds an order of which the event store knows nothing.
+    /// Adds an order that the event store does not have.
     pub async fn add_ghost(&mut self, id: &str, version: u64) {
         let table = format!("orders_{}", self.active().await);
         either!(self, add_ghost(&table, id, version));
     }
 
-    /// Renames a type in the held records whose type nobody knows, as if the program had learned it; how many there are.
+    /// Renames a type in the held records of unknown type, as if the program had learned it. Returns the number of records.
     pub async fn teach(&mut self, name: &str, known: &str) -> u64 {
         either!(self, teach(name, known))
     }
 
-    /// Holds an event.
+    /// Adds a held event.
     pub async fn hold(&mut self, order: Option<&str>, version: Option<i64>, reason: &str, value: &str) {
         let view = self.active().await;
         either!(self, hold(view, order, version, reason, value));
     }
 }
 
-/// Makes the event store believe that a commit was not published.
+/// Marks a commit as unpublished in the event store.
 pub async fn mark_unpublished(system: &System, id: &str, version: i64) {
     match system.stores() {
         Stores::Embedded => sqlite::mark_unpublished(system, id, version),
@@ -116,7 +116,7 @@ pub async fn mark_unpublished(system: &System, id: &str, version: i64) {
     }
 }
 
-/// Takes a commit out of the event store, so that its stream has a gap and can't be read.
+/// Deletes a commit from the event store, so that its stream has a gap and can't be read.
 pub async fn lose_commit(system: &System, id: &str, version: i64) {
     match system.stores() {
         Stores::Embedded => sqlite::lose_commit(system, id, version),
@@ -124,7 +124,7 @@ pub async fn lose_commit(system: &System, id: &str, version: i64) {
     }
 }
 
-/// Gives the events of a commit a schema version: 1 is that of today, any greater one that of a newer program.
+/// Gives the first event of a commit a schema version: 1 is today's, any greater one is a newer program's.
 pub async fn set_schema(system: &System, id: &str, version: i64, schema: u32) {
     match system.stores() {
         Stores::Embedded => sqlite::set_schema(system, id, version, schema),
@@ -132,7 +132,7 @@ pub async fn set_schema(system: &System, id: &str, version: i64, schema: u32) {
     }
 }
 
-/// Makes the event store believe that a commit was not published, and that its machine's clock was far ahead.
+/// Marks a commit as unpublished, and dates it in 2100 as a machine with a wrong clock would.
 pub async fn leave_unpublished_in_the_future(system: &System, id: &str, version: i64) {
     match system.stores() {
         Stores::Embedded => sqlite::leave_unpublished_in_the_future(system, id, version),

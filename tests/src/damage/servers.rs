@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, query, query_scalar};
 
 use crate::servers::Servers;
 
-/// The view's schema.
+/// A connection to the view's schema.
 pub(super) struct PostgresView {
     connection: PgConnection,
 }
@@ -33,7 +33,7 @@ impl PostgresView {
         query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.unwrap()
     }
 
-    /// How many rows a statement changed.
+    /// Runs a statement, and returns the number of rows that it changed.
     pub(super) async fn execute(&mut self, sql: &str) -> u64 {
         query(AssertSqlSafe(sql)).execute(&mut self.connection).await.unwrap().rows_affected()
     }

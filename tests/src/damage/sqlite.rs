@@ -20,13 +20,13 @@ pub struct SqliteView {
 }
 
 impl SqliteView {
-    /// That of a system on the embedded default.
+    /// Opens the view's file of a system on the embedded default.
     #[must_use]
     pub fn of(system: &System) -> Self {
         Self { file: open(system, "views.db") }
     }
 
-    /// The number of the view in use.
+    /// Returns the number of the view in use.
     #[must_use]
     pub fn active(&self) -> i64 {
         self.number("SELECT id FROM read_store_views WHERE state = 'active'")
@@ -40,13 +40,13 @@ impl SqliteView {
         self.number("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name GLOB 'orders_[0-9]*'")
     }
 
-    /// The number that a query yields.
+    /// Returns the number that a query yields.
     #[must_use]
     pub fn number(&self, sql: &str) -> i64 {
         self.file.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
-    /// How many rows a statement changed.
+    /// Runs a statement, and returns the number of rows that it changed.
     pub(super) fn execute(&self, sql: &str) -> u64 {
         self.file.execute(sql, []).unwrap() as u64
     }
