@@ -1,4 +1,4 @@
-//! What is wrong with one order is that order's alone, and what is wrong with a clock is nobody's.
+//! A fault of one order stops no other order, and a wrong clock stops none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,12 @@ use tests::report;
 use tests::stores::Stores;
 use tests::system::{Setup, System};
 
-/// More than there are partitions.
+/// The number of other orders, more than there are partitions.
 const OTHERS: usize = 150;
 const STRANGE: usize = 8;
 
-/// An order that is set aside comes again after 5 s, 10 s, and so on; as long as a busy machine may take for the others, once more.
+/// The time limit for an order that was set aside. It comes again after 5 s, 10 s, and so on. The limit covers the time that a
+/// busy machine takes for the others, and one more reminder.
 const COMES_AGAIN: Duration = Duration::from_secs(320);
 
 fn both() -> impl Iterator<Item = Stores> {
@@ -36,7 +37,7 @@ async fn orders_that_cant_be_read_or_whose_keys_read_like_outcomes_stop_no_other
 async fn strange_orders_among_others(stores: Stores) {
     let answers = Arc::new(AtomicBool::new(false));
     let answering = Arc::clone(&answers);
-    // Silent until the processor has met all that it can't read.
+    // The service is silent until the processor has met all streams that it can't read.
     let service = Service::start(move |_| match answering.load(Ordering::Relaxed) {
         false => Reply::Silence,
         true => Reply::Fulfilled,

@@ -1,4 +1,4 @@
-//! Clients that leave in the middle, wait for what does not come, and try what they may not: what it costs the others.
+//! Clients that leave in the middle, wait in vain, or try what they may not do; and their cost for the others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,12 +17,12 @@ use tests::system::{Setup, System};
 /// How often a client leaves at each byte.
 const ROUNDS: usize = 3;
 
-/// How many leave at a time.
+/// The number of clients that leave at the same time.
 const AT_A_TIME: usize = 16;
 
 #[tokio::test]
 async fn a_client_may_leave_at_any_byte_of_its_command() {
-    // The relay would make up for what nobody published.
+    // At this age the relay publishes nothing. Otherwise it would publish commits that the server had left, and hide a fault.
     let system = Setup::on(Stores::fresh()).with(&["--relay-min-age", "86400"]).start().await;
     let address = system.api().address();
     let create = |id: &str| {
@@ -35,7 +35,7 @@ async fn a_client_may_leave_at_any_byte_of_its_command() {
     let bytes = create("r0-c-000").len();
     let leavings = (0..ROUNDS).flat_map(|round| {
         let of_round = (1..=bytes).map(move |at| (format!("r{round}-c-{at:03}"), at, Leaving::Closing));
-        // All of it was sent; the server may or may not have read it.
+        // For a reset, all bytes were sent; the server may or may not have read them.
         of_round
             .chain((0..bytes).map(move |number| (format!("r{round}-r-{number:03}"), bytes, Leaving::Reset)))
     });
@@ -44,7 +44,7 @@ async fn a_client_may_leave_at_any_byte_of_its_command() {
     });
     left.buffer_unordered(AT_A_TIME).collect::<()>().await;
 
-    // In the end nothing is in hand, and what was done is counted and shown.
+    // In the end nothing is in hand, and each command that was done is counted and shown.
     let done = until("every command that was done to be counted and shown", async || {
         let metrics = system.metrics().await;
         let requests = metrics.sum("orders_http_requests_total", &[("method", "POST"), ("status", "2xx")]);
@@ -58,7 +58,7 @@ async fn a_client_may_leave_at_any_byte_of_its_command() {
         let broken_off = system.get(&format!("/r{round}-c-{:03}/events", bytes - 1)).await;
         assert_eq!(broken_off.status, 404, "a body that is not whole is no command");
     }
-    // Whoever comes again finds its command done, or has it done.
+    // A client that comes again finds its command done, or gets it done.
     let again = (0..bytes).map(|number| async move { format!("r0-r-{number:03}") });
     let again: Vec<String> = join_all(again).await;
     for id in &again {
@@ -84,8 +84,9 @@ async fn shown(system: &System) -> BTreeSet<String> {
     all
 }
 
-/// How many may wait, and query, at a time; and how many try to wait.
+/// The number of clients that may wait, and that may query, at the same time.
 const MOST: usize = 32;
+/// The number of clients that try to wait.
 const WAITERS: usize = 400;
 
 #[tokio::test]
@@ -119,7 +120,7 @@ async fn clients_that_wait_for_what_never_comes_take_no_querys_place() {
     report::note("waiting clients", system.stores().name(), &figures);
 }
 
-/// How many strangers hold a body back, and how many may be on their way of each caller.
+/// The number of strangers that hold a body back. It is more than one caller may have on their way (1,024).
 const STRANGERS: usize = 1_100;
 const TOKEN: &str = "0123456789abcdef";
 
@@ -137,7 +138,7 @@ async fn strangers_cost_those_who_have_a_token_nothing() {
     let alone = load(&system, &tokens).await;
     let held_back = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 60000\r\n\r\n{";
     let strangers = connections(system.api().address(), STRANGERS).await.into_iter();
-    // A byte more now and then, until the server closes.
+    // Each sends a byte more now and then, until the server closes the connection.
     let strangers = strangers.map(|stream| said_to_slow(stream, held_back, &[b' '; 300]));
     let guesses = (0..20).map(|number| {
         let system = &system;

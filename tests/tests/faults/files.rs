@@ -15,7 +15,8 @@ const CLIENTS: u64 = 16;
 /// Commands that each client sends once the folder is gone.
 const AFTERWARDS: u64 = 25;
 
-/// Sends commands until the folder is gone, and so many more; how many of those that it sent afterwards were acknowledged.
+/// Sends commands until the folder is gone, and `AFTERWARDS` more. Returns how many of those that it sent afterwards were
+/// acknowledged.
 async fn send(system: Arc<System>, client: u64, is_gone: Arc<AtomicBool>, sent: Arc<AtomicU64>) -> u64 {
     let (mut afterwards, mut acknowledged) = (0, 0);
     while afterwards < AFTERWARDS {

@@ -1,5 +1,5 @@
-//! What the system survives: processes killed at every step, files deleted, servers that are gone, frozen or cut off, poison, more load than it can bear.
-//! Run by `deploy/test --faults`.
+//! Faults that the system survives. Processes are killed at every step, files are deleted, and servers are gone, frozen or cut
+//! off. There is poison, and more load than the system can bear. `deploy/test --faults` runs these tests.
 
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -19,7 +19,8 @@ use std::path::Path;
 
 use tests::system::System;
 
-/// All that a load noted in this file as acknowledged is so, and what was to be processed is done; how many orders that are.
+/// Checks that all commands that a load noted in this file as acknowledged took effect, and that processing is done. Returns the
+/// number of orders.
 async fn expect_acknowledged(system: &System, check: &Path) -> u64 {
     let words = ["--verify", check.to_str().unwrap(), "--json", "--within", "120"];
     let verified = system.load(&words).run().await.with_code(0).json();

@@ -1,4 +1,4 @@
-//! Who imports whom, and what the parts link.
+//! The imports between our crates, and the libraries that the parts link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::{env, fs};
 
 use serde_json::Value;
 
-/// Every crate and those of ours that it may import. `runtime` may be imported by all but the pure ones, and is left out here.
+/// Every crate, and our crates that it may import. All but the pure crates may import `runtime`, which is left out here.
 const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("event-sourcing", &[]),
     ("domain", &["event-sourcing"]),
     ("runtime", &[]),
     ("event-channel", &[]),
-    // Optional, for the dispatcher and `kafka-trigger`: what functions link is tested below.
+    // The import is optional, for the dispatcher and `kafka-trigger`. A test below checks the libraries that functions link.
     ("event-source-mapping", &["event-channel"]),
     ("kafka-trigger", &["event-channel", "event-source-mapping"]),
     ("event-store", &["event-sourcing"]),
@@ -28,10 +28,10 @@ const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("relay", &["domain", "command-handler", "event-store", "event-channel"]),
     ("reconciler", &["domain", "event-store", "read-store"]),
     ("dispatcher", &[ANY]),
-    // Black box: not even the domain, save as a model of its decisions in the tests themselves.
+    // Black box: it imports not even the domain, except as a model of its decisions in the tests themselves.
     ("tests", &[]),
     ("hello-lambda", &[]),
-    // What is fuzzed, wherever it is.
+    // It imports everything that is fuzzed, wherever that is.
     ("fuzz-properties", &[ANY]),
     (
         "benches",
@@ -55,7 +55,7 @@ const ANY: &str = "any";
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Every function, by its folder.
+/// Returns every function, by its folder.
 fn functions() -> BTreeSet<String> {
     let entries = fs::read_dir(format!("{WORKSPACE}/functions")).unwrap().map(Result::unwrap);
     let folders = entries.filter(|entry| entry.path().is_dir());
@@ -69,7 +69,8 @@ fn cargo(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The crates of the workspace, and which of ours each imports; of `kinds`, where none is said `normal`.
+/// Returns the crates of the workspace, and our crates that each imports by dependencies of these kinds. A dependency without a
+/// kind is `normal`.
 fn imports(kinds: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let metadata: Value =
         serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--no-deps"])).unwrap();
@@ -84,7 +85,7 @@ fn imports(kinds: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     packages.iter().map(|package| (name(package), imported(package))).collect()
 }
 
-/// Everything that a crate links with its default features, when it is built alone.
+/// Returns everything that a crate links with its default features, when it is built alone.
 fn linked(package: &str) -> BTreeSet<String> {
     let tree = cargo(&["tree", "-p", package, "-e", "normal", "--prefix", "none", "--format", "{p}"]);
     tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
@@ -164,7 +165,7 @@ fn history_links_neither_the_channel_nor_the_view() {
     assert_links_none("history", &["read-store", "sqlx"]);
 }
 
-/// The features with which a crate and all that it links is built, one a line.
+/// Returns the features with which a crate and all that it links is built, one a line.
 fn features(words: &[&str]) -> String {
     cargo(&[&["tree", "-e", "normal,features", "--prefix", "none", "--format", "{p} {f}"], words].concat())
 }
@@ -176,7 +177,7 @@ fn nothing_that_ships_has_kill_points() {
         assert!(features.contains("runtime") && !features.contains("kill-points"), "{package}: {features}");
         assert_links_none(&package, &["signal-hook"]);
     }
-    // Where they are, they are seen.
+    // The same check finds kill points where they are.
     let with = features(&["-p", "dispatcher", "--features", "kill-points"]);
     assert!(with.contains("kill-points") && with.contains("signal-hook v"), "{with}");
 }
@@ -188,10 +189,10 @@ fn a_function_built_alone_links_nothing_of_the_embedded_default() {
     }
 }
 
-/// TLS for Kafka takes minutes to compile: it is in what is deployed, and in nothing that is built where nobody asks for it.
+/// TLS for Kafka takes minutes to compile. Deployed programs have it, and a build leaves it out if nobody asks for it.
 #[test]
 fn plain_cargo_run_and_plain_cargo_lambda_watch_compile_no_openssl() {
-    // What plain `cargo run` builds is unified over the default members, and so is what `cargo lambda watch` starts.
+    // Features are unified over the default members in the build of plain `cargo run`, and in that of `cargo lambda watch`.
     let built = cargo(&["tree", "-e", "normal,build", "--prefix", "none", "--format", "{p}"]);
     let others = ["dispatcher", "lambda_runtime", "rdkafka-sys"].map(str::to_owned);
     for package in functions().into_iter().chain(others) {
@@ -212,7 +213,7 @@ fn what_is_deployed_names_the_features_that_its_functions_need_beyond_their_defa
         if !functions.contains(name) {
             continue;
         }
-        // By cargo-lambda, which `sam build` calls in the function's folder.
+        // cargo-lambda takes these features; `sam build` calls it in the function's folder.
         let deployed = package["metadata"]["lambda"]["build"]["features"].as_array().cloned();
         let has = package["features"].get("kafka-tls").map(|_| vec!["kafka-tls".into()]);
         assert_eq!(deployed, has, "{name}");

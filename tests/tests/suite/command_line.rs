@@ -1,4 +1,4 @@
-//! What flags and variables take, and what becomes of a command whose output nobody takes.
+//! The values that flags and variables take, and commands whose output nobody takes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -10,7 +10,8 @@ use http::Method;
 use tests::process::{Finished, Invocation, program};
 use tests::system::System;
 
-/// A start that gets as far as an address that is taken, so that all that was read before was taken.
+/// Starts a server on an address that is taken. If the start gets as far as that address, it has accepted everything that it read
+/// before.
 async fn reaches_its_address(words: &[&str], variables: &[(&str, &str)]) -> Result<(), Finished> {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -33,7 +34,7 @@ async fn an_empty_variable_is_as_none() {
         help.split("[env: ").skip(1).map(|rest| (rest.split([']', '=']).next().unwrap(), "")).collect();
     assert!(variables.len() > 10, "{variables:?}");
     reaches_its_address(&[], &variables).await.unwrap();
-    // Not as a flag, where nobody leaves it empty by oversight.
+    // An empty flag is refused, because nobody leaves it empty by oversight.
     reaches_its_address(&["--cors-origin", ""], &[]).await.unwrap_err();
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// The crates that are held to it, in every line of their sources and tests.
+/// The crates that must keep the law, in every line of their sources and tests.
 const HELD: [&str; 7] = [
     "command-handler",
     "event-channel",
@@ -19,7 +19,8 @@ const HELD: [&str; 7] = [
 /// The setting `--kept-orders` keeps its name.
 const MAY_STAY: [&str; 3] = ["\"KEPT_ORDERS\"", "\"ORDERS\"", "kept_orders"];
 
-/// The identifiers and literals of a source, with their lines. Comments are for people, and documentation is one.
+/// Collects the identifiers and literals of a source, with their lines. Comments and documentation are left out, because they are
+/// for people.
 fn words(tokens: TokenStream, found: &mut Vec<(usize, String)>) {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -45,8 +46,8 @@ fn words(tokens: TokenStream, found: &mut Vec<(usize, String)>) {
     }
 }
 
-/// Whether `order` or `orders` is one of the words of which this is made, in whatever case. `Ordering` and `unordered` are other words, and
-/// `ORDER BY` is SQL's.
+/// Returns whether one of the words in a text is `order` or `orders`, in any case. `Ordering` and `unordered` are other words,
+/// and `ORDER BY` is SQL's.
 fn names_an_order(text: &str) -> bool {
     if MAY_STAY.contains(&text) {
         return false;

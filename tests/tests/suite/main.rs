@@ -1,8 +1,9 @@
-//! What holds of the whole system, seen from outside: each test's name is the rule that it holds.
+//! Rules of the whole system, seen from outside. Each test's name is the rule that it checks.
 //!
-//! - [`both`]: whatever the system stands on. [`embedded`]: files and the data folder. [`servers`]: several processes.
+//! - [`both`]: rules on any stores. [`embedded`]: files and the data folder. [`servers`]: several processes.
 //! - [`lambda`]: the functions as Lambdas.
-//! - [`command_line`], [`startup`], [`signals`], [`secrets`]: the command line and the start. [`arrows`], [`law`], [`readme`]: the project.
+//! - [`command_line`], [`startup`], [`signals`], [`secrets`]: the command line and the start. [`arrows`], [`law`], [`readme`]:
+//!   the project.
 
 // Helpers of tests may fail loudly too; clippy's own exception covers only functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

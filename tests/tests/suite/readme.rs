@@ -1,4 +1,4 @@
-//! README.md and docs/cli.md say what is so.
+//! README.md and docs/cli.md agree with the program.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,14 +11,14 @@ use tests::poll::until;
 use tests::process::Invocation;
 use tests::system::System;
 
-/// What the README's calls address.
+/// The address in the README's calls.
 const ADDRESS: &str = "127.0.0.1:8080";
 
-/// What stands around the command line reference.
+/// The marks around the command line reference.
 const BEGIN: &str = "<!-- cli -->\n";
 const END: &str = "<!-- /cli -->";
 
-/// A document, by its path from the root.
+/// Returns the path of a document, which is given by its path from the root.
 fn path(document: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", document].iter().collect()
 }
@@ -27,7 +27,7 @@ fn text(document: &str) -> String {
     fs::read_to_string(path(document)).unwrap()
 }
 
-/// The calls in the README's shell blocks, in their order.
+/// Returns the calls in the README's shell blocks, in their order.
 pub(crate) fn calls() -> Vec<String> {
     let text = text("README.md");
     let blocks = text.split("\n```sh\n").skip(1).filter_map(|rest| rest.split("\n```").next());
@@ -35,7 +35,7 @@ pub(crate) fn calls() -> Vec<String> {
     lines.filter(|line| line.starts_with("curl ") && line.contains(ADDRESS)).map(str::to_owned).collect()
 }
 
-/// Runs a call through a shell, on another address: the status and the body.
+/// Runs a call through a shell, on another address. Returns the status and the body.
 pub(crate) fn shell(call: &str, address: SocketAddr) -> (u16, Value) {
     let output = Command::new("sh").arg("-c").arg(call.replace(ADDRESS, &address.to_string())).output();
     let output = String::from_utf8(output.unwrap().stdout).unwrap();
@@ -69,7 +69,7 @@ async fn the_calls_of_the_readme_are_answered_as_it_says() {
     assert_eq!(shell(one, address), (200, orders[0].clone()));
 }
 
-/// A command, the commands below it, and theirs: each with its help.
+/// Returns the help of the command `orders`, of the commands below it, and of theirs.
 async fn reference() -> String {
     let mut reference = String::new();
     let mut commands = vec!["orders".to_owned()];
@@ -83,11 +83,11 @@ async fn reference() -> String {
     reference + "\n"
 }
 
-/// The names under "Commands:" in a help.
+/// Returns the names under "Commands:" in a help.
 fn commands_in(help: &str) -> Vec<&str> {
     let lines =
         help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    // A name stands two spaces in; what is further in goes on with the text before.
+    // A name is indented by two spaces. A line that is indented further continues the text before.
     let names = lines.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
     names.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help").collect()
 }

@@ -1,4 +1,4 @@
-//! What is secret in a setting is never printed, however it is mistyped.
+//! Secrets in a setting are never printed, however the setting is mistyped.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use tests::process::{Finished, Invocation};
 /// It is in every URL below, and must be in no output.
 const SECRET: &str = "Hunter2Secret";
 
-/// What takes URLs: the command, the flag and its variable.
+/// The settings that take URLs: the command, the flag and its variable.
 const SETTINGS: [(&str, &str, &str); 4] = [
     ("migrate", "--event-store", "ORDERS_EVENT_STORE"),
     ("migrate", "--channel", "ORDERS_CHANNEL"),
@@ -19,10 +19,10 @@ const SETTINGS: [(&str, &str, &str); 4] = [
     ("relay", "--fulfilment", "ORDERS_FULFILMENT"),
 ];
 
-/// How many mistyped URLs each setting is given.
+/// The number of mistyped URLs for each setting.
 const URLS: usize = 24;
 
-/// A URL with the secret in it, mistyped in one place or several. Nobody listens where it leads.
+/// Returns a URL with the secret in it, mistyped in one place or several. Nobody listens at its address.
 fn mistyped(random: &mut StdRng) -> String {
     let mut one_of = |texts: &[&str]| (*texts.choose(random).unwrap()).to_owned();
     let scheme = one_of(&["postgres", "mongodb", "kafka", "http", "https", "mongo", "kafak"]);
@@ -62,7 +62,7 @@ async fn no_secret_is_printed_however_its_url_is_mistyped() {
     let calls: Vec<_> = calls.map(|setting| (setting, mistyped(&mut random))).collect();
     let tried = stream::iter(calls).map(async |((command, flag, variable), url)| {
         let data = tempfile::tempdir().unwrap();
-        // Where the URL can be used after all, nobody waits long for what it names.
+        // If the URL can be used after all, the command must not wait long for the server that it names.
         let call = if command == "relay" {
             Invocation::new(&[command, flag, &url, "--within", "0"])
         } else {

@@ -1,4 +1,5 @@
-//! Signals to a process that has not begun yet, as the first of a container: such a process has no default action for any.
+//! Signals to a process that is still starting, as the first process of a container. Such a process has no default action for any
+//! signal.
 
 use std::fs;
 use std::process::Command;
@@ -9,10 +10,10 @@ use tests::process::{Invocation, Running, program};
 use tests::report;
 use tokio::net::TcpListener;
 
-/// Sooner than a start goes on without PostgreSQL.
+/// The time limit for an end at once. It is shorter than the time after which a start goes on without PostgreSQL.
 const AT_ONCE: Duration = Duration::from_secs(4);
 
-/// `orders` as process 1 of a namespace of its own; nothing where that can't be had, which is said.
+/// Returns a call of `orders` as process 1 of a namespace of its own. Returns `None` when that is not permitted, and prints it.
 fn first_process(words: &[&str]) -> Option<Invocation> {
     let orders = program();
     let unshare = ["unshare", "--pid", "--fork", "--kill-child"];
@@ -24,7 +25,7 @@ fn first_process(words: &[&str]) -> Option<Invocation> {
     Some(Invocation::of("unshare".into(), &[&unshare[1..], &[orders.to_str().unwrap()], words].concat()))
 }
 
-/// The one process that this one started.
+/// Returns the id of the one process that this one started.
 async fn child(of: &Running) -> String {
     let children = format!("/proc/{0}/task/{0}/children", of.pid());
     until("the first process", async || {
@@ -34,7 +35,7 @@ async fn child(of: &Running) -> String {
     .await
 }
 
-/// A server that takes connections and says nothing, and a URL for it.
+/// Starts a server that takes connections and says nothing. Returns it and a URL for it.
 async fn silent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://127.0.0.1:{}/orders", listener.local_addr().unwrap().port());

@@ -7,7 +7,7 @@ use tests::process::{Finished, Invocation};
 use tests::stores::Stores;
 use tests::system::{Setup, System};
 
-/// A start that must fail, on free ports and a folder of its own unless the words say otherwise.
+/// Runs a start that must fail. It has free ports and a folder of its own, unless the words say otherwise.
 async fn refused(words: &[&str]) -> Finished {
     let folder = tempfile::tempdir().unwrap();
     let mut all = vec!["serve"];
@@ -125,7 +125,7 @@ async fn listening_beyond_this_machine_without_tokens_is_refused_unless_it_is_me
             "or --admin-allow-unauthenticated",
         ];
         expect_one_line(&refused(&["--admin-listen", address]).await, &admin);
-        // One switch a listener.
+        // Each listener has its own switch.
         let other = ["--admin-listen", address, "--allow-unauthenticated"];
         expect_one_line(&refused(&other).await, &admin);
     }

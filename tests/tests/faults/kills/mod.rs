@@ -1,5 +1,5 @@
-//! Processes killed with SIGKILL at every step of the path of a command, and started again: nothing is lost, nothing done twice, and
-//! everything in order.
+//! Processes are killed with SIGKILL at every step of the path of a command, and started again. Nothing is lost, nothing is done
+//! twice, and everything stays in order.
 //!
 //! `ORDERS_FAULTS_KILLS` says how many kills a run has; without it each point has one. The points come in turn first, and then in a
 //! random order that follows from the seed.
@@ -22,22 +22,23 @@ use tests::stores::Stores;
 use points::{Point, points};
 use world::World;
 
-/// Kills between two looks at what has changed.
+/// The number of kills between two checks of the orders that have changed.
 const LOOK: usize = 12;
 
-/// Kills that one system survives, before it is looked at whole and another begins.
+/// The number of kills of one system, before all of it is checked and another begins.
 const SYSTEM: usize = 100;
 
-/// How many kills this run has on stores with so many points.
+/// Returns how many kills this run has on stores with so many points.
 fn wanted(points: usize) -> usize {
     env::var("ORDERS_FAULTS_KILLS").map_or(points, |kills| kills.parse().expect("a number of kills"))
 }
 
-/// Kills processes of so many servers on fresh stores; as many on the next, until there were as many kills as are wanted.
+/// Kills processes of so many servers on fresh stores. After `SYSTEM` kills it goes on with the next stores, until it has made
+/// all kills that are wanted.
 async fn survive(test: &str, servers: usize, mut stores: impl FnMut() -> Option<Stores>) {
     let Some(mut next) = stores() else { return };
     let (began, embedded) = (Instant::now(), matches!(next, Stores::Embedded));
-    // Another one for each test, or all would have the same kills in the same order.
+    // Each test has its own variant, or all would have the same kills in the same order.
     let variant = 2 * servers as u64 + u64::from(embedded);
     let mut random = StdRng::seed_from_u64(report::seed().wrapping_mul(10).wrapping_add(variant));
     let all = points(embedded);

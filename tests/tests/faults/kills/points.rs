@@ -5,29 +5,29 @@ use std::process::Command;
 
 use tests::process::{Invocation, binary};
 
-/// The binary that has them.
+/// The binary that has the kill points.
 pub(crate) const PROGRAM: &str = "orders-with-kill-points";
 
-/// Who passes a point.
+/// The process that passes a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Victim {
     /// `orders serve`, under a load.
     Server,
-    /// `orders serve`, which finds something unpublished when it starts.
+    /// `orders serve`, which finds unpublished commits when it starts.
     Relay,
     /// `orders serve`, which finds a reminder that is due when it starts.
     Reminder,
-    /// `orders serve`, alone, with an order with which the service fails.
+    /// `orders serve`, alone, with an order for which the fulfilment service fails.
     SettingAside,
     /// `orders rebuild`, beside a server under a load.
     Rebuild,
-    /// `orders held redrive`, beside one, with something held.
+    /// `orders held redrive`, beside a server, with held events.
     Redrive,
-    /// `orders verify --repair`, beside one, with a view that was tampered with.
+    /// `orders verify --repair`, beside a server, with a view that was tampered with.
     Repair,
 }
 
-/// On what a point is passed.
+/// The stores on which a point is passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {
     Both,
@@ -40,7 +40,7 @@ enum On {
 pub(crate) struct Point {
     pub(crate) name: &'static str,
     pub(crate) victim: Victim,
-    /// The most passes that it is waited for.
+    /// The largest number of passes before the kill.
     pub(crate) passes: u64,
     on: On,
 }
@@ -92,7 +92,7 @@ const POINTS: [Point; 40] = [
     point("after-repair-commit", Victim::Repair, 2, On::Both),
 ];
 
-/// The points that are passed on the embedded default, or on servers.
+/// Returns the points that are passed on the embedded default, or on servers.
 pub(crate) fn points(embedded: bool) -> Vec<Point> {
     let is_passed = |point: &Point| match point.on {
         On::Both => true,

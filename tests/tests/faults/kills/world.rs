@@ -24,16 +24,16 @@ use tests::system::{Setup, System, addresses, lasting_address};
 
 use super::points::{PROGRAM, Point, Victim};
 
-/// How many clients send commands.
+/// The number of clients that send commands.
 const CLIENTS: u64 = 8;
 
-/// How long a server may take to come to its point before it is asked again, which only a coincidence or a fault takes.
+/// The time limit for a server to reach its point. Then another try begins, which only a coincidence or a fault causes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a tool may. It goes through all orders, of which there are more with each kill, and then it ends by itself.
+/// The time limit for a tool. It goes through all orders, of which there are more with each kill, and then it ends by itself.
 const PATIENCE_WITH_TOOLS: Duration = Duration::from_secs(300);
 
-/// Orders whose names begin so are set aside: the service fails with them at first.
+/// The prefix of orders that are set aside, because the service fails with them at first.
 const STUBBORN: &str = "stubborn-";
 
 fn fulfil(asked: &Asked) -> Reply {
@@ -42,7 +42,7 @@ fn fulfil(asked: &Asked) -> Reply {
 }
 
 pub(crate) struct World {
-    // First, so that nothing is taken away from under them.
+    // First, so that they are dropped before the system that they use.
     servers: Vec<Server>,
     load: Option<Load>,
     clients: Arc<Clients>,
@@ -52,7 +52,7 @@ pub(crate) struct World {
     system: System,
     random: StdRng,
     pub(crate) kills: BTreeMap<&'static str, u64>,
-    /// Kills of servers at no particular point, on the way to one.
+    /// The number of kills of servers at no particular point, on the way to one.
     pub(crate) other_kills: u64,
     specimens: u64,
 }
@@ -102,7 +102,7 @@ impl World {
         self.load.get_or_insert_with(|| self.clients.start(CLIENTS, seed));
     }
 
-    /// Kills a process at this point, once, and sees it through what it was doing.
+    /// Kills a process at this point, once, and lets a killed tool finish its work.
     pub(crate) async fn kill_at(&mut self, point: Point) {
         for _ in 0..5 {
             let passes = self.random.random_range(1..=point.passes);
@@ -136,7 +136,7 @@ impl World {
     async fn kill_server(&mut self, point: Point, asked: &str) -> bool {
         let place = self.random.random_range(0..self.servers.len());
         if point.victim == Victim::Relay {
-            // Killed in the middle of its work, a server leaves something to be relayed, if no other is there to do so.
+            // A server that is killed at work leaves commits to be relayed, if no other server is there to do so.
             self.all_up().await;
             let (commands, _) = self.ledger.counts();
             until("commands", async || (self.ledger.counts().0 > commands + 30).then_some(())).await;
@@ -162,7 +162,7 @@ impl World {
         killed
     }
 
-    /// A tool that is killed; started again, it does what it was to do.
+    /// Kills a tool at its point. Started again, the tool does its work to the end.
     async fn kill_tool(&mut self, point: Point, asked: &str, words: &[&str]) -> bool {
         self.all_up().await;
         let tool = self.system.invocation(words);
@@ -181,7 +181,7 @@ impl World {
         self.up(|_| true).await;
     }
 
-    /// Starts those of these servers that are down, and waits until they have greeted.
+    /// Starts the wanted servers that are down, and waits until they have greeted.
     async fn up(&mut self, wanted: impl Fn(usize) -> bool) {
         for place in (0..self.servers.len()).filter(|place| wanted(*place)) {
             if self.servers[place].process.is_none() {
@@ -206,9 +206,9 @@ impl World {
         }
     }
 
-    /// Stops the load and checks the orders that were touched since the last time, or all; then goes on.
+    /// Stops the load, checks the orders that were touched since the last time, or all, and starts the load again.
     pub(crate) async fn check(&mut self, all: bool) -> Checked {
-        // Clients go on until they are answered.
+        // Clients go on until they are answered, so all servers must be up.
         self.all_up().await;
         if let Some(load) = self.load.take() {
             load.stop().await;
@@ -221,7 +221,7 @@ impl World {
         checked
     }
 
-    /// What a run came to.
+    /// Returns the figures of this run.
     pub(crate) fn figures(&self) -> Value {
         let (commands, repeated) = self.ledger.counts();
         let (records, records_again) = self.checker.records();
@@ -232,9 +232,9 @@ impl World {
     }
 }
 
-/// Orders of their own, which are damaged and must be whole again in the end.
+/// Orders of the test itself, which are damaged and must be whole again in the end.
 impl World {
-    /// An order that will be set aside, if others are fulfilled.
+    /// Makes an order that will be set aside, if others are fulfilled.
     async fn stubborn_order(&mut self) -> String {
         self.specimens += 1;
         let order = format!("{STUBBORN}{}", self.specimens);
@@ -243,8 +243,8 @@ impl World {
         order
     }
 
-    /// An order that waits for its reminder. Where a partition moves meanwhile, two servers try an order in turn, and it may be fulfilled
-    /// before either sets it aside: then another is tried.
+    /// Makes an order that waits for its reminder. If a partition moves meanwhile, two servers try an order in turn. Then it may
+    /// be fulfilled before either sets it aside, and another order is tried.
     async fn order_set_aside(&mut self) {
         self.all_up().await;
         let (api, admin) = (Http::at(self.servers[0].address), self.servers[0].admin.clone());
@@ -275,7 +275,7 @@ impl World {
         order
     }
 
-    /// Until the view shows the order as the event store has it.
+    /// Waits until the view shows the order as the event store has it.
     async fn expect_whole(&mut self, order: &str) {
         self.all_up().await;
         let api = Http::at(self.servers[0].address);
@@ -294,7 +294,7 @@ impl World {
         .await;
     }
 
-    /// An order that the view has lost the last two events of, because they are held as nothing that the program knew.
+    /// Makes an order whose last two events are missing in the view, because they are held as events of unknown type.
     async fn specimen_held(&mut self) -> String {
         self.all_up().await;
         let order = self.specimen().await;
@@ -313,7 +313,7 @@ impl World {
         order
     }
 
-    /// An order whose row was changed, beside one that is made up.
+    /// Makes an order whose row is changed, and adds a row for an order that does not exist.
     async fn specimen_tampered_with(&mut self) -> String {
         self.all_up().await;
         let order = self.specimen().await;
@@ -324,13 +324,13 @@ impl World {
     }
 }
 
-/// What is shown there; none while a server is not there or has no time.
+/// Reads a path as JSON. Returns `None` while the server is not there or has no time.
 async fn shown(api: &Http, path: &str) -> Option<Value> {
     api.get(path).attempt().await.ok().filter(|answer| answer.status == 200).map(|answer| answer.json())
 }
 
-/// Whether the process dies at its point. One that ended otherwise is a fault. One that goes on for too long is killed: with its point it
-/// can't be left to others, for whom it would end by itself.
+/// Returns whether the process dies at its point. A process that ended in another way is a fault. A process that goes on for too
+/// long is killed: it still has its point, so it could die later under other tests.
 async fn dies(mut victim: Running, point: Point) -> bool {
     let since = Instant::now();
     let is_server = !matches!(point.victim, Victim::Rebuild | Victim::Redrive | Victim::Repair);
@@ -338,12 +338,12 @@ async fn dies(mut victim: Running, point: Point) -> bool {
     loop {
         if let Some(status) = victim.ended() {
             let said = victim.stderr();
-            // Not the end of it: other threads may be logging at the same moment.
+            // The message may not be at the end, because other threads may be logging at the same moment.
             let at_its_point = said.contains(&format!("killed at {}", point.name));
             if status.signal() == Some(9) && at_its_point {
                 return true;
             }
-            // A tool may be through before it has passed a point so often.
+            // A tool may end before it has passed a point so often.
             assert!(status.success() && !is_server, "{status}: {said}");
             return false;
         }

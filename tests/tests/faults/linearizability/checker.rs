@@ -1,34 +1,36 @@
-//! Whether a history is linearizable: whether its calls, each at one moment between its beginning and its answer, would have had these
-//! answers one after the other. By the algorithm of Wing and Gong with Lowe's memory of what was tried, as in Porcupine.
+//! Checks whether a history is linearizable. Each call must take effect at one moment between its beginning and its answer. Made
+//! one after the other at these moments, the calls must have these answers. The algorithm is that of Wing and Gong with Lowe's
+//! memory of tried states, as in Porcupine.
 //!
-//! The crate stateright has such a checker too. It is not used: it forgets what it has tried, so that a history which must be refused
-//! takes it forever, and it brings a web server.
+//! The crate stateright has such a checker too, but it is not used. It forgets the states that it has tried, so that it takes for
+//! ever to refuse a history; and it brings a web server.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 
-/// What an object does when it is called by one client at a time.
+/// The behaviour of an object that one client at a time calls.
 pub(super) trait Model {
     type State: Clone + Eq + Hash;
     type Operation;
     type Answer: PartialEq;
-    /// What a call does at a second moment.
+    /// The rest of a call, which happens at a second moment.
     type Rest: Clone + Eq + Hash;
 
-    /// Before the first call.
+    /// Returns the state before the first call.
     fn start(&self) -> Self::State;
 
-    /// What a call does at its first moment.
+    /// Does the part of a call that happens at its first moment.
     fn call(&self, state: &Self::State, operation: &Self::Operation) -> Took<Self>;
 
-    /// What it does at its second, after which it is answered; `None` where it can't have come to that with its answer.
+    /// Does the part that happens at its second moment, after which the call is answered. Returns `None` when that can't happen
+    /// with the call's answer.
     fn finish(&self, state: &Self::State, rest: &Self::Rest) -> Option<Self::State>;
 
-    /// What the object may become by itself, at any moment.
+    /// Returns the states that the object may reach by itself, at any moment.
     fn by_itself(&self, state: &Self::State) -> Vec<Self::State>;
 }
 
-/// How the object is after a call, what is answered, and what is left to be done, if anything.
+/// The object's state after a call, the answer, and the rest that is still to be done, if any.
 pub(super) struct Took<M: Model + ?Sized> {
     pub(super) state: M::State,
     pub(super) answer: M::Answer,
@@ -40,11 +42,11 @@ pub(super) struct Took<M: Model + ?Sized> {
 pub(super) struct Call<O, A> {
     pub(super) operation: O,
     pub(super) began: u64,
-    /// What was answered, and when. A call without an answer may have taken effect at any time since, or never.
+    /// The time of the answer, and the answer. A call without an answer may have taken effect at any time since, or never.
     pub(super) answered: Option<(u64, A)>,
 }
 
-/// An order in which the calls explain their answers, by their places in the history; none where there is no such order.
+/// Returns an order in which the calls explain their answers, by their places in the history; `None` when there is no such order.
 ///
 /// # Panics
 /// When the history has more than 64 calls.
@@ -61,12 +63,13 @@ pub(super) fn linearize<M: Model>(
 struct Search<'a, M: Model> {
     model: &'a M,
     history: &'a [Call<M::Operation, M::Answer>],
-    /// From these no order was found.
+    /// The moments that were tried already: from them no order was found.
     seen: HashSet<Moment<M>>,
     order: Vec<usize>,
 }
 
-/// Which calls have begun to take effect, what is left of them to be done, and what the object has come to.
+/// A moment of the search. It has the calls that have begun to take effect, the rests that are still to be done, and the object's
+/// state.
 struct Moment<M: Model> {
     begun: u64,
     halves: BTreeMap<usize, M::Rest>,
@@ -100,13 +103,13 @@ impl<M: Model> Moment<M> {
 }
 
 impl<M: Model> Search<'_, M> {
-    /// Whether the calls that have not taken effect can, from here on.
+    /// Returns whether the remaining calls can take effect from this moment on.
     fn goes_on(&mut self, from: &Moment<M>) -> bool {
         let calls = || self.history.iter().enumerate();
         let unfinished =
             calls().filter(|(place, _)| !from.has_begun(*place) || from.halves.contains_key(place));
         let ends = unfinished.filter_map(|(_, call)| call.answered.as_ref().map(|(ended, _)| *ended));
-        // Whatever begins after this end comes after that call.
+        // A call that begins after this end comes after the call that ended.
         let Some(first_end) = ends.min() else { return true };
         if !self.seen.insert(from.clone()) {
             return false;

@@ -1,4 +1,4 @@
-//! Clients that call one order side by side, and the history of it.
+//! Clients that call one order at the same time, and the history of their calls.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Made {
     call: Call<Operation, Answer>,
 }
 
-/// Says what came before what.
+/// A logical clock, which puts the beginnings and ends of calls in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clock(Arc<AtomicU64>);
 
@@ -31,13 +31,13 @@ impl Clock {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// How many calls have begun or ended.
+    /// Returns how many beginnings and ends of calls there were.
     pub(super) fn passed(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// The calls of one order's clients so far. Its seed says what they ask, and not when.
+/// The calls of one order's clients so far. The seed decides what they ask, but not when.
 pub(super) struct History {
     seed: u64,
     order: String,
@@ -50,13 +50,13 @@ impl History {
         Self { seed, order: format!("seed-{seed}"), clock: Clock::default(), calls: vec![] }
     }
 
-    /// Lets so many clients make so many calls each, one after the other, while the others make theirs. Each call goes to any of the
+    /// Lets so many clients work at the same time, each with so many calls one after the other. Each call goes to any of the
     /// servers. A client that gets no answer stops.
     pub(super) async fn go_on(&mut self, servers: &[Http], clients: usize, calls: usize) {
         let barrier = Arc::new(Barrier::new(clients));
         let so_far = self.calls.len();
         let clients = (0..clients).map(|client| {
-            // Another client than those before: what they were not told they may still be told of.
+            // These clients are new, with new seeds, because calls of earlier clients may be unanswered and still take effect.
             let seed = self.seed << 16 | ((so_far + client) as u64) << 8;
             let client = Client {
                 number: so_far + client,
@@ -88,7 +88,7 @@ impl History {
         self.calls.iter().filter(|made| made.call.answered.is_none()).count()
     }
 
-    /// How many calls began before another one's answer, and ended after its beginning.
+    /// Returns how many calls overlapped with another call.
     pub(super) fn concurrent(&self) -> usize {
         let end = |made: &Made| made.call.answered.as_ref().map_or(u64::MAX, |(ended, _)| *ended);
         let with_others = |one: &&Made| {
@@ -98,7 +98,7 @@ impl History {
         self.calls.iter().filter(with_others).count()
     }
 
-    /// The answers can be explained by one order of the calls.
+    /// Checks that one order of the calls explains the answers.
     ///
     /// # Panics
     /// With the whole history, when they can't.
@@ -150,7 +150,7 @@ impl Client {
         made
     }
 
-    /// What comes next. Many begin with a create, since without an order there is little to be asked.
+    /// Returns the next operation. Many clients begin with a create, because other calls can do little without an order.
     fn operation(&mut self, first: bool) -> Operation {
         let random = &mut self.random;
         let what = match random.random_range(0..if first { 5 } else { 10 }) {
@@ -159,7 +159,7 @@ impl Client {
             6..8 => What::Cancel(["too late", "too dear"][usize::from(random.random_bool(0.3))].to_owned()),
             _ => return Operation::Events,
         };
-        // Few, so that they are used again: for the same command, and for others.
+        // There are few keys, so that they are used again: for the same command, and for others.
         let key = random.random_bool(0.5).then(|| format!("key-{}", random.random_range(0..4)));
         let if_match = random.random_bool(0.3).then(|| match random.random_range(0..6) {
             5 => IfMatch::Any,
@@ -168,7 +168,7 @@ impl Client {
         Operation::Command(Asked { what, key, if_match })
     }
 
-    /// `None` when it is not known whether the command took place.
+    /// Makes the call. Returns `None` when it is not known whether the command took place.
     async fn ask(&self, server: &Http, operation: &Operation) -> Option<Answer> {
         let path = format!("/{}", self.order);
         let Operation::Command(Asked { what, key, if_match }) = operation else {

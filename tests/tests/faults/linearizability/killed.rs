@@ -1,4 +1,4 @@
-//! The same while servers are killed: whoever got no answer may find the command done, or not.
+//! The same check while servers are killed. A client that got no answer may find its command done, or not.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -12,12 +12,13 @@ use super::{CLIENTS, SIDE_BY_SIDE, all_go_on, expect_linearizable, seeds, servic
 /// How often a server is killed.
 const KILLS: u64 = 5;
 
-/// How many calls a client would make if nobody were killed, and how many it makes afterwards: together a history stays so short
-/// that it can be checked.
+/// The number of calls that a client makes if no server is killed. It is so small that a history with `AFTERWARDS` can be
+/// checked.
 const BEFORE: usize = 8;
+/// The number of calls that a client makes after the kill.
 const AFTERWARDS: usize = 4;
 
-/// Kills one server after the other amid the calls of many clients, each time of fresh orders.
+/// Kills one server after the other amid the calls of many clients. Each time the orders are fresh.
 async fn kill_amid_calls(test: &str, stores: &Stores, systems: &mut [System], kind: u64) {
     let mut all = vec![];
     let mut seeds = seeds(kind, KILLS * SIDE_BY_SIDE as u64);

@@ -1,8 +1,8 @@
 //! Clients that call one order at the same time are answered as if they had called it one after the other.
 //!
-//! Small histories by many seeds: who asks what follows from the seed, who is first does not. [`model`] says what would be
-//! answered, by the domain's own decisions; [`checker`] looks for an order of the calls that explains what was; [`refusals`] are the checker's own
-//! tests. A call without an answer may have taken effect at any later time, or never.
+//! The histories are small, and each has its seed. The seed decides the calls, but not which of them comes first. [`model`] gives
+//! the expected answers, by the domain's own decisions. [`checker`] looks for an order of the calls that explains the answers.
+//! [`refusals`] has the checker's own tests. A call without an answer may have taken effect at any later time, or never.
 
 mod checker;
 mod clients;
@@ -22,10 +22,10 @@ use tests::system::{Setup, System};
 use clients::History;
 use model::OneOrder;
 
-/// How many histories there are of each kind.
+/// The number of histories of each kind.
 const HISTORIES: u64 = 400;
 
-/// How many orders are called at the same time.
+/// The number of orders that are called at the same time.
 const SIDE_BY_SIDE: usize = 16;
 
 const CLIENTS: usize = 4;
@@ -33,7 +33,7 @@ const CALLS: usize = 5;
 
 const REFUSAL: &str = "it is broken";
 
-/// A service that refuses most of what it is asked, so that orders can be processed again, and cancelled.
+/// Starts a service that refuses most orders, so that they can be processed again, and cancelled.
 async fn service() -> Service {
     Service::start(|asked| {
         let fulfils = asked.key.bytes().map(u64::from).sum::<u64>() % 4 == 0;
@@ -51,9 +51,9 @@ async fn start(stores: &Stores, service: &Service) -> System {
     Setup::on(stores.clone()).with(&["--fulfilment", service.url()]).start().await
 }
 
-/// The seeds of one kind of histories, apart from the other kinds'.
+/// Returns the seeds of one kind of histories, apart from the other kinds' seeds.
 fn seeds(kind: u64, histories: u64) -> impl Iterator<Item = u64> {
-    // Whatever number somebody chose.
+    // The arithmetic wraps, so that any seed is allowed.
     let first = seed().wrapping_mul(10).wrapping_add(kind).wrapping_mul(1_000_000);
     (0..histories).map(move |history| first.wrapping_add(history))
 }
@@ -67,7 +67,7 @@ async fn all_go_on(histories: Vec<History>, servers: Vec<Http>, calls: usize) ->
     going_on.buffer_unordered(SIDE_BY_SIDE).collect().await
 }
 
-/// Where nothing is in the way, everybody is told what became of a call.
+/// Checks that every call got an answer, as it must when nothing is in the way.
 fn expect_all_answered(histories: &[History]) {
     let unanswered: usize = histories.iter().map(History::unanswered).sum();
     assert_eq!(unanswered, 0, "calls without an answer");

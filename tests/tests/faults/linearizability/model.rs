@@ -1,4 +1,4 @@
-//! What an order answers to one client at a time, by the domain's own decisions.
+//! The answers of an order to one client at a time, by the domain's own decisions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::checker::{Model, Took};
 
-/// What a client asks.
+/// The call of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Command(Asked),
@@ -38,7 +38,7 @@ pub(super) enum IfMatch {
     Version(usize),
 }
 
-/// What a client is told, without times.
+/// The answer to a client, without times.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
     /// A status and the order.
@@ -58,7 +58,7 @@ pub(super) struct Shown {
     pub(super) reason: Option<String>,
 }
 
-/// An order, all that became of it, and the commands that it would answer again as it did.
+/// An order, all its events, and the commands whose answers it would repeat.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
     order: Order,
@@ -66,8 +66,8 @@ pub(super) struct State {
     answered: BTreeMap<String, (What, Answer)>,
 }
 
-/// A command that the order answers again as it did. One that changes something is remembered with what it changes; one that does not, at
-/// a moment after it was decided.
+/// A command whose answer the order repeats. A command that changes something is remembered together with its change. A command
+/// that changes nothing is remembered at a moment after it was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Remembered {
     key: String,
@@ -75,7 +75,7 @@ pub(super) struct Remembered {
     answer: Answer,
 }
 
-/// The order follows from its events.
+/// The field `order` is not compared, because it follows from the events.
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
         (&self.events, &self.answered) == (&other.events, &other.answered)
@@ -90,7 +90,7 @@ impl Hash for State {
     }
 }
 
-/// One order. Whatever is processed comes to one of these outcomes, at any moment afterwards.
+/// One order. Each processing comes to one of these outcomes, at any moment afterwards.
 pub(super) struct OneOrder {
     pub(super) outcomes: Vec<Command>,
 }
@@ -113,7 +113,7 @@ impl Model for OneOrder {
         }
     }
 
-    /// Under a key that was used meanwhile, a command is looked at anew.
+    /// If the key was used meanwhile, the system decides the command anew, so it can't end with this answer.
     fn finish(&self, state: &State, remembered: &Remembered) -> Option<State> {
         (!state.answered.contains_key(&remembered.key)).then(|| state.remembers(remembered))
     }
@@ -168,7 +168,7 @@ impl State {
         after
     }
 
-    /// An answer after which everything is as it was.
+    /// Returns an answer after which the state is the same.
     fn told(&self, answer: Answer) -> Took<OneOrder> {
         Took { state: self.clone(), answer, rest: None }
     }
@@ -177,7 +177,7 @@ impl State {
         self.told(Answer::Problem(status, kind.to_owned()))
     }
 
-    /// After these events; none where there are none.
+    /// Returns the state after these events; `None` when there are no events.
     fn happened(&self, events: &[Event]) -> Option<Self> {
         let mut after = self.clone();
         for event in events {
@@ -209,7 +209,7 @@ impl What {
     }
 }
 
-/// An event in a line.
+/// Returns an event as one line.
 pub(super) fn told(kind: &str, data: &Value) -> String {
     format!("{kind} {data}")
 }

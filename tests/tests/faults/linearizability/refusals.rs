@@ -1,4 +1,4 @@
-//! The checker itself: what it must accept, and what it must refuse.
+//! Tests of the checker itself: histories that it must accept, and histories that it must refuse.
 
 use super::checker::{Call, Model, Took, linearize};
 use super::model::{Answer, Asked, IfMatch, OneOrder, Operation, Shown, What};
@@ -120,7 +120,7 @@ fn a_command_that_changes_nothing_is_remembered_once_it_is_answered_and_not_befo
     let cancelled = |began, ended| answered(cancel(), began, ended, order(200, 2, "cancelled"));
     let other = |began, ended, answer| answered(keyed(What::Process), began, ended, answer);
     let (taken, free) = (refused(422, "idempotency-key-reused"), refused(409, "not-allowed-in-state"));
-    // Decided before the order was cancelled, and remembered after the other had looked for the key.
+    // `again` was decided before the order was cancelled, and remembered after the other command had looked for the key.
     assert!(linearizes(&[], &[created.clone(), again(7), cancelled(3, 4), other(5, 6, free.clone())]));
     assert!(linearizes(&[], &[created.clone(), again(7), cancelled(3, 4), other(5, 6, taken.clone())]));
     assert!(
@@ -177,7 +177,7 @@ fn an_outcome_comes_at_any_moment_after_the_processing_started_and_once() {
     assert!(!linearizes(&complete, &[created, seen(&early)]));
 }
 
-/// What the orders' own model never asks of the checker: that it looks through every order of calls.
+/// A model that makes the checker look through every order of calls; the model of orders never asks for that.
 struct Counter;
 
 impl Model for Counter {
@@ -208,7 +208,7 @@ impl Model for Counter {
 fn the_one_order_among_many_that_explains_the_answers_is_found() {
     let all: Vec<u32> = (0..8).collect();
     let mut sum = 0;
-    // Answered as if the last had come first, and all at once.
+    // The calls overlap, and are answered as if the last had come first.
     let calls: Vec<_> = all
         .iter()
         .rev()

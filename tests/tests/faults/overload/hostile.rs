@@ -1,4 +1,4 @@
-//! Requests that are none, and such as say two things at once: each is refused, no second request comes of it, and it is counted.
+//! Invalid requests, and requests that can be read in two ways. Each is refused and counted, and no second request comes of it.
 
 use serde_json::json;
 use tests::poll::until;
@@ -6,20 +6,20 @@ use tests::raw::{said_to, statuses};
 use tests::report;
 use tests::system::System;
 
-/// How often each comes.
+/// The number of times that each is sent.
 const ROUNDS: usize = 20;
 
-/// How much the server may grow by all of them, in KiB.
+/// The memory, in KiB, by which all of them may make the server grow.
 const CHEAP: u64 = 64 * 1024;
 
-/// A request that would be answered, were anybody to take it for one.
+/// A request behind another one. It would be answered if anybody took it for a request.
 const BEHIND: &str = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 33\r\nconnection: close\r\n\r\n{\"id\":\"smuggled\",\"name\":\"a lamp\"}";
 
 fn with_headers(headers: &str) -> Vec<u8> {
     format!("POST / HTTP/1.1\r\nhost: x\r\n{headers}\r\n").into_bytes()
 }
 
-/// What can't be read, and its status.
+/// Returns requests that can't be read, and the status of each answer.
 fn unreadable() -> Vec<(Vec<u8>, u16)> {
     let headers: String = (0..150).map(|number| format!("x-{number}: 1\r\n")).collect();
     let too_large = [
@@ -60,7 +60,8 @@ fn unreadable() -> Vec<(Vec<u8>, u16)> {
     too_large.into_iter().map(|bytes| (bytes, 431)).chain(malformed.map(|bytes| (bytes, 400))).collect()
 }
 
-/// Heads that can be read, with bodies that can't: of two lengths the chunks are what counts, and nothing is read behind them.
+/// Returns requests with heads that can be read, and bodies that can't. Of two lengths the chunks count, and nothing is read
+/// behind them.
 fn with_two_ends() -> Vec<Vec<u8>> {
     let both = |first: &str, second: &str, body: &str| {
         [with_headers(&format!("{first}\r\n{second}\r\n")), body.as_bytes().to_vec()].concat()
@@ -101,7 +102,7 @@ async fn requests_that_are_none_are_refused_counted_and_cheap() {
     system.get("/smuggled/events").await.problem(404, "order-not-found");
     assert_eq!(system.get("/").await.json(), json!([]));
 
-    // Which each is once its connection is closed.
+    // Each is counted once its connection is closed.
     until("each of them to be counted", async || {
         let metrics = system.metrics().await;
         let bad = |reason| metrics.sum("orders_http_bad_connections_total", &[("reason", reason)]);
@@ -117,7 +118,7 @@ async fn requests_that_are_none_are_refused_counted_and_cheap() {
     report::note("hostile requests", system.stores().name(), &figures);
 }
 
-/// How many requests were answered as the client's fault.
+/// Returns the number of requests that were answered as the client's fault.
 async fn refused(system: &System) -> f64 {
     system.metrics().await.sum("orders_http_requests_total", &[("status", "4xx")])
 }

@@ -13,14 +13,14 @@ use super::until_timed_out;
 
 const CONNECTIONS: usize = 10_000;
 
-/// How often the latency is measured without them and beside them. The first pair may do; a machine that is busy with something else
-/// in one half of each of them would have to be so on purpose.
+/// The largest number of rounds that measure the latency, without the connections and beside them. The first round may be enough.
+/// It is very unlikely that a machine is busy with something else in one half of every round.
 const ROUNDS: usize = 8;
 
-/// A connection may be idle for 30 s, and the machine be busy.
+/// The time limit until they are closed: a connection may be idle for 30 s, and the machine may be busy.
 const CLOSED_WITHIN: Duration = Duration::from_secs(90);
 
-/// How much of their usual latency commands may have beside them. Each run of a load is short, so that even the same one differs.
+/// The factor by which the latency of commands may grow beside them. Each run of a load is short, so that even equal runs differ.
 const USUAL: f64 = 2.0;
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn commands_have_their_usual_latency_beside_10_000_idle_connections() {
         return;
     }
     let mut system = System::start().await;
-    // What is only slow once is nobody's usual latency.
+    // The first load is not measured, because some work is slow only once.
     load(&system).await;
     let memory_before = system.server().memory();
     let few = system.server().open_files() + 100;
@@ -44,7 +44,7 @@ async fn commands_have_their_usual_latency_beside_10_000_idle_connections() {
         let idle = connections(system.api().address(), CONNECTIONS).await;
         let report = load(&system).await;
         let memory = system.server().memory();
-        // On a machine so slow that they are closed by now, it was not beside them.
+        // On a very slow machine they may be closed by now. Then the load did not run beside them.
         if !idle.iter().any(is_closed) {
             beside.take(report);
         }
@@ -57,7 +57,7 @@ async fn commands_have_their_usual_latency_beside_10_000_idle_connections() {
             .await;
     };
 
-    // They are closed in the end, each of them counted.
+    // They are closed in the end, and each of them is counted.
     let closed = async || idle.iter().all(is_closed).then_some(());
     until_within(CLOSED_WITHIN, "idle connections to be closed", closed).await;
     until_timed_out(&system, CONNECTIONS).await;
@@ -74,7 +74,7 @@ async fn commands_have_their_usual_latency_beside_10_000_idle_connections() {
 
 /// The load with the lowest median latency so far.
 struct Best {
-    /// In milliseconds; without end where there was no load.
+    /// In milliseconds; infinite when there was no load.
     median: f64,
     report: Value,
 }

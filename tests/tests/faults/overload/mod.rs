@@ -1,4 +1,4 @@
-//! More than the system can bear: too many requests, too many connections, clients that take their time, requests that are none.
+//! More load than the system can bear: too many requests, too many connections, slow clients, and invalid requests.
 
 mod hostile;
 mod idle;
@@ -8,7 +8,7 @@ mod slow;
 use tests::poll::until;
 use tests::system::System;
 
-/// Waits until so many connections are counted as timed out, which each is once it is closed.
+/// Waits until so many connections are counted as timed out. Each is counted once it is closed.
 async fn until_timed_out(system: &System, connections: usize) {
     let labels = [("reason", "timed-out")];
     until(&format!("{connections} connections to be counted"), async || {

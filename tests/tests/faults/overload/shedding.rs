@@ -1,7 +1,8 @@
-//! Far more clients than may be in hand: the others are told to come again, and it is over when they are gone.
+//! Far more clients call than may be in hand. The others are told to come again, and the overload is over when they are gone.
 //!
-//! That commands keep their latency is asserted as what does not depend on the machine, which all those callers need too: whoever is
-//! taken waits behind no more than may be in hand, and is answered sooner than where just as many call and all are taken.
+//! Taken commands keep their latency. All those callers need the machine too, so the test asserts only relations that do not
+//! depend on it. A taken command waits behind no more commands than may be in hand. And it is answered sooner than when just as
+//! many clients call and all are taken.
 
 use serde_json::json;
 use tests::load::{acknowledged, expect_nothing_lost};
@@ -11,28 +12,30 @@ use tests::report;
 use tests::stores::Stores;
 use tests::system::System;
 
-/// How many commands may be in hand. 32 times as many clients call.
+/// The number of commands that may be in hand. 32 times as many clients call.
 const MOST: &str = "16";
 const IN_HAND: f64 = 16.0;
 const TOO_MANY: &str = "512";
 
-/// As many as call, and more.
+/// A limit above the number of callers.
 const ALL: &str = "10000";
 
-/// Waves of too many, and how many there are at most: something else may keep the machine from its work during some.
+/// The number of waves of too many clients.
 const WAVES: usize = 3;
+/// The largest number of waves: something else may keep the machine from its work during some.
 const MOST_WAVES: usize = 10;
 
-/// How much the server may grow, in KiB, from one wave to the next.
+/// The memory, in KiB, by which the server may grow from the first wave to the last.
 const FLAT: u64 = 64 * 1024;
 
-/// What waves of too many clients came to.
+/// The results of waves of too many clients.
 #[derive(Default)]
 struct Waves {
     shed: u64,
     seconds: f64,
-    /// The mean latency of what was taken, in seconds, by wave; and where just as many called and all were taken.
+    /// The mean latency of taken commands, in seconds, by wave.
     taken: Vec<f64>,
+    /// The same when just as many clients call and all are taken.
     all_taken: Vec<f64>,
     memory: Vec<u64>,
 }
@@ -42,14 +45,14 @@ impl Waves {
         let before = sum_and_count(system).await;
         let words = ["--clients", TOO_MANY, "--orders", "8000", "--check", check];
         let report = wave(system, &words).await.json();
-        // Nothing else goes wrong.
+        // No other errors occur.
         let errors = report["errors"].as_object().unwrap();
         assert_eq!(errors.keys().collect::<Vec<_>>(), ["create 503"], "{report}");
         self.shed += report["errors"]["create 503"].as_u64().unwrap();
         self.seconds += report["seconds"].as_f64().unwrap();
         self.taken.push(mean_latency(system, before).await);
         self.memory.push(system.server().memory());
-        // At once: nothing has queued up.
+        // The next command is answered at once: nothing has queued up.
         let after = system.post("/").json(&json!({"name": "after"})).await;
         assert_eq!(after.status, 201, "{}", after.text());
     }
@@ -60,7 +63,7 @@ impl Waves {
         self.all_taken.push(mean_latency(system, before).await);
     }
 
-    /// The best of either: what was in the way of one wave is nobody's fault.
+    /// Returns the best mean of either kind, because something else may have disturbed a wave.
     fn best(&self) -> [f64; 2] {
         [&self.taken, &self.all_taken].map(|means| means.iter().copied().fold(f64::INFINITY, f64::min))
     }
@@ -82,7 +85,7 @@ async fn beyond_capacity_commands_are_shed_and_those_that_are_taken_keep_their_l
 
     let before = sum_and_count(&system).await;
     let mut waves = Waves::default();
-    // Servers share the machine with the callers, who leave them little of it: how long they take says nothing then.
+    // Real servers share the machine with the callers, which leave them little of it. Then their latency says nothing.
     let is_alone = matches!(system.stores(), Stores::Embedded);
     while waves.taken.len() < WAVES
         || (is_alone && !waves.keep_their_latency() && waves.taken.len() < MOST_WAVES)
@@ -90,7 +93,7 @@ async fn beyond_capacity_commands_are_shed_and_those_that_are_taken_keep_their_l
         waves.one_of_all(&takes_all).await;
         waves.one_more(&mut system, &file).await;
     }
-    // What was waited for in each second: by Little's law, how many were in hand on average.
+    // The time that commands have waited in each second is, by Little's law, the mean number of commands in hand.
     let in_hand = (sum_and_count(&system).await[0] - before[0]) / waves.seconds;
     let metrics = system.metrics().await;
     assert!(metrics.sum("orders_http_requests_total", &[("status", "shed")]) >= waves.shed as f64);
@@ -115,12 +118,12 @@ async fn beyond_capacity_commands_are_shed_and_those_that_are_taken_keep_their_l
 }
 
 async fn wave(system: &System, words: &[&str]) -> Finished {
-    // A connection may take its time: so many at once are more than the kernel keeps for a server that is busy.
+    // Connecting may take long: so many connections at once are more than the kernel queues for a busy server.
     let load = ["--only", "create", "--retries", "0", "--timeout", "60", "--json"];
     system.load(&[&load, words].concat()).run().await
 }
 
-/// How long the server took for a command, in seconds, on average since then.
+/// Returns the mean time that the server has taken for a command since then, in seconds.
 async fn mean_latency(system: &System, since: [f64; 2]) -> f64 {
     let [sum, count] = sum_and_count(system).await;
     (sum - since[0]) / (count - since[1])

@@ -1,4 +1,4 @@
-//! Clients that send their heads and bodies a byte at a time, or read no answers: they are in nobody's way, and are cut off.
+//! Clients that send their heads and bodies a byte at a time, or read no answers. They disturb no other client, and are cut off.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use super::until_timed_out;
 
 const CLIENTS: usize = 300;
-/// Fewer than there are slow clients of either kind.
+/// The number of requests that may be in hand, fewer than there are slow clients of either kind.
 const MOST: usize = 64;
 
 #[tokio::test]
@@ -30,15 +30,15 @@ async fn slow_clients_take_nobodys_place_and_are_cut_off() {
     let bodies = bodies.map(|stream| said_to_slow(stream, body, &endless));
 
     let others = async {
-        // Few clients, whom no pause of the machine makes so many that they would be turned away.
+        // There are so few clients that none is turned away, even if the machine pauses.
         let load = ["--clients", "8", "--rate", "100", "--orders", "250", "--retries", "0", "--json"];
         system.load(&load).run().await.with_code(0).json()
     };
     let (heads, bodies, report) = tokio::join!(join_all(heads), join_all(bodies), others);
 
-    // No answer to what never became a request.
+    // Bytes that never became a request get no answer.
     assert!(heads.iter().all(|said| statuses(said).is_empty()), "{heads:?}");
-    // Each had a place of its own, and its time.
+    // Each body had a place of its own, and its time limit.
     assert!(bodies.iter().all(|said| statuses(said) == [408]), "{bodies:?}");
     until_timed_out(&system, CLIENTS).await;
     report::note(
@@ -54,14 +54,14 @@ async fn slow_clients_take_nobodys_place_and_are_cut_off() {
     );
 }
 
-/// Clients that read nothing, and how often each asks for a page of large orders.
+/// The number of clients that read nothing, and how often each asks for a page of large orders.
 const DEAF: usize = 300;
 const PIPELINE: usize = 50;
 
-/// What may lie here for all of them, in KiB, with what an answer takes while it is made.
+/// The memory, in KiB, that unsent answers to all of them may take, including answers that are being made.
 const UNSENT: u64 = 128 * 1024;
 
-/// A client may take nothing for 30 s.
+/// The time limit for giving them up: a client may read nothing for 30 s.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(90);
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn clients_that_read_no_answers_cost_little_and_are_cut_off() {
     join_all(orders).await;
     let page = async || Some(system.get("/?limit=500").await).filter(|page| page.body.len() > 400_000);
     let page = until("a large page", page).await.body.len();
-    // What a busy server takes once is not what they cost.
+    // Memory that a busy server takes only once is not part of their cost.
     join_all((0..20).map(|_| async { system.get("/?limit=500").await.with_status(200) })).await;
     let before = system.server().memory();
 
@@ -83,10 +83,10 @@ async fn clients_that_read_no_answers_cost_little_and_are_cut_off() {
     let mut most = 0;
     let given_up = async || {
         most = most.max(system.server().memory());
-        // Who reads is answered beside them.
+        // A client that reads is answered beside them.
         system.get("/?limit=1").await.with_status(200);
         let metrics = system.metrics().await;
-        // Those whose answers found no room beside the others' were told to come again, and closed.
+        // Some answers found no room beside the others'. Those clients were told to come again, and closed.
         let given_up = ["stalled", "crowded-out"]
             .map(|reason| metrics.sum("orders_http_bad_connections_total", &[("reason", reason)]));
         (given_up.iter().sum::<f64>() >= DEAF as f64).then_some(())

@@ -1,7 +1,7 @@
-//! Events that are missing, and events that are not known yet, during a load: their orders wait, and nobody else.
+//! Missing events, and events of unknown type, during a load. Their orders wait, and no others.
 //!
-//! The records are copies of what the system itself has published. On real servers they are produced into the topic; on the
-//! embedded default its outbox is made to publish them again.
+//! The records are copies of those that the system itself has published. On real servers the test produces them into the topic.
+//! On the embedded default the outbox publishes them again.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::{Load, expect_flow, held_by_order, record, until_held};
 
 const ORDERS: usize = 12;
 
-/// The topic; none on the embedded default.
+/// Returns the topic; `None` on the embedded default.
 fn topic_of(system: &System) -> Option<Topic> {
     match system.stores() {
         Stores::Embedded => None,
@@ -24,7 +24,7 @@ fn topic_of(system: &System) -> Option<Topic> {
     }
 }
 
-/// Orders that were processed and whose view was set back to when they were new, with what they were before and their events.
+/// Processed orders whose rows in the view were set back to new. Each has its row from before, and its events.
 struct SetBack {
     orders: BTreeMap<String, (Value, Vec<Value>)>,
 }
@@ -41,7 +41,7 @@ impl SetBack {
         Self { orders }
     }
 
-    /// Brings a version of each again, as it was published.
+    /// Brings a version of each order again, as it was published.
     async fn bring(&self, system: &System, version: u64) {
         let topic = topic_of(system);
         for (id, (_, events)) in &self.orders {
@@ -56,7 +56,7 @@ impl SetBack {
         topic.iter().for_each(Topic::flush);
     }
 
-    /// Brings the events behind the first under names that this program does not know, the last one first.
+    /// Brings all events after the first again, under types that this program does not know, the last one first.
     async fn bring_as_unknown(&self, system: &System, view: &mut View) {
         let topic = topic_of(system);
         for (id, (_, events)) in &self.orders {

@@ -1,24 +1,24 @@
-//! What there is of poison: for each record, what must become of it.
+//! The kinds of poison, and the expected result for each record.
 
 use serde_json::json;
 
 use super::record;
 
-/// How many kinds there are.
+/// The number of kinds.
 pub(super) const KINDS: u64 = 16;
 
 /// A record that is no event, or not the next one.
 pub(super) struct Poison {
     pub(super) key: Option<Vec<u8>>,
     pub(super) value: Option<Vec<u8>>,
-    /// For which order and why it is held; none where it must be passed over.
+    /// The order for which it is held and the reason; `None` when it must be passed over.
     pub(super) held: Option<(&'static str, &'static str)>,
 }
 
-/// As large as the topic lets a record be, nearly.
+/// Nearly as large as the topic lets a record be.
 const LARGE: usize = 1_000_000;
 
-/// The poison of this number, on this order. No two numbers make the same record.
+/// Returns the poison of this number, on this order. No two numbers make the same record.
 pub(super) fn poison(number: u64, order: &'static str) -> Poison {
     let time = json!("2026-01-02T03:04:05Z");
     let garbage = || format!("poison {number}: {{\"type\":").into_bytes();
@@ -28,7 +28,7 @@ pub(super) fn poison(number: u64, order: &'static str) -> Poison {
         value: Some(value),
         held: Some((order, reason)),
     };
-    // Far beyond what the order will ever come to.
+    // This version is far beyond any that the order will reach.
     let later = 1_000 + number;
     match number % KINDS {
         0 => by_key([&b"\xff\xfe\x00"[..], &garbage()].concat(), "undecodable"),
@@ -46,7 +46,7 @@ pub(super) fn poison(number: u64, order: &'static str) -> Poison {
         6 => by_key(record(order, later, &large, &time), "unknown-type"),
         7 => by_key(record(order, 0, &format!("Number{number}"), &time), "undecodable"),
         8 => by_key(record(&format!("no/{number}"), 1, "OrderProcessed", &time), "no-valid-stream"),
-        // The key names one that is well; the value says whose it is.
+        // The key names a healthy order; the value names the poisoned one.
         9 => Poison {
             key: Some(b"well".into()),
             ..by_key(record(order, later, "OrderProcessed", &time), "gap")

@@ -1,7 +1,7 @@
 //! Records that can't be applied, in the middle of a load: only the orders that they touch are held, and everything heals.
 //!
 //! - [`topic`]: poison of every kind, produced straight into the topic. [`gaps`]: missing and unknown events, and how they heal.
-//! - [`kinds`]: what there is of poison, and what must become of each.
+//! - [`kinds`]: the kinds of poison, and the expected result of each.
 
 mod gaps;
 mod kinds;
@@ -17,7 +17,7 @@ use tests::system::System;
 
 use crate::expect_acknowledged;
 
-/// A load, and the file where it notes what was acknowledged.
+/// A load, and the file where it notes acknowledged commands.
 struct Load {
     running: Running,
     check: PathBuf,
@@ -31,8 +31,8 @@ impl Load {
         Self { running: system.load(&words).start(), check }
     }
 
-    /// Its own check is whole: every command answered, each order in the view as acknowledged and, once processed, done. How
-    /// many commands that were.
+    /// Checks that every command was answered, and that each order is in the view as acknowledged and, once processed, done.
+    /// Returns the number of commands.
     async fn expect_whole(self, system: &System) -> u64 {
         let report = self.running.end().await.with_code(0).json();
         assert_eq!(report["not_acknowledged"], 0, "{report}");
@@ -41,7 +41,7 @@ impl Load {
     }
 }
 
-/// How many events are held, by reason, as `/metrics` tells.
+/// Returns the number of held events by reason, from `/metrics`.
 async fn held_by_reason(system: &System) -> BTreeMap<&'static str, u64> {
     let metrics = system.metrics().await;
     let held = |reason| metrics.sum("orders_held_events", &[("reason", reason)]) as u64;
@@ -53,7 +53,7 @@ async fn held_by_reason(system: &System) -> BTreeMap<&'static str, u64> {
 async fn until_held(system: &System, expected: &BTreeMap<&'static str, u64>) {
     let mut before = BTreeMap::new();
     loop {
-        // Each step gets its own patience: the machine may be busy.
+        // Each step has its own time limit, because the machine may be busy.
         let what = format!("{expected:?} to be held, beyond {before:?}");
         before = until(&what, async || {
             Some(held_by_reason(system).await).filter(|held| *held != before || held == expected)
@@ -65,7 +65,7 @@ async fn until_held(system: &System, expected: &BTreeMap<&'static str, u64>) {
     }
 }
 
-/// The orders for which something is held, and for those without an order an empty text; with how many, by reason.
+/// Returns the number of held events by order and reason. The order is an empty text for events without one.
 async fn held_by_order(system: &System) -> BTreeMap<(String, String), u64> {
     let mut held = BTreeMap::new();
     for event in system.orders(&["held", "list", "--json"]).await.with_code(0).json_lines() {
@@ -75,7 +75,7 @@ async fn held_by_order(system: &System) -> BTreeMap<(String, String), u64> {
     held
 }
 
-/// Orders that nothing is wrong with are created, processed and queryable: one in each partition at least, as far as chance goes.
+/// Checks that healthy orders are created, processed and queryable. There are so many that each partition very likely has one.
 async fn expect_flow(system: &System, prefix: &str) {
     for number in 0..16 {
         let id = format!("{prefix}-{number}");

@@ -12,7 +12,7 @@ use tests::topic::Topic;
 use super::kinds::{KINDS, poison};
 use super::{Load, expect_flow, held_by_order, until_held};
 
-/// How many records of poison, among how many orders.
+/// The number of poison records, and the number of orders among which they are.
 const POISON: u64 = KINDS * 20;
 const ORDERS: u64 = 2_000;
 
@@ -24,7 +24,7 @@ fn victim(number: u64) -> &'static str {
     VICTIMS[number as usize % VICTIMS.len()]
 }
 
-/// What must be held for whom and why, and how many of each.
+/// Returns the expected number of held events, by order and reason.
 fn expected() -> BTreeMap<(String, String), u64> {
     let mut expected = BTreeMap::new();
     for number in 0..POISON {
@@ -69,7 +69,7 @@ async fn poison_of_every_kind_during_a_load_holds_the_orders_that_it_touches_and
     assert_eq!(held_by_order(&system).await, expected);
     expect_told(&system, &expected).await;
 
-    // Nothing of it was needed: the view is whole with it, and without it.
+    // No poison was needed: the view is whole with it, and without it.
     system.expect_verified().await;
     drop_what_nobody_needs(&system).await;
     system.expect_verified().await;
@@ -81,7 +81,7 @@ async fn poison_of_every_kind_during_a_load_holds_the_orders_that_it_touches_and
     );
 }
 
-/// Who is held is told to clients, and how much to whoever runs the system.
+/// Checks that clients are told of held orders, and that the operator is told how many there are.
 async fn expect_told(system: &System, expected: &BTreeMap<(String, String), u64>) {
     for id in VICTIMS {
         let answer = system.get(&format!("/{id}")).await.with_status(200);
@@ -112,7 +112,7 @@ async fn expect_told(system: &System, expected: &BTreeMap<(String, String), u64>
     }
 }
 
-/// Drops one of those that tell no version; those that do are refused.
+/// Drops held events without a version. Dropping one with a version is refused.
 async fn drop_what_nobody_needs(system: &System) {
     let held =
         system.orders(&["held", "list", "--json", "--order", "payment"]).await.with_code(0).json_lines();

@@ -1,7 +1,7 @@
-//! Rebuilds and repairs while commands flow, and killed at any moment.
+//! Rebuilds and repairs while commands flow. They are killed at any moment.
 //!
-//! - [`swap`]: rebuilds. [`repair`]: `verify --repair`. [`sessions`]: what a killed tool leaves on a server.
-//! - [`watcher`]: a reader that no order may go back for.
+//! - [`swap`]: rebuilds. [`repair`]: `verify --repair`. [`sessions`]: the remains of a killed tool on a server.
+//! - [`watcher`]: a reader for which no order may go back.
 
 mod repair;
 mod sessions;
@@ -19,13 +19,13 @@ use tests::system::System;
 
 use crate::expect_acknowledged;
 
-/// Random numbers by the seed of this run.
+/// Returns random numbers by the seed of this run.
 fn random() -> StdRng {
     StdRng::seed_from_u64(report::seed())
 }
 
-/// Loads, one after the other until it is over, at least one. Each ends with every command answered; the files where they noted what
-/// was acknowledged.
+/// Runs loads one after the other until `over` is set, at least one. Each ends with every command answered. Returns the files
+/// where they noted acknowledged commands.
 async fn loads(system: &System, over: &AtomicBool) -> Vec<PathBuf> {
     let mut checks = Vec::new();
     while checks.is_empty() || !over.load(Ordering::Relaxed) {
@@ -40,7 +40,7 @@ async fn loads(system: &System, over: &AtomicBool) -> Vec<PathBuf> {
     checks
 }
 
-/// Everything that the loads were told is so; how many orders that are.
+/// Checks all acknowledged commands of the loads. Returns the number of orders.
 async fn expect_all(system: &System, checks: &[PathBuf]) -> u64 {
     let mut orders = 0;
     for check in checks {
@@ -49,8 +49,8 @@ async fn expect_all(system: &System, checks: &[PathBuf]) -> u64 {
     orders
 }
 
-/// Starts a tool and kills it after some of its steps, as many as chance says: each time that `step` returns is one. None when it came
-/// to its end before.
+/// Starts a tool and kills it after a random number of steps; each return of `step` is one. Fails with the finished tool when it
+/// came to its end before.
 async fn kill_in_time(
     system: &System,
     words: &[&str],
@@ -67,7 +67,7 @@ async fn kill_in_time(
     if tool.ended().is_some() {
         return Err(tool.end().await);
     }
-    // Killed, whether or not it comes to its end just now.
+    // It is killed, even if it comes to its end just now.
     drop(tool);
     Ok(())
 }

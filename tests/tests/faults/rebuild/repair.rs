@@ -10,7 +10,7 @@ use tests::system::System;
 use super::{expect_all, kill_in_time, loads, random};
 
 const KILLS: u64 = 6;
-/// How many orders are tampered with, and in how many ways.
+/// The number of orders that are tampered with, and the number of ways.
 const ORDERS: usize = 60;
 const WAYS: usize = 6;
 
@@ -18,7 +18,8 @@ fn id(number: usize) -> String {
     format!("mine-{number:02}")
 }
 
-/// Whether events go on coming for the order. Not where nobody can read its row: there they wait for the repair.
+/// Returns whether the test sends further commands for the order. It sends none if nobody can read the row: then events wait for
+/// the repair.
 fn goes_on(number: usize) -> bool {
     number % WAYS != 4
 }
@@ -58,7 +59,7 @@ async fn a_view_tampered_with_under_load_is_mended_by_repairs_that_were_killed_b
                 system.get("/?limit=10").await;
             };
             killed += u64::from(kill_in_time(&system, &words, &mut random, step).await.is_ok());
-            // Commands on what was tampered with, some before each repair and some behind the last.
+            // Sends commands on tampered orders, some before each further repair and some after the last.
             for number in (round..ORDERS).step_by(KILLS as usize + 1).filter(|number| goes_on(*number)) {
                 system.process(&id(number)).await;
             }
@@ -73,7 +74,7 @@ async fn a_view_tampered_with_under_load_is_mended_by_repairs_that_were_killed_b
     let (checks, ()) = tokio::join!(loads(&system, &over), repairs);
     assert!(killed > 0, "no repair was killed before its end");
     let orders = expect_all(&system, &checks).await;
-    // Also what the projector took for seen, because a row was ahead.
+    // This includes events that the projector ignored, because a row was ahead.
     system.expect_verified().await;
     for number in 0..ORDERS {
         let (status, version) = if goes_on(number) { ("processed", 3) } else { ("new", 1) };

@@ -1,4 +1,4 @@
-//! What a rebuild that was killed leaves on PostgreSQL: nothing that holds up the system or the next rebuild.
+//! A rebuild that was killed leaves nothing on PostgreSQL that holds up the system or the next rebuild.
 
 use sqlx::{Connection, PgConnection, query_scalar, raw_sql};
 use tests::damage::View;
@@ -7,14 +7,14 @@ use tests::servers::Servers;
 use tests::stores::Stores;
 use tests::system::Setup;
 
-/// As a batch of the projector has the list of views, but for as long as this likes.
+/// Locks the list of views as a batch of the projector does, but for as long as the test likes.
 const AS_A_BATCH: &str = "BEGIN; LOCK TABLE read_store_views IN ROW SHARE MODE";
 
 async fn connect(servers: &Servers) -> PgConnection {
     PgConnection::connect(&servers.read_store()).await.unwrap()
 }
 
-/// Whether a session waits for the list of views in this mode.
+/// Returns whether a session waits for a lock on the list of views in this mode.
 async fn is_waiting(connection: &mut PgConnection, mode: &str) -> bool {
     let sql = "SELECT EXISTS (SELECT FROM pg_locks
         WHERE NOT granted AND relation = 'read_store_views'::regclass AND mode = $1)";
@@ -36,7 +36,7 @@ async fn a_rebuild_that_is_killed_while_it_waits_for_its_swap_waits_no_more() {
         until(&what, async || (is_waiting(&mut looking, mode).await == is_so).then_some(())).await;
     };
 
-    // A batch before the registration of the new view, and one right behind it, which the swap then has to wait for.
+    // One batch comes before the registration of the new view, and one right behind it. The swap then has to wait for the second.
     raw_sql(AS_A_BATCH).execute(&mut first).await.unwrap();
     let rebuild = system.invocation(&["rebuild"]).start();
     until_waiting("ExclusiveLock", true).await;

@@ -1,4 +1,4 @@
-//! `orders rebuild` under load, killed again and again: no query goes back, and the next one is whole.
+//! `orders rebuild` under load, killed again and again. No query goes back, and the next rebuild is whole.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,11 +11,11 @@ use tests::system::{Setup, System};
 use super::watcher::Watcher;
 use super::{expect_all, kill_in_time, loads, random};
 
-/// How many rebuilds are killed, and how many come to their end between them.
+/// The number of rebuilds that are killed, and the number that come to their end between them.
 const KILLS: u64 = 12;
 const DONE: u64 = 3;
 
-/// The system, and on servers another replica beside it.
+/// Starts the system, and on servers another replica beside it.
 async fn replicas() -> Vec<System> {
     let stores = Stores::fresh();
     let mut replicas = vec![Setup::on(stores.clone()).start().await];
@@ -37,7 +37,7 @@ async fn rebuilds_under_load_killed_at_any_moment_take_no_query_back_and_the_nex
     let rebuilds = async {
         let mut random = random();
         while killed < KILLS || done < DONE {
-            // One look at the view a step: the steps of a rebuild take longer.
+            // A step is one read of the view, because the steps of a rebuild take longer.
             let step = async || {
                 system.get("/").await.with_status(200);
             };

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 use tests::system::System;
 
-/// What was seen, of which replica ever.
+/// The versions that were seen on any of the replicas.
 #[derive(Default)]
 pub(super) struct Watcher {
     seen: BTreeMap<String, u64>,
@@ -16,7 +16,7 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Reads through all replicas in turn until it is over. No order is ever older than it was at any of them before, or gone.
+    /// Reads through all replicas in turn until `over` is set. No order may be older than it was on any of them before, or gone.
     pub(super) async fn watch(&mut self, replicas: &[&System], random: &mut StdRng, over: &AtomicBool) {
         let mut after = String::new();
         while !over.load(Ordering::Relaxed) {
@@ -29,17 +29,17 @@ impl Watcher {
         }
     }
 
-    /// How often it has read.
+    /// Returns the number of reads.
     pub(super) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// How many orders it has seen.
+    /// Returns the number of orders that were seen.
     pub(super) fn orders(&self) -> usize {
         self.seen.len()
     }
 
-    /// The page behind this id; where it ends.
+    /// Reads the page behind this id, and returns the id where it ends.
     async fn look_at_page(&mut self, system: &System, after: &str) -> String {
         let asked = if after.is_empty() { String::new() } else { format!("&after={after}") };
         let page = system.get(&format!("/?limit=100{asked}")).await.with_status(200);

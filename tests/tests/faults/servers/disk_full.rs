@@ -1,4 +1,4 @@
-//! A disk that is full, below the embedded default's files: commands are told to come again, and go on once there is room.
+//! The disk of the embedded default's files is full. Commands are told to come again, and go on once there is room.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,7 +19,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// `None` where this process may not mount one, which is said.
+    /// Mounts the file system. Returns `None` when this process may not mount one, and prints that.
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
@@ -37,7 +37,7 @@ impl Disk {
         self.folder.path()
     }
 
-    /// Leaves no room at all.
+    /// Fills the disk, so that no room is left at all.
     fn fill(&self) {
         let mut ballast = File::create(self.path().join("ballast")).unwrap();
         for size in [64 * 1024, 1] {
@@ -72,7 +72,7 @@ async fn a_full_disk_loses_nothing_and_all_goes_on_once_there_is_room() {
     let (mut tried, mut refused) = (0, 0);
     let mut accepted = vec![];
     disk.fill();
-    // What was set aside before may hold some.
+    // Room that the files have reserved before may still hold some commands.
     until("a command to be refused", async || {
         for _ in 0..50 {
             tried += 1;
@@ -104,7 +104,7 @@ async fn a_full_disk_loses_nothing_and_all_goes_on_once_there_is_room() {
     }
     system.create_and_process("after").await;
     expect_nothing_lost(&system, &check).await;
-    // And what is on the disk is whole.
+    // The data on the disk is whole too.
     system.stop().await;
     system.start_again().await;
     system.until_status("healed", "new").await;

@@ -1,5 +1,6 @@
-//! Kafka forgets: records that nobody has read, the topic, positions, who reads what. Two replicas under a load heal without a hand, from
-//! the event store, within a minute after the cause's end; and the independent checker finds every order as it was acknowledged.
+//! Kafka forgets records that nobody has read, the topic, committed offsets, or assignments of partitions. Two replicas under a
+//! load heal by themselves, from the event store, within a minute after the cause has ended. Then the independent checker finds
+//! every order as it was acknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,7 +19,7 @@ use tests::stores::Stores;
 use tests::system::{Setup, System, lasting_address};
 use tokio::task::JoinSet;
 
-/// Within which everything is as it should be, once the cause has ended.
+/// The time limit for healing, once the cause has ended.
 const HEALED: Duration = Duration::from_secs(60);
 
 /// Clients that create orders, and cancel every third.
@@ -56,7 +57,7 @@ impl World {
         Self { replicas, broker, ledger, clients, service }
     }
 
-    /// Clients that go on until they are told to stop.
+    /// Starts clients that go on until they are told to stop.
     fn load(&self, name: &str) -> Creating {
         let (over, created) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let mut creating = JoinSet::new();
@@ -84,7 +85,8 @@ impl World {
         Creating { over, created, clients: creating }
     }
 
-    /// Every order is as it was acknowledged, within the time since the cause's end.
+    /// Checks that every order is as it was acknowledged. The view must have all orders within the time limit since the cause's
+    /// end.
     async fn expect_healed(self, test: &str, ended: Instant) {
         let [one, _] = &self.replicas;
         let wanted = self.ledger.orders().len();
@@ -93,7 +95,7 @@ impl World {
         })
         .await;
         let shown = ended.elapsed();
-        // Records were lost, so that the topic is nothing to check.
+        // Records were lost, so the topic is not checked.
         let mut checker = Checker::new(Arc::clone(&self.ledger), None);
         let checked = checker.check(one.api(), one.admin(), &self.service, true).await;
         let healed = ended.elapsed();
@@ -137,7 +139,7 @@ impl Creating {
     }
 }
 
-/// How many orders the view has.
+/// Returns the number of orders in the view.
 async fn count(system: &System) -> usize {
     let (mut count, mut page) = (0, Some("/?limit=500".to_owned()));
     while let Some(path) = page {
@@ -186,7 +188,7 @@ async fn a_topic_that_is_deleted_under_load_is_made_anew_and_nothing_is_lost() {
     let ended = Instant::now();
     load.until_more(50).await;
     load.stop().await;
-    // The topic is shorter than it was.
+    // The topic is shorter than it was, so the committed offsets must become the new ends.
     until_within(HEALED, "the positions to be the ends", async || {
         ["projector", "processor"]
             .iter()
@@ -194,7 +196,7 @@ async fn a_topic_that_is_deleted_under_load_is_made_anew_and_nothing_is_lost() {
             .then_some(())
     })
     .await;
-    // A start goes by what was committed.
+    // A start goes by the committed offsets.
     for replica in &mut world.replicas {
         replica.stop().await;
         replica.start_again().await;
@@ -209,7 +211,7 @@ async fn a_topic_that_comes_back_with_fewer_partitions_is_taken_up() {
     let load = world.load("before");
     load.until_more(100).await;
     world.broker.delete_topic().await;
-    // Whoever is quicker: the replicas make it again too, and then once more.
+    // The replicas create the topic again too. If they are quicker, the test deletes it once more.
     while !world.broker.create_topic(2).await {
         world.broker.delete_topic().await;
     }
@@ -225,7 +227,7 @@ async fn partitions_that_nobody_reads_are_taken_over() {
     let mut world = World::start(&services).await;
     let load = world.load("before");
     load.until_more(50).await;
-    // Those who are there hear of it in minutes; one that starts again publishes there at once.
+    // Running replicas learn of new partitions only after minutes. A replica that starts again publishes there at once.
     world.broker.add_partitions(8).await;
     world.replicas[1].kill();
     world.replicas[1].start_again().await;

@@ -11,7 +11,7 @@ use tests::system::Setup;
 const FROZEN: Duration = Duration::from_secs(30);
 const QUERYABLE_WITHIN: Duration = Duration::from_secs(10);
 
-/// How often it is tried, since something else may need the machine. Commands fail in none of them.
+/// The number of tries, because something else may need the machine. Commands fail in none of them.
 const TIMES: usize = 3;
 
 #[tokio::test]
@@ -27,12 +27,12 @@ async fn kafka_is_frozen_for_30_s_under_500_commands_a_second_and_nothing_fails(
     panic!("all were queryable {queryable:?} after the thaw");
 }
 
-/// How long after the thaw everything was queryable that was commanded before it and around it.
+/// Returns the time after the thaw until all orders from before it and around it were queryable.
 async fn queryable_after_thaw(services: &Services) -> Duration {
-    // With the age that everybody has: tests elsewhere are in a hurry.
+    // Uses the default age, because other tests use a shorter one.
     let system = Setup::on(services.stores()).with(&["--relay-min-age", "20"]).start().await;
     system.create_and_process("before").await;
-    // 34 s of it: the last commands are those around the thaw.
+    // The load lasts 34 s, so that its last commands are those around the thaw.
     let (mut load, check) = start_load(&system, &["--rate", "500", "--orders", "8500", "--retries", "0"]);
     until_handled(&system, &mut load, 1500.0).await;
 

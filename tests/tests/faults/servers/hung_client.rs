@@ -1,5 +1,5 @@
-//! The threads of librdkafka that join a group and keep a member in it stand for good, as they do when two of them wait for each other:
-//! members are replaced, and what was not done with comes again.
+//! The librdkafka threads that join a group and keep a member in it stop for good, as when two of them wait for each other.
+//! Members are replaced, and unfinished records come again.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use tests::stores::Stores;
 use tests::system::Setup;
 use tests::threads;
 
-/// What librdkafka calls them: one for the producer, and one for each member.
+/// The name that librdkafka gives these threads: one for the producer, and one for each member.
 const MAIN: &str = "rdk:main";
 const MEMBERS: usize = 2;
 
@@ -23,7 +23,7 @@ async fn a_consumer_whose_client_hangs_is_replaced() {
     let Some(held) = threads::hold(system.server().pid(), MAIN) else { return };
     assert_eq!(held.threads, MEMBERS + 1);
     let since = Instant::now();
-    // What is fetched already still comes, and more of it: those threads do not fetch.
+    // Records that are fetched already still come, and more of them: those threads do not fetch.
     let mut orders = 0;
     until("both members to be replaced", async || {
         system.create_and_process(&format!("during-{orders}")).await;

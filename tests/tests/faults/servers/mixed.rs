@@ -1,5 +1,5 @@
-//! Mixed commands beside the load that is measured, with a fulfilment service that somebody else runs; and what the independent checker
-//! finds in the end.
+//! Mixed commands beside the measured load, with a fulfilment service that somebody else runs. In the end the independent checker
+//! checks them.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use tests::report;
 use tests::stores::Stores;
 use tests::system::{Setup, System};
 
-/// How many clients send them: few, since others measure.
+/// The number of clients that send them: few, because other clients measure.
 const CLIENTS: u64 = 2;
 
-/// What the orders of everybody else begin with.
+/// The prefixes of everybody else's orders.
 const OTHERS: [&str; 4] = ["load-", "before", "during", "after"];
 
 pub(super) struct Mixed {
@@ -24,13 +24,13 @@ pub(super) struct Mixed {
     service: Service,
 }
 
-/// Whoever measures has all orders fulfilled.
+/// Fulfils all orders of the measuring clients, and refuses some others.
 fn fulfil(asked: &Asked) -> Reply {
     let others = OTHERS.iter().any(|other| asked.key.starts_with(other));
     if others { Reply::Fulfilled } else { refuse_some(asked) }
 }
 
-/// Starts a system, and clients that go on whatever becomes of its servers.
+/// Starts a system, and clients that go on whatever happens to its servers.
 pub(super) async fn start(setup: Setup) -> (System, Mixed) {
     let service = Service::start(fulfil).await;
     let system = setup.with(&["--fulfilment", service.url()]).start().await;
@@ -42,11 +42,11 @@ pub(super) async fn start(setup: Setup) -> (System, Mixed) {
 }
 
 impl Mixed {
-    /// Lets the clients come to their end, and checks all that they were told, the topic, and what the service did.
+    /// Stops the clients, and checks their answers, the topic, and the service's effects.
     pub(super) async fn expect_whole(self, system: &System) -> Checked {
         self.load.stop().await;
         let Stores::Servers(servers) = system.stores() else { panic!("these are servers") };
-        // Made only now: a consumer that saw its broker go would tell.
+        // It is created only now: a consumer that lost its broker would report it.
         let topic = Topic::of(servers);
         let mut checker = Checker::new(self.ledger, Some(topic)).beside(&OTHERS);
         checker.check(system.api(), system.admin(), &self.service, true).await

@@ -1,7 +1,7 @@
-//! A server that is killed, frozen, slow or cut off under a load: commands go on without Kafka and PostgreSQL, are told to come
-//! again without MongoDB, and everything heals by itself. And the client of one, which hangs.
+//! A server is killed, frozen, slow or cut off under a load. Commands go on without Kafka and PostgreSQL, and are told to come
+//! again without MongoDB. Everything heals by itself. In one test the client of a server hangs.
 //!
-//! [`mixed`] is the load that the independent checker knows all about; others measure.
+//! [`mixed`] is the load that the independent checker checks; the other load is measured.
 
 mod disk_full;
 mod forgetful_kafka;

@@ -1,4 +1,4 @@
-//! Each server killed and started again, and frozen for 10 s; and all of them on a disk that is full.
+//! Each server is killed and started again, and frozen for 10 s. In one test all of them are on a full disk.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use super::mixed;
 /// How long a server is frozen.
 const FROZEN: Duration = Duration::from_secs(10);
 
-/// Within which a command is answered, whatever is down: 6 s, and some for a busy machine.
+/// The time limit for a command's answer, whatever is down: 6 s, and some for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(9);
 
-/// One outage under a load, and what the system must be when it is over.
+/// Runs one outage under a load, and checks the system when it is over.
 async fn outage(test: &str, server: Server, harm: Harm) {
     let Some(services) = Services::take().await else { return };
     let (system, mixed) = mixed::start(Setup::on(services.stores())).await;
@@ -48,7 +48,7 @@ async fn outage(test: &str, server: Server, harm: Harm) {
     report::note(test, "servers", &figures);
 }
 
-/// No room for any server, some of which end of it; then there is room, and those are started again.
+/// Fills the disk of all servers, some of which end. Then there is room again, and those are started again.
 async fn full_disk() {
     let Some(services) = Services::take().await else { return };
     if !services.have_a_disk() {
@@ -62,7 +62,7 @@ async fn full_disk() {
     let fault = services.fill_disk().await;
     let since = Instant::now();
     let mut accepted = Vec::new();
-    // What was set aside before may hold some.
+    // Room that servers have reserved before may still hold some commands.
     let (id, answer) = until("a command to be refused", async || {
         let id = format!("during-{}", accepted.len());
         let answer = create(&system, &id).await;
@@ -98,7 +98,8 @@ fn expect_all_answered(report: &Value, orders: u64, may_be_unavailable: bool) {
     assert!(retries.keys().all(|why| why == "503" && may_be_unavailable), "{report}");
 }
 
-/// How many orders the load has, each with two commands: some seconds of it before the outage, and some after it on most machines.
+/// Returns the number of orders in the load, each with two commands. On most machines some seconds of it come before the outage,
+/// and some after it.
 const fn orders_during(harm: Harm) -> u64 {
     match harm {
         Harm::Killed => 900,
@@ -106,18 +107,18 @@ const fn orders_during(harm: Harm) -> u64 {
     }
 }
 
-/// A command is repeated for three times the timeout, which is longer than any outage lasts.
+/// Starts the load. A command is repeated for three times the timeout, which is longer than any outage lasts.
 fn start(system: &System, orders: u64) -> (Running, PathBuf) {
     let orders = orders.to_string();
     start_load(system, &["--rate", "150", "--orders", &orders, "--retries", "10000", "--timeout", "60"])
 }
 
-/// Whether commands go on without this server; else they are answered 503.
+/// Returns whether commands go on without this server; else they are answered 503.
 fn go_on_without(server: Server) -> bool {
     matches!(server, Server::Kafka | Server::Postgres)
 }
 
-/// A command and a query while a server is down; what became of the command.
+/// Sends a command and a query while a server is down. Returns the answer to the command.
 async fn call_during(system: &System, server: Server) -> Answer {
     let since = Instant::now();
     let answer = create(system, DURING).await;
@@ -129,7 +130,7 @@ async fn call_during(system: &System, server: Server) -> Answer {
         expect_unavailable(&answer);
     }
     match server {
-        // Where it is frozen, a query may wait long enough to be answered after all.
+        // If the server is frozen, a query may wait long enough to be answered after all.
         Server::Postgres if query.status != 200 => expect_unavailable(&query),
         _ => assert_eq!(query.status, 200, "{}", query.text()),
     }
@@ -149,14 +150,14 @@ fn expect_unavailable(answer: &Answer) {
     assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0, "{answer:?}");
 }
 
-/// The command that was called during the outage succeeds under the same key, and is seen; the order from before goes on.
+/// Checks that the command from the outage succeeds under the same key and is in the view, and that a new order is processed.
 async fn expect_healed(system: &System, id: &str, first: Answer) {
     let answer = until("the command to succeed", async || {
         let answer = create(system, id).await;
         if answer.status == 503 { None } else { Some(answer) }
     })
     .await;
-    // 200 where it took place though its first answer was 503.
+    // The status is 200 if the command took place although its first answer was 503.
     assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
     if first.status == 201 {
         assert_eq!((answer.json(), answer.version()), (first.json(), first.version()));

@@ -12,7 +12,7 @@ use tests::system::{Setup, System};
 
 use super::mixed::{self, Mixed};
 
-/// A server's setting.
+/// The store that is behind the proxy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Store {
     Event,
@@ -30,7 +30,7 @@ impl Store {
     }
 }
 
-/// A system that reaches one of its stores through a proxy, with clients; its tools reach it directly.
+/// Starts a system that reaches one of its stores through a proxy, with clients. Its tools reach the store directly.
 async fn behind_proxy(store: Store) -> Option<(Proxy, System, Mixed)> {
     let stores = Stores::servers()?;
     let Stores::Servers(servers) = &stores else { return None };
@@ -58,7 +58,7 @@ async fn cut(store: Store) {
             (proxy.was_cut() >= cuts).then_some(())
         })
         .await;
-        // A reply of the next command, and not what is left of this one.
+        // The next cut must hit a reply to the next command, and not the rest of this one.
         tokio::time::sleep(BETWEEN).await;
     }
     let report = load.end().await.with_code(0).json();
@@ -68,7 +68,8 @@ async fn cut(store: Store) {
     note("connections cut", store, json!({"faults": proxy.was_cut(), "orders_checked": orders}), &report);
 }
 
-/// Of the fault, like the faults themselves: one that comes before the last was got over would be the same one.
+/// The pause between two cuts, which is part of the fault. A cut that comes before the system has recovered from the last one would
+/// be the same fault.
 const BETWEEN: Duration = Duration::from_millis(200);
 
 /// How long each piece of a request or a reply takes.

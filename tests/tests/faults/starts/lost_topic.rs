@@ -29,8 +29,9 @@ use super::{ENDS, at_its_end};
 const TEST: &str = "a_topic_that_is_deleted_and_made_anew_under_a_load_keeps_no_start_from_its_end";
 const CLIENTS: u64 = 4;
 
-/// Reminders that are due when several relays look at once, and how many do.
+/// The number of reminders that are due when several relays look at once.
 const MANY: usize = 10;
+/// The number of these relays.
 const RELAYS: usize = 4;
 
 const FLAGS: [&str; 2] = ["--reminder-after", "5"];
@@ -51,10 +52,10 @@ async fn a_topic_that_is_deleted_and_made_anew_under_a_load_keeps_no_start_from_
     let ledger = Arc::new(Ledger::default());
     let load = Clients::of(vec![system.api().clone()], Arc::clone(&ledger)).start(CLIENTS, report::seed());
     until("commands", async || (ledger.counts().0 > 200).then_some(())).await;
-    // A reminder is set with the mark of its start, which is later than the answer to its command.
+    // A reminder is set when its start is marked as published, which is later than the answer to its command.
     until("many reminders", async || (reminders(&system).await.len() >= MANY).then_some(())).await;
 
-    // Nobody is fulfilled yet, so the starts are on the topic, and what is in memory goes with the process.
+    // No order is fulfilled yet, so the starts are on the topic. Everything in memory goes with the process.
     system.kill();
     make_anew(&system).await;
     let since = Instant::now();
@@ -73,7 +74,7 @@ async fn a_topic_that_is_deleted_and_made_anew_under_a_load_keeps_no_start_from_
         starts += events.iter().filter(|event| event["type"] == "ProcessingStarted").count();
     }
     let healed = since.elapsed();
-    // Once for each key, so that each start was fulfilled once.
+    // There is one effect for each key, so each start was fulfilled once.
     assert_eq!(service.effects().len(), starts);
     let reminders = expect_each_reminder_once(&system).await;
     assert!(reminders > 0, "nothing was lost, so nothing is shown");
@@ -87,7 +88,7 @@ async fn a_topic_that_is_deleted_and_made_anew_under_a_load_keeps_no_start_from_
     report::note(TEST, "servers", &figures);
 }
 
-/// A second server on the same stores.
+/// Starts a second server on the same stores.
 async fn start_another(system: &System, service: &Service) -> (Running, Http) {
     let words = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let words = [&words[..], &["--fulfilment", service.url()], &FLAGS].concat();
@@ -109,7 +110,7 @@ async fn due(system: &System) -> usize {
     reminders(system).await.iter().filter(|reminder| reminder["state"] == "due").count()
 }
 
-/// Of several relays that look at the same moment, one sends a reminder. They may leave marks to each other.
+/// Runs several relays that look at the same moment; only one of them sends a reminder. They may leave marks to each other.
 async fn relay_side_by_side(system: &System) {
     let words = [&["relay", "--within", "30"], &FLAGS[..]].concat();
     join_all((0..RELAYS).map(|_| system.orders(&words))).await;
@@ -142,7 +143,7 @@ async fn make_anew(system: &System) {
     .await;
 }
 
-/// How many reminders are on the topic: of an order and a number, one.
+/// Returns the number of reminders on the topic. Of an order and a number there may be only one.
 async fn expect_each_reminder_once(system: &System) -> usize {
     let (brokers, name) = (servers(system).brokers().to_owned(), servers(system).database().to_owned());
     let read = tokio::task::spawn_blocking(move || reminders_on_topic(&brokers, &name));
@@ -172,7 +173,7 @@ fn reminders_on_topic(brokers: &str, name: &str) -> Vec<(String, String)> {
         let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
         let headers = message.headers().into_iter().flat_map(Headers::iter);
         let numbers = headers.filter(|header| header.key == "reminder").map(|header| text(header.value));
-        // With the event, since an order may be asked to be processed several times.
+        // The event is included, because an order may be asked to be processed several times.
         let event =
             message.headers().into_iter().flat_map(Headers::iter).find(|header| header.key == "ce_id");
         let event = text(event.and_then(|header| header.value));

@@ -1,4 +1,4 @@
-//! Every accepted start of processing ends, whatever becomes of its event on the way; and none stops another.
+//! Every accepted start of processing gets its outcome, whatever happens to its event on the way; and none stops another.
 
 mod lost_topic;
 mod stubborn;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use tests::http::Http;
 use tests::poll::until_within;
 
-/// How long a start may take to its end: reminders are due after 5 s, and a consumer that was killed is missed for 45 s.
+/// The time limit for a start. Reminders are due after 5 s, and it takes 45 s until a killed consumer is missed.
 const ENDS: Duration = Duration::from_secs(150);
 
-/// The order's events, by the event store, once no start is without its outcome.
+/// Returns the order's events from the event store, once every start has its outcome.
 async fn at_its_end(api: &Http, order: &str) -> Vec<Value> {
     until_within(ENDS, &format!("{order} to have its outcome"), async || {
         let told = api.get(&format!("/{order}/events?limit=500")).attempt().await.ok()?;

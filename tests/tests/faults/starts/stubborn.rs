@@ -1,4 +1,4 @@
-//! An order for which the fulfilment service never has an answer, among others of its partition.
+//! An order with which the fulfilment service always fails, among others of its partition.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use super::at_its_end;
 
 const OTHERS: usize = 60;
 
-/// Others are created until each partition has had some behind it.
+/// Creates so many other orders that each partition has some behind the stubborn one.
 async fn survive(test: &str, stores: Stores, kind: &str) {
     let is_stubborn = Arc::new(AtomicBool::new(true));
     let service = {
@@ -43,7 +43,7 @@ async fn survive(test: &str, stores: Stores, kind: &str) {
         (ready["reminders"]["set_aside"] == 1).then_some(())
     })
     .await;
-    // Behind it in every partition, and nobody waits.
+    // These orders come behind it in every partition, and none waits.
     for number in 0..OTHERS {
         system.create_and_process(&format!("later-{number}")).await;
     }

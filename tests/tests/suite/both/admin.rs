@@ -1,4 +1,4 @@
-//! The admin listener, and that it is another.
+//! The admin listener, which is another one than the API's.
 
 use serde_json::json;
 use tests::poll::until;

@@ -1,4 +1,4 @@
-//! Bearer tokens: who is let in, and whose commits are whose.
+//! Bearer tokens: they let callers in, and tell apart whose commits are whose.
 
 use std::fs;
 use std::path::Path;
@@ -82,7 +82,7 @@ async fn the_same_key_of_two_callers_is_two_commands() {
     for (token, order) in [(ADA, &adas), (BOB, &bobs)] {
         assert_eq!(create(token, unnamed()).await.with_status(201).json(), *order);
     }
-    // On one order too: the second caller's command is decided for itself.
+    // The same holds on one order: the second caller's command is decided for itself.
     create(ADA, json!({"id": "a", "name": "a lamp"})).await.with_status(201);
     create(BOB, json!({"id": "a", "name": "a chair"})).await.problem(409, "id-taken");
     create(BOB, json!({"id": "a", "name": "a lamp"})).await.with_status(200);

@@ -1,4 +1,4 @@
-//! Bad input of every kind: each is one problem, of its own type, which names what was wrong.
+//! Bad input of every kind. Each is one problem, of its own type, which names the fault.
 
 use http::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! The command routes: what they answer when all is well, or when the order does not allow it.
+//! The command routes: their answers when all is well, and when the order does not allow the command.
 
 use http::Method;
 use serde_json::json;
@@ -55,7 +55,8 @@ async fn the_first_clients_calls_are_taken_as_they_come() {
     }
     let untyped = system.post("/").body(r#"{"id":"b","name":"somename"}"#);
     untyped.await.with_status(201);
-    // No Content-Type, no body; one of a form, as curl -d '' sends it; an empty object.
+    // These calls have no Content-Type and no body; a form's type, as curl -d '' sends it; an empty object; JSON's type and no
+    // body.
     system.post("/a0").await.with_status(200);
     system.post("/a1").header("content-type", "application/x-www-form-urlencoded").await.with_status(200);
     system.post("/a2").json(&json!({})).await.with_status(200);

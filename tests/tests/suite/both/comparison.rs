@@ -1,4 +1,4 @@
-//! The comparison of the view with the event store, which fills in what is missing.
+//! The comparison of the view with the event store, which fills in missing events.
 
 use tests::damage::View;
 use tests::poll::until;
@@ -14,7 +14,7 @@ async fn a_view_that_lost_its_table_is_not_ready_and_is_filled_in_once_it_is_mad
     View::of(&system).await.lose_table().await;
     system.admin().get("/readyz").await.with_status(503);
     system.stop().await;
-    // A start makes what is missing.
+    // A start makes the missing tables.
     system.start_again().await;
     for id in ["a", "b"] {
         let order = system.until_status(id, "processed").await;

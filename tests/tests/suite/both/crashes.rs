@@ -8,7 +8,7 @@ use tests::system::{Setup, System, lasting_address};
 async fn a_load_whose_server_is_killed_and_started_again_ends_with_every_order_done() {
     let mut system = Setup::on(Stores::fresh()).listening_at(lasting_address()).start().await;
     let (mut load, check) = start_load(&system, &["--orders", "3000", "--retries", "100"]);
-    // Far fewer than there are, for a load goes on between looking and killing.
+    // Far fewer than the load has, because it goes on between the look and the kill.
     for commands in [100.0, 300.0, 500.0] {
         until_handled(&system, &mut load, commands).await;
         system.kill();
@@ -41,7 +41,7 @@ async fn a_system_killed_again_and_again_while_it_recovers_still_recovers() {
     let (mut load, check) = start_load(&system, &["--orders", "600", "--retries", "100"]);
     until_handled(&system, &mut load, 300.0).await;
     for _ in 0..5 {
-        // As soon as it is ready, which is while its relay still publishes what the last one left.
+        // It is killed as soon as it is ready, while its relay still publishes commits that the last server left.
         system.kill();
         system.start_again().await;
     }
@@ -57,7 +57,7 @@ async fn a_command_is_durable_when_it_is_answered() {
         let answer = system.create(&id).await;
         system.kill();
         system.start_again().await;
-        // A broker waits out the session of a member that was killed before it gives away its partitions.
+        // A broker reassigns the partitions of a killed member only when the member's session is over.
         let read = system.get(&format!("/{id}?min_version=1")).header("prefer", "wait=20").await;
         assert_eq!(read.with_status(200).json(), answer.json());
     }

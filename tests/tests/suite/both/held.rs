@@ -1,11 +1,11 @@
-//! `orders held`: events that can't be applied are taken aside, shown, and dealt with.
+//! `orders held`: events that can't be applied are held, shown, and dealt with.
 
 use serde_json::{Value, json};
 use tests::damage::{View, mark_unpublished};
 use tests::poll::until;
 use tests::system::System;
 
-/// A system whose view has lost version 2 of "gappy", so that version 3 is held.
+/// Starts a system whose view has lost version 2 of "gappy", so that version 3 is held.
 async fn with_a_gap() -> System {
     let mut system = System::start().await;
     system.create_and_process("gappy").await;
@@ -102,7 +102,7 @@ async fn events_that_a_newer_program_knows_are_applied_in_their_order_by_a_redri
     let mut view = View::of(&system).await;
     view.set_back("a").await;
     let events = system.events("a").await;
-    // The later one first: the order is that of the versions.
+    // The later event is held first, because a redrive must go by the versions.
     for (version, kind) in [(3, "OrderProcessed"), (2, "ProcessingStarted")] {
         let mut value: Value = serde_json::from_str(&record("a", version, kind)).unwrap();
         value["time"] = events[version as usize - 1]["time"].clone();
@@ -136,7 +136,7 @@ async fn what_is_no_event_stays_held_until_it_is_dropped() {
         let missing = system.orders(&words).await.with_code(1);
         assert_eq!(missing.stderr.lines().count(), 1, "{missing:?}");
     }
-    // Once the order has come to that version by another way, nobody needs it.
+    // Once the order has reached that version in another way, nobody needs the held event.
     system.create("a").await;
     system.until_version("a", 1).await;
     let left = until("the order to be mended", async || {

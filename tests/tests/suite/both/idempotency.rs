@@ -9,7 +9,7 @@ fn lamp() -> Value {
     json!({"id": "a", "name": "a lamp"})
 }
 
-/// Sees a call answered as it was before: status, headers that say something of the order, body.
+/// Checks that a call is answered as before: the same status, the same headers about the order, the same body.
 async fn expect_same(call: Call, before: &Answer) {
     let again = call.await.with_status(before.status);
     assert_eq!(again.body, before.body);

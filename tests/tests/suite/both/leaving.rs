@@ -1,4 +1,4 @@
-//! Clients that go away: what they have sent is done, whether they hear of it or not.
+//! Clients that go away: their commands are done, whether they hear of it or not.
 
 use futures_util::future::join_all;
 use tests::poll::until;
@@ -6,7 +6,7 @@ use tests::raw::{Leaving, request, said_to_half_closed, send_and_leave};
 use tests::stores::Stores;
 use tests::system::{Setup, System};
 
-/// The relay leaves everything alone.
+/// With this age the relay leaves everything alone.
 const NO_RELAY: [&str; 2] = ["--relay-min-age", "86400"];
 
 const CLIENTS: usize = 60;
@@ -25,7 +25,7 @@ async fn a_command_whose_client_goes_away_is_done_published_and_counted() {
             send_and_leave(address, &create(&format!("{leaving:?}-{number}")), leaving).await;
         });
         join_all(clients).await;
-        // A client that is reset before the server has read anything has sent nothing.
+        // A client that resets its connection before the server has read anything has sent nothing.
         let enough = async || {
             let (requests, commands) = counted(&system).await;
             let (requests, commands) = (requests - before.0, commands - before.1);
@@ -34,7 +34,7 @@ async fn a_command_whose_client_goes_away_is_done_published_and_counted() {
         };
         until("each command to be counted", enough).await;
     }
-    // None is done uncounted, and each that is done is shown.
+    // No command is done without being counted, and each that is done is shown.
     until("each command that was done to be counted and shown", async || {
         let in_store = async |id: String| system.get(&format!("/{id}/events")).await.status == 200;
         let of_reset = join_all((0..CLIENTS).map(|number| in_store(format!("Reset-{number}")))).await;
@@ -45,7 +45,7 @@ async fn a_command_whose_client_goes_away_is_done_published_and_counted() {
     .await;
 }
 
-/// Creates, as requests and as commands.
+/// Returns the number of creates, as requests and as commands.
 async fn counted(system: &System) -> (f64, f64) {
     let metrics = system.metrics().await;
     let requests = [("method", "POST"), ("status", "2xx")];

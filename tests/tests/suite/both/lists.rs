@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::poll::until;
 use tests::system::System;
 
-/// Follows the links from a page to the last; the pages' orders.
+/// Follows the links from a page to the last one, and returns the orders of each page.
 async fn walk(system: &System, first: &str) -> Vec<Vec<Value>> {
     let (mut pages, mut next) = (vec![], Some(first.to_owned()));
     while let Some(path) = next {
@@ -38,7 +38,7 @@ async fn an_empty_view_is_an_empty_list() {
 #[tokio::test]
 async fn pages_hold_every_order_once_by_id() {
     let system = System::start().await;
-    // By bytes: capitals first, and "a10" before "a2".
+    // The order is by bytes: capitals first, and "a10" before "a2".
     let mut all = vec!["B", "C", "_", "a1", "a10", "a2", "b", "~"];
     for id in all.iter().rev() {
         create_named(&system, id, "a lamp").await;
@@ -78,7 +78,7 @@ async fn pages_read_while_others_write_miss_nothing_and_repeat_nothing() {
     let written = AtomicBool::new(false);
     let writer = async {
         for number in 0..120 {
-            // Before, between and behind those that stand.
+            // The new orders are before, between and behind those that stand.
             let place = ["a", "s05-", "s20-", "s39-", "z"][number % 5];
             system.create(&format!("{place}{number}")).await;
             let id = format!("s{:02}", number % 40);

@@ -1,4 +1,4 @@
-//! The log: it keeps nobody waiting, and clients do not write it.
+//! The log: nobody waits for it, and clients' faults do not get into it.
 
 use futures_util::future::join_all;
 use tests::poll::until;

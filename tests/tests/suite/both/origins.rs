@@ -1,4 +1,4 @@
-//! Pages in a browser: which of them may write.
+//! Pages in a browser: the origins that may write.
 
 use http::Method;
 use serde_json::json;
@@ -32,14 +32,14 @@ async fn where_origins_are_listed_pages_from_elsewhere_may_not_write() {
     }
     assert_eq!(system.event_types("a").await, ["OrderCreated"]);
 
-    // A listed page is on another site than this.
+    // A listed page is on another site than the API.
     let good = |call: Call| call.header("origin", GOOD).header("sec-fetch-site", "cross-site");
     let created = good(system.post("/").json(&json!({"id": "b", "name": "a lamp"}))).await.with_status(201);
     assert_eq!(created.header("access-control-allow-origin"), GOOD);
     good(system.post("/b")).await.with_status(200);
-    // Who is no browser says nothing of this.
+    // A client that is no browser says nothing of this.
     system.post("/a").await.with_status(200);
-    // What is read is kept from other pages by the browser.
+    // The browser keeps an answer to a read from other pages.
     let read = system.get("/").header("origin", OTHER).await.with_status(200);
     assert_eq!(read.header("access-control-allow-origin"), "");
 }
@@ -64,7 +64,7 @@ async fn where_none_are_listed_a_browser_writes_only_what_it_asks_about_first() 
     let process = system.post("/b").header("origin", OTHER).header("content-type", "application/json");
     process.await.with_status(200);
     system.delete("/a").header("origin", OTHER).await.with_status(200);
-    // As the clients of the original send it.
+    // The clients of the original program send it like this.
     system.post("/").body(r#"{"id":"c","name":"a lamp"}"#).await.with_status(201);
     system.post("/c").await.with_status(200);
 }

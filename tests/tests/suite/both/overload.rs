@@ -1,4 +1,4 @@
-//! More than the system can take: the caller is told when to come again.
+//! More load than the system can take: the caller is told when to come again.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ async fn queries_that_wait_take_no_querys_place_and_one_that_finds_no_place_to_w
     let system = System::start_with(&["--max-in-flight", "1"]).await;
     system.create("a").await;
     system.until_version("a", 1).await;
-    // Where another has the one place, it is told at once, and asks again.
+    // If another query has the only place, this one is told at once, and asks again.
     let waiting = async {
         loop {
             let asked = Instant::now();
@@ -50,7 +50,7 @@ async fn queries_that_wait_take_no_querys_place_and_one_that_finds_no_place_to_w
         }
     };
     let beside = async {
-        // Others wait as soon as it does not; one that is told at once came behind it.
+        // If the place is free, this query waits itself. A query that is told at once has found the place taken.
         until("nobody else to be let wait", async || {
             let asked = Instant::now();
             system.get("/a?min_version=2").header("prefer", "wait=3").await.problem(503, "view-behind");
@@ -59,7 +59,7 @@ async fn queries_that_wait_take_no_querys_place_and_one_that_finds_no_place_to_w
         .await;
         system.get("/a").await.with_status(200);
         system.get("/").await.with_status(200);
-        // What is there needs no place to wait.
+        // A query for a version that is there needs no place to wait.
         system.get("/a?min_version=1").await.with_status(200);
         system.process("a").await;
     };

@@ -1,4 +1,4 @@
-//! Fulfilment: a service somewhere else, asked as often as it takes, and one outcome.
+//! Fulfilment: a service somewhere else is asked as often as it takes, and there is one outcome.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ async fn system_with(service: &Service) -> System {
     System::start_with(&["--fulfilment", service.url(), "--fulfilment-timeout", "0.3"]).await
 }
 
-/// A system whose service has been asked about order "a" and has not answered; asked again, it will.
+/// Starts a system whose service was asked about order "a" and has not answered. Asked again, it will answer.
 pub(crate) async fn with_fulfilment_under_way() -> (System, Service) {
     let service =
         Service::start(|asked| if asked.times == 1 { Reply::Silence } else { Reply::Fulfilled }).await;
@@ -101,7 +101,7 @@ async fn an_answer_that_says_nothing_for_good_is_asked_for_again_under_the_same_
         ("unmeant", 2),
         ("silent", 2),
     ];
-    // One after the other: many failures in a row hold calls back.
+    // The orders come one after the other, because many failures in a row hold calls back.
     for (id, calls) in orders {
         system.create_and_process(id).await;
         let asked = service.asked_about(id);
@@ -201,7 +201,7 @@ async fn a_client_whose_key_reads_like_an_outcomes_id_stops_neither_its_order_no
 async fn an_order_that_only_a_newer_program_can_read_waits_alone_and_goes_on_after_the_upgrade() {
     let answers = Arc::new(AtomicBool::new(false));
     let answering = Arc::clone(&answers);
-    // Silent until it can't be read, so that it comes again then.
+    // The service is silent until the order can't be read, so that the order comes again then.
     let service = Service::start(move |asked| match asked.body["order"].as_str() {
         Some("newer") if !answering.load(Ordering::Relaxed) => Reply::Silence,
         _ => Reply::Fulfilled,
@@ -219,7 +219,7 @@ async fn an_order_that_only_a_newer_program_can_read_waits_alone_and_goes_on_aft
     until("the processor to meet a stream that it can't read", unread).await;
     answers.store(true, Ordering::Relaxed);
 
-    // More than the partitions, so that some are in the same one.
+    // There are more orders than partitions, so that some are in the same one.
     let others: Vec<String> = (0..40).map(|number| format!("a{number}")).collect();
     for id in &others {
         system.create(id).await;

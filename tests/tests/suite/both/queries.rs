@@ -45,7 +45,7 @@ async fn who_waits_for_a_version_is_answered_when_it_comes() {
     let waiting = system.get("/a?min_version=1").header("prefer", "respond-async, wait=20");
     let asked = Instant::now();
     let (order, created) = tokio::join!(async { waiting.await.with_status(200).json() }, async {
-        // Later than the first: it was sent before this one, which is answered.
+        // The waiting query was sent before this one. This one is answered, so the create comes later.
         system.get("/a?min_version=1").header("prefer", "wait=0").await.problem(503, "view-behind");
         system.create("a").await.json()
     });

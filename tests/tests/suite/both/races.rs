@@ -1,14 +1,14 @@
-//! Many clients on one order: somebody wins, everybody is told the truth.
+//! Many clients on one order: one of them wins, and all are told the truth.
 
 use futures_util::future::join_all;
 use serde_json::json;
 use tests::http::{Answer, Call};
 use tests::system::System;
 
-/// How many clients race.
+/// The number of clients that race.
 const CLIENTS: usize = 24;
 
-/// Sends all at once; the answers, in the order of the calls.
+/// Sends all calls at once, and returns the answers in the order of the calls.
 async fn at_once(calls: impl IntoIterator<Item = Call>) -> Vec<Answer> {
     join_all(calls.into_iter().map(IntoFuture::into_future).map(tokio::spawn))
         .await

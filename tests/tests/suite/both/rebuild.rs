@@ -1,4 +1,4 @@
-//! `orders rebuild`: the view anew, while everything goes on.
+//! `orders rebuild` makes the view anew, while everything goes on.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +47,7 @@ async fn an_order_that_cant_be_read_is_in_a_rebuilt_view_as_it_was_before() {
     system.expect_verified().await;
 }
 
-/// No order is older than it was, or gone, in what a page covers. Notes what it shows.
+/// Checks that no order is older than it was, or gone, within the range of a page. Notes the versions that the page shows.
 fn expect_no_step_back(seen: &mut BTreeMap<String, u64>, page: &Answer) {
     let shown: BTreeMap<String, u64> = page.json().as_array().unwrap().iter().map(id_and_version).collect();
     let last = shown.keys().next_back().filter(|_| page.next_page().is_some()).cloned();

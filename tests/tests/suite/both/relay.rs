@@ -1,10 +1,10 @@
-//! What a system that is gone has left unpublished.
+//! Commits that a system that is gone has left unpublished.
 
 use tests::fulfilment::{Reply, Service};
 use tests::stores::Stores;
 use tests::system::{Setup, System};
 
-/// A system that was killed with orders whose processing was asked for, but not begun to be recorded.
+/// Returns a system that was killed with orders in processing. The service was asked for an outcome, but none is recorded.
 pub(crate) async fn killed_with_work_left(stores: Stores, orders: usize) -> System {
     let service = Service::start(|_| Reply::Silence).await;
     let mut system = Setup::on(stores).with(&["--fulfilment", service.url()]).start().await;

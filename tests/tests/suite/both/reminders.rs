@@ -9,7 +9,7 @@ use tests::fulfilment::{Reply, Service};
 use tests::poll::until;
 use tests::system::System;
 
-/// A service that fails with order "bad" until it is told otherwise.
+/// Starts a service that fails with order "bad" until the flag says otherwise.
 async fn service() -> (Service, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(true));
     let shared = Arc::clone(&fails);
@@ -31,7 +31,7 @@ async fn an_order_with_which_the_service_fails_is_set_aside_shown_and_brought_ba
     let system = System::start_with(&["--fulfilment", service.url()]).await;
     system.create("bad").await;
     system.process("bad").await;
-    // Others succeed meanwhile, in whatever partition.
+    // Other orders succeed meanwhile, in any partition.
     let mut others = 0;
     let ready = until("the order to be set aside", async || {
         system.create_and_process(&format!("a{others}")).await;

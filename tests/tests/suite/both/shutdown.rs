@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: what runs is finished, and everything is there again at the next start.
+//! Ctrl-C and SIGTERM: running requests are finished, and everything is there again at the next start.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use tests::system::System;
 
 use super::processor::with_fulfilment_under_way;
 
-/// A create whose body has not come yet, and whose head the server has surely read: it said that it waits for the body.
+/// A create whose body has not come yet. The server has surely read its head: it said that it waits for the body.
 pub(crate) struct HalfSent {
     stream: TcpStream,
     body: String,
@@ -21,7 +21,7 @@ impl HalfSent {
         Self::create_with(system, id, "")
     }
 
-    /// With these headers besides.
+    /// Sends the head with these headers added.
     pub(crate) fn create_with(system: &System, id: &str, headers: &str) -> Self {
         let body = json!({"id": id, "name": "a lamp"}).to_string();
         let mut stream = TcpStream::connect(system.api().address()).unwrap();
@@ -37,7 +37,7 @@ impl HalfSent {
         Self { stream, body }
     }
 
-    /// Sends the body; the answer, whole.
+    /// Sends the body, and returns the whole answer.
     pub(crate) fn finish(mut self) -> String {
         self.stream.write_all(self.body.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -139,7 +139,7 @@ async fn everything_is_as_it_was_after_a_restart() {
         assert_eq!(system.get("/").await.json(), before);
         assert_eq!(system.events("a5").await, events);
     }
-    // And the orders go on from where they were.
+    // The orders go on from where they were.
     system.process("a1").await;
     system.until_version("a1", 3).await;
 }

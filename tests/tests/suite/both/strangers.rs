@@ -1,4 +1,4 @@
-//! Strangers: what they try costs those who have a token nothing.
+//! Strangers: their attempts cost those who have a token nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -38,13 +38,13 @@ async fn bodies_of_strangers_take_no_place_and_those_of_a_caller_only_its_own() 
     let file = tokens(folder.path(), &format!("ada {ADA}\nbob {BOB}\n"));
     let system = guarded(&file, &["--max-in-flight", "1"]).await;
     let address = system.api().address();
-    // Each is answered by its head, while its body is on its way.
+    // Each request is answered after its head, while its body is on its way.
     let begun = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 90\r\nconnection: close\r\n\r\n{";
     let strangers = join_all((0..30).map(|_| said_to(address, begun)));
     let callers = async {
         let of_ada = format!("authorization: {}\r\n", bearer(ADA));
         let hers = HalfSent::create_with(&system, "ada", &of_ada);
-        // It is the only one of hers that may be on its way.
+        // It is the only body of hers that may be on its way.
         let another = format!("POST / HTTP/1.1\r\nhost: x\r\n{of_ada}content-length: 9\r\n\r\n{{");
         let another = said_to(address, another.as_bytes()).await;
         assert!(statuses(&another) == [503] && another.contains("retry-after: 1"), "{another}");
@@ -64,7 +64,7 @@ async fn a_stranger_is_not_asked_for_its_body() {
     let head = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 30\r\n\r\n";
     let said = said_to(system.api().address(), head).await;
     assert_eq!(statuses(&said), [401], "{said}");
-    // One that sends it unasked reads its answer all the same.
+    // A stranger that sends its body unasked reads its answer all the same.
     let body = "x".repeat(200_000);
     let said = said_to(system.api().address(), &request("POST /", "connection: close\r\n", &body)).await;
     assert_eq!(statuses(&said), [401], "{said}");
@@ -108,14 +108,14 @@ async fn what_the_file_of_tokens_says_is_so_without_a_restart() {
     until("bob to be shut out", async || (status(&system, BOB).await == 401).then_some(())).await;
     assert_eq!(status(&system, ADA).await, 200);
 
-    // What can't be read changes nothing.
+    // A file that can't be read changes nothing.
     tokens(folder.path(), "ada short\n");
     system.server().signal("HUP");
     let said = "the tokens stay as they were";
     until("that to be logged", async || system.server().stderr().contains(said).then_some(())).await;
     assert_eq!(status(&system, ADA).await, 200);
 
-    // In the same second, of the same length: the signal alone says so.
+    // The file changes in the same second and keeps its length, so the signal alone tells of the change.
     tokens(folder.path(), &format!("bob {BOB}\n"));
     system.server().signal("HUP");
     until("bob to be let in", async || (status(&system, BOB).await == 200).then_some(())).await;
@@ -148,7 +148,7 @@ async fn beyond_this_machine_metrics_take_a_token_and_readiness_none() {
     system.admin().get("/metrics").await.with_status(401).problem(401, "unauthorized");
     system.admin().get("/metrics").header("authorization", &bearer(ADA)).await.with_status(200);
     system.get("/").await.with_status(401);
-    // A switch each: this one does not open the API.
+    // Each listener has its own switch: this one does not open the API.
     let system = everywhere().with(&["--admin-allow-unauthenticated"]).start().await;
     system.admin().get("/metrics").await.with_status(200);
     system.get("/").await.with_status(401);

@@ -4,7 +4,7 @@ use serde_json::json;
 use tests::raw::{header, request, said_to, statuses};
 use tests::system::System;
 
-/// All that is said to a request without a body, after which the connection is closed.
+/// Sends a request without a body, after which the connection is closed, and returns the whole answer.
 async fn said(address: std::net::SocketAddr, line: &str, headers: &str) -> String {
     said_to(address, format!("{line}\r\n{headers}connection: close\r\n\r\n").as_bytes()).await
 }
@@ -46,7 +46,7 @@ async fn an_answer_without_a_body_never_says_that_what_it_stands_for_has_none() 
             assert_eq!(header(&unchanged, "transfer-encoding"), "", "{unchanged}");
         }
     }
-    // And the connection goes on behind each.
+    // The connection goes on behind each answer.
     let all = "HEAD /nobody HTTP/1.1\r\nhost: x\r\n\r\nGET /a HTTP/1.1\r\nhost: x\r\nif-none-match: \"1\"\r\n\r\n\
                HEAD / HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     assert_eq!(statuses(&said_to(api, all.as_bytes()).await), [404, 304, 200, 404]);

@@ -1,4 +1,4 @@
-//! `orders verify`: finds what is wrong with the view, and mends it.
+//! `orders verify` finds the faults of the view, and repairs them.
 
 use serde_json::{Value, json};
 use tests::damage::{View, lose_commit};
@@ -11,7 +11,7 @@ async fn verify(system: &System, words: &[&str]) -> Finished {
     system.orders(&[&PATIENT[..], words].concat()).await
 }
 
-/// A system with orders of which one is lost, one stale, one different, two ahead of their events, and two are well.
+/// Starts a system with damaged orders: one is lost, one stale, one different, two are ahead of their events, and two are well.
 async fn damaged() -> System {
     let system = System::start().await;
     for id in ["ahead", "different", "lost", "stale", "well"] {
@@ -38,7 +38,7 @@ fn found() -> Value {
     ])
 }
 
-/// The findings of a report, by order.
+/// Returns the findings of a report, by order.
 fn findings(report: &Value) -> Value {
     let mut findings = report["findings"].as_array().unwrap().clone();
     findings.sort_by_key(|finding| finding["order"].as_str().unwrap().to_owned());
@@ -84,7 +84,7 @@ async fn repair_mends_every_fault_while_the_system_runs() {
         assert_eq!(order, system.get(&format!("/{id}/versions/3")).await.with_status(200).json());
     }
     system.get("/ghost").await.problem(404, "order-not-found");
-    // What was mended goes on.
+    // The view goes on after the repair.
     system.delete("/new").await.with_status(200);
     system.until_version("new", 2).await;
 }

@@ -1,4 +1,4 @@
-//! Files: for their owner alone, served by one process, and missed when they go.
+//! Files: only their owner can read them, one process serves them, and a server notices when they go.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,12 +10,12 @@ use tests::process::{Finished, Invocation, program};
 use tests::stores::Stores;
 use tests::system::{Setup, System, addresses};
 
-/// Within which a server notices that its files are gone.
+/// The time limit for a server to notice that its files are gone.
 const NOTICED: std::time::Duration = std::time::Duration::from_secs(2);
 
 const SERVE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
-/// A server that must not start, with these words.
+/// Runs a server with these words, whose start must be refused.
 async fn refused(words: &[&str]) -> Finished {
     Invocation::new(&[&SERVE[..], words].concat()).run().await.with_code(2)
 }

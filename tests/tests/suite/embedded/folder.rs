@@ -4,7 +4,7 @@ use tests::process::{Finished, Invocation};
 use tests::stores::Stores;
 use tests::system::{Setup, System};
 
-/// In one line: which folder is in use, and by which process.
+/// Checks that one line names the folder that is in use, and the process that uses it.
 fn expect_in_use(refused: Finished, system: &mut System) {
     let (data, pid) = (system.folder().display().to_string(), system.server().pid().to_string());
     let refused = refused.with_code(2);

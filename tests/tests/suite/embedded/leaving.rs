@@ -21,7 +21,7 @@ async fn a_command_whose_client_is_gone_holds_its_place_until_it_is_done() {
         answer.status == 503 && answer.header("retry-after") == "1"
     };
     let create = || system.post("/").json(&json!({"id": "a", "name": "a lamp"}));
-    // Whoever asks meanwhile may be first, and then it asks again.
+    // The other caller may be first, and then this client asks again.
     let client = async { while create().await.status == 503 {} };
     tokio::select! {
         () = client => panic!("it was answered, and the store can't be written to"),

@@ -1,4 +1,4 @@
-//! What is so on the embedded default alone: its files, and its folder that one process has at a time.
+//! Rules that hold on the embedded default alone: its files, and its folder, which one process has at a time.
 
 mod files;
 mod folder;

@@ -1,4 +1,4 @@
-//! `orders relay` on files: the receivers run with it, because nobody else could.
+//! `orders relay` on files: the receivers run with it, because no other process could run them.
 
 use tests::damage::SqliteView;
 use tests::stores::Stores;

@@ -29,7 +29,7 @@ fn every_function_has_an_example_event() {
 #[tokio::test]
 async fn every_function_does_what_its_example_event_asks_however_often() {
     let Some(world) = World::new().await else { return };
-    // Other tests keep the reconciler from mending what they damage.
+    // Other tests use this setting to keep the reconciler from repairing their damage.
     let given = world.settings.iter().filter(|(name, _)| *name != "ORDERS_RECONCILE_RATE");
     let variables: Vec<(&str, &str)> = given.map(|(name, value)| (*name, value.as_str())).collect();
     let nothing_failed = json!({"batchItemFailures": []});

@@ -1,4 +1,4 @@
-//! A function connects when it is invoked, and to whatever is up by then.
+//! A function connects when it is invoked, to the servers that are up by then.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use tests::runtime_api::Function;
 
 use super::World;
 
-/// The server of this setting, which is not up yet, and its URL.
+/// Returns the server of this setting, which is not up yet, and its URL.
 async fn late(world: &World, setting: &str) -> (Late, String) {
     Late::before(world.url(setting)).await
 }
@@ -35,7 +35,7 @@ async fn functions_survive_an_event_store_and_a_channel_that_come_up_late() {
     assert_eq!(process.call("POST", "/a", None).await.0, 503);
     assert_eq!(cancel.call("DELETE", "/a", None).await.0, 503);
     assert_eq!(history.call("GET", "/a/events", None).await.0, 503);
-    // Either all of the batch comes again, or what the answer names.
+    // Either the whole batch comes again, or the records that the answer names.
     let started = event("ProcessingStarted", 2, &json!({}));
     let answer = processor.try_invoke(&started).await;
     assert_ne!(answer, Ok(nothing_failed()));
@@ -53,7 +53,7 @@ async fn functions_survive_an_event_store_and_a_channel_that_come_up_late() {
     assert_eq!(kinds, ["OrderCreated", "ProcessingStarted", "OrderProcessed"]);
     answered(&mut cancel, "DELETE", "/a", None, 409).await;
 
-    // What could not be published meanwhile, the relay does.
+    // The relay publishes the commits that could not be published meanwhile.
     let mut relay = start("relay").await;
     let left = async || {
         let swept = world.orders(&["relay", "--relay-min-age", "3600", "--json"]).run().await;
@@ -78,7 +78,7 @@ async fn functions_survive_a_read_store_that_comes_up_late() {
     let mut query = Function::start("query", &variables).await;
     let mut projector = Function::start("projector", &variables).await;
     assert_eq!(query.call("GET", "/", None).await.0, 503);
-    // Without an answer all of the batch comes again.
+    // Without an answer the whole batch comes again.
     let created = event("OrderCreated", 1, &json!({"name": "a lamp"}));
     projector.try_invoke(&created).await.unwrap_err();
 
@@ -91,7 +91,7 @@ async fn functions_survive_a_read_store_that_comes_up_late() {
     assert_eq!(answered(&mut query, "GET", "/a", None, 200).await["status"], "new");
 }
 
-/// What Lambda sends for one event of the order `a`.
+/// Returns Lambda's event for one event of the order `a`.
 fn event(kind: &str, version: u64, data: &Value) -> Value {
     let value = json!({"type": kind, "schema": 1, "stream": "a", "version": version, "time": "2026-01-01T00:00:00Z", "data": data});
     let record = json!({"topic": "orders.events", "partition": 0, "offset": version, "timestamp": 0, "timestampType": "CREATE_TIME",
@@ -103,7 +103,7 @@ fn nothing_failed() -> Value {
     json!({"batchItemFailures": []})
 }
 
-/// Calls until it is answered so; until then, that a store can't be reached.
+/// Calls until the answer has this status. Until then, every answer says that a store can't be reached.
 async fn answered(
     function: &mut Function,
     method: &str,

@@ -5,7 +5,7 @@ use tests::runtime_api::Function;
 
 use super::World;
 
-/// As `template.yaml` has them.
+/// The variables for metrics, as `template.yaml` has them.
 const METRICS: [(&str, &str); 2] = [
     ("ORDERS_METRICS_NAMESPACE", "shop"),
     (
@@ -14,7 +14,7 @@ const METRICS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The lines of a function's log that CloudWatch takes for metrics.
+/// Returns the lines of a function's log that CloudWatch takes for metrics.
 fn reported(function: &Function) -> Vec<Value> {
     let log = function.output();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -36,7 +36,7 @@ async fn an_invocation_reports_what_it_has_counted_before_it_answers() {
     assert_eq!(lines[0]["orders_published_events_total"], 1);
     let dimension = lines[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0][0].as_str().unwrap();
     assert_eq!((dimension, &lines[0][dimension]), ("service", &json!("orders")));
-    // What changes nothing publishes nothing, and costs no line.
+    // A command that changes nothing publishes nothing, and costs no line.
     assert_eq!(create.call("POST", "/", Some(&order)).await.0, 200);
     assert_eq!(reported(&create).len(), 1);
 

@@ -14,13 +14,13 @@ use tests::stores::Stores;
 /// Servers that are there and set up.
 struct World {
     settings: Vec<(&'static str, String)>,
-    // What is in the settings. Both are deleted when they are dropped.
+    // The stores and the folder that the settings name. Both are deleted when they are dropped.
     _stores: Stores,
     _folder: TempDir,
 }
 
 impl World {
-    /// Nothing where no servers are.
+    /// Sets the servers up. Returns `None` when there are none.
     async fn new() -> Option<Self> {
         let stores = Stores::servers()?;
         let folder = tempfile::tempdir().unwrap();
@@ -29,12 +29,12 @@ impl World {
         Some(world)
     }
 
-    /// A call of `orders` with them.
+    /// Returns a call of `orders` with these settings.
     fn orders(&self, words: &[&str]) -> Invocation {
         self.settings.iter().fold(Invocation::new(words), |call, (name, value)| call.env(name, value))
     }
 
-    /// The URL that a setting has.
+    /// Returns the URL that a setting has.
     fn url(&self, setting: &str) -> &str {
         &self.settings.iter().find(|(name, _)| *name == setting).unwrap().1
     }

@@ -1,4 +1,5 @@
-//! Settings as `template.yaml` gives them: they name secrets, which the AWS Parameters and Secrets Lambda Extension is asked for.
+//! Settings as `template.yaml` gives them. They name secrets, which a function gets from the AWS Parameters and Secrets Lambda
+//! Extension.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use super::World;
 
 const SESSION: &str = "the session's token";
 
-/// The extension's local HTTP, by what AWS documents of it: the secrets that it may read, and how often each was asked for.
+/// The extension's local HTTP, as AWS documents it: the secrets that it may read, and the number of requests for each.
 #[derive(Clone, Default)]
 struct Extension {
     secrets: Arc<Mutex<BTreeMap<String, String>>>,
@@ -73,18 +74,18 @@ async fn a_function_looks_its_secrets_up_when_it_is_first_invoked_and_once() {
         ("AWS_SESSION_TOKEN", SESSION),
     ];
 
-    // The extension answers nobody who is not invoked.
+    // The extension answers only functions that are invoked.
     let mut query = Function::start("query", &variables).await;
     query.up().await;
     assert_eq!(extension.asked(), BTreeMap::new());
 
-    // One that it may not read: why, its log says, and not its answer.
+    // The function may not read this secret. Its log says why, and its answer does not.
     let (status, problem) = query.call("GET", "/", None).await;
     assert_eq!((status, &problem["detail"]), (503, &"The function can't reach what it needs.".into()));
     let log = query.log();
     assert!(log.contains("secret:orders/view#url") && log.contains("not authorized"), "{log}");
 
-    // Once it may, it is well without being started again; and does not ask for ever.
+    // Once it may, the function is well without a new start, and does not ask for ever.
     extension.allow("orders/view", world.url("ORDERS_READ_STORE"));
     for _ in 0..3 {
         assert_eq!(query.call("GET", "/", None).await, (200, json!([])));
@@ -103,7 +104,7 @@ async fn a_function_looks_its_secrets_up_when_it_is_first_invoked_and_once() {
     server.abort();
 }
 
-/// As the template has it for Kafka, and as Amazon RDS keeps what it manages.
+/// The template has it like this for Kafka, and Amazon RDS keeps the secrets that it manages like this.
 #[tokio::test]
 async fn a_login_alone_may_be_the_secret() {
     let Some(world) = World::new().await else { return };

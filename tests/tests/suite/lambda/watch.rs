@@ -15,14 +15,14 @@ use tests::stores::Stores;
 
 use crate::readme::{calls, shell};
 
-/// The exit code of `deploy/watch` that says so.
+/// The exit code of `deploy/watch` when there is no cargo-lambda.
 const NO_CARGO_LAMBDA: i32 = 3;
 
 fn script() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "deploy", "watch"].iter().collect()
 }
 
-/// Whether cargo-lambda is there, installed if need be. Where it can't be, that is said.
+/// Returns whether cargo-lambda is there, and installs it if need be. Prints when it can't be installed.
 fn has_cargo_lambda() -> bool {
     let output = Command::new(script()).arg("--install").output().unwrap();
     if output.status.code() == Some(NO_CARGO_LAMBDA) {
@@ -34,7 +34,7 @@ fn has_cargo_lambda() -> bool {
     true
 }
 
-/// A run of `deploy/watch`, which is told to stop when it is dropped, so that nothing is left of a test that fails.
+/// A run of `deploy/watch`. When it is dropped it is told to stop, so that a failing test leaves nothing behind.
 struct Watch {
     process: Option<Running>,
     address: SocketAddr,
@@ -46,8 +46,8 @@ impl Watch {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (port, binaries) = (address.port().to_string(), binaries().display().to_string());
         let script = script().display().to_string();
-        // Leads a process group, as what a shell starts in a terminal does; and hears SIGINT, also where whoever started the tests
-        // does not.
+        // The script leads a process group, as a program does that a shell starts in a terminal. It hears SIGINT even if the
+        // process that started the tests does not.
         let words = ["env", "--default-signal=INT", &script, "--port", &port, "--built", &binaries];
         let call = Invocation::of("setsid".into(), &[&words[..], &["--relay-every", "1"]].concat());
         let settings = stores.settings(folder.path());
@@ -66,7 +66,7 @@ impl Watch {
         self.process.as_mut().unwrap()
     }
 
-    /// What Ctrl-C is: SIGINT to everybody in the process group.
+    /// Sends SIGINT to everybody in the process group, as Ctrl-C does.
     async fn interrupt(mut self) -> Finished {
         let process = self.process.take().unwrap();
         let group = format!("kill -s INT -- -{}", process.pid());
@@ -89,7 +89,7 @@ impl Drop for Watch {
     }
 }
 
-/// The processes with this word among their variables or arguments.
+/// Returns the processes with this word among their variables or arguments.
 fn processes_with(word: &str) -> Vec<String> {
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     let read =
@@ -135,7 +135,7 @@ async fn the_calls_of_the_readme_are_answered_by_lambda_functions_and_ctrl_c_lea
     assert!(TcpStream::connect(address).is_err(), "somebody still listens at {address}");
 }
 
-/// After the order `someid` was processed.
+/// Checks every route, after the order `someid` was processed.
 async fn every_route_leads_to_its_function(api: &Http) {
     let events = api.get("/someid/events").await.with_status(200).json();
     let types: Vec<&Value> = events.as_array().unwrap().iter().map(|event| &event["type"]).collect();

@@ -1,4 +1,4 @@
-//! What takes real servers: several processes on the same stores. Without servers none of it runs, which is said.
+//! Tests that need real servers: several processes on the same stores. Without servers none of them runs, and that is printed.
 
 mod relay;
 mod replicas;

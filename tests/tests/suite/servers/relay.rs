@@ -1,4 +1,4 @@
-//! `orders relay` beside servers: it publishes, and whoever runs receives.
+//! `orders relay` beside servers: it publishes, and the servers that run receive.
 
 use tests::stores::Stores;
 use tests::system::Setup;
@@ -9,7 +9,7 @@ use crate::both::relay::killed_with_work_left;
 async fn a_relay_publishes_what_a_system_that_is_gone_has_left_and_the_next_one_finishes_it() {
     let Some(stores) = Stores::servers() else { return };
     let mut system = killed_with_work_left(stores, 10).await;
-    // Whatever was published in time; the relay leaves nothing for the next server to publish.
+    // Some commits may have been published in time. The relay leaves nothing for the next server to publish.
     let relayed = system.orders(&["relay", "--relay-min-age", "0", "--json"]).await.with_code(0).json();
     assert_eq!((&relayed["failed"], &relayed["left"]), (&0.into(), &0.into()), "{relayed}");
     let idle = system.orders(&["relay", "--relay-min-age", "0"]).await.with_code(0).stdout;
@@ -39,6 +39,6 @@ async fn a_relay_may_run_beside_a_server_that_publishes_too() {
     }
     let report = load.end().await.with_code(0).json();
     assert_eq!(report["answered"], 600, "{report}");
-    // What came twice was applied once.
+    // Events that came twice were applied once.
     system.expect_verified().await;
 }

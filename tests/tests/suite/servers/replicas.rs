@@ -6,14 +6,14 @@ use tests::process::Running;
 use tests::stores::Stores;
 use tests::system::{Setup, System, lasting_address};
 
-/// Two replicas, each with partitions of its own for both functions.
+/// Starts two replicas, each with partitions of its own for both functions.
 async fn two_replicas() -> Option<[System; 2]> {
     let stores = Stores::servers()?;
     let replica = || Setup::on(stores.clone()).listening_at(lasting_address()).start();
     let replicas = [replica().await, replica().await];
     let mut orders = 0;
     until("both replicas to be invoked for records", async || {
-        // Each order is another key, so that sooner or later every partition has one.
+        // Each order has another key, so that sooner or later every partition has one.
         let id = format!("first-{orders}");
         replicas[orders % 2].create(&id).await;
         replicas[orders % 2].process(&id).await;
@@ -24,7 +24,7 @@ async fn two_replicas() -> Option<[System; 2]> {
     Some(replicas)
 }
 
-/// How often the function was invoked that was invoked less.
+/// Returns the number of invocations of the function that was invoked less.
 async fn invocations(replica: &System) -> f64 {
     let metrics = replica.metrics().await;
     let of =
@@ -51,7 +51,7 @@ fn load_over(replicas: &[System; 2], words: &[&str]) -> (Running, std::path::Pat
     start_load(&replicas[0], &[words, &["--url", &other]].concat())
 }
 
-/// What a replica that is gone has left is published by the other.
+/// Waits until this replica has published the commits that the other one left.
 async fn expect_all_published(replica: &System) {
     until("everything to be published", async || {
         let metrics = replica.metrics().await;
@@ -80,7 +80,7 @@ async fn of_two_that_share_a_load_one_is_killed_and_nothing_that_was_acknowledge
 #[tokio::test]
 async fn each_may_be_killed_and_come_back_in_turn() {
     let Some(mut replicas) = two_replicas().await else { return };
-    // As long as it takes; the end is ours to say.
+    // The load is long enough; the test ends it.
     let (mut load, check) = load_over(&replicas, &["--orders", "1000000", "--retries", "100"]);
     for turn in [0, 1, 0, 1] {
         until_done(&replicas, &mut load, 200.0).await;
@@ -101,7 +101,7 @@ async fn one_that_is_stopped_hands_its_partitions_over_at_once() {
     for number in 0..16 {
         let id = format!("a{number}");
         stays.create(&id).await;
-        // Well below a session's time, which is what a killed one's partitions wait for.
+        // This wait is well below a session's time, for which the partitions of a killed replica wait.
         stays.get(&format!("/{id}?min_version=1")).header("prefer", "wait=5").await.with_status(200);
         stays.process(&id).await;
     }
