@@ -1,4 +1,4 @@
-//! A server that reads what it is sent and answers the same every time: what HTTP costs here without orders.
+//! A server that reads every request and always gives the same answer. It shows the cost of HTTP on this machine without orders.
 
 use std::net::SocketAddr;
 

@@ -1,7 +1,7 @@
-//! Two builds of `orders` against each other: what a change costs in processor time and takes from the rates.
+//! Compares two builds of `orders`: the cost of a change in processor time and in rates.
 //!
-//! Three contenders take turns: the build before, the same once more, and the build after. The two measurements of one build tell how
-//! far figures are apart that should be equal, and a change may cost no more than that and [`ALLOWANCE`].
+//! Three contenders take turns: the build before, the same once more, and the build after. The two measurements of one build show
+//! the spread of figures that should be equal. A change may cost no more than this spread and [`ALLOWANCE`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::servers::rounds::Pace;
 use crate::servers::{Bench, System};
 use crate::table::{Table, median};
 
-/// How much worse than the spread a figure may be, as a share.
+/// The share by which a figure may be worse beyond the spread.
 const ALLOWANCE: f64 = 0.03;
 
 const CLIENTS: u32 = 64;
@@ -28,7 +28,7 @@ const WARM_UP: u64 = 1_000;
 /// Events of an order that is created, processed and fulfilled.
 const EVENTS: u64 = 3;
 
-/// How long the view may take for a load.
+/// The time limit for the view to follow a load.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Args)]
@@ -73,7 +73,7 @@ enum Stores {
     Servers,
 }
 
-/// Whoever takes turns.
+/// A build that takes turns with the others.
 #[derive(Clone, Copy, Debug)]
 enum Contender {
     Before,
@@ -83,7 +83,7 @@ enum Contender {
 
 const CONTENDERS: [Contender; 3] = [Contender::Before, Contender::BeforeAgain, Contender::After];
 
-/// What is measured of a contender, once a round.
+/// The measurements of a contender, one a round.
 #[derive(Default)]
 struct Figures {
     commands: Series,
@@ -94,7 +94,8 @@ struct Figures {
 struct Series {
     /// Calls a second.
     rates: Vec<f64>,
-    /// Seconds of all processors, of all processes of the machine, for 10,000 calls and what follows from them.
+    /// Seconds of all processors, for all processes of the machine. They are counted for 10,000 calls and the work that follows
+    /// from them.
     processor: Vec<f64>,
 }
 
@@ -105,7 +106,7 @@ impl Series {
     }
 }
 
-/// Whether more of a figure is better.
+/// The direction in which a figure is better.
 #[derive(Clone, Copy)]
 enum Better {
     More,
@@ -143,7 +144,7 @@ impl Comparison {
         }
     }
 
-    /// Each round begins with another contender, so that none always finds the machine as the same other one left it.
+    /// Returns the contenders in turn. Each round begins with another one, so that none always runs after the same other one.
     fn turns(&self) -> impl Iterator<Item = Contender> {
         (0..self.rounds as usize).flat_map(|round| (0..3).map(move |turn| CONTENDERS[(round + turn) % 3]))
     }
@@ -159,7 +160,7 @@ impl Comparison {
 
     async fn on_servers(&self, args: &ServerArgs) -> anyhow::Result<[Figures; 3]> {
         let pace = Pace { time: Duration::ZERO, rounds: self.rounds };
-        // What starts the servers stops them, so it comes first.
+        // The first bench starts the servers. It comes first, so that it is dropped last and stops them in the end.
         let before = Bench::new(Servers::new(args)?, pace, Some(self.before.clone()));
         let after = Bench::new(Servers::new(args)?, pace, Some(self.after.clone()));
         let mut figures = <[Figures; 3]>::default();
@@ -172,7 +173,7 @@ impl Comparison {
         Ok(figures)
     }
 
-    /// The clients are the build before, whatever serves.
+    /// Measures a round. The build before is always the client, whichever build serves.
     async fn round(&self, server: &Server, figures: &mut Figures) -> anyhow::Result<()> {
         let client = Orders { binary: self.before.clone() };
         let before = server.projected("applied").await?;
@@ -233,7 +234,7 @@ fn compare(what: String, [before, again, after]: [f64; 3], better: Better, table
     }
 }
 
-/// By which share `after` is worse, if it is.
+/// Returns the share by which `after` is worse, if it is.
 fn worse_by(before: f64, after: f64, better: Better) -> Option<f64> {
     let worse = match better {
         Better::Less => after / before - 1.0,
@@ -242,7 +243,7 @@ fn worse_by(before: f64, after: f64, better: Better) -> Option<f64> {
     (worse > 0.0).then_some(worse)
 }
 
-/// Seconds that the processors have worked since the machine was started, for whatever process or the kernel.
+/// Returns the seconds that the processors have worked since the machine was started, for any process or the kernel.
 fn busy() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
     let total = stat
@@ -258,7 +259,7 @@ fn busy() -> anyhow::Result<f64> {
     }
 }
 
-/// How many processors others use: all figures are too high by that.
+/// Returns how many processors others use: all figures are too high by that.
 async fn in_use() -> anyhow::Result<f64> {
     const WATCHED: Duration = Duration::from_secs(2);
     let before = busy()?;

@@ -1,4 +1,4 @@
-//! A large event store, written as its own system would have: three commits an order, each marked published.
+//! Writes a large event store as its own system would: three commits an order, each marked published.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use event_store::{CommandHash, Commit, EventStore, Metadata};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
-/// As many appends wait at the same time, so that the store writes them in batches of about this size.
+/// The number of appends that wait at the same time, so that the store writes them in batches of about this size.
 const WRITERS: usize = 1_024;
 
-/// The id of one of the orders.
+/// Returns the id of one of the orders.
 pub(crate) fn id(number: u64) -> String {
     format!("rebuilt-{number}")
 }

@@ -52,13 +52,13 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A round that does not count, then A B A B.
+    /// Runs a round that does not count, then both servers in turn: A B A B.
     async fn compare(&self, call: &str, orders: u64, clients: u32, table: &mut Table) -> anyhow::Result<()> {
         self.round("warm", "create", orders / 10, clients).await?;
         let mut rate = Pair { ours: vec![], bare: vec![] };
         let mut middle = Pair { ours: vec![], bare: vec![] };
         for round in 0..self.rounds {
-            // Reads are of the orders that were created at the same number of clients before.
+            // Reads ask for the orders that were created at the same number of clients before.
             let prefix = format!("c{clients}-{round}");
             let (bare, ours) = self.round(&prefix, call, orders, clients).await?;
             rate.bare.push(bare.per_second);
@@ -72,7 +72,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Creates, by the plain client.
+    /// Compares creates, by the plain client.
     async fn compare_by(
         &self,
         plain: &PlainClient,
@@ -111,7 +111,7 @@ impl Bench<'_> {
         Ok((bare, ours))
     }
 
-    /// One command at a time, until a plain GET shows it.
+    /// Measures the time until a plain GET shows a command, with one command at a time.
     async fn queryable(&self, table: &mut Table) -> anyhow::Result<()> {
         let (mut p50, mut p99) = (vec![], vec![]);
         for _ in 0..self.rounds {
@@ -128,7 +128,7 @@ impl Bench<'_> {
     }
 }
 
-/// Orders created and processed on a server of their own; everything acknowledged is read back.
+/// Creates and processes orders on a server of their own, and reads back everything that was acknowledged.
 async fn whole_load(orders: &Orders, count: u64, table: &mut Table) -> anyhow::Result<()> {
     let server = Server::orders(&orders.binary, server::folder()?).await?;
     server.rest().await?;
@@ -154,7 +154,7 @@ async fn whole_load(orders: &Orders, count: u64, table: &mut Table) -> anyhow::R
     Ok(())
 }
 
-/// The view is what the events make of it.
+/// Checks that the view agrees with the events.
 async fn verified(orders: &Orders, server: &Server) -> anyhow::Result<()> {
     let data = server::on_data(server.data()?);
     let words: Vec<_> = std::iter::once("verify").chain(data.iter().map(String::as_str)).collect();

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-/// What `orders load --json` says, as far as it is used here.
+/// The output of `orders load --json`, as far as it is used here.
 #[derive(Deserialize)]
 pub(crate) struct Load {
     /// Calls a second.
@@ -22,7 +22,7 @@ struct Series {
     latency_ms: Latency,
 }
 
-/// In milliseconds.
+/// Latencies in milliseconds.
 #[derive(Clone, Copy, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) p50: f64,
@@ -30,13 +30,13 @@ pub(crate) struct Latency {
 }
 
 impl Load {
-    /// The latency of one kind of call.
+    /// Returns the latency of one kind of call.
     pub(crate) fn latency(&self, call: &str) -> anyhow::Result<Latency> {
         Ok(self.calls.get(call).with_context(|| format!("the load made no {call}"))?.latency_ms)
     }
 }
 
-/// What `orders load --verify --json` says.
+/// The output of `orders load --verify --json`.
 #[derive(Deserialize)]
 pub(crate) struct Verified {
     pub(crate) orders: u64,
@@ -62,7 +62,7 @@ impl Orders {
         self.json(&[&words, more].concat()).await
     }
 
-    /// Reads back what a load logged.
+    /// Reads back the orders that a load noted.
     pub(crate) async fn read_back(&self, url: &str, file: &Path) -> anyhow::Result<Verified> {
         let file = file.display().to_string();
         self.json(&["load", "--json", "--url", url, "--within", "120", "--verify", &file]).await
@@ -89,7 +89,7 @@ impl Orders {
         command.output().await.with_context(|| format!("{}", self.binary.display()))
     }
 
-    /// Runs it, and fails when it fails.
+    /// Runs a command, and fails when the command fails.
     pub(crate) async fn run_well(&self, words: &[&str]) -> anyhow::Result<()> {
         let said = self.run(words).await?;
         if !said.status.success() {

@@ -1,16 +1,16 @@
-//! Measurements of the whole system against the raw limits of the machine it runs on. Never part of the test run.
+//! Measurements of the whole system against the raw limits of the machine it runs on. They are never part of the test run.
 //!
 //! - [`http`] compares it over HTTP with a [`bare`] server that stores nothing, under the same load program.
 //! - [`rebuild`] rebuilds the view of a large event store, which [`fill`] writes.
 //! - [`servers`] measures on MongoDB, Kafka and PostgreSQL, the parts against the raw clients and the whole over HTTP.
-//! - [`server`] starts what is measured and looks at it from outside; [`load`] runs `orders load`.
+//! - [`server`] starts the measured processes and observes them from outside; [`load`] runs `orders load`.
 //! - [`cold`] starts the functions as Lambda does.
 //! - [`compare`] measures two builds of `orders` against each other.
 //! - [`mapping`] measures an event source mapping from Kafka into this process.
-//! - [`table`] is how figures are shown: ratios first.
+//! - [`table`] shows the figures: ratios first.
 //!
-//! Knows the system by its binary and its public API only, save that [`fill`] writes through the event store, and that parts of it
-//! are measured in [`servers`].
+//! The benches know the system by its binary and its public API only. There are two exceptions: [`fill`] writes through the event
+//! store, and [`servers`] measures parts of the system.
 
 mod bare;
 mod cold;
@@ -112,7 +112,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     if cfg!(debug_assertions) {
         eprintln!("this is a debug build: its figures say nothing; use cargo run --release -p benches");
     }
-    // Whatever is dropped here ends the processes that it started: at the end, on an error and on a signal.
+    // The values that are dropped here end the processes that they started: at the end, on an error and on a signal.
     tokio::select! {
         measured = measure(cli.what) => measured.map(|()| ExitCode::SUCCESS),
         signal = server::ending_signal() => signal.map(|()| ExitCode::from(130)),

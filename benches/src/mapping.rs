@@ -1,4 +1,4 @@
-//! An event source mapping between a real Kafka and a function in this process: `benches mapping`. Knows the library alone.
+//! An event source mapping between a real Kafka and a function in this process: `benches mapping`. It knows the library alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +20,12 @@ use crate::table::{Table, median};
 use crate::template;
 
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How many records are published at once.
+/// The number of records that are published at once.
 const RUN: usize = 1_000;
-/// How many records a second a mapping must pass on, with batches of 1,000 or more.
+/// The lowest number of records a second that a mapping must pass on, with batches of 1,000 or more.
 const LEAST: f64 = 20_000.0;
 const LEAST_BATCH: usize = 1_000;
-/// How long a template of 2 MB with 500 resources may take to be read, in milliseconds.
+/// The longest time for reading a template of 2 MB with 500 resources, in milliseconds.
 const LONGEST_READING: f64 = 100.0;
 
 #[derive(Args)]
@@ -54,7 +54,7 @@ pub(crate) struct MappingArgs {
     rounds: u32,
 }
 
-/// What the function counts.
+/// The counts of the function.
 #[derive(Default)]
 struct Counted {
     records: AtomicU64,
@@ -126,7 +126,7 @@ enum Work {
     Json,
 }
 
-/// Records a second, from the start of the mapping until the last record was taken.
+/// Returns the records a second, from the first records that the function took to the last one.
 async fn read(
     channel: &EventChannel,
     args: &MappingArgs,
@@ -145,7 +145,7 @@ async fn read(
         Mapping { batch_size: args.batch_size, window: NO_WINDOW, concurrency: 4, ..Mapping::new("bench") };
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(run(mapping, source, target, stopped));
-    // To join a group takes seconds, and is not what is measured.
+    // Joining a group takes seconds, and is not part of the measurement.
     timeout(PATIENCE, counted.until(1)).await.context("nothing was read")?;
     let (began, before) = (Instant::now(), counted.records.load(Ordering::Relaxed));
     timeout(PATIENCE, counted.until(args.records)).await.context("not everything was read")?;
@@ -182,7 +182,7 @@ impl Counted {
     }
 }
 
-/// How many there are, and the bytes of their values.
+/// Returns the number of records, and the bytes of their values.
 fn records(event: &KafkaEvent) -> (u64, u64) {
     let all = event.records.values().flatten();
     all.fold((0, 0), |(records, bytes), record| {

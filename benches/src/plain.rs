@@ -1,5 +1,5 @@
-//! A second load program, by other hands: Go's net/http with nothing of ours in it. How much of a server's work a client lets it show
-//! depends on what the client itself costs, for both share the processors.
+//! A second load program, with nothing of ours in it: Go's net/http. Client and server share the processors. So a client that
+//! costs more lets the server show less of its work.
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +7,17 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// Its sources.
+/// The folder of its sources.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/plain-client");
 
-/// The client, compiled. Gone when this is dropped.
+/// The compiled client. It is deleted when this is dropped.
 pub(crate) struct PlainClient {
     binary: PathBuf,
     _folder: TempDir,
 }
 
 impl PlainClient {
-    /// Compiles it; `None`, and a line that says so, where there is no Go.
+    /// Compiles it. Returns `None` and prints a line when there is no Go.
     pub(crate) async fn build() -> anyhow::Result<Option<Self>> {
         let folder = tempfile::tempdir()?;
         let binary = folder.path().join("plain-client");
@@ -36,7 +36,7 @@ impl PlainClient {
         Ok(Some(Self { binary, _folder: folder }))
     }
 
-    /// Creates orders; how many a second were acknowledged.
+    /// Creates orders, and returns how many a second were acknowledged.
     pub(crate) async fn create(
         &self,
         url: &str,

@@ -1,4 +1,4 @@
-//! Single requests, where no load is wanted: is a server ready, how long does one query take?
+//! Single requests, where no load is wanted: they show whether a server is ready, and how long one query takes.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -18,11 +18,11 @@ pub(crate) struct Probe {
     client: Client<HttpConnector, Empty<Bytes>>,
 }
 
-/// How long queries took, sorted.
+/// The times of queries, sorted.
 #[derive(Default)]
 pub(crate) struct Times {
     sorted: Vec<Duration>,
-    /// Queries that were not answered, or with a server's error.
+    /// The number of queries that were not answered, or with a server's error.
     pub(crate) failed: usize,
 }
 
@@ -38,7 +38,7 @@ impl Probe {
         Ok(status)
     }
 
-    /// What a GET answers, which must be 200.
+    /// Returns the answer to a GET, which must be 200.
     pub(crate) async fn text(&self, url: &str) -> anyhow::Result<String> {
         let answer = self.client.get(url.parse()?).await?;
         if !answer.status().is_success() {
@@ -47,7 +47,8 @@ impl Probe {
         Ok(String::from_utf8(answer.into_body().collect().await?.to_bytes().into())?)
     }
 
-    /// Queries one after the other, with a short pause, until `end` is over; then also says what `end` gave.
+    /// Sends queries to each URL one after the other, with a short pause, until `end` is over. Returns the output of `end`, and
+    /// the times.
     pub(crate) async fn during<T>(&self, urls: [&str; 2], end: impl Future<Output = T>) -> (T, [Times; 2]) {
         let mut times = [Times::default(), Times::default()];
         let [first, second] = &mut times;
@@ -77,7 +78,7 @@ impl Times {
         self.sorted.len()
     }
 
-    /// In milliseconds; `share` from 0 to 1.
+    /// Returns the time at a share of the sorted times, in milliseconds; `share` is from 0 to 1.
     pub(crate) fn at(&self, share: f64) -> anyhow::Result<f64> {
         let Some(last) = self.sorted.len().checked_sub(1) else { bail!("no query was answered") };
         Ok(self.sorted[(last as f64 * share).round() as usize].as_secs_f64() * 1e3)

@@ -24,7 +24,7 @@ pub(crate) async fn measure(args: &RebuildArgs) -> anyhow::Result<Table> {
 
     let server = Server::orders(&orders.binary, data).await?;
     server.rest().await?;
-    // First into an empty view; then beside a full one, which is served meanwhile.
+    // The first rebuild starts from an empty view. The second one runs beside a full view, which is served meanwhile.
     for view in ["empty", "full"] {
         rebuild(&orders, &server, view, events, &mut table).await?;
         server.rest().await?;
@@ -65,7 +65,7 @@ fn served(query: &str, times: &Times, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first and the last order are in the view.
+/// Checks that the first and the last order are in the view.
 async fn check_is_served(server: &Server, count: u64) -> anyhow::Result<()> {
     for number in [0, count - 1] {
         let url = format!("{}/{}", server.url, fill::id(number));

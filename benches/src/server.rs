@@ -1,4 +1,4 @@
-//! The processes that are measured: started, waited for, looked at from outside, and ended however this program ends.
+//! The measured processes. They are started, waited for, observed from outside, and ended however this program ends.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -13,16 +13,16 @@ use tokio::process::{Child, Command};
 
 use crate::probe::Probe;
 
-/// How long a server may take to answer, or to come to rest.
+/// The time limit for a server to answer, or to come to rest.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running server. Dropping it ends the process and removes its data.
 pub(crate) struct Server {
     child: Child,
     pid: u32,
-    /// Where it answers.
+    /// The URL at which it answers.
     pub(crate) url: String,
-    /// Where its metrics are.
+    /// The URL of its metrics.
     admin: Option<String>,
     data: Option<TempDir>,
     probe: Probe,
@@ -36,7 +36,7 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// As flags of what compares the two.
+    /// Returns the flags for a command that compares the two.
     pub(crate) fn event_and_read_store(&self) -> [String; 4] {
         ["--event-store".into(), self.event_store.clone(), "--read-store".into(), self.read_store.clone()]
     }
@@ -49,7 +49,7 @@ pub(crate) struct Memory {
     pub(crate) peak: f64,
 }
 
-/// The `orders` binary: the one given, else cargo builds it in this program's profile.
+/// Returns the `orders` binary: the one given, else cargo builds it in this program's profile.
 pub(crate) async fn orders_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
         return given.canonicalize().with_context(|| format!("--orders-bin {}", given.display()));
@@ -100,7 +100,7 @@ impl Server {
         command.args(["serve", "--log", "warn"]);
         command.args(["--listen", &listen.to_string(), "--admin-listen", &admin.to_string()]);
         command.args(stores);
-        // Due within a measurement, so that reminders are part of what is measured.
+        // Reminders are due within a measurement, so that they are part of it.
         command.env("ORDERS_REMINDER_AFTER", "5");
         let mut server = Self::spawn(command, listen, data)?;
         let admin = format!("http://{admin}");
@@ -136,12 +136,12 @@ impl Server {
         self.data.as_ref().map(TempDir::path).context("this server has no data")
     }
 
-    /// Where its metrics are: `http://HOST:PORT`.
+    /// The address of its metrics: `http://HOST:PORT`.
     fn admin(&self) -> anyhow::Result<&str> {
         self.admin.as_deref().context("this server has no metrics")
     }
 
-    /// Its own count of events that its projector had this result for: `applied`, `held`.
+    /// Returns its own count of events with this result of its projector: `applied`, `held`.
     pub(crate) async fn projected(&self, result: &str) -> anyhow::Result<u64> {
         let metrics = self.probe.text(&format!("{}/metrics", self.admin()?)).await?;
         let label = format!("result=\"{result}\"");
@@ -152,7 +152,7 @@ impl Server {
         value.parse().with_context(|| format!("{line}: not a count"))
     }
 
-    /// How much of the machine's memory it has.
+    /// Returns how much of the machine's memory it has.
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let field = |name: &str| -> anyhow::Result<f64> {
@@ -163,7 +163,7 @@ impl Server {
         Ok(Memory { now: field("VmRSS")?, peak: field("VmHWM")? })
     }
 
-    /// Waits until it uses no processor any more: what goes on after the last answer would slow down what is measured next.
+    /// Waits until it uses no processor any more. Work that goes on after the last answer would slow down the next measurement.
     pub(crate) async fn rest(&self) -> anyhow::Result<()> {
         let end = Instant::now() + PATIENCE;
         let mut before = self.processor_ticks()?;
@@ -178,10 +178,10 @@ impl Server {
         bail!("{} does not come to rest within {PATIENCE:?}", self.url)
     }
 
-    /// Hundredths of a second.
+    /// Returns the processor time that it has used, in hundredths of a second.
     fn processor_ticks(&self) -> anyhow::Result<u64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // After the name in brackets; user and system time are the fields 14 and 15 of the whole line.
+        // The fields begin after the name in brackets. User and system time are the fields 14 and 15 of the whole line.
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let times = fields.split_whitespace().skip(11).take(2);
         times.map(|ticks| ticks.parse::<u64>().context("/proc/PID/stat is not as expected")).sum()
@@ -200,12 +200,12 @@ impl Drop for Server {
     }
 }
 
-/// A folder for data, gone when it is dropped.
+/// Makes a folder for data, which is deleted when it is dropped.
 pub(crate) fn folder() -> anyhow::Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("orders-bench-").tempdir()?)
 }
 
-/// How a command of `orders` is told to work on a folder.
+/// Returns the flags with which a command of `orders` works on a folder.
 pub(crate) fn on_data(data: &Path) -> [String; 4] {
     ["--data".into(), data.display().to_string(), "--event-store".into(), event_store(data)]
 }
@@ -215,7 +215,7 @@ pub(crate) fn event_store(data: &Path) -> String {
     format!("sqlite:{}", data.join("events.db").display())
 }
 
-/// Ctrl-C or SIGTERM.
+/// Waits for Ctrl-C or SIGTERM.
 pub(crate) async fn ending_signal() -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

@@ -1,4 +1,4 @@
-//! Figures as they are shown: what, the ratio to the raw limit where there is one, then both figures.
+//! The table of figures. A row has a name, the ratio to the raw limit if there is one, and both figures.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,17 +9,17 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub(crate) struct Table {
     title: String,
-    /// When it was measured, RFC 3339.
+    /// The time of the measurement, RFC 3339.
     at: String,
     processors: usize,
-    /// Whose figures are compared.
+    /// The names of the two sides that are compared.
     #[serde(skip)]
     columns: [&'static str; 2],
-    /// What it was measured with, where that is noted.
+    /// The environment of the measurement, if it is noted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     environment: BTreeMap<String, String>,
     rows: Vec<Row>,
-    /// What could not be measured, or is not as it must be, and why.
+    /// Measurements that failed, figures that are not as they must be, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<String>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Table {
 #[derive(Serialize)]
 struct Row {
     what: String,
-    /// Ours by the raw limit's, where it was compared with one.
+    /// Our figure divided by the raw limit, if they were compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio: Option<f64>,
     ours: f64,
@@ -37,12 +37,12 @@ struct Row {
 }
 
 impl Table {
-    /// Ours against a raw limit.
+    /// Returns a table of our figures against a raw limit.
     pub(crate) fn new(title: impl Into<String>) -> Self {
         Self::of(title, ["orders", "raw"])
     }
 
-    /// The first column against the second.
+    /// Returns a table of the first column against the second.
     pub(crate) fn of(title: impl Into<String>, columns: [&'static str; 2]) -> Self {
         let processors = std::thread::available_parallelism().map_or(0, usize::from);
         Self {
@@ -56,17 +56,17 @@ impl Table {
         }
     }
 
-    /// Notes what it is measured with.
+    /// Notes the environment of the measurement.
     pub(crate) fn note(&mut self, environment: &BTreeMap<String, String>) {
         self.environment.clone_from(environment);
     }
 
-    /// Notes what could not be measured, or is not as it must be.
+    /// Notes a measurement that failed, or a figure that is not as it must be.
     pub(crate) fn failed(&mut self, what: String) {
         self.failed.push(what);
     }
 
-    /// Whether everything could be measured and is as it must be.
+    /// Returns whether everything could be measured and is as it must be.
     pub(crate) fn is_whole(&self) -> bool {
         self.failed.is_empty()
     }
@@ -100,7 +100,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Three digits at least: 36,012; 85.3; 0.214.
+/// Returns a number with three digits at least: 36,012; 85.3; 0.214.
 fn number(value: f64) -> String {
     match value {
         v if v >= 1000.0 => {
@@ -114,7 +114,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The middle of several measurements; of an even number, the lower one.
+/// Returns the middle of several measurements; of an even number, the lower one.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)

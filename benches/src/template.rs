@@ -1,4 +1,4 @@
-//! How long a template takes to be read: a part of `benches mapping`.
+//! The time for reading a template: a part of `benches mapping`.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -14,7 +14,7 @@ const MAPPINGS: usize = RESOURCES / 5;
 const BYTES: usize = 2_000_000;
 const ROUNDS: usize = 5;
 
-/// The median of some readings, in milliseconds.
+/// Returns the median of some readings, in milliseconds.
 pub(crate) fn measure() -> anyhow::Result<f64> {
     let text = template()?;
     ensure!(text.len() >= BYTES, "the template has {} bytes", text.len());

@@ -1,4 +1,4 @@
-//! The least that a Lambda in Rust is, `lambda_runtime` alone: what cold starts are compared with.
+//! The smallest Lambda in Rust, `lambda_runtime` alone. Cold starts are compared with it.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! How long invocations take with the share of a processor that a memory size gives, and what that costs.
+//! The time of invocations with the share of a processor that a memory size gives, and its cost.
 
 use std::fmt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::table::median;
 const STARTS: u32 = 3;
 /// Invocations of an instance after its first.
 const WARM: u32 = 30;
-/// The same, where an event has many records.
+/// The same number when an event has many records.
 const WARM_BATCHES: u32 = 5;
 
 /// The figures of all functions.
@@ -29,16 +29,16 @@ struct Row {
     lives: Vec<Life>,
 }
 
-/// What an instance took: milliseconds, and MB.
+/// The figures of an instance, in milliseconds and MB.
 struct Life {
     to_next: f64,
     first: f64,
-    /// The mean, each rounded up as it is billed.
+    /// The mean of the invocations after the first, each rounded up as it is billed.
     warm: f64,
     most: f64,
 }
 
-/// What a function is invoked with: one record, and a full batch of its mapping.
+/// Returns the work that a function is invoked with: one record, and a full batch of its mapping.
 fn works(function: Function) -> Vec<Work> {
     let full = match function {
         Function::Projector => Some(1_000),

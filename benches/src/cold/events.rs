@@ -1,4 +1,4 @@
-//! What each function is invoked with: requests of API Gateway's HTTP API, batches of one record, the schedule's event.
+//! The events of each function: requests of API Gateway's HTTP API, batches of records, the schedule's event.
 
 use std::ops::Range;
 
@@ -37,7 +37,7 @@ impl Function {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether it is behind the HTTP API.
+    /// Returns whether the function is behind the HTTP API.
     pub(crate) fn is_http(self) -> bool {
         matches!(
             self,
@@ -45,7 +45,7 @@ impl Function {
         )
     }
 
-    /// The function did what it was asked.
+    /// Checks that the function did what it was asked.
     pub(crate) fn check(self, answer: &Value) -> anyhow::Result<()> {
         let expected = match self {
             Self::CreateOrder => ("/statusCode", json!(201)),
@@ -72,7 +72,7 @@ impl Work {
         Self { function, records: 1 }
     }
 
-    /// The numbers of the orders that must be there for so many invocations.
+    /// Returns the numbers of the orders that must be there for so many invocations.
     pub(crate) fn orders(self, invocations: u32) -> Range<u64> {
         match self.function {
             Function::CreateOrder | Function::Query | Function::Projector | Function::Relay => 0..0,
@@ -82,12 +82,12 @@ impl Work {
         }
     }
 
-    /// Whether they must be in processing.
+    /// Returns whether these orders must be in processing.
     pub(crate) fn needs_started(self) -> bool {
         self.function == Function::Processor
     }
 
-    /// The event of an invocation; no two have an order in common.
+    /// Returns the event of an invocation; no two have an order in common.
     pub(crate) fn event(self, invocation: u32) -> anyhow::Result<Value> {
         let first = u64::from(invocation) * u64::from(self.records);
         let id = commits::order(first)?;
@@ -106,7 +106,7 @@ impl Work {
         })
     }
 
-    /// Records of as many orders, as the event source mapping of a self-managed Kafka sends them.
+    /// Returns a batch of records, each of another order, as the event source mapping of a self-managed Kafka sends it.
     fn batch(self, first: u64, version: u64, kind: &str, data: &Value) -> anyhow::Result<Value> {
         let record = |number: u64| {
             let order = commits::order(number)?.to_string();

@@ -1,10 +1,11 @@
 //! Cold starts of the functions' artefacts against hello-world's: `benches cold-start`.
 //!
-//! - [`runtime_api`]: what Lambda is to a function: its process, and the Runtime API that it asks for events.
-//! - [`events`]: what each function is invoked with. [`place`]: the stores that it works on.
-//! - [`durations`]: how long invocations take with the [`share`] of a processor that a memory size gives.
+//! - [`runtime_api`]: Lambda's side of a function: its process, and the Runtime API that it asks for events.
+//! - [`events`]: the events of each function. [`place`]: the stores that it works on.
+//! - [`durations`]: the time of invocations with the [`share`] of a processor that a memory size gives.
 //!
-//! Knows the functions by their binaries and events alone; orders that they need are written through the event store.
+//! The measurement knows the functions by their binaries and events alone. It writes the orders that they need through the event
+//! store.
 
 mod durations;
 mod events;
@@ -28,9 +29,9 @@ use crate::servers::given::{ServerArgs, Servers};
 use crate::servers::report;
 use crate::table::{Table, median};
 
-/// By how much an HTTP function may take longer than hello-world until it asks for its first event.
+/// The largest time of an HTTP function until it asks for its first event, as a multiple of hello-world's time.
 const MOST_OF_HELLO: f64 = 1.5;
-/// How many MB an HTTP function may have in memory then.
+/// The memory, in MB, below which a function must be then.
 const MOST_RESIDENT: f64 = 30.0;
 
 #[derive(Args)]
@@ -64,7 +65,8 @@ pub(crate) struct ColdArgs {
 }
 
 impl ColdArgs {
-    /// As `deploy/checks/artefacts` has it: in cargo's target folder, so that what is measured is what was built last.
+    /// Returns the folder of the artefacts. The default is that of `deploy/checks/artefacts`, in cargo's target folder, so that the last
+    /// build is measured.
     fn artefacts(&self) -> PathBuf {
         let target =
             || env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
@@ -80,9 +82,9 @@ impl ColdArgs {
 struct Cold {
     /// Resident memory at the first call of the Runtime API, in MB.
     resident: f64,
-    /// From handing over the first event until its answer, in milliseconds.
+    /// The time from handing over the first event until its answer, in milliseconds.
     first: f64,
-    /// The same of the second.
+    /// The same for the second event.
     second: f64,
 }
 
@@ -90,7 +92,7 @@ struct Cold {
 #[derive(Default)]
 struct Starts {
     invoked: Vec<Cold>,
-    /// Of those that were only started, from exec to the first `next`, in milliseconds.
+    /// The times of instances that were only started, from exec to the first `next`, in milliseconds.
     to_next: Vec<f64>,
 }
 
@@ -104,7 +106,8 @@ impl Starts {
     }
 }
 
-/// A start takes two or three milliseconds, and varies by as much: so for each that is invoked there are some that are not.
+/// The number of instances that are only started, for each one that is invoked. A start takes two or three milliseconds and
+/// varies by as much, so it is measured more often.
 const STARTS_A_ROUND: u32 = 20;
 
 pub(crate) async fn measure(args: &ColdArgs) -> anyhow::Result<Table> {
@@ -199,7 +202,7 @@ async fn one(
     Ok(())
 }
 
-/// One cold start: two invocations, one after the other.
+/// Measures one cold start: two invocations, one after the other.
 async fn start(
     binary: &Path,
     variables: &[(&str, &str)],

@@ -11,7 +11,7 @@ use crate::servers::mongo::Database;
 use crate::servers::postgres::Schema;
 use crate::servers::publish::Topic;
 
-/// How many orders are written at once.
+/// The number of orders that are written at once.
 const SIDE_BY_SIDE: u64 = 500;
 
 pub(crate) struct Place {
@@ -26,18 +26,18 @@ impl Place {
         Ok(Self { events, view: Schema::fresh(servers).await?, topic: Topic::fresh(servers).await? })
     }
 
-    /// What a function is told by its variables.
+    /// Returns the variables of a function.
     pub(crate) fn variables(&self) -> [(&'static str, &str); 4] {
         [
             ("ORDERS_EVENT_STORE", &self.events.url),
             ("ORDERS_READ_STORE", &self.view.url),
             ("ORDERS_CHANNEL", &self.topic.url),
-            // What a test of the log would show; Lambda reads it from a pipe, here nobody does.
+            // The log is on, as in a deployed function. Lambda reads it from a pipe; here nobody reads it.
             ("ORDERS_LOG", "info"),
         ]
     }
 
-    /// The orders that so many invocations need.
+    /// Writes the orders that so many invocations need.
     pub(crate) async fn prepare(&self, work: Work, invocations: u32) -> anyhow::Result<()> {
         let Range { mut start, end } = work.orders(invocations);
         let store = self.events.store().await?;

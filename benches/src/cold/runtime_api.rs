@@ -1,5 +1,5 @@
-//! What Lambda is to a function: its process, and the Runtime API that it asks for events ("Using the Lambda runtime API for
-//! custom runtimes"). Takes the times where Lambda would.
+//! Lambda's side of a function: its process, and the Runtime API that it asks for events ("Using the Lambda runtime API for
+//! custom runtimes"). It takes the times where Lambda would.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -22,10 +22,10 @@ use tokio::time::timeout;
 
 use super::share::Share;
 
-/// How long a function may take to start or to answer.
+/// The time limit for a function to start or to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a function has until its deadline.
+/// The time that a function has until its deadline.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A function's process. Dropping it ends it.
@@ -51,7 +51,8 @@ struct Api {
 }
 
 impl Instance {
-    /// Starts the function with these variables, and the clock; held to a share of a processor where one is given.
+    /// Starts the function with these variables, and the clock. If a share of a processor is given, the function gets no more
+    /// than that.
     pub(crate) async fn start(
         binary: &Path,
         variables: &[(&str, &str)],
@@ -81,7 +82,7 @@ impl Instance {
         Ok(Self { child, started, events, calls, server })
     }
 
-    /// Milliseconds from its start until it asks for its first event.
+    /// Returns the milliseconds from its start until it asks for its first event.
     pub(crate) async fn until_ready(&mut self) -> anyhow::Result<f64> {
         match self.call().await? {
             (at, Call::Next) => Ok(milliseconds(at - self.started)),
@@ -89,12 +90,12 @@ impl Instance {
         }
     }
 
-    /// Its resident memory, in MB (10^6 bytes).
+    /// Returns its resident memory, in MB (10^6 bytes).
     pub(crate) fn resident(&self) -> anyhow::Result<f64> {
         self.memory("VmRSS:")
     }
 
-    /// The most that it ever was.
+    /// Returns the largest resident memory that it ever had.
     pub(crate) fn most_resident(&self) -> anyhow::Result<f64> {
         self.memory("VmHWM:")
     }
@@ -108,7 +109,8 @@ impl Instance {
         Ok(kilobytes * 1024.0 / 1e6)
     }
 
-    /// Hands over an event: the answer, and the milliseconds until it was there. Then waits until the function asks for more.
+    /// Hands over an event, and waits until the function has answered and asks for more. Returns the answer, and the milliseconds
+    /// until it was there.
     pub(crate) async fn invoke(&mut self, event: &Value) -> anyhow::Result<(Value, f64)> {
         let began = Instant::now();
         self.events.send(event.to_string()).context("the Runtime API has ended")?;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// With so many MiB a function has one whole processor ("Configure Lambda function memory").
+/// The memory, in MiB, with which a function has one whole processor ("Configure Lambda function memory").
 const WHOLE: u64 = 1_769;
-/// Within how many microseconds it gets its share.
+/// The period, in microseconds, within which a function gets its share.
 const PERIOD: u64 = 20_000;
 
-/// Where the controllers are: of version 1 under `cpu`, of version 2 in one tree.
+/// The folder of the controllers: those of version 1 are under `cpu`, those of version 2 in one tree.
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// A control group. Dropping it removes it.
@@ -21,7 +21,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// What a function with so many MiB has.
+    /// Makes the share that a function with so many MiB has.
     pub(crate) fn of_memory(mebibytes: u32) -> anyhow::Result<Self> {
         let quota = u64::from(mebibytes) * PERIOD / WHOLE;
         let name = format!("orders-bench-{}-{mebibytes}", std::process::id());
@@ -46,7 +46,7 @@ impl Share {
         Ok(Self { group })
     }
 
-    /// Holds a process to it.
+    /// Limits a process to this share.
     pub(crate) fn take(&self, process: u32) -> anyhow::Result<()> {
         self.set("cgroup.procs", &process.to_string())
     }
@@ -59,7 +59,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        // A process that was killed is in it until it has ended.
+        // A process that was killed is in the group until it has ended.
         for _ in 0..100 {
             if fs::remove_dir(&self.group).is_ok() {
                 return;

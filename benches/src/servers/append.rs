@@ -14,7 +14,7 @@ use super::mongo::Database;
 use super::rounds::{Numbers, medians, nothing, warm_rate};
 use crate::table::Table;
 
-/// Who takes part.
+/// A contender of the measurement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Contender {
     /// The event store; a caller goes on when its commit is durable, and the mark follows behind, as in the dispatcher.
@@ -23,9 +23,9 @@ enum Contender {
     Marked,
     /// The event store, without marks.
     Appended,
-    /// The driver: `insert_one`, marked by nobody.
+    /// The driver: `insert_one`, without marks.
     Inserted,
-    /// The same with a connection for each caller, where the driver's own limit is 10.
+    /// The same with a connection for each caller; the driver's own limit is 10.
     InsertedWide,
     /// The driver: `insert_one`, then `update_one`.
     InsertedAndUpdated,
@@ -33,7 +33,7 @@ enum Contender {
 
 use Contender::{Appended, Inserted, InsertedAndUpdated, InsertedWide, Marked, MarkedBehind};
 
-/// How many marks may be outstanding.
+/// The largest number of outstanding marks.
 const BEHIND: u32 = 20_000;
 
 pub(crate) async fn measure(bench: &Bench, callers: usize, table: &mut Table) -> anyhow::Result<()> {
@@ -149,7 +149,7 @@ impl Behind {
         let (store, failed) = (self.store.clone(), Arc::clone(&self.failed));
         tokio::spawn(async move {
             if let Err(error) = store.mark_published(vec![id]).await {
-                // The first is enough.
+                // The first error is enough.
                 let _ = failed.set(error.to_string());
             }
             drop(place);
@@ -157,7 +157,7 @@ impl Behind {
         Ok(())
     }
 
-    /// Waits until none is outstanding.
+    /// Waits until no mark is outstanding.
     async fn done(&self) -> anyhow::Result<()> {
         let _all = self.places.acquire_many(BEHIND).await?;
         match self.failed.get() {

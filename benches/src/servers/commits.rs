@@ -9,7 +9,7 @@ use mongodb::bson::{RawDocumentBuf, doc};
 use super::given::Servers;
 use super::mongo::Database;
 
-/// What becomes of the commits' marks; a commit that is not marked is written as the command handler writes it.
+/// The state of the commits' marks. A commit that is not marked is written as the command handler writes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outbox {
     Unpublished,
@@ -20,13 +20,13 @@ pub(crate) fn order(number: u64) -> anyhow::Result<OrderId> {
     Ok(OrderId::parse(&format!("order-{number:012}"))?)
 }
 
-/// The first commit of an order.
+/// Returns the first commit of an order.
 pub(crate) fn created(number: u64, outbox: Outbox) -> anyhow::Result<Commit> {
     let name = OrderName::parse("an order of some length")?;
     commit(number, 1, Event::OrderCreated { name }, outbox)
 }
 
-/// The second one.
+/// Returns the second commit of an order.
 pub(crate) fn started(number: u64, outbox: Outbox) -> anyhow::Result<Commit> {
     commit(number, 2, Event::ProcessingStarted, outbox)
 }
@@ -56,7 +56,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Of the first commit of an order, and of the second.
+    /// Returns the templates of the first and of the second commit of an order.
     pub(crate) async fn both(servers: &Servers, outbox: Outbox) -> anyhow::Result<[Self; 2]> {
         let database = Database::fresh(servers).await?;
         let store = database.store().await?;
@@ -79,7 +79,7 @@ impl Template {
         templates.try_into().map_err(|_| anyhow::anyhow!("two templates"))
     }
 
-    /// The document of another order's commit.
+    /// Returns the document of another order's commit.
     pub(crate) fn document(&self, commit: &Commit) -> anyhow::Result<RawDocumentBuf> {
         let mut document = RawDocumentBuf::new();
         for field in &self.document {

@@ -36,7 +36,7 @@ pub(crate) struct Servers {
     mongodb: String,
     kafka: String,
     postgres: String,
-    /// By `deploy/services`, at this offset; else they were given.
+    /// True if `deploy/services` runs them at the offset; else they were given.
     pub(crate) by_services: bool,
     _started: Option<Started>,
 }
@@ -90,7 +90,7 @@ impl Servers {
         with_path(&self.kafka, topic)
     }
 
-    /// `host:port,host:port`
+    /// Returns the brokers' addresses: `host:port,host:port`.
     pub(crate) fn brokers(&self) -> anyhow::Result<&str> {
         let (_, rest) = self.kafka.split_once("://").context("--kafka is kafka://HOST:PORT")?;
         if rest.contains(['@', '?']) {
@@ -111,7 +111,7 @@ impl Servers {
     }
 }
 
-/// A URL with another path, and its options.
+/// Returns a URL with another path, and its options.
 fn with_path(url: &str, path: &str) -> String {
     let (base, options) = url.split_once('?').map_or((url, None), |(base, options)| (base, Some(options)));
     let authority = base.find("://").map_or(0, |found| found + 3);
@@ -120,7 +120,7 @@ fn with_path(url: &str, path: &str) -> String {
     format!("{}/{path}{options}", &base[..end])
 }
 
-/// A name that nobody else has.
+/// Returns a name that nobody else has.
 pub(crate) fn fresh_name() -> String {
     format!("bench_{:016x}", rand::random::<u64>())
 }
@@ -140,7 +140,7 @@ impl Services {
     }
 }
 
-/// Servers that were started here. Dropped, they are stopped and their data is deleted.
+/// Servers that were started here. When this is dropped, they are stopped and their data is deleted.
 struct Started(Services);
 
 impl Drop for Started {

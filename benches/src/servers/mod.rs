@@ -3,8 +3,8 @@
 //! - [`given`]: the servers. [`mongo`], [`postgres`], [`publish`]: databases, schemas and topics of their own on them, and the raw
 //!   clients.
 //! - [`append`], [`process`], [`publish`], [`projector`]: the parts, in this process, against the raw clients.
-//! - [`system`], [`poison`], [`web`]: the whole, by its binary.
-//! - [`rounds`]: how figures are taken. [`report`]: what they were taken with.
+//! - [`system`], [`poison`], [`web`]: the whole system, by its binary.
+//! - [`rounds`]: the way to take figures. [`report`]: the environment in which they were taken.
 
 mod append;
 pub(crate) mod commits;
@@ -37,7 +37,7 @@ use crate::load::Orders;
 use crate::server;
 use crate::table::Table;
 
-/// How long whatever has no time of its own may take.
+/// The time limit for everything that has no limit of its own.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Args)]
@@ -65,7 +65,7 @@ pub(crate) struct ServersArgs {
     write: Option<PathBuf>,
 }
 
-/// What can be measured.
+/// The sections that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// Append at 1 caller, against insert_one (and update_one)
@@ -113,23 +113,23 @@ enum Section {
     CaughtUp,
 }
 
-/// What all sections share.
+/// The state that all sections share.
 pub(crate) struct Bench {
     servers: Servers,
     pace: Pace,
     orders_bin: Option<PathBuf>,
     orders: OnceCell<Orders>,
-    /// The most memory that a dispatcher had, in MB, by what it was measured for.
+    /// The most memory that a dispatcher had, in MB, by the purpose of the measurement.
     memory: RefCell<BTreeMap<&'static str, f64>>,
 }
 
 impl Bench {
-    /// Without a binary, cargo builds it.
+    /// Returns a bench. If no binary is given, cargo builds it.
     pub(crate) fn new(servers: Servers, pace: Pace, orders_bin: Option<PathBuf>) -> Self {
         Self { servers, pace, orders_bin, orders: OnceCell::new(), memory: RefCell::default() }
     }
 
-    /// The `orders` binary, built when it is first needed.
+    /// Returns the `orders` binary, built when it is first needed.
     async fn orders(&self) -> anyhow::Result<&Orders> {
         let build = async || Ok(Orders { binary: server::orders_binary(self.orders_bin.as_deref()).await? });
         self.orders.get_or_try_init(build).await
@@ -163,7 +163,8 @@ impl Bench {
     }
 }
 
-/// Measures, and keeps what it measured also where a section fails: that is said, and is the error in the end.
+/// Measures all sections, and keeps the figures of the others when a section fails. The failure is in the table, and is the error
+/// in the end.
 pub(crate) async fn measure(args: &ServersArgs) -> anyhow::Result<Table> {
     if args.seconds.is_zero() {
         bail!("--seconds must be more than 0");

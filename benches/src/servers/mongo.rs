@@ -11,12 +11,12 @@ use mongodb::{Client, Collection};
 use super::commits::{Outbox, Template, created};
 use super::given::Servers;
 
-/// How many documents one insert of [`Database::fill`] has.
+/// The number of documents in one insert of [`Database::fill`].
 const FILL: u64 = 1_000;
 
 /// A database that nobody else has.
 pub(crate) struct Database {
-    /// As a URL of an event store.
+    /// The URL, as that of an event store.
     pub(crate) url: String,
     name: String,
     client: Client,
@@ -30,15 +30,15 @@ impl Database {
         Ok(Self { url, name, client })
     }
 
-    /// The event store there; connected, with its collection and indexes.
+    /// Returns the event store there; connected, with its collection and indexes.
     pub(crate) async fn store(&self) -> anyhow::Result<EventStore> {
         let store = EventStore::open(&self.url).await?;
         store.ping().await?;
         Ok(store)
     }
 
-    /// The event store's own collection by the raw driver, with its indexes, and with the event store's write and read concern:
-    /// majority and journaled. With the driver's own number of connections where none is said.
+    /// Returns the event store's own collection by the raw driver, with its indexes. Its write and read concern are the event
+    /// store's: majority and journaled. If no number of connections is given, it has the driver's own number.
     pub(crate) async fn commits(
         &self,
         connections: Option<u32>,
@@ -59,12 +59,12 @@ impl Database {
         Ok(())
     }
 
-    /// Deletes it.
+    /// Deletes the database.
     pub(crate) async fn remove(self) -> anyhow::Result<()> {
         self.client.database(&self.name).drop().await.with_context(|| format!("database {}", self.name))
     }
 
-    /// What the server says that it is.
+    /// Returns the server's name and version, as the server tells them.
     pub(crate) async fn version(servers: &Servers) -> anyhow::Result<String> {
         let client = client(&servers.mongodb("admin"), None).await?;
         let info = client.database("admin").run_command(mongodb::bson::doc! { "buildInfo": 1 }).await?;

@@ -1,4 +1,4 @@
-//! From Kafka to committed rows with records among the events that can't be applied, against none.
+//! The way from Kafka to committed rows, with records that can't be applied among the events, against the way without them.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use super::rounds::medians;
 use super::system::{Full, catch_up, fill};
 use crate::table::Table;
 
-/// Two events each.
+/// The number of orders, with two events each.
 const ORDERS: u64 = 100_000;
-/// One record of poison for so many orders.
+/// There is one record of poison for so many orders.
 const EVERY: u64 = 10;
-/// One of so many is large.
+/// One of so many records of poison is large.
 const LARGE_EVERY: u64 = 500;
 const LARGE: usize = 900_000;
 
-/// Of what is taken in without poison.
+/// The lowest allowed rate, as a share of the rate without poison.
 const LEAST: f64 = 0.7;
 
-/// Seldom, because the dispatcher counts what is held each time.
+/// The pause between two looks. It is long, because the dispatcher counts the held events each time.
 const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) async fn measure(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
@@ -50,7 +50,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> anyhow::Result<
     Ok(())
 }
 
-/// The record of this number: each kind in turn, of orders that are well otherwise.
+/// Returns the record of this number: each kind in turn, of orders that are well otherwise.
 fn poison(number: u64) -> anyhow::Result<Record> {
     let commit = created(number * EVERY, Outbox::Published)?;
     let started = EncodedEvent::encode(&Event::ProcessingStarted);
@@ -63,7 +63,7 @@ fn poison(number: u64) -> anyhow::Result<Record> {
     Ok(match number % 7 {
         0 => Record { value: Some(Bytes::from([&b"\xff\xfe"[..], garbage.as_bytes()].concat())), ..record },
         1 => Record { value: Some(value.replace("ProcessingStarted", "OrderPainted").into()), ..record },
-        // Versions are missing.
+        // The versions before this one are missing.
         2 => record,
         3 => Record { key: Some(Bytes::from(order(number)?.to_string())), ..record },
         4 => Record { key: None, value: Some(garbage.into()), ..record },

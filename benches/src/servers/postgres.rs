@@ -15,7 +15,7 @@ use super::given::{Servers, fresh_name};
 
 /// A schema that nobody else has, with the tables of a read store.
 pub(crate) struct Schema {
-    /// As a URL of a read store.
+    /// The URL, as that of a read store.
     pub(crate) url: String,
     name: String,
     server: String,
@@ -23,12 +23,12 @@ pub(crate) struct Schema {
     pub(crate) view: String,
 }
 
-/// What the read store says to its sessions too: every statement finds its rows by an index.
+/// The settings that the read store gives its sessions too: every statement finds its rows by an index.
 const SESSION: &str = "
 SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
 impl Schema {
-    /// With the tables of this program's read store.
+    /// Makes a schema with the tables of this program's read store.
     pub(crate) async fn fresh(servers: &Servers) -> anyhow::Result<Self> {
         Self::with_tables(servers, async |url| {
             Ok(ReadStore::<OrdersView>::open(url).await?.migrate().await?)
@@ -36,7 +36,7 @@ impl Schema {
         .await
     }
 
-    /// With the tables that are made so in the schema of this URL.
+    /// Makes a schema with the tables that `make` creates at its URL.
     pub(crate) async fn with_tables(
         servers: &Servers,
         make: impl AsyncFnOnce(&str) -> anyhow::Result<()>,
@@ -54,14 +54,14 @@ impl Schema {
         Ok(Self { url, name, server, view })
     }
 
-    /// A connection to it with the settings of the read store's.
+    /// Returns a connection to it, with the settings of the read store's connections.
     pub(crate) async fn connect(&self) -> anyhow::Result<PgConnection> {
         let mut connection = connect(&self.url).await?;
         raw_sql(SESSION).execute(&mut connection).await?;
         Ok(connection)
     }
 
-    /// How many orders of the view are at this version at least, and how many are processed.
+    /// Returns how many orders of the view are at this version at least, and how many are processed.
     pub(crate) async fn progress(
         &self,
         connection: &mut PgConnection,
@@ -75,14 +75,14 @@ impl Schema {
         Ok((row.try_get::<i64, _>(0)?.unsigned_abs(), row.try_get::<i64, _>(1)?.unsigned_abs()))
     }
 
-    /// Deletes it.
+    /// Deletes the schema.
     pub(crate) async fn remove(self) -> anyhow::Result<()> {
         let mut connection = connect(&self.server).await?;
         raw_sql(AssertSqlSafe(format!("DROP SCHEMA {} CASCADE", self.name))).execute(&mut connection).await?;
         Ok(())
     }
 
-    /// What the server says that it is.
+    /// Returns the server's version, as the server tells it.
     pub(crate) async fn version(servers: &Servers) -> anyhow::Result<String> {
         let mut connection = connect(servers.postgres()).await?;
         let row = query("SELECT current_setting('server_version')").fetch_one(&mut connection).await?;

@@ -1,4 +1,4 @@
-//! Process commands, on orders that the process knows and on orders that it does not, against the driver's find and insert.
+//! Process commands, on orders in the handler's cache and on orders that are not in it, against the driver's find and insert.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::table::Table;
 
 const CALLERS: usize = 64;
 
-/// More orders than can be processed in a second, as far as was seen. Should they not be enough, the measurement fails.
+/// More orders than were ever processed in a second. If they are not enough, the measurement fails.
 const ORDERS_A_SECOND: u64 = 30_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Contender {
-    /// The command handler on orders that it has never seen; the channel is in memory, with nobody behind it.
+    /// The command handler on orders that it has never seen. The channel is in memory and has no subscribers.
     Cold,
-    /// The same, and published to Kafka.
+    /// The same, and the events are published to Kafka.
     ColdPublished,
     /// The command handler on orders that it has created itself.
     Warm,
@@ -90,7 +90,7 @@ async fn ours(
     measured(bench, orders, call, settled).await
 }
 
-/// Fails when there were too few orders, as callers were at rest then while the clock ran.
+/// Measures the rate. It fails when there were too few orders, because then callers were at rest while the clock ran.
 async fn measured<F, A>(
     bench: &Bench,
     orders: u64,

@@ -1,5 +1,5 @@
-//! The read store's batches, against the least that a batch can be: `SELECT … FOR UPDATE` and one UNNEST upsert in a transaction;
-//! and against `COPY`, which only adds.
+//! The read store's batches, against the least work that a batch needs: `SELECT … FOR UPDATE` and one UNNEST upsert in a
+//! transaction. They are also compared with `COPY`, which only adds.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ use crate::table::Table;
 /// Events of a batch, each of another order.
 const BATCH: usize = 500;
 
-/// More events than can be taken in in a second, as far as was seen, and twice that: connections share them evenly and do not take
-/// evenly. Should they not be enough, the measurement fails.
+/// Twice as many events as were ever taken in in a second. Connections get equal shares of the events, but do not take them
+/// equally fast. If they are not enough, the measurement fails.
 const EVENTS_A_SECOND: u64 = 600_000;
 
 const NAME: &str = "an order of some length";
@@ -85,7 +85,7 @@ async fn one(
     }
 }
 
-/// Events a second: every caller takes in its batches one after the other. A warm-up precedes.
+/// Returns the events a second, after a warm-up. Every caller takes in its batches one after the other.
 async fn drive<C, B, F>(
     bench: &Bench,
     callers: Vec<(C, IntoIter<B>)>,
@@ -131,7 +131,7 @@ where
     let (mut callers, mut events) = (Vec::new(), 0);
     while let Some(joined) = running.join_next().await {
         let (caller, batches, done) = joined.context("a caller panicked")??;
-        // Else it was at rest while the clock ran.
+        // Without batches left, the caller was at rest while the clock ran.
         ensure!(
             batches.len() > 0,
             "a caller had no batches left: more than {EVENTS_A_SECOND} events a second must be prepared"
@@ -142,7 +142,7 @@ where
     Ok((callers, events as f64 / started.elapsed().as_secs_f64()))
 }
 
-/// The batches of a caller, prepared before the clock runs.
+/// Returns the batches of a caller, which are prepared before the clock runs.
 fn every<B>(
     caller: usize,
     batches: usize,
@@ -190,7 +190,7 @@ async fn project(
     if projected.applied == events { Ok(store) } else { bail!("of {events} events: {projected:?}") }
 }
 
-/// The same rows, ready to be bound.
+/// The rows of a batch, ready to be bound.
 struct Rows {
     ids: Vec<String>,
     version: i64,
@@ -208,7 +208,7 @@ fn rows(orders: &[u64], batch: usize) -> anyhow::Result<Rows> {
     })
 }
 
-/// New rows as COPY takes them. It can't write over rows, so each batch has orders of its own.
+/// Returns new rows as COPY takes them. COPY can't write over rows, so each batch has orders of its own.
 fn lines(orders: &[u64], batch: usize) -> anyhow::Result<String> {
     let (mut text, time) = (String::new(), Timestamp::now());
     for &number in orders {

@@ -19,7 +19,7 @@ use super::given::{Servers, fresh_name};
 use super::rounds::{Numbers, medians, nothing, warm_rate};
 use crate::table::Table;
 
-/// As the channel creates its topic.
+/// The number of partitions, with which the channel creates its topic too.
 const PARTITIONS: i32 = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) async fn measure(bench: &Bench, callers: usize, table: &mut Table) ->
     Ok(())
 }
 
-/// The record of the event that a create makes, as the command handler makes it.
+/// Returns the record of the event that a create makes, as the command handler makes it.
 pub(crate) fn record(number: u64) -> anyhow::Result<Record> {
     let commit = created(number, Outbox::Unpublished)?;
     let (version, event) = commit.versioned().next().context("a commit has events")?;
@@ -86,7 +86,7 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<oneshot::Sender<Result<(), KafkaError>>>;
 
     fn delivery(&self, delivery: &DeliveryResult<'_>, told: Self::DeliveryOpaque) {
-        // Whoever waited may have given up.
+        // The caller that waited may have given up.
         let _ = told.send(delivery.as_ref().map(|_| ()).map_err(|(error, _)| error.clone()));
     }
 }
@@ -135,7 +135,7 @@ fn settings(brokers: &str) -> ClientConfig {
 
 /// A topic that nobody else has.
 pub(crate) struct Topic {
-    /// As a URL of a channel.
+    /// The URL, as that of a channel.
     pub(crate) url: String,
     pub(crate) name: String,
     pub(crate) brokers: String,
@@ -143,7 +143,7 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    /// Created, and every partition has a leader.
+    /// Creates the topic, and waits until every partition has a leader.
     pub(crate) async fn fresh(servers: &Servers) -> anyhow::Result<Self> {
         let (name, brokers) = (fresh_name(), servers.brokers()?.to_owned());
         let admin: AdminClient<DefaultClientContext> = settings(&brokers).create()?;
@@ -177,7 +177,7 @@ impl Topic {
         bail!("the topic {} has partitions without a leader", self.name)
     }
 
-    /// Deletes it.
+    /// Deletes the topic.
     pub(crate) async fn remove(self) -> anyhow::Result<()> {
         let deleted = self.admin.delete_topics(&[&self.name], &AdminOptions::new()).await?;
         for topic in deleted {

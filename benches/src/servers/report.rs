@@ -1,4 +1,4 @@
-//! What was measured with, and the file that keeps the last table.
+//! The environment of a measurement, and the file that keeps the last table.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,7 +15,7 @@ use super::postgres::Schema;
 use super::rounds::Pace;
 use crate::table::Table;
 
-/// Versions and machine, by what they are of.
+/// Returns versions, machine and pace, by name.
 pub(crate) async fn environment(servers: &Servers, pace: Pace) -> anyhow::Result<BTreeMap<String, String>> {
     let mut facts = machine_and_servers(servers).await?;
     let pace =
@@ -24,7 +24,7 @@ pub(crate) async fn environment(servers: &Servers, pace: Pace) -> anyhow::Result
     Ok(facts)
 }
 
-/// The same, without how it is measured.
+/// Returns the same without the pace.
 pub(crate) async fn machine_and_servers(servers: &Servers) -> anyhow::Result<BTreeMap<String, String>> {
     let crates = ["lambda_runtime", "mongodb", "rdkafka", "sqlx", "tokio"]
         .map(|name| Some(format!("{name} {}", locked(name)?)));
@@ -47,14 +47,14 @@ pub(crate) async fn machine_and_servers(servers: &Servers) -> anyhow::Result<BTr
     Ok(facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect())
 }
 
-/// The command line of this process, for whoever wants to have the same figures.
+/// Returns the command line of this process, for anybody who wants to have the same figures.
 fn command() -> String {
     command_of(env::args().skip(1))
 }
 
 fn command_of(words: impl Iterator<Item = String>) -> String {
     let profile = if cfg!(debug_assertions) { "" } else { "--release " };
-    // What is written goes into the repository.
+    // The written file goes into the repository, so URLs are shown without their secrets.
     let shown = |word: String| match word.split_once('=') {
         Some((flag, url)) if flag.starts_with("--") && url.contains("://") => {
             format!("{flag}={}", SecretUrl::from(url))
@@ -66,7 +66,7 @@ fn command_of(words: impl Iterator<Item = String>) -> String {
     format!("cargo run {profile}-p benches -- {}", words.join(" "))
 }
 
-/// As a shell reads it.
+/// Returns a word as a shell reads it.
 fn quoted(word: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "-_./:,=+@…".contains(letter);
     if !word.is_empty() && word.chars().all(plain) {
@@ -119,13 +119,13 @@ fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
 
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
-/// The version of a crate that this program was built with.
+/// Returns the version of a crate that this program was built with.
 fn locked(name: &str) -> Option<&'static str> {
     let mut lines = LOCK.lines().skip_while(|line| *line != format!("name = \"{name}\"").as_str());
     lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"')
 }
 
-/// What `deploy/services` starts.
+/// Returns the version of Kafka that `deploy/services` starts.
 fn started_kafka() -> Option<&'static str> {
     let pom = include_str!("../../../deploy/native/kafka/pom.xml");
     let (_, after) = pom.split_once("<kafka.version>")?;
@@ -138,7 +138,7 @@ fn compiler() -> String {
     if text.is_empty() { "not on the PATH".to_owned() } else { text.trim().to_owned() }
 }
 
-/// How many processes ran or waited in the last minute: beside more than none, figures say less.
+/// Returns how many processes ran or waited in the last minute. If there were any, figures say less.
 fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown").to_owned()

@@ -1,4 +1,4 @@
-//! How figures are taken: callers that call one after the other, and contenders that take turns.
+//! The way to take figures: each caller makes one call after the other, and contenders take turns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,29 +9,29 @@ use tokio::task::JoinSet;
 
 use crate::table::median;
 
-/// How long and how often everything is measured.
+/// The time and the number of all measurements.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
-    /// Of one measurement.
+    /// The time of one measurement.
     pub(crate) time: Duration,
-    /// How often each contender is measured.
+    /// The number of measurements of each contender.
     pub(crate) rounds: u32,
 }
 
 impl Pace {
-    /// What precedes each measurement and does not count: connections are made, and code and caches get warm.
+    /// The time before each measurement that does not count. Connections are made, and code and caches get warm.
     pub(crate) fn warm_up(self) -> Duration {
         self.time / 4
     }
 
-    /// How many calls there can be in a measurement and its warm-up, at most this many a second.
+    /// Returns the number of calls in a measurement and its warm-up, if there are this many a second.
     pub(crate) fn calls(self, a_second: u64) -> u64 {
         let seconds = (self.time + self.warm_up()).as_secs_f64();
         (seconds * a_second as f64).ceil() as u64
     }
 }
 
-/// Measures the contenders in turn, A B A B; the median of each.
+/// Measures the contenders in turn, A B A B, and returns the median of each.
 pub(crate) async fn medians<C: Copy>(
     pace: Pace,
     contenders: &[C],
@@ -46,7 +46,7 @@ pub(crate) async fn medians<C: Copy>(
     Ok(figures.into_iter().map(median).collect())
 }
 
-/// The numbers that calls are told apart by. Each is given once.
+/// The numbers that tell calls apart. Each is given once.
 #[derive(Clone)]
 pub(crate) struct Numbers {
     next: Arc<AtomicU64>,
@@ -54,12 +54,12 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// From 0 to before `end`.
+    /// Returns the numbers from 0 to before `end`.
     pub(crate) fn up_to(end: u64) -> Self {
         Self { next: Arc::default(), end }
     }
 
-    /// As many as anybody wants.
+    /// Returns as many numbers as anybody wants.
     pub(crate) fn endless() -> Self {
         Self::up_to(u64::MAX)
     }
@@ -69,8 +69,8 @@ impl Numbers {
     }
 }
 
-/// Calls a second: so many callers, each with its next call as soon as the last was answered, for so long or until there are no
-/// numbers left. Every call that was begun counts, and so does the time until the last one is over and `after` is.
+/// Returns the calls a second. Each of so many callers makes its next call as soon as the last was answered, for so long or until
+/// no numbers are left. Every call that was begun counts. The time runs until the last call and `after` are over.
 pub(crate) async fn rate<F, A>(
     callers: usize,
     time: Duration,
@@ -109,7 +109,7 @@ where
     Ok(calls as f64 / started.elapsed().as_secs_f64())
 }
 
-/// As [`rate`], after a warm-up of the same calls.
+/// Does the same as [`rate`], after a warm-up of the same calls.
 pub(crate) async fn warm_rate<F, A>(
     callers: usize,
     pace: Pace,
@@ -125,7 +125,7 @@ where
     rate(callers, pace.time, numbers, call, &after).await
 }
 
-/// Nothing goes on behind the calls.
+/// The `after` of calls behind which nothing goes on.
 pub(crate) async fn nothing() -> anyhow::Result<()> {
     Ok(())
 }

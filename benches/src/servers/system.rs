@@ -23,21 +23,21 @@ pub(crate) struct System {
     pub(crate) view: Schema,
     events: Database,
     topic: Topic,
-    /// What it is measured for.
+    /// The purpose of the measurement.
     purpose: &'static str,
 }
 
 impl System {
-    /// Started, and what it writes comes to the view.
+    /// Starts a system, and waits until its writes come to the view.
     pub(crate) async fn start(bench: &Bench, purpose: &'static str) -> anyhow::Result<Self> {
         let system = Self::start_on(bench, Topic::fresh(&bench.servers).await?, purpose).await?;
-        // A consumer group takes its time to come together.
+        // A consumer group takes some time to form.
         let words = ["--only", "create", "--queryable", "--timeout", "60"];
         bench.orders().await?.load(&system.server.url, 1, 1, &words).await?;
         Ok(system)
     }
 
-    /// On a topic that may hold records.
+    /// Starts a system on a topic that may hold records.
     async fn start_on(bench: &Bench, topic: Topic, purpose: &'static str) -> anyhow::Result<Self> {
         let events = Database::fresh(&bench.servers).await?;
         let orders = bench.orders().await?;
@@ -47,7 +47,7 @@ impl System {
             orders.run_well(&words).await
         })
         .await?;
-        // Groups of its own: those of a system before it may still wait for its members.
+        // The system has groups of its own, because those of an earlier system may still wait for their members.
         let sign = if topic.url.contains('?') { '&' } else { '?' };
         let channel = format!("{}{sign}group_prefix={}.", topic.url, topic.name);
         let stores = Stores { event_store: events.url.clone(), channel, read_store: view.url.clone() };
@@ -55,14 +55,14 @@ impl System {
         Ok(Self { server, stores, view, events, topic, purpose })
     }
 
-    /// The view is what the events make of it.
+    /// Checks that the view agrees with the events.
     pub(crate) async fn verify(&self, bench: &Bench) -> anyhow::Result<()> {
         let flags = self.stores.event_and_read_store();
         let words: Vec<_> = std::iter::once("verify").chain(flags.iter().map(String::as_str)).collect();
         bench.orders().await?.run_well(&words).await
     }
 
-    /// Stops it, notes how large it was, and deletes what it has stored.
+    /// Stops the system, notes how large it was, and deletes its data.
     pub(crate) async fn end(self, bench: &Bench) -> anyhow::Result<()> {
         let Self { server, view, events, topic, purpose, .. } = self;
         bench.note_memory(purpose, server.memory()?.peak);
@@ -73,10 +73,10 @@ impl System {
     }
 }
 
-/// More events than can be taken in in a second, as far as was seen.
+/// More events than were ever taken in in a second.
 const EVENTS_A_SECOND: u64 = 60_000;
 
-/// Events a second from a full topic into an empty view, from the first transaction on to the last.
+/// Measures the events a second from a full topic into an empty view, from the first transaction on to the last.
 pub(crate) async fn from_kafka(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
     let mut rates = Vec::new();
     for round in 0..=bench.pace.rounds {
@@ -84,7 +84,7 @@ pub(crate) async fn from_kafka(bench: &Bench, table: &mut Table) -> anyhow::Resu
         let orders = bench.pace.calls(EVENTS_A_SECOND) / 2;
         fill(&topic, orders, |_| Ok(None)).await?;
         let rate = catch_up(bench, topic, Full { events: orders * 2, held: 0 }, LOOK).await?;
-        // The first round is the broker's warm-up, whose code is compiled while it runs.
+        // The first round is a warm-up of the broker, whose code is compiled while it runs.
         if round > 0 {
             rates.push(rate);
         }
@@ -93,10 +93,10 @@ pub(crate) async fn from_kafka(bench: &Bench, table: &mut Table) -> anyhow::Resu
     Ok(())
 }
 
-/// Between two looks at the dispatcher's count.
+/// The pause between two looks at the dispatcher's count.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What a full topic has.
+/// The records of a full topic.
 pub(super) struct Full {
     /// Events that can be applied.
     pub(super) events: u64,
@@ -104,7 +104,8 @@ pub(super) struct Full {
     pub(super) held: u64,
 }
 
-/// Events a second of a new system on a full topic, of those that can be applied; the others are all held in the end.
+/// Returns the events a second that a new system applies from a full topic. The records that can't be applied must all be held in
+/// the end.
 pub(super) async fn catch_up(
     bench: &Bench,
     topic: Topic,
@@ -135,8 +136,8 @@ pub(super) async fn catch_up(
     Ok(rate)
 }
 
-/// Orders that are created and cancelled: events that the projector alone wants. Behind those of an order comes what `beside` has for
-/// its number.
+/// Fills a topic with orders that are created and cancelled: only the projector takes these events. After the events of an order
+/// comes the record that `beside` has for its number.
 pub(super) async fn fill(
     topic: &Topic,
     orders: u64,

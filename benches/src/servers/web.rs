@@ -16,7 +16,7 @@ use crate::table::{Table, median};
 
 const CLIENTS: u32 = 64;
 
-/// Create, process and get at 64 clients. While the driver is measured the rest of the system is at rest.
+/// Measures create, process and get at 64 clients. While the driver is measured, the rest of the system is at rest.
 pub(crate) async fn throughput(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
     let system = System::start(bench, "HTTP").await?;
     let bare = Server::bare().await?;
@@ -46,7 +46,7 @@ pub(crate) async fn throughput(bench: &Bench, table: &mut Table) -> anyhow::Resu
     Ok(())
 }
 
-/// By call: create, process, get.
+/// The rates by call: create, process, get.
 #[derive(Default)]
 struct Rates {
     ours: [Vec<f64>; 3],
@@ -55,7 +55,7 @@ struct Rates {
 }
 
 impl Rates {
-    /// How many orders were called for; at most `most`.
+    /// Measures a call to our server. Returns the number of orders that were called for, at most `most`.
     async fn ours(
         &mut self,
         bench: &Bench,
@@ -84,7 +84,7 @@ fn place(call: &str) -> usize {
     ["create", "process", "get"].iter().position(|known| *known == call).unwrap_or_default()
 }
 
-/// How many orders a first load has: it is the warm-up, and tells how many the measured one must have.
+/// The number of orders in a first load. It is the warm-up, and tells how many orders the measured load must have.
 const FIRST: u64 = 2_000;
 
 async fn called(
@@ -95,7 +95,7 @@ async fn called(
     round: u32,
     most: u64,
 ) -> anyhow::Result<(f64, u64)> {
-    // Whatever is created is processed and read in the same round.
+    // Orders are processed and read in the same round in which they are created.
     let prefixes = [format!("w{round}"), format!("m{round}")];
     let [first, words] = prefixes.each_ref().map(|prefix| ["--only", call, "--prefix", prefix.as_str()]);
     let warm = orders.load(url, FIRST, CLIENTS, &first).await?;
@@ -103,7 +103,7 @@ async fn called(
     Ok((orders.load(url, count.min(most), CLIENTS, &words).await?.per_second, count.min(most)))
 }
 
-/// `insert_one` at 64 callers.
+/// Measures `insert_one` at 64 callers.
 async fn inserted(bench: &Bench, template: &Template) -> anyhow::Result<f64> {
     let database = Database::fresh(&bench.servers).await?;
     let (template, commits) = (Arc::new(template.clone()), database.commits(None).await?);
@@ -119,14 +119,16 @@ async fn inserted(bench: &Bench, template: &Template) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-/// So many orders are watched; the others are only the load. Whoever watches reads over and over, which is not to become most of the
-/// load.
+/// The number of orders a second that are watched; the others are only the load. A watcher reads over and over, and these reads
+/// must not become most of the load.
 const WATCHED_A_SECOND: u32 = 25;
 
-/// A broker that has just started is slow until its code is compiled, which takes most of a processor meanwhile.
+/// The time of a first round. A broker that has just started is slow until its code is compiled, which takes most of a processor
+/// meanwhile.
 const WARM_UP: Duration = Duration::from_secs(30);
 
-/// From sending a command until a plain GET shows it, at so many commands a second: creates and processes in equal parts.
+/// Measures the time from sending a command until a plain GET shows it, at so many commands a second. Creates and processes come
+/// in equal parts.
 pub(crate) async fn queryable(bench: &Bench, commands: u32, table: &mut Table) -> anyhow::Result<()> {
     let system = System::start(bench, "queryable").await?;
     let (mut p50, mut p99) = (vec![], vec![]);
@@ -150,10 +152,10 @@ pub(crate) async fn queryable(bench: &Bench, commands: u32, table: &mut Table) -
     Ok(())
 }
 
-/// How many orders the load has after which the view catches up.
+/// The number of orders in the load after which the view catches up.
 const LOAD: u64 = 20_000;
 
-/// From the end of a load until the view has all that was acknowledged, and until every order is fulfilled.
+/// Measures the time from the end of a load until the view has all that was acknowledged, and until every order is fulfilled.
 pub(crate) async fn caught_up(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
     let (mut shown, mut fulfilled, mut rates) = (vec![], vec![], vec![]);
     for _ in 0..bench.pace.rounds {
