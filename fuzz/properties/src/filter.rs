@@ -1,4 +1,4 @@
-//! Patterns, a line each; after an empty line, the value that they are about.
+//! Input: patterns, one a line; after an empty line, the value that they are matched against.
 
 use event_source_mapping::FilterCriteria;
 use serde_json::{Value, json};
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::naive_filter;
 use crate::values::assert_is_said_shortly;
 
-/// Patterns that are read decide as a plain reading of them does, also as a template has them; those that are not are said to be
-/// wrong, shortly. A record without a value passes only where there is no pattern.
+/// Checks that valid patterns decide as a plain reading of them does, also when a template has them. Invalid patterns are refused
+/// with a short message. A record without a value passes only when there is no pattern.
 pub fn check(bytes: &[u8]) {
     let (patterns, value) = split(bytes);
     let Ok(patterns) = std::str::from_utf8(patterns) else { return };

@@ -1,4 +1,4 @@
-//! A request as it would stand on the wire: a line with method and target, headers, an empty line, a body.
+//! Input: a request as it is on the wire: a line with method and target, headers, an empty line, a body.
 
 use axum::body::Body;
 use domain::IdempotencyKey;
@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::system::{self, Answer, System};
 use crate::values::{assert_is_id, assert_is_line, assert_is_said_shortly};
 
-/// Every request is answered by one of the documented statuses, never by a 500. A refusal is a problem of few words; an order that is
-/// answered is a valid one, and can be read in its history; and a command that is repeated under its key is answered the same.
+/// Checks that every request gets a documented status, and never a 500. A refusal is a short problem. An order in an answer is
+/// valid and can be read in its history. A command that is repeated under its key gets the same answer.
 pub fn check(bytes: &[u8]) {
     let Some(asked) = Asked::parse(bytes) else { return };
     system::with(async |system| {
@@ -26,7 +26,7 @@ pub fn check(bytes: &[u8]) {
     });
 }
 
-/// Whether these bytes are a request that [`check`] checks; the others it leaves out.
+/// Returns whether these bytes are a request that [`check`] checks; it leaves out the others.
 #[must_use]
 pub fn is_checked(bytes: &[u8]) -> bool {
     Asked::parse(bytes).is_some()
@@ -41,7 +41,8 @@ struct Asked {
 }
 
 impl Asked {
-    /// What a server would take for a request; `None` for what it would refuse by itself, and for what only waits.
+    /// Parses bytes that a server would take for a request. Returns `None` for bytes that a server refuses by itself, and for
+    /// requests that only wait.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (head, body) = match bytes.windows(2).position(|pair| pair == b"\n\n") {
             Some(at) => (&bytes[..at], &bytes[at + 2..]),
@@ -64,7 +65,7 @@ impl Asked {
         };
         let request = Request::get(target).body(()).ok()?;
         let waits = |(name, _): (_, _)| name == "min_version";
-        // Most have no query, and are requests all the same.
+        // Most requests have no query, and are checked all the same.
         let query = request.uri().query().unwrap_or_default();
         let may_wait = form_urlencoded::parse(query.as_bytes()).any(waits);
         (!may_wait || asked.prefers_not_to_wait()).then_some(asked)
@@ -76,7 +77,7 @@ impl Asked {
 
     fn request(&self) -> Request<Body> {
         let mut request = Request::builder().method(self.method.clone()).uri(&self.target);
-        // Few inputs have one, and would not be answered otherwise.
+        // Few inputs have a `Host`, and a request without one gets no answer from a function.
         if !self.has(HOST) {
             request = request.header(HOST, "x");
         }
@@ -119,7 +120,8 @@ pub(crate) fn check_answer(method: &Method, answer: &Answer) {
     assert_is_said_shortly(std::str::from_utf8(body).expect("JSON is text"));
 }
 
-/// What is taken says one thing in one way: it has one host, a body that is no array and is coded in no way, and a tag as an answer has it.
+/// Checks that an accepted request is unambiguous. It has one host at most, and a body that is no array and has no coding. Its tag has
+/// the form of an answer's tag.
 fn check_taken(asked: &Asked, answer: &Answer) {
     assert_eq!(answer.headers["x-content-type-options"], "nosniff");
     if !answer.status.is_success() {

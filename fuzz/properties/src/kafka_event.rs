@@ -7,8 +7,8 @@ use crate::record::assert_is_event;
 use crate::system::{self, System};
 use crate::values::assert_is_said_shortly;
 
-/// An event that is read is read as the same when it is written again, in as many bytes as were counted. The view takes it,
-/// whatever is in it, and taking it a second time changes nothing.
+/// Checks that an event that was read and written again reads the same, in as many bytes as were counted. The view takes any
+/// event, and taking it a second time changes nothing.
 pub fn check(bytes: &[u8]) {
     match BatchResponse::from_answer(bytes) {
         Err(error) => assert_is_said_shortly(&error.to_string()),
@@ -45,7 +45,7 @@ async fn project(system: &System, event: KafkaEvent) {
     assert_eq!(response, BatchResponse::default());
 }
 
-/// The orders, and what is held.
+/// Returns the orders and the held events as text.
 async fn seen(system: &System, orders: &[OrderId]) -> (Vec<String>, String) {
     let mut seen = vec![];
     for order in orders {

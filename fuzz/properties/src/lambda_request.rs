@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::http_request::check_answer;
 use crate::system::{self, Answer};
 
-/// An event that can be read is answered, as a request is: by a documented status, in a form that the gateway takes.
+/// Checks that an event that can be read is answered by a documented status, in a form that the gateway takes.
 pub fn check(bytes: &[u8]) {
     let Ok(event) = serde_json::from_slice::<LambdaRequest>(bytes) else { return };
-    // What only waits is left out.
+    // Requests that only wait are left out.
     if bytes.windows(4).any(|part| part == b"wait" || part == b"min_") {
         return;
     }

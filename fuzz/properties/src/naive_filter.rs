@@ -1,8 +1,8 @@
-//! Filters once more, the shortest way: by looking at the pattern's JSON for each value anew. Only for patterns that are valid.
+//! A second, naive implementation of filters: it reads the pattern's JSON again for each value. The patterns must be valid.
 
 use serde_json::{Map, Value};
 
-/// Whether any of the patterns lets the value through; without a pattern, everything passes.
+/// Returns whether any of the patterns lets the value through. Without a pattern, everything passes.
 pub(crate) fn passes(patterns: &[Value], value: &[u8]) -> bool {
     let json = serde_json::from_slice(value).ok().filter(Value::is_object);
     let text = std::str::from_utf8(value).ok().filter(|_| json.is_none());
@@ -22,7 +22,7 @@ fn fields(wanted: &Map<String, Value>, found: Option<&Value>) -> bool {
         return elements.iter().any(|element| fields(wanted, Some(element)));
     }
     wanted.iter().all(|(name, wanted)| match wanted {
-        // One of the objects of which this is one, so it is not looked for in lists again.
+        // All alternatives are matched against this same object, so lists are not searched again.
         either if name == "$or" => list(either).iter().any(|wanted| fields(object(wanted), found)),
         Value::Array(rules) => leaf(rules, found.and_then(|found| found.get(name))),
         inner => fields(object(inner), found.and_then(|found| found.get(name))),
@@ -67,7 +67,8 @@ fn holds(rule: &Value, found: &Value) -> bool {
     }
 }
 
-/// What `anything-but` names: a literal, some of them, or what an operator says of a text or of some.
+/// Returns whether `anything-but` excludes the value: by a literal, by a list of literals, or by an operator with one text or
+/// several.
 fn excepted(operand: &Value, found: &Value) -> bool {
     match operand {
         Value::Array(literals) => literals.contains(found),

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::values::{assert_is_id, assert_is_line, assert_is_said_shortly};
 
-/// An event that is read has valid parts, is what a plain reading of its JSON says, and is read as the same when it is written again.
-/// What is not read says shortly why, and names a stream only if it is one.
+/// Checks that an event that is read has valid parts and agrees with a plain reading of its JSON. It reads the same after it is
+/// written again. A refusal says shortly why, and names a stream only if the stream's id is valid.
 pub fn check(value: &[u8]) {
     match wire::decode(value) {
         Ok(recorded) => {
@@ -48,7 +48,8 @@ pub(crate) fn assert_is_event(recorded: &RecordedEvent) {
 
 fn assert_says_the_same(recorded: &RecordedEvent, value: &[u8]) {
     assert!(std::str::from_utf8(value).is_ok());
-    // What a newer program added is not looked at: it may hold a number, or be as deep, as this reading can't take.
+    // Fields that a newer program added are not compared. They may hold a number, or be nested so deeply, that this plain reading
+    // fails.
     let Ok(read) = serde_json::from_slice::<Value>(value) else { return };
     let written = EncodedEvent::encode(&recorded.event);
     assert_eq!(read["type"], *written.kind);
@@ -60,7 +61,7 @@ fn assert_says_the_same(recorded: &RecordedEvent, value: &[u8]) {
     }
 }
 
-/// The headers repeat the value, in visible ASCII.
+/// Checks that the headers repeat the value, in visible ASCII.
 fn assert_heads(recorded: &RecordedEvent) {
     let RecordedEvent { stream, version, time, event } = recorded;
     let event = EncodedEvent::encode(event);

@@ -1,6 +1,7 @@
-//! A document of the original program's MongoDB: BSON; or, where the bytes are none, the name and the data of one, a line each.
+//! Input: a BSON document of the original program's MongoDB. If the bytes are no BSON, they are a document's name and data, one a
+//! line.
 
-// The decoder itself, without the driver and the stores that are built with the rest of its crate.
+// Only the decoder, without the driver and the stores that are built with the rest of its crate.
 #[path = "../../../dispatcher/src/import_seed/document.rs"]
 mod document;
 
@@ -10,7 +11,7 @@ use domain::Command;
 
 use crate::values::{assert_is_id, assert_is_line};
 
-/// What is taken is a valid command, under the same id whenever it is taken; what is refused is said in a line.
+/// Checks that an accepted document is a valid command, under the same id each time. A refusal is one line.
 pub fn check(bytes: &[u8]) {
     if let Ok(document) = RawDocument::from_bytes(bytes) {
         check_document(document);

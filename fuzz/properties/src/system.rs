@@ -1,4 +1,4 @@
-//! The functions on the embedded default, in this process, in a folder that is made anew from time to time.
+//! The functions on the embedded default, in this process. From time to time a new folder replaces the old one.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -20,24 +20,24 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
-/// How many inputs a system takes until another begins, so that its files stay small.
+/// The number of inputs that a system takes before another replaces it, so that its files stay small.
 const INPUTS: usize = 10_000;
 
 thread_local! {
     static SYSTEM: RefCell<Option<System>> = const { RefCell::new(None) };
 }
 
-/// The functions, and what they stand on.
+/// The functions and their stores.
 pub(crate) struct System {
     runtime: Runtime,
     pub(crate) router: Router,
     pub(crate) view: ReadStore<OrdersView>,
     inputs: usize,
-    // Last, so that it goes when nobody writes to it any more.
+    // Last, so that it is dropped after everything that writes to it.
     _folder: TempDir,
 }
 
-/// An answer, whole.
+/// A whole answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -45,7 +45,7 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Gives this thread's system to `use_it`.
+/// Calls `use_it` with this thread's system.
 pub(crate) fn with<T>(use_it: impl AsyncFnOnce(&System) -> T) -> T {
     SYSTEM.with_borrow_mut(|system| {
         if system.as_ref().is_some_and(|system| system.inputs == INPUTS) {
@@ -92,7 +92,7 @@ impl System {
     }
 }
 
-/// Some orders for the queries to find.
+/// Adds some orders for the queries to find.
 async fn fill(view: &ReadStore<OrdersView>) {
     let record = |number: usize, id: &str| {
         let event = Event::OrderCreated { name: OrderName::parse("a lamp").expect("a name") };

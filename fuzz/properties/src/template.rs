@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::values::assert_is_said_shortly;
 
-/// A mapping that is read has only values that AWS takes; what is wrong or odd is said shortly; and JSON means the same however it is
-/// laid out.
+/// Checks that a mapping has only values that AWS takes, and that every error and warning is short. JSON means the same in every
+/// layout.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let parameters = text.lines().map_while(|line| line.strip_prefix("#=")?.split_once('='));
@@ -56,7 +56,7 @@ fn assert_is_mapping(found: &KafkaMapping) {
 
 fn assert_layout_means_nothing(text: &str, options: &Options) {
     let Ok(json @ Value::Object(_)) = serde_json::from_str(text) else { return };
-    // With each name once, and numbers in one way.
+    // After parsing, each name is there once and numbers have one form.
     let (close, wide) = (json.to_string(), serde_json::to_string_pretty(&json).expect("JSON is written"));
     assert_eq!(told(read(&close, options)), told(read(&wide, options)));
 }
@@ -64,7 +64,7 @@ fn assert_layout_means_nothing(text: &str, options: &Options) {
 fn told(found: Result<impl Debug, TemplateError>) -> String {
     match found {
         Ok(found) => format!("{found:?}"),
-        // Where in the text is another place.
+        // The position of the error differs between layouts.
         Err(TemplateError::Syntax { .. }) => "a syntax error".to_owned(),
         Err(error) => error.to_string(),
     }

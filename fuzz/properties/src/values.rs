@@ -1,4 +1,4 @@
-//! What a value that was let in looks like, told apart from the code that lets it in: by the text of the documentation.
+//! The form of accepted values. It is taken from the text of the documentation, not from the code that accepts them.
 
 /// An id is 1 to 128 of `A–Z a–z 0–9 . _ ~ -`, and not `.` or `..`.
 pub(crate) fn assert_is_id(text: &str) {
@@ -15,10 +15,10 @@ pub(crate) fn assert_is_line(text: &str) {
     assert!(!text.contains(is_control), "not a name: {text:?}");
 }
 
-/// The longest that a message may be, in bytes, whatever it is about.
+/// The largest size of a message, in bytes, whatever it is about.
 const LONGEST: usize = 4_000;
 
-/// What is said about something wrong is said in few words, which can be shown, logged and kept: also when what is wrong is long.
+/// Checks that a message about a fault is short enough to be shown, logged and kept, also when the faulty input is long.
 pub(crate) fn assert_is_said_shortly(text: &str) {
     assert!(!text.is_empty() && text.len() <= LONGEST, "{} bytes: {text:?}", text.len());
 }

@@ -1,4 +1,4 @@
-//! What the fuzzers have found worth keeping, as plain tests: a file that once broke a rule is among them.
+//! The inputs that the fuzzers found worth keeping, as plain tests. A file that once broke a rule is among them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,7 +20,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
     entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// Runs a check over a corpus, and says which file it was that broke it.
+/// Runs a check over a corpus, and names the file that breaks it.
 fn over(target: &str, check: fn(&[u8])) {
     assert!(TARGETS.contains(&target));
     let mut files: Vec<PathBuf> = fs::read_dir(fuzz().join("corpus").join(target))
@@ -54,7 +54,7 @@ fn requests_are_checked_with_a_query_and_without() {
     let waits = "GET /a?min_version=2";
     assert!(!http_request::is_checked(waits.as_bytes()));
     assert!(http_request::is_checked(format!("{waits}\nprefer: wait=0").as_bytes()));
-    // What no server takes for a request belongs to the corpus too, but most of it must be checked.
+    // The corpus also holds bytes that no server takes for a request, but most of it must be checked.
     let corpus = fs::read_dir(fuzz().join("corpus/http_request")).unwrap();
     let checked = corpus.map(|entry| http_request::is_checked(&fs::read(entry.unwrap().path()).unwrap()));
     let (checked, left_out): (Vec<_>, Vec<_>) = checked.partition(|is_checked| *is_checked);
