@@ -45,7 +45,7 @@ impl Load {
 async fn held_by_reason(system: &System) -> BTreeMap<&'static str, u64> {
     let metrics = system.metrics().await;
     let held = |reason| metrics.sum("orders_held_events", &[("reason", reason)]) as u64;
-    let reasons = ["gap", "undecodable", "unknown-type", "no-valid-order"];
+    let reasons = ["gap", "undecodable", "unknown-type", "no-valid-stream"];
     reasons.into_iter().map(|reason| (reason, held(reason))).filter(|(_, events)| *events > 0).collect()
 }
 
