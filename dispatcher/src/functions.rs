@@ -7,7 +7,7 @@ use processor::Processor;
 use read_store::ReadStore;
 use runtime::Routes;
 
-use crate::serve::triggers::Trigger;
+use host::triggers::Trigger;
 
 /// The functions that answer HTTP.
 pub fn routes(handler: &CommandHandler<Order>, view: &ReadStore<OrdersView>) -> Routes {

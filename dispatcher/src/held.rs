@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use domain::{OrderId, OrdersView};
+use host::line;
 use jiff::Timestamp;
 use read_store::{HeldEvent, HeldId, HeldReason, Origin, ReadStore};
 use serde::Serialize;

@@ -4,17 +4,12 @@
 //! - [`functions`]: the functions, a line each.
 //! - [`serve`]: the system in one process.
 //! - [`load`]: drives a running system and checks what it acknowledged.
-//! - [`output`]: what a command prints.
-//! - [`tokens`]: who is let in, by the file that servers and loads read.
 //! - [`verify`], [`rebuild`], [`held`], [`relay`], [`republish`], [`reminders`], `import_seed`: the tools. [`receivers`]: what those
 //!   need that publish.
 //!
 //! The only crate that imports functions. It decides nothing about orders.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-pub mod output;
 
 pub mod cli;
 pub mod functions;
@@ -30,22 +25,17 @@ pub mod reminders;
 pub mod republish;
 pub mod serve;
 pub mod stores;
-pub mod tokens;
 pub mod verify;
 
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use domain::APPLICATION;
+use host::{CannotStart, complain, output};
 use runtime::signals::Signals;
 use runtime::telemetry::LostLines;
-use thiserror::Error;
 
 use crate::cli::{Cli, Command};
-
-/// The command can't begin: a setting, a port, a folder or a store can't be used as it was asked. One line for the user, exit 2.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct CannotStart(pub String);
 
 /// Exit code of a command that could not begin.
 const CANNOT_START: u8 = 2;
@@ -53,6 +43,7 @@ const CANNOT_START: u8 = 2;
 /// Runs a command to its end. Exit code 0: done; 1: it found something wrong, or failed; 2: it could not begin.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
+    host::name_application(APPLICATION);
     match run(cli) {
         Ok(code) => code,
         Err(error) => {

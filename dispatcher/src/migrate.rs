@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use domain::OrdersView;
+use host::line;
 use read_store::ReadStore;
 use tokio::time::Instant;
 

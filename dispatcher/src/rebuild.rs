@@ -11,6 +11,7 @@ use anyhow::bail;
 use clap::Args;
 use domain::{Event, OrderId, OrdersView, RecordedEvent, Version};
 use event_store::{EventStore, Page, Scanned};
+use host::{complain, line};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, SwapRefused, ViewId};
 use serde::Serialize;

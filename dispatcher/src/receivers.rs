@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::functions;
-use crate::serve::locks::Locks;
-use crate::serve::triggers;
 use crate::stores::{AllStores, cannot_open};
+use host::locks::Locks;
+use host::triggers;
 
 /// How long batches may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(4);
@@ -42,7 +42,7 @@ impl PublishingStores {
     /// Opens the stores, and starts the receivers on the in-memory channel.
     ///
     /// # Errors
-    /// [`crate::CannotStart`] when a store can't be opened, or a server runs on the same folder.
+    /// [`host::CannotStart`] when a store can't be opened, or a server runs on the same folder.
     pub async fn open(&self) -> anyhow::Result<Receivers> {
         let in_process = self.stores.commands.channel.channel.scheme() == "memory";
         let locks = in_process.then(|| self.stores.lock()).transpose()?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use command_handler::{Relay, ReminderRelay};
+use host::line;
 use runtime::settings::seconds;
 
 use crate::receivers::PublishingStores;

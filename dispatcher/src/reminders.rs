@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use command_handler::ReminderSettings;
 use event_store::{Reminder, Reminders};
+use host::line;
 use jiff::Timestamp;
 use serde::Serialize;
 

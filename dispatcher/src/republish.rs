@@ -11,10 +11,11 @@ use command_handler::publisher::Moment;
 use domain::{Event, OrderId, Version};
 use event_store::{Commit, EventStore, Load, StoreError};
 use futures_util::{StreamExt, stream};
+use host::{complain, line};
 use jiff::Timestamp;
 
-use crate::CannotStart;
 use crate::receivers::PublishingStores;
+use host::CannotStart;
 
 /// Commits that are read at a time, and orders that are published side by side.
 const PAGE: usize = 1_000;

@@ -11,8 +11,8 @@ use read_store::ReadStore;
 use runtime::SecretUrl;
 use runtime::settings::{DataSettings, EventStoreSettings, ReadStoreSettings};
 
-use crate::CannotStart;
-use crate::serve::locks::Locks;
+use host::CannotStart;
+use host::locks::Locks;
 
 /// The event store and the read store: what a tool compares or rebuilds.
 #[derive(Args, Clone, Debug)]

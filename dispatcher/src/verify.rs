@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use clap::Args;
 use domain::{Entry, Event, OrderId, OrderRow, OrdersView, RecordedEvent, Version};
 use event_store::{Commit, EventStore, Load, StoreError, UnreadableStream};
+use host::line;
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, ReadStoreError};
 use runtime::settings::seconds;

@@ -26,11 +26,12 @@ use clap::Args;
 use command_handler::{AfterCommit, CommandHandler, CommandSettings};
 use domain::Order;
 use event_store::EventStore;
+use host::line;
 use runtime::SecretUrl;
 use serde::Serialize;
 
-use crate::CannotStart;
 use crate::stores::cannot_open;
+use host::CannotStart;
 use report::{Report, Summary};
 use source::Seed;
 use target::Target;

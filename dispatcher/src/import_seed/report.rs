@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use host::line;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::document::Refusal;
-use crate::output::OutputError;
+use host::output::OutputError;
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, Target};
 use super::report::Kind;
 use super::worker::Plan;
-use crate::tokens::Tokens;
+use host::tokens::Tokens;
 
 /// Drive a running system over HTTP and measure it.
 #[derive(Args, Clone, Debug)]

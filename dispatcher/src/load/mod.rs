@@ -35,7 +35,7 @@ pub use report::{Latency, Report, Series};
 pub use stop::Ended;
 pub use verify::{Mismatch, Verified};
 
-use crate::CannotStart;
+use host::CannotStart;
 
 use check::CheckFile;
 use report::Tally;

@@ -11,6 +11,10 @@ use axum::routing::get;
 use command_handler::CommandHandler;
 use domain::{APPLICATION, Order, OrdersView};
 use event_store::{ReminderCounts, Reminders};
+use host::CannotStart;
+use host::auth::identify;
+use host::listener::call;
+use host::tokens::Tokens;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
@@ -23,11 +27,6 @@ use runtime::http::{check_head, traced, with_fallbacks};
 use runtime::telemetry::LostLines;
 use serde::Serialize;
 use tokio::time::timeout;
-
-use super::auth::identify;
-use super::listener::call;
-use crate::CannotStart;
-use crate::tokens::Tokens;
 
 /// How long a store may take to answer `/readyz`.
 const PATIENCE: Duration = Duration::from_secs(2);

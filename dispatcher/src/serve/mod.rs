@@ -1,25 +1,9 @@
 //! The system in one process: the API, the triggers, the relay and the admin listener.
 //!
-//! - [`api`], behind [`auth`], [`origins`] and [`gate`]: what is public, counted by [`meters`], by the routes that [`route_table`]
-//!   knows. [`admin`]: what is not.
-//! - [`listener`]: connections; [`connections`]: which of too many are closed; [`files`]: how many there may be.
-//! - [`uninterrupted`]: commands whose clients are gone. [`triggers`]: the channel onto the functions that take batches.
-//! - [`locks`]: one process a data folder and a file.
+//! [`admin`] is for operators; [`doubts`] notes what the channel may have missed.
 
 pub mod admin;
-pub mod api;
-pub mod auth;
-pub mod connections;
 pub mod doubts;
-pub mod files;
-pub mod gate;
-pub mod listener;
-pub mod locks;
-pub mod meters;
-pub mod origins;
-pub mod route_table;
-pub mod triggers;
-pub mod uninterrupted;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -33,6 +17,11 @@ use clap::builder::BoolishValueParser;
 use command_handler::{CommandHandler, Relay, ReminderRelay, ReminderSettings};
 use domain::{Order, OrdersView};
 use event_store::Reminders;
+use host::api::{self, Api};
+use host::locks::Locks;
+use host::origins::Origins;
+use host::tokens::Tokens;
+use host::{CannotStart, files, listener, triggers};
 use http::{HeaderValue, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
 use processor::{Fulfilment, FulfilmentSettings};
@@ -45,13 +34,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::CannotStart;
 use crate::stores::{AllStores, cannot_open};
-use crate::tokens::Tokens;
 use crate::{functions, migrate, rebuild};
-use api::Api;
-use locks::Locks;
-use origins::Origins;
 
 /// How long requests, and then batches, may take to finish once the process is told to stop. Together below 10 s.
 const REQUESTS_GRACE: Duration = Duration::from_secs(4);
@@ -334,7 +318,8 @@ impl ServeArgs {
         let max_in_flight = self.max_in_flight as usize;
         // A client that waits keeps its connection: half of them are for others.
         let max_waits = max_in_flight.min(connections.div_ceil(2));
-        api::Guards { tokens, max_in_flight, max_waits, origins }
+        let own_headers = vec![query::ORDER_VIEW];
+        api::Guards { tokens, max_in_flight, max_waits, origins, own_headers }
     }
 
     /// Sees to what was not published, has no outcome, or is not in the view.

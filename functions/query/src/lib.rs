@@ -27,7 +27,7 @@ const PAGE: usize = 500;
 
 /// A header that is sent when an event is held for the order, or for an order of the page. The answer may be behind for longer
 /// than usual.
-const ORDER_VIEW: HeaderName = HeaderName::from_static("order-view");
+pub const ORDER_VIEW: HeaderName = HeaderName::from_static("order-view");
 const HELD: HeaderValue = HeaderValue::from_static("held");
 /// RFC 7240, section 3.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");

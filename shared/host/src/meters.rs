@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use metrics::{Counter, Histogram};
 
-use super::route_table::{RouteIndex, RouteTable};
+use crate::route_table::{RouteIndex, RouteTable};
 
 /// A label's value and its place among all. Labels have few values, whatever clients send.
 pub type Label = (usize, &'static str);

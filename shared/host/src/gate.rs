@@ -4,7 +4,7 @@
 //! Queries are bounded apart from all others, because they need another store: one that hangs holds up nobody who does not need
 //! it. Queries that wait for a version are bounded apart from those that don't. And a request counts from when it is here as a whole:
 //! clients that send theirs a byte at a time take nobody's place. Where there are tokens, each caller may have so many on their way;
-//! where there are none, a connection has one, and [`super::connections`] closes the slowest of too many.
+//! where there are none, a connection has one, and [`crate::connections`] closes the slowest of too many.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -23,9 +23,9 @@ use runtime::http::{Actor, AtOnce, discard_body, read_body};
 use runtime::{Problem, Route, Store};
 use tokio_util::task::TaskTracker;
 
-use super::meters::{Meters, status_of};
-use super::route_table::{RouteIndex, RouteTable};
-use super::uninterrupted::Uninterrupted;
+use crate::meters::{Meters, status_of};
+use crate::route_table::{RouteIndex, RouteTable};
+use crate::uninterrupted::Uninterrupted;
 
 /// The gate of an API.
 pub struct Gate {

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use thiserror::Error;
 
+use crate::application;
+
 /// The output could not be written. Exit 1.
 #[derive(Debug, Error)]
 #[error("the output can't be written: {0}")]
@@ -22,15 +24,17 @@ pub fn line(text: Arguments<'_>) -> Result<(), OutputError> {
 
 /// Says on standard error what is wrong. Nobody may be reading; the exit code says it too.
 pub fn complain(text: Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "orders: {text}");
+    let _ = writeln!(io::stderr(), "{}: {text}", application());
 }
 
 /// [`complain()`], by a format.
+#[macro_export]
 macro_rules! complain {
     ($($format:tt)*) => { $crate::output::complain(format_args!($($format)*)) };
 }
 
 /// [`line()`], by a format.
+#[macro_export]
 macro_rules! line {
     ($($format:tt)*) => { $crate::output::line(format_args!($($format)*)) };
 }

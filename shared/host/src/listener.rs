@@ -21,8 +21,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tower::Service;
 
-use super::connections::{Arriving, Connections, Place, Watched};
 use crate::CannotStart;
+use crate::connections::{Arriving, Connections, Place, Watched};
 
 /// How long a client may take for the head of a request; also how long a connection may be idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use runtime::files;
 use rustix::fs::OFlags;
 
-use crate::CannotStart;
+use crate::{CannotStart, application};
 
 /// Holds everything until it is dropped, or the process ends in any way.
 pub struct Locks {
@@ -34,7 +34,7 @@ impl Locks {
     pub fn take(folder: &Path, stores: &[(&str, PathBuf, &str)]) -> Result<Self, CannotStart> {
         let data = Served { what: "the data folder", path: folder, elsewhere: "--data" };
         files::create_folder(folder).map_err(|error| data.cannot("can't be created", &error))?;
-        let mut locked = vec![data.lock(&folder.join("orders.lock"))?];
+        let mut locked = vec![data.lock(&folder.join(format!("{}.lock", application())))?];
         for (what, path, elsewhere) in stores {
             let store = Served { what, path, elsewhere };
             let lock = beside(path).map_err(|error| store.cannot("can't be created", &error))?;

@@ -5,6 +5,7 @@ use http::{HeaderMap, StatusCode};
 use runtime::Problem;
 use runtime::http::{Actor, single_header};
 
+use crate::application;
 use crate::tokens::Tokens;
 
 /// Whose token a request has.
@@ -30,11 +31,14 @@ fn bearer(authorization: &str) -> Option<&str> {
 }
 
 fn unauthorized(sent_something: bool) -> Problem {
-    let (challenge, detail) = if sent_something {
-        ("Bearer realm=\"orders\", error=\"invalid_token\"", "The token is not one that is let in.")
+    let (error, detail) = if sent_something {
+        (", error=\"invalid_token\"", "The token is not one that is let in.")
     } else {
-        ("Bearer realm=\"orders\"", "Send a token: Authorization: Bearer …")
+        ("", "Send a token: Authorization: Bearer …")
     };
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed", detail)
-        .with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed", detail);
+    match HeaderValue::from_str(&format!("Bearer realm=\"{}\"{error}", application())) {
+        Ok(challenge) => problem.with(WWW_AUTHENTICATE, challenge),
+        Err(_) => problem,
+    }
 }

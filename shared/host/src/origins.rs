@@ -45,8 +45,9 @@ impl Origins {
         }
     }
 
-    /// What tells browsers so, and with which methods they may call.
-    pub fn cors(&self, methods: &[Method]) -> CorsLayer {
+    /// What tells browsers so, with which methods they may call, and which headers of answers pages may read, the application's own among
+    /// them.
+    pub fn cors(&self, methods: &[Method], own_headers: &[HeaderName]) -> CorsLayer {
         let origin = match self {
             Self::Any => AllowOrigin::any(),
             Self::Listed(listed) => AllowOrigin::list(listed.iter().cloned()),
@@ -64,14 +65,12 @@ impl Origins {
                 named("prefer"),
                 named("traceparent"),
             ])
-            .expose_headers([
-                ETAG,
-                LINK,
-                LOCATION,
-                RETRY_AFTER,
-                named("order-view"),
-                named("preference-applied"),
-            ])
+            .expose_headers(
+                [ETAG, LINK, LOCATION, RETRY_AFTER, named("preference-applied")]
+                    .into_iter()
+                    .chain(own_headers.iter().cloned())
+                    .collect::<Vec<_>>(),
+            )
             .max_age(Duration::from_secs(3600))
     }
 }

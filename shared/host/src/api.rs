@@ -7,15 +7,15 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use http::Method;
-use http::header::{HeaderValue, ORIGIN, VARY};
+use http::header::{HeaderName, HeaderValue, ORIGIN, VARY};
 use runtime::http::{check_head, traced, with_fallbacks};
 use runtime::{Problem, Routes};
 
-use super::auth::identify;
-use super::gate::Gate;
-use super::listener::call;
-use super::origins::Origins;
-use super::route_table::RouteTable;
+use crate::auth::identify;
+use crate::gate::Gate;
+use crate::listener::call;
+use crate::origins::Origins;
+use crate::route_table::RouteTable;
 use crate::tokens::Tokens;
 
 /// How the API is guarded.
@@ -28,6 +28,8 @@ pub struct Guards {
     pub max_waits: usize,
     /// Whose pages a browser lets call.
     pub origins: Origins,
+    /// The headers of answers that are the application's own, for pages that may call.
+    pub own_headers: Vec<HeaderName>,
 }
 
 /// The API. What goes around the routes is called one in the other; as layers of a router each of them would be a boxed service,
@@ -50,8 +52,8 @@ struct Guard {
 pub fn api(routes: Routes, guards: Guards) -> Arc<Api> {
     let table = RouteTable::of(routes.list());
     let routes = with_fallbacks(routes.into_router());
-    let Guards { tokens, max_in_flight, max_waits, origins } = guards;
-    let cors = origins.cors(table.methods());
+    let Guards { tokens, max_in_flight, max_waits, origins, own_headers } = guards;
+    let cors = origins.cors(table.methods(), &own_headers);
     let guard = Arc::new(Guard { gate: Gate::new(table, max_in_flight, max_waits), tokens, origins });
     let before = Arc::clone(&guard);
     let guarded = routes.clone().layer(middleware::from_fn(move |request: Request, next: Next| {

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    fn a_mark_of_the_encoding_is_no_part_of_the_first_line() {
         assert!(problem("\u{feff}# ada 0123456789abcdef\n").contains("has no token"));
         let tokens = tokens("\u{feff}ada 0123456789abcdef\r\n").unwrap();
         assert_eq!(tokens.actor("0123456789abcdef"), Some(Actor("ada".into())));

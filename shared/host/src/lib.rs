@@ -1,0 +1,51 @@
+//! Makes the functions of an application one process.
+//!
+//! - [`api`], behind [`auth`], [`origins`] and [`gate`]: the public routes, counted by [`meters`], by the routes that [`route_table`]
+//!   knows.
+//! - [`listener`]: connections; [`connections`]: which of too many are closed; [`files`]: how many there may be.
+//! - [`uninterrupted`]: commands whose clients are gone. [`triggers`]: the channel onto the functions that take batches.
+//! - [`locks`]: one process a data folder and a file.
+//! - [`tokens`]: the file of those who are let in. [`output`]: what a command prints.
+//!
+//! Knows no function and no aggregate.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+pub mod output;
+
+pub mod api;
+pub mod auth;
+pub mod connections;
+pub mod files;
+pub mod gate;
+pub mod listener;
+pub mod locks;
+pub mod meters;
+pub mod origins;
+pub mod route_table;
+pub mod tokens;
+pub mod triggers;
+pub mod uninterrupted;
+
+use std::sync::OnceLock;
+
+use thiserror::Error;
+
+/// The command can't begin: a setting, a port, a folder or a store can't be used as it was asked. One line for the user, exit 2.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct CannotStart(pub String);
+
+static APPLICATION: OnceLock<&'static str> = OnceLock::new();
+
+/// Names the application, once and before all else. A process has one: its messages, metrics and locks have this name.
+pub fn name_application(name: &'static str) {
+    APPLICATION.get_or_init(|| name);
+}
+
+/// The application's name.
+#[must_use]
+pub fn application() -> &'static str {
+    APPLICATION.get_or_init(|| "application")
+}
