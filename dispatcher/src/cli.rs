@@ -2,23 +2,24 @@
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use domain::APPLICATION;
+use domain::{APPLICATION, Order, OrdersView};
 use runtime::settings;
 use runtime::telemetry::TelemetrySettings;
 
-use crate::held::HeldArgs;
 #[cfg(feature = "servers")]
 use crate::import_seed::ImportSeedArgs;
 use crate::load::LoadArgs;
-use crate::migrate::MigrateArgs;
-use crate::rebuild::RebuildArgs;
 use crate::relay::RelayArgs;
-use crate::reminders::RemindersArgs;
 use crate::republish::RepublishArgs;
 use crate::serve::ServeArgs;
-use crate::verify::VerifyArgs;
+use host::held::HeldArgs;
+use host::migrate::MigrateArgs;
+use host::names;
+use host::rebuild::RebuildArgs;
+use host::reminders::RemindersArgs;
+use host::verify::VerifyArgs;
 
 /// Orders: event-sourced, on serverless functions
 ///
@@ -37,6 +38,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Subcommand, Debug)]
+#[expect(missing_docs, reason = "the arguments of a command say it")]
 pub enum Command {
     /// Run the whole system: the HTTP API, the triggers and the relay
     Serve(ServeArgs),
@@ -44,17 +46,12 @@ pub enum Command {
     Relay(RelayArgs),
     /// Publish again what the event store has, for when the channel has lost it; without an option, everything
     Republish(RepublishArgs),
-    /// List orders that wait for their outcome, with what they wait for
     Reminders(RemindersArgs),
-    /// Build the orders view anew from the event store, beside the one in use, and swap them
     Rebuild(RebuildArgs),
-    /// Compare the orders view with the event store; exit 1 if anything is lost, stale, different or extra
     Verify(VerifyArgs),
-    /// Look at, redrive and drop events that the projector has taken aside
     Held(HeldArgs),
     /// Drive a running system with orders, measure it, and check what it acknowledged
     Load(LoadArgs),
-    /// Create or update what the servers must have: tables, indexes, the topic
     Migrate(MigrateArgs),
     /// Import the commands that the original Go program left in MongoDB, as events
     ///
@@ -75,9 +72,16 @@ pub enum Command {
     },
 }
 
+/// The command line with the words of the application.
+#[must_use]
+pub fn command() -> clap::Command {
+    names::of::<Order, OrdersView>(Cli::command())
+}
+
 /// Reads the command line and the variables; ends the process where they can't be used, or help is asked for.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Cli {
-    settings::parse_from(APPLICATION, with_default_command(args))
+    let matches = settings::matches(APPLICATION, command(), with_default_command(args));
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// The arguments with `serve` put in where they begin with a flag of its own, or where there are none.
@@ -107,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

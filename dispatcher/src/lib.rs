@@ -4,8 +4,7 @@
 //! - [`functions`]: the functions, a line each.
 //! - [`serve`]: the system in one process.
 //! - [`load`]: drives a running system and checks what it acknowledged.
-//! - [`verify`], [`rebuild`], [`held`], [`relay`], [`republish`], [`reminders`], `import_seed`: the tools. [`receivers`]: what those
-//!   need that publish.
+//! - [`relay`], [`republish`], `import_seed`: the tools. [`receivers`]: what those need that publish.
 //!
 //! The only crate that imports functions. It decides nothing about orders.
 
@@ -13,25 +12,18 @@
 
 pub mod cli;
 pub mod functions;
-pub mod held;
 #[cfg(feature = "servers")]
 pub mod import_seed;
 pub mod load;
-pub mod migrate;
-pub mod rebuild;
 pub mod receivers;
 pub mod relay;
-pub mod reminders;
 pub mod republish;
 pub mod serve;
-pub mod stores;
-pub mod verify;
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-use domain::APPLICATION;
-use host::{CannotStart, complain, output};
+use domain::{APPLICATION, Order, OrdersView};
+use host::{CannotStart, complain, held, migrate, output, rebuild, reminders, verify};
 use runtime::signals::Signals;
 use runtime::telemetry::LostLines;
 
@@ -56,7 +48,7 @@ pub fn main(cli: Cli) -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Cli::command(), "orders", &mut script);
+        clap_complete::generate(shell, &mut cli::command(), APPLICATION, &mut script);
         output::line(format_args!("{}", String::from_utf8_lossy(&script).trim_end()))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -86,11 +78,11 @@ async fn dispatch(command: Command, lost_lines: LostLines) -> anyhow::Result<Exi
         Command::Serve(args) => serve::run(args, lost_lines).await,
         Command::Relay(args) => relay::run(args).await,
         Command::Republish(args) => republish::run(args).await,
-        Command::Reminders(args) => reminders::run(args).await,
-        Command::Rebuild(args) => rebuild::run(args).await,
-        Command::Verify(args) => verify::run(args).await,
-        Command::Held(args) => held::run(args).await,
-        Command::Migrate(args) => migrate::run(args).await,
+        Command::Reminders(args) => reminders::run::<Order>(args).await,
+        Command::Rebuild(args) => rebuild::run::<OrdersView>(args).await,
+        Command::Verify(args) => verify::run::<Order, OrdersView>(args).await,
+        Command::Held(args) => held::run::<Order, OrdersView>(args).await,
+        Command::Migrate(args) => migrate::run::<Order, OrdersView>(args).await,
         Command::Load(args) => load::run(args).await,
         #[cfg(feature = "servers")]
         Command::ImportSeed(args) => import_seed::run(args).await,

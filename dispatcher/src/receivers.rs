@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::functions;
-use crate::stores::{AllStores, cannot_open};
 use host::locks::Locks;
+use host::stores::{AllStores, cannot_open};
 use host::triggers;
 
 /// How long batches may take to finish at the end.

@@ -30,8 +30,8 @@ use host::line;
 use runtime::SecretUrl;
 use serde::Serialize;
 
-use crate::stores::cannot_open;
 use host::CannotStart;
+use host::stores::cannot_open;
 use report::{Report, Summary};
 use source::Seed;
 use target::Target;

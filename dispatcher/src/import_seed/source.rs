@@ -9,8 +9,8 @@ use mongodb::{Client, Collection, Cursor};
 use runtime::SecretUrl;
 use tokio::time::timeout;
 
-use crate::stores::cannot_open;
 use host::CannotStart;
+use host::stores::cannot_open;
 
 /// The original program's database, where the URL's path names none.
 const DATABASE: &str = "go_event_sourcing_example";

@@ -21,7 +21,7 @@ use host::api::{self, Api};
 use host::locks::Locks;
 use host::origins::Origins;
 use host::tokens::Tokens;
-use host::{CannotStart, files, listener, triggers};
+use host::{CannotStart, files, listener, migrate, rebuild, triggers};
 use http::{HeaderValue, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
 use processor::{Fulfilment, FulfilmentSettings};
@@ -34,8 +34,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::stores::{AllStores, cannot_open};
-use crate::{functions, migrate, rebuild};
+use crate::functions;
+use host::stores::{AllStores, cannot_open};
 
 /// How long requests, and then batches, may take to finish once the process is told to stop. Together below 10 s.
 const REQUESTS_GRACE: Duration = Duration::from_secs(4);

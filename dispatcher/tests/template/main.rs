@@ -18,8 +18,9 @@ use std::process::Command;
 
 use clap::Parser;
 use command_handler::ReminderSettings;
-use dispatcher::stores::AllStores;
+use domain::{Order, OrdersView};
 use event_source_mapping::Mapping;
+use host::stores::AllStores;
 use processor::{FulfilmentSettings, Processor};
 use runtime::Route;
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ async fn declared() -> (Vec<Route>, Vec<Mapping>) {
     let data = folder.path().to_str().unwrap();
     let settings =
         Settings::parse_from(["test", "--data", data, "--channel", "memory:", "--fulfilment", "mock:"]);
-    let (handler, view) = settings.stores.open().await.unwrap();
+    let (handler, view) = settings.stores.open::<Order, OrdersView>().await.unwrap();
     let reminders = settings.reminders.of(handler.store().clone());
     let processor = Processor::new(handler.clone(), reminders, settings.fulfilment.open().unwrap(), 1);
     let routes = dispatcher::functions::routes(&handler, &view).list().to_vec();

@@ -4,8 +4,9 @@
 //!   knows.
 //! - [`listener`]: connections; [`connections`]: which of too many are closed; [`files`]: how many there may be.
 //! - [`uninterrupted`]: commands whose clients are gone. [`triggers`]: the channel onto the functions that take batches.
-//! - [`locks`]: one process a data folder and a file.
-//! - [`tokens`]: the file of those who are let in. [`output`]: what a command prints.
+//! - [`locks`]: one process a data folder and a file. [`stores`]: the settings of the stores, and their opening.
+//! - [`held`], [`migrate`], [`rebuild`], [`reminders`], [`verify`]: the commands that need the stores alone.
+//! - [`tokens`]: the file of those who are let in. [`output`]: what a command prints. [`names`]: the application's words.
 //!
 //! Knows no function and no aggregate.
 
@@ -19,14 +20,21 @@ pub mod auth;
 pub mod connections;
 pub mod files;
 pub mod gate;
+pub mod held;
 pub mod listener;
 pub mod locks;
 pub mod meters;
+pub mod migrate;
+pub mod names;
 pub mod origins;
+pub mod rebuild;
+pub mod reminders;
 pub mod route_table;
+pub mod stores;
 pub mod tokens;
 pub mod triggers;
 pub mod uninterrupted;
+pub mod verify;
 
 use std::sync::OnceLock;
 

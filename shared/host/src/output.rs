@@ -3,6 +3,8 @@
 use std::fmt::Arguments;
 use std::io::{self, Write};
 
+use event_sourcing::Aggregate;
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::application;
@@ -11,6 +13,34 @@ use crate::application;
 #[derive(Debug, Error)]
 #[error("the output can't be written: {0}")]
 pub struct OutputError(#[from] io::Error);
+
+/// A value under a name that the application gives it. Serializes as an object with this one field, to be flattened into another.
+#[derive(Clone, Debug, Default)]
+pub struct Named<T> {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: T,
+}
+
+impl<T> Named<T> {
+    /// The value under this name.
+    pub fn new(name: impl Into<String>, value: T) -> Self {
+        Self { name: name.into(), value }
+    }
+}
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(&self.name, &self.value)])
+    }
+}
+
+/// The name of several such aggregates.
+#[must_use]
+pub fn plural<A: Aggregate>() -> String {
+    format!("{}s", A::KIND)
+}
 
 /// Writes a line to standard output.
 ///

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{Args, Command, Parser};
+use clap::{ArgMatches, Args, Command, Parser};
 
 use crate::secret_url::SecretUrl;
 use crate::secrets::{self, SecretError};
@@ -30,15 +30,15 @@ pub const METRICS_DIMENSION: &str = "service";
 /// process with 2. If help was asked for and printed, it ends the process with 0.
 #[must_use]
 pub fn parse<P: Parser>(application: &str) -> P {
-    parse_from(application, env::args_os())
+    let matches = matches(application, P::command(), env::args_os());
+    P::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// [`parse`], from these arguments.
+/// As [`parse`], of any command and from these arguments, before they are taken into a type.
 #[must_use]
-pub fn parse_from<P: Parser>(application: &str, args: impl IntoIterator<Item = OsString>) -> P {
+pub fn matches(application: &str, command: Command, args: impl IntoIterator<Item = OsString>) -> ArgMatches {
     let args: Vec<OsString> = args.into_iter().collect();
-    let parsed = of_application(application, P::command()).try_get_matches_from(&args);
-    parsed.and_then(|matches| P::from_arg_matches(&matches)).unwrap_or_else(|error| {
+    of_application(application, command).try_get_matches_from(&args).unwrap_or_else(|error| {
         let printed = print(&error, &args).and_then(|()| io::stdout().flush());
         process::exit(if printed.is_ok() { error.exit_code() } else { error.exit_code().max(1) })
     })

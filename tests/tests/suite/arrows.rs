@@ -18,7 +18,17 @@ const MAY_IMPORT: [(&str, &[&str]); 24] = [
     ("event-store", &["event-sourcing"]),
     ("read-store", &["event-sourcing"]),
     ("command-handler", &["event-sourcing", "event-store", "event-channel"]),
-    ("host", &["event-channel", "event-source-mapping"]),
+    (
+        "host",
+        &[
+            "command-handler",
+            "event-channel",
+            "event-source-mapping",
+            "event-sourcing",
+            "event-store",
+            "read-store",
+        ],
+    ),
     ("create-order", &["domain", "command-handler"]),
     ("process-order", &["domain", "command-handler"]),
     ("cancel-order", &["domain", "command-handler"]),

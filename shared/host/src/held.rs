@@ -1,21 +1,21 @@
-//! `orders held`: events that the projector has taken aside.
+//! The command `held`: events that the projector has taken aside.
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use domain::{OrderId, OrdersView};
-use host::line;
+use event_sourcing::{Aggregate, StreamId, Version, View};
 use jiff::Timestamp;
 use read_store::{HeldEvent, HeldId, HeldReason, Origin, ReadStore};
 use serde::Serialize;
 
+use crate::output::Named;
 use crate::stores::ViewStore;
 
 /// How many held events are read at a time.
 const PAGE: usize = 500;
 
-/// Look at, redrive and drop held events.
+/// Look at, redrive and drop events that the projector has taken aside
 #[derive(Args, Clone, Debug)]
 pub struct HeldArgs {
     #[command(subcommand)]
@@ -28,9 +28,9 @@ enum Action {
     List {
         #[command(flatten)]
         store: ViewStore,
-        /// Only those of this order
-        #[arg(long, value_name = "ID", value_parser = OrderId::parse)]
-        order: Option<OrderId>,
+        /// Only those of this {kind}
+        #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
+        stream: Option<StreamId>,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
@@ -49,14 +49,14 @@ enum Action {
     Redrive {
         #[command(flatten)]
         store: ViewStore,
-        /// Only those of this order
-        #[arg(long, value_name = "ID", value_parser = OrderId::parse)]
-        order: Option<OrderId>,
+        /// Only those of this {kind}
+        #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
+        stream: Option<StreamId>,
         /// As one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Delete one held event; refused if an order needs it for its next version
+    /// Delete one held event; refused if {a-kind} needs it for its next version
     Drop {
         #[command(flatten)]
         store: ViewStore,
@@ -69,8 +69,9 @@ enum Action {
 #[derive(Serialize)]
 struct HeldEventBody<'a> {
     id: HeldId,
-    order: Option<&'a OrderId>,
-    version: Option<domain::Version>,
+    #[serde(flatten)]
+    stream: Named<Option<&'a StreamId>>,
+    version: Option<Version>,
     reason: HeldReason,
     problem: &'a str,
     origin: &'a Origin,
@@ -79,12 +80,12 @@ struct HeldEventBody<'a> {
     value: Option<String>,
 }
 
-impl<'a> From<&'a HeldEvent> for HeldEventBody<'a> {
-    fn from(held: &'a HeldEvent) -> Self {
+impl<'a> HeldEventBody<'a> {
+    fn of<A: Aggregate>(held: &'a HeldEvent) -> Self {
         let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| bytes.escape_ascii().to_string());
         Self {
             id: held.id,
-            order: held.stream.as_ref(),
+            stream: Named::new(A::KIND, held.stream.as_ref()),
             version: held.version,
             reason: held.reason,
             problem: &held.problem,
@@ -103,29 +104,33 @@ impl<'a> From<&'a HeldEvent> for HeldEventBody<'a> {
 ///
 /// # Errors
 /// When the read store can't be opened or is not available.
-pub async fn run(args: HeldArgs) -> anyhow::Result<ExitCode> {
+pub async fn run<A: Aggregate, V: View>(args: HeldArgs) -> anyhow::Result<ExitCode> {
     match args.action {
-        Action::List { store, order, json } => list(&store.open().await?, order.as_ref(), json).await,
-        Action::Show { store, id, json } => show(&store.open().await?, HeldId(id), json).await,
-        Action::Redrive { store, order, json } => redrive(&store.open().await?, order.as_ref(), json).await,
+        Action::List { store, stream, json } => {
+            list::<A, V>(&store.open().await?, stream.as_ref(), json).await
+        }
+        Action::Show { store, id, json } => show::<A, V>(&store.open().await?, HeldId(id), json).await,
+        Action::Redrive { store, stream, json } => {
+            redrive::<V>(&store.open().await?, stream.as_ref(), json).await
+        }
         Action::Drop { store, id } => {
-            store.open().await?.drop_held(HeldId(id)).await?;
+            store.open::<V>().await?.drop_held(HeldId(id)).await?;
             line!("dropped held event {id}")?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-async fn list(
-    store: &ReadStore<OrdersView>,
-    order: Option<&OrderId>,
+async fn list<A: Aggregate, V: View>(
+    store: &ReadStore<V>,
+    stream: Option<&StreamId>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let (mut after, mut events) = (None, 0_usize);
     loop {
-        let page = store.held(order, after, PAGE).await?;
+        let page = store.held(stream, after, PAGE).await?;
         for held in &page {
-            print_row(held, json)?;
+            print_row::<A>(held, json)?;
         }
         events += page.len();
         match page.last() {
@@ -139,32 +144,42 @@ async fn list(
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_row(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
+fn print_row<A: Aggregate>(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
     if json {
-        line!("{}", serde_json::to_string(&HeldEventBody::from(held))?)?;
+        line!("{}", serde_json::to_string(&HeldEventBody::of::<A>(held))?)?;
         return Ok(());
     }
-    let order = held.stream.as_ref().map_or("(no order)", OrderId::as_str);
+    let stream = held.stream.as_ref().map_or(format!("(no {})", A::KIND), StreamId::to_string);
     let version = held.version.map_or("?".to_owned(), |version| version.to_string());
-    line!("{:>6}  {order}@{version}  {}  {}  {}", held.id, held.reason.as_str(), held.held_at, held.problem)?;
+    line!(
+        "{:>6}  {stream}@{version}  {}  {}  {}",
+        held.id,
+        held.reason.as_str(),
+        held.held_at,
+        held.problem
+    )?;
     Ok(())
 }
 
-async fn show(store: &ReadStore<OrdersView>, id: HeldId, json: bool) -> anyhow::Result<ExitCode> {
+async fn show<A: Aggregate, V: View>(
+    store: &ReadStore<V>,
+    id: HeldId,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let Some(held) = store.held_event(id).await? else {
         bail!("there is no held event {id}");
     };
-    let shown = HeldEventBody::from(&held);
+    let shown = HeldEventBody::of::<A>(&held);
     line!("{}", if json { serde_json::to_string(&shown)? } else { serde_json::to_string_pretty(&shown)? })?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn redrive(
-    store: &ReadStore<OrdersView>,
-    order: Option<&OrderId>,
+async fn redrive<V: View>(
+    store: &ReadStore<V>,
+    stream: Option<&StreamId>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let redriven = store.redrive(order).await?;
+    let redriven = store.redrive(stream).await?;
     if json {
         line!("{}", serde_json::to_string(&redriven)?)?;
     } else {

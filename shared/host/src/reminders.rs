@@ -1,20 +1,21 @@
-//! `orders reminders`: orders that wait for their outcome.
+//! The command `reminders`: streams that wait for their outcome.
 
 use std::process::ExitCode;
 
 use clap::Args;
 use command_handler::ReminderSettings;
+use event_sourcing::Aggregate;
 use event_store::{Reminder, Reminders};
-use host::line;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::output::{Named, plural};
 use crate::stores::EventStoreAlone;
 
 /// How many are read at a time.
 const PAGE: usize = 500;
 
-/// List orders that wait for their outcome.
+/// List {kind}s that wait for their outcome, with what they wait for
 #[derive(Args, Clone, Debug)]
 pub struct RemindersArgs {
     #[command(flatten)]
@@ -35,7 +36,8 @@ pub struct RemindersArgs {
 /// A reminder as it is shown.
 #[derive(Serialize)]
 struct ReminderBody<'a> {
-    order: &'a str,
+    #[serde(flatten)]
+    stream: Named<&'a str>,
     version: u64,
     state: &'static str,
     sent: u32,
@@ -43,8 +45,8 @@ struct ReminderBody<'a> {
     problem: Option<&'a str>,
 }
 
-impl<'a> From<&'a Reminder> for ReminderBody<'a> {
-    fn from(reminder: &'a Reminder) -> Self {
+impl<'a> ReminderBody<'a> {
+    fn of<A: Aggregate>(reminder: &'a Reminder) -> Self {
         let state = match reminder {
             reminder if reminder.is_overdue() => "overdue",
             Reminder { problem: Some(_), .. } => "set-aside",
@@ -52,7 +54,7 @@ impl<'a> From<&'a Reminder> for ReminderBody<'a> {
             _ => "waiting",
         };
         Self {
-            order: reminder.commit.stream.as_str(),
+            stream: Named::new(A::KIND, reminder.commit.stream.as_str()),
             version: reminder.commit.version.get(),
             state,
             sent: reminder.sent,
@@ -62,20 +64,20 @@ impl<'a> From<&'a Reminder> for ReminderBody<'a> {
     }
 }
 
-/// Lists them, by order.
+/// Lists them, by stream.
 ///
 /// # Errors
 /// When the event store can't be opened or is not available.
-pub async fn run(args: RemindersArgs) -> anyhow::Result<ExitCode> {
+pub async fn run<A: Aggregate>(args: RemindersArgs) -> anyhow::Result<ExitCode> {
     let reminders = args.reminders.of(args.store.open().await?);
-    let shown = list(&reminders, &args).await?;
+    let shown = list::<A>(&reminders, &args).await?;
     if !args.json {
-        line!("{shown} orders wait")?;
+        line!("{shown} {} wait", plural::<A>())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(reminders: &Reminders, args: &RemindersArgs) -> anyhow::Result<usize> {
+async fn list<A: Aggregate>(reminders: &Reminders, args: &RemindersArgs) -> anyhow::Result<usize> {
     let (mut behind, mut shown) = (None, 0);
     loop {
         let page = reminders.list(behind.as_ref(), PAGE).await?;
@@ -83,7 +85,7 @@ async fn list(reminders: &Reminders, args: &RemindersArgs) -> anyhow::Result<usi
             (!args.set_aside || reminder.problem.is_some()) && (!args.overdue || reminder.is_overdue())
         };
         for reminder in page.iter().filter(is_wanted) {
-            print_row(&ReminderBody::from(reminder), args.json)?;
+            print_row(&ReminderBody::of::<A>(reminder), args.json)?;
             shown += 1;
         }
         match page.last() {
@@ -98,7 +100,8 @@ fn print_row(shown: &ReminderBody<'_>, json: bool) -> anyhow::Result<()> {
         line!("{}", serde_json::to_string(shown)?)?;
         return Ok(());
     }
-    let ReminderBody { order, version, state, sent, due, problem } = shown;
-    line!("{order}@{version}  {state}  {sent} reminders  due {due}  {}", problem.unwrap_or_default())?;
+    let ReminderBody { stream, version, state, sent, due, problem } = shown;
+    let (stream, problem) = (stream.value, problem.unwrap_or_default());
+    line!("{stream}@{version}  {state}  {sent} reminders  due {due}  {problem}")?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `orders verify`: whether the view is what the event store says, order by order.
+//! The command `verify`: compares the view with the event store, stream by stream.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -7,37 +7,37 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::Args;
-use domain::{Entry, Event, OrderId, OrderRow, OrdersView, RecordedEvent, Version};
+use event_sourcing::{Aggregate, Entry, Recorded, StreamId, Version, View};
 use event_store::{Commit, EventStore, Load, StoreError, UnreadableStream};
-use host::line;
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, ReadStoreError};
 use runtime::settings::seconds;
 use serde::Serialize;
 
+use crate::output::{Named, plural};
 use crate::stores::BothStores;
 
-/// Commits, and orders, a page.
+/// Commits, and rows, a page.
 const PAGE: usize = 1_000;
 
 /// How many findings are told one by one.
 const TOLD: usize = 100;
 
-/// How often orders that may only be on their way are looked at again.
+/// How often streams that may only be on their way are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How often the repair of an order begins anew because the projector has moved it on.
+/// How often the repair of a stream begins anew because the projector has moved it on.
 const TRIES: u32 = 20;
 
-/// Compare the view with the event store.
+/// Compare the {view} view with the event store; exit 1 if anything is lost, stale, different or extra
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
     #[command(flatten)]
     stores: BothStores,
-    /// Mend what is found: write the order as the event store has it, delete what it does not have
+    /// Mend what is found: write the {kind} as the event store has it, delete what it does not have
     #[arg(long)]
     repair: bool,
-    /// Seconds that the view may be behind before an order counts as stale
+    /// Seconds that the view may be behind before {a-kind} counts as stale
     #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
     patience: Duration,
     /// Print one JSON object
@@ -45,7 +45,7 @@ pub struct VerifyArgs {
     json: bool,
 }
 
-/// What is wrong with an order in the view.
+/// What is wrong with a stream in the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Fault {
@@ -72,7 +72,8 @@ impl Fault {
 
 #[derive(Debug, Serialize)]
 struct Finding {
-    order: OrderId,
+    #[serde(flatten)]
+    stream: Named<StreamId>,
     fault: Fault,
     store: Option<Version>,
     view: Option<Version>,
@@ -80,7 +81,8 @@ struct Finding {
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    orders: u64,
+    #[serde(flatten)]
+    streams: Named<u64>,
     faults: u64,
     repaired: u64,
     findings: Vec<Finding>,
@@ -93,40 +95,47 @@ struct Report {
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
-pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
-    let (events, view) = args.stores.open().await?;
+pub async fn run<A: Aggregate, V: View>(args: VerifyArgs) -> anyhow::Result<ExitCode> {
+    let (events, view) = args.stores.open::<V>().await?;
     let progress = if args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    let style = ProgressStyle::with_template("{spinner} {pos} orders  {per_sec}");
+    let style = ProgressStyle::with_template(&format!("{{spinner}} {{pos}} {}  {{per_sec}}", plural::<A>()));
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let (report, unreadable) = (Report::default(), BTreeSet::new());
-    let mut verifier = Verifier { events, view, args, report, unreadable, progress };
+    let report = Report { streams: Named::new(plural::<A>(), 0), ..Report::default() };
+    let (kind, unreadable) = (A::KIND, BTreeSet::new());
+    let mut verifier = Verifier { events, view, args, kind, report, unreadable, progress };
     verifier.every_stream().await?;
     verifier.every_row().await?;
     verifier.progress.finish_and_clear();
     verifier.print()
 }
 
-struct Verifier {
+struct Verifier<V: View> {
     events: EventStore,
-    view: ReadStore<OrdersView>,
+    view: ReadStore<V>,
     args: VerifyArgs,
+    /// What a stream is called.
+    kind: &'static str,
     report: Report,
-    /// Orders that were found to be unreadable.
-    unreadable: BTreeSet<OrderId>,
+    /// Streams that were found to be unreadable.
+    unreadable: BTreeSet<StreamId>,
     progress: ProgressBar,
 }
 
-impl Verifier {
+impl<V: View> Verifier<V> {
+    fn finding(&self, id: StreamId, fault: Fault, store: Option<Version>, view: Option<Version>) -> Finding {
+        Finding { stream: Named::new(self.kind, id), fault, store, view }
+    }
+
     /// Lost, stale and different: every stream is looked at where the scan meets its first commit. Those that can't be read are named.
     async fn every_stream(&mut self) -> anyhow::Result<()> {
         let mut position = None;
         loop {
-            let page = self.events.scan::<Event>(position, PAGE).await?;
+            let page = self.events.scan::<V::Event>(position, PAGE).await?;
             let firsts = page.commits.into_iter().filter(|commit| commit.version == Version::new(1));
             self.compare(firsts.map(|commit| commit.stream).collect()).await?;
             for UnreadableStream { stream, problem } in page.unreadable {
-                let order = OrderId::parse(&stream).map_err(|_| anyhow!("{problem}"))?;
-                self.found(Finding { order, fault: Fault::Unreadable, store: None, view: None }).await?;
+                let id = StreamId::parse(&stream).map_err(|_| anyhow!("{problem}"))?;
+                self.found(self.finding(id, Fault::Unreadable, None, None)).await?;
             }
             match page.next {
                 Some(next) => position = Some(next),
@@ -144,20 +153,20 @@ impl Verifier {
             after = Some(last.clone());
             let streams =
                 self.events.load_many(rows.iter().map(|(id, _)| whole(id.clone())).collect()).await?;
-            for ((order, version), stream) in rows.into_iter().zip(streams) {
+            for ((id, version), stream) in rows.into_iter().zip(streams) {
                 let fault = match stream {
                     Ok(stream) if stream.commits.is_empty() => Fault::Extra,
                     Ok(_) => continue,
                     Err(_) => Fault::Unreadable,
                 };
-                self.found(Finding { order, fault, store: None, view: Some(version) }).await?;
+                self.found(self.finding(id, fault, None, Some(version))).await?;
             }
         }
     }
 
-    /// Orders that differ may only be on their way: the page has one deadline, until which the view gets its time.
-    async fn compare(&mut self, ids: Vec<OrderId>) -> anyhow::Result<()> {
-        self.report.orders += ids.len() as u64;
+    /// Streams that differ may only be on their way: the page has one deadline, until which the view gets its time.
+    async fn compare(&mut self, ids: Vec<StreamId>) -> anyhow::Result<()> {
+        self.report.streams.value += ids.len() as u64;
         self.progress.inc(ids.len() as u64);
         let deadline = Instant::now() + self.args.patience;
         let mut wanted = HashMap::new();
@@ -170,7 +179,7 @@ impl Verifier {
             }
             if on_their_way.is_empty() || Instant::now() >= deadline {
                 for mut finding in on_their_way {
-                    if finding.fault == Fault::Lost && self.is_garbled(&finding.order).await? {
+                    if finding.fault == Fault::Lost && self.is_garbled(&finding.stream.value).await? {
                         finding.fault = Fault::Different;
                     }
                     self.found(finding).await?;
@@ -178,37 +187,37 @@ impl Verifier {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
-            let ids: Vec<OrderId> = on_their_way.into_iter().map(|finding| finding.order).collect();
+            let ids: Vec<StreamId> = on_their_way.into_iter().map(|finding| finding.stream.value).collect();
             differing = self.differing(&ids, &mut wanted).await?;
         }
     }
 
-    /// What is wrong with these orders. The rows are read before the streams, so that those have all that rows can rightly have; and an
-    /// order that moves on need only come to where its stream was at the first look.
+    /// What is wrong with these streams. The rows are read before the streams, so that those have all that rows can rightly have; and one
+    /// that moves on need only come to where its stream was at the first look.
     async fn differing(
         &self,
-        ids: &[OrderId],
-        wanted: &mut HashMap<OrderId, Version>,
+        ids: &[StreamId],
+        wanted: &mut HashMap<StreamId, Version>,
     ) -> anyhow::Result<Vec<Finding>> {
         let rows = self.view.get_many(ids.to_vec()).await?;
-        let rows: HashMap<OrderId, Entry<OrderRow>> =
+        let rows: HashMap<StreamId, Entry<V::Row>> =
             rows.into_iter().map(|row| (row.id.clone(), row)).collect();
         let mut differing = Vec::new();
         let streams = self.events.load_many(ids.iter().cloned().map(whole).collect()).await?;
         for (id, stream) in ids.iter().zip(streams) {
             let row = rows.get(id);
-            let finding =
-                |fault, store| Finding { order: id.clone(), fault, store, view: row.map(|row| row.version) };
-            let Some(events) = stream.ok().and_then(|stream| recorded(&stream.commits)) else {
+            let version = row.map(|row| row.version);
+            let finding = |fault, store| self.finding(id.clone(), fault, store, version);
+            let Some(events) = stream.ok().and_then(|stream| recorded::<V>(&stream.commits)) else {
                 differing.push(finding(Fault::Unreadable, None));
                 continue;
             };
             let head = events.last().map_or(Version::NONE, |event| event.version);
             let wanted = *wanted.entry(id.clone()).or_insert(head);
             // Event by event, because the view may be between two of one commit.
-            let is_right = |row: &Entry<OrderRow>| {
+            let is_right = |row: &Entry<V::Row>| {
                 let so_far = events.iter().take_while(|event| event.version <= row.version);
-                Entry::fold::<OrdersView>(id.clone(), so_far).is_ok_and(|expected| expected.is_kept_as(row))
+                Entry::fold::<V>(id.clone(), so_far).is_ok_and(|expected| expected.is_kept_as(row))
             };
             let fault = match row {
                 None => Some(Fault::Lost).filter(|_| head != Version::NONE),
@@ -222,7 +231,7 @@ impl Verifier {
     }
 
     /// Whether there is a row, which can't be read.
-    async fn is_garbled(&self, id: &OrderId) -> anyhow::Result<bool> {
+    async fn is_garbled(&self, id: &StreamId) -> anyhow::Result<bool> {
         match self.view.get(id).await {
             Ok(_) => Ok(false),
             Err(ReadStoreError::Corrupt(_)) => Ok(true),
@@ -230,22 +239,24 @@ impl Verifier {
         }
     }
 
-    /// The order as the event store has it; none where it can't be read.
-    async fn expected(&self, id: &OrderId) -> anyhow::Result<Option<Entry<OrderRow>>> {
+    /// The stream as the event store has it; none where it can't be read.
+    async fn expected(&self, id: &StreamId) -> anyhow::Result<Option<Entry<V::Row>>> {
         match self.events.load(whole(id.clone())).await {
-            Ok(stream) => Ok(recorded(&stream.commits)
-                .and_then(|events| Entry::fold::<OrdersView>(id.clone(), &events).ok())),
+            Ok(stream) => {
+                Ok(recorded::<V>(&stream.commits)
+                    .and_then(|events| Entry::fold::<V>(id.clone(), &events).ok()))
+            }
             Err(StoreError::Unreadable(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// An order that can't be read is met more than once, and told once.
+    /// A stream that can't be read is met more than once, and told once.
     async fn found(&mut self, finding: Finding) -> anyhow::Result<()> {
-        if finding.fault == Fault::Unreadable && !self.unreadable.insert(finding.order.clone()) {
+        if finding.fault == Fault::Unreadable && !self.unreadable.insert(finding.stream.value.clone()) {
             return Ok(());
         }
-        let repaired = self.args.repair && self.repair(&finding.order, finding.fault).await?;
+        let repaired = self.args.repair && self.repair(&finding.stream.value, finding.fault).await?;
         self.report.faults += 1;
         self.report.repaired += u64::from(repaired);
         let count = self.report.counts.entry(finding.fault).or_default();
@@ -260,17 +271,17 @@ impl Verifier {
     }
 
     /// Writes what differs and nothing else, so a repair that was killed goes on with what is left when it is started again.
-    async fn repair(&self, order: &OrderId, fault: Fault) -> anyhow::Result<bool> {
+    async fn repair(&self, id: &StreamId, fault: Fault) -> anyhow::Result<bool> {
         if fault == Fault::Unreadable {
             return Ok(false);
         }
         // A row that is ahead of its stream is not overwritten by a lower version, so it goes first. Only then is the stream
         // read: while the row was there, the projector took what came for seen.
         if fault == Fault::Extra {
-            self.view.remove(vec![order.clone()]).await?;
+            self.view.remove(vec![id.clone()]).await?;
         }
         for _ in 0..TRIES {
-            let Some(expected) = self.expected(order).await? else { return Ok(false) };
+            let Some(expected) = self.expected(id).await? else { return Ok(false) };
             // Nothing is written where the projector was faster, be it with what is wrong.
             if expected.version == Version::NONE || self.view.repair(vec![expected]).await? > 0 {
                 return Ok(true);
@@ -280,7 +291,7 @@ impl Verifier {
     }
 
     fn print(&self) -> anyhow::Result<ExitCode> {
-        let Report { orders, faults, repaired, findings, counts } = &self.report;
+        let Report { streams, faults, repaired, findings, counts } = &self.report;
         if self.args.json {
             line!("{}", serde_json::to_string(&self.report)?)?;
         } else {
@@ -294,7 +305,8 @@ impl Verifier {
                 let Some((found, repaired)) = counts.get(&fault) else { continue };
                 line!("{:<12} {found:>8} {repaired:>9}", format!("{fault:?}").to_lowercase())?;
             }
-            line!("{orders} orders compared, {faults} faults, {repaired} repaired")?;
+            let Named { name, value } = streams;
+            line!("{value} {name} compared, {faults} faults, {repaired} repaired")?;
         }
         Ok(if faults == repaired { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -304,17 +316,18 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown =
             |version: &Option<Version>| version.map_or("none".to_owned(), |version| version.to_string());
-        let Self { order, fault, store, view } = self;
-        write!(f, "{order}: {fault:?}; event store at {}, view at {}", shown(store), shown(view))
+        let Self { stream, fault, store, view } = self;
+        write!(f, "{}: {fault:?}; event store at {}, view at {}", stream.value, shown(store), shown(view))
     }
 }
 
 /// All events of a stream; none where one can't be read.
-fn recorded(commits: &[Commit]) -> Option<Vec<RecordedEvent>> {
-    let events: Result<Vec<Vec<RecordedEvent>>, _> = commits.iter().map(|commit| commit.recorded()).collect();
+fn recorded<V: View>(commits: &[Commit]) -> Option<Vec<Recorded<V::Event>>> {
+    let events: Result<Vec<Vec<Recorded<V::Event>>>, _> =
+        commits.iter().map(|commit| commit.recorded()).collect();
     Some(events.ok()?.into_iter().flatten().collect())
 }
 
-fn whole(stream: OrderId) -> Load {
+fn whole(stream: StreamId) -> Load {
     Load { stream, after: Version::NONE, command: None }
 }

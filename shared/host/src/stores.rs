@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use command_handler::{AfterCommit, CommandHandler, CommandSettings};
-use domain::{Order, OrdersView};
+use event_sourcing::{Aggregate, View};
 use event_store::EventStore;
 use read_store::ReadStore;
 use runtime::SecretUrl;
 use runtime::settings::{DataSettings, EventStoreSettings, ReadStoreSettings};
 
-use host::CannotStart;
-use host::locks::Locks;
+use crate::CannotStart;
+use crate::locks::Locks;
 
 /// The event store and the read store: what a tool compares or rebuilds.
 #[derive(Args, Clone, Debug)]
@@ -30,7 +30,7 @@ impl BothStores {
     ///
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
-    pub async fn open(&self) -> Result<(EventStore, ReadStore<OrdersView>), CannotStart> {
+    pub async fn open<V: View>(&self) -> Result<(EventStore, ReadStore<V>), CannotStart> {
         let events = open_event_store(&self.event_store, &self.data).await?;
         Ok((events, open_read_store(&self.read_store, &self.data).await?))
     }
@@ -69,7 +69,7 @@ impl ViewStore {
     ///
     /// # Errors
     /// [`CannotStart`] when it can't be opened.
-    pub async fn open(&self) -> Result<ReadStore<OrdersView>, CannotStart> {
+    pub async fn open<V: View>(&self) -> Result<ReadStore<V>, CannotStart> {
         open_read_store(&self.read_store, &self.data).await
     }
 }
@@ -90,7 +90,9 @@ impl AllStores {
     ///
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
-    pub async fn open(&self) -> Result<(CommandHandler<Order>, ReadStore<OrdersView>), CannotStart> {
+    pub async fn open<A: Aggregate, V: View>(
+        &self,
+    ) -> Result<(CommandHandler<A>, ReadStore<V>), CannotStart> {
         let handler = self.commands.open(AfterCommit::Answer).await.map_err(cannot_open)?;
         Ok((handler, open_read_store(&self.read_store, &self.commands.data).await?))
     }
@@ -142,10 +144,10 @@ async fn open_event_store(
     EventStore::open(settings.url(data)).await.map_err(cannot_open)
 }
 
-async fn open_read_store(
+async fn open_read_store<V: View>(
     settings: &ReadStoreSettings,
     data: &DataSettings,
-) -> Result<ReadStore<OrdersView>, CannotStart> {
+) -> Result<ReadStore<V>, CannotStart> {
     let url = settings.url(data);
     ReadStore::open(url).await.map_err(cannot_open)
 }

@@ -1,4 +1,4 @@
-//! `orders rebuild`: the orders view anew from the event store, beside the one in use, and then the swap. Queries are served and
+//! The command `rebuild`: the view anew from the event store, beside the one in use, and then the swap. Queries are served and
 //! commands taken throughout.
 
 use std::collections::BTreeSet;
@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
-use domain::{Event, OrderId, OrdersView, RecordedEvent, Version};
+use event_sourcing::{Recorded, StreamId, Version, View};
 use event_store::{EventStore, Page, Scanned};
-use host::{complain, line};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, SwapRefused, ViewId};
 use serde::Serialize;
 
+use crate::application;
 use crate::stores::BothStores;
 
 /// Commits a page of the scan.
 const PAGE: usize = 5_000;
 
-/// Orders that are taken over at a time.
+/// Streams that are taken over at a time.
 const TAKEN_OVER: usize = 500;
 
 /// How long the new view may take to catch up with commits that are under way.
 const CATCH_UP: Duration = Duration::from_secs(30);
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
 
-/// Build the orders view anew.
+/// Build the {view} view anew from the event store, beside the one in use, and swap them
 #[derive(Args, Clone, Debug)]
 pub struct RebuildArgs {
     #[command(flatten)]
@@ -72,9 +72,9 @@ impl fmt::Display for Rebuilt {
 /// first page to its swap, and a rebuild is mostly started because the program has changed.
 ///
 /// # Errors
-/// When a store can't be opened or is not available, or orders in the new view stay behind.
-pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
-    let (events, view) = args.stores.open().await?;
+/// When a store can't be opened or is not available, or streams in the new view stay behind.
+pub async fn run<V: View>(args: RebuildArgs) -> anyhow::Result<ExitCode> {
+    let (events, view) = args.stores.open::<V>().await?;
     // Whatever of its tables is missing.
     view.migrate().await?;
     let progress = progress(events.count().await?, args.json);
@@ -89,19 +89,21 @@ pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
 
 /// Rebuilds a view in a file that has nothing, where the event store has commits: the file was deleted or is new, and nobody publishes
 /// again what was published. Where that fails, it is said, and the server serves what there is.
-pub async fn at_start(events: &EventStore, view: &ReadStore<OrdersView>) {
+pub async fn at_start<V: View>(events: &EventStore, view: &ReadStore<V>) {
     match at_start_if_empty(events, view).await {
         Ok(()) => {}
-        Err(error) => tracing::error!("the empty view was not rebuilt, `orders rebuild` does it: {error:#}"),
+        Err(error) => {
+            tracing::error!("the empty view was not rebuilt, `{} rebuild` does it: {error:#}", application());
+        }
     }
 }
 
-async fn at_start_if_empty(events: &EventStore, view: &ReadStore<OrdersView>) -> anyhow::Result<()> {
+async fn at_start_if_empty<V: View>(events: &EventStore, view: &ReadStore<V>) -> anyhow::Result<()> {
     // Servers have several processes, and tables that nobody deletes in passing.
     let is_file = !matches!(view, ReadStore::Postgres(_));
     if !is_file
         || !view.versions(None, 1).await?.is_empty()
-        || events.scan::<Event>(None, 1).await?.commits.is_empty()
+        || events.scan::<V::Event>(None, 1).await?.commits.is_empty()
     {
         return Ok(());
     }
@@ -113,9 +115,9 @@ async fn at_start_if_empty(events: &EventStore, view: &ReadStore<OrdersView>) ->
     Ok(())
 }
 
-async fn rebuild(
+async fn rebuild<V: View>(
     events: &EventStore,
-    view: &ReadStore<OrdersView>,
+    view: &ReadStore<V>,
     progress: &ProgressBar,
 ) -> anyhow::Result<Rebuilt> {
     let started = Instant::now();
@@ -132,19 +134,19 @@ async fn rebuild(
     Ok(Rebuilt { commits, events: applied, unreadable, seconds, events_per_second })
 }
 
-/// The new view has orders that can't be read as the one in use has them, which may be further than they can be read today.
-async fn take_over(
-    view: &ReadStore<OrdersView>,
+/// The new view has streams that can't be read as the one in use has them, which may be further than they can be read today.
+async fn take_over<V: View>(
+    view: &ReadStore<V>,
     building: ViewId,
     unreadable: &BTreeSet<Arc<str>>,
 ) -> anyhow::Result<()> {
-    let ids: Vec<OrderId> = unreadable.iter().filter_map(|stream| OrderId::parse(stream).ok()).collect();
+    let ids: Vec<StreamId> = unreadable.iter().filter_map(|stream| StreamId::parse(stream).ok()).collect();
     for ids in ids.chunks(TAKEN_OVER) {
-        let mut orders = Vec::with_capacity(ids.len());
+        let mut entries = Vec::with_capacity(ids.len());
         for id in ids {
-            orders.extend(view.get(id).await?.filter(|entry| entry.version != Version::NONE));
+            entries.extend(view.get(id).await?.filter(|entry| entry.version != Version::NONE));
         }
-        view.take_over(building, orders).await?;
+        view.take_over(building, entries).await?;
     }
     Ok(())
 }
@@ -158,9 +160,9 @@ struct Scan {
 }
 
 /// Reads the next page while the last one is written. A stream that can't be read is told, and stops no other.
-async fn scan_into(
+async fn scan_into<V: View>(
     events: &EventStore,
-    view: &ReadStore<OrdersView>,
+    view: &ReadStore<V>,
     building: ViewId,
     progress: &ProgressBar,
 ) -> anyhow::Result<Scan> {
@@ -173,7 +175,7 @@ async fn scan_into(
             scan.unreadable.insert(problem.stream);
         }
         let scanned_commits = scanned.len() as u64;
-        let batch: Vec<RecordedEvent> = scanned.into_iter().flat_map(recorded).collect();
+        let batch: Vec<Recorded<V::Event>> = scanned.into_iter().flat_map(recorded).collect();
         let batch_events = batch.len() as u64;
         let more = async {
             match next {
@@ -193,9 +195,9 @@ async fn scan_into(
     }
 }
 
-fn recorded(commit: Scanned<Event>) -> impl Iterator<Item = RecordedEvent> {
+fn recorded<E>(commit: Scanned<E>) -> impl Iterator<Item = Recorded<E>> {
     let Scanned { stream, version, recorded_at, events } = commit;
-    events.into_iter().enumerate().map(move |(index, event)| RecordedEvent {
+    events.into_iter().enumerate().map(move |(index, event)| Recorded {
         stream: stream.clone(),
         version: version.plus(index),
         time: recorded_at,
@@ -203,8 +205,8 @@ fn recorded(commit: Scanned<Event>) -> impl Iterator<Item = RecordedEvent> {
     })
 }
 
-/// Orders in the new view may be behind for a moment, while their events are on the way.
-async fn swap(view: &ReadStore<OrdersView>, building: ViewId) -> anyhow::Result<()> {
+/// Streams in the new view may be behind for a moment, while their events are on the way.
+async fn swap<V: View>(view: &ReadStore<V>, building: ViewId) -> anyhow::Result<()> {
     let give_up = Instant::now() + CATCH_UP;
     loop {
         match view.swap(building).await {
@@ -213,7 +215,8 @@ async fn swap(view: &ReadStore<OrdersView>, building: ViewId) -> anyhow::Result<
                 tokio::time::sleep(CATCH_UP_PAUSE).await
             }
             Err(refused @ SwapRefused::Behind { .. }) => {
-                bail!("{refused}; the view in use stays. `orders held list` and `orders verify` say more")
+                let name = application();
+                bail!("{refused}; the view in use stays. `{name} held list` and `{name} verify` say more")
             }
             Err(error) => return Err(error.into()),
         }

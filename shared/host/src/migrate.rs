@@ -1,11 +1,10 @@
-//! `orders migrate`: creates or updates what the servers must have before the system works on them.
+//! The command `migrate`: creates or updates what the servers must have before the system works on them.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use domain::OrdersView;
-use host::line;
+use event_sourcing::{Aggregate, View};
 use read_store::ReadStore;
 use tokio::time::Instant;
 
@@ -18,7 +17,7 @@ const AT_START: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Create or update what the servers must have.
+/// Create or update what the servers must have: tables, indexes, the topic
 #[derive(Args, Clone, Debug)]
 pub struct MigrateArgs {
     #[command(flatten)]
@@ -29,8 +28,8 @@ pub struct MigrateArgs {
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
-pub async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
-    let (handler, view) = args.stores.open().await?;
+pub async fn run<A: Aggregate, V: View>(args: MigrateArgs) -> anyhow::Result<ExitCode> {
+    let (handler, view) = args.stores.open::<A, V>().await?;
     view.migrate().await?;
     line!("read store   its tables are there")?;
     handler.store().ping().await?;
@@ -42,14 +41,14 @@ pub async fn run(args: MigrateArgs) -> anyhow::Result<ExitCode> {
 
 /// Migrates the view as a server starts. Waits for it for a moment; if its server does not answer by then, it goes on behind,
 /// without end, while commands are taken already.
-pub async fn at_start(view: &ReadStore<OrdersView>) {
+pub async fn at_start<V: View>(view: &ReadStore<V>) {
     let view = view.clone();
     let migrating = tokio::spawn(async move { until_done(&view).await });
     // It does not fail; a task that panicked has said so in the log.
     let _ = tokio::time::timeout_at(Instant::now() + AT_START, migrating).await;
 }
 
-async fn until_done(view: &ReadStore<OrdersView>) {
+async fn until_done<V: View>(view: &ReadStore<V>) {
     let (mut wait, mut said) = (FIRST_WAIT, String::new());
     while let Err(error) = view.migrate().await {
         let problem = error.to_string();
