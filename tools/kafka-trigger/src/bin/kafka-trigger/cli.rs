@@ -26,11 +26,11 @@ pub(crate) struct Cli {
     #[arg(long, env = "KAFKA_TRIGGER_TEMPLATE", value_name = "FILE", default_value = "template.yaml")]
     pub(crate) template: PathBuf,
 
-    /// Where functions are invoked: the URL of a Lambda Invoke API, or aws
+    /// The endpoint that invokes functions: the URL of a Lambda Invoke API, or aws
     ///
-    /// The default is where `cargo lambda watch` has it, and others are the Runtime Interface Emulator, `sam local start-lambda`
-    /// and LocalStack. With aws it is AWS itself, with AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
-    /// AWS_SESSION_TOKEN of the environment.
+    /// The default is the endpoint of `cargo lambda watch`. The Runtime Interface Emulator, `sam local start-lambda` and LocalStack
+    /// have one, too. With aws, functions run on AWS; the environment gives AWS_REGION, AWS_ACCESS_KEY_ID,
+    /// AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
     #[arg(
         long,
         env = "KAFKA_TRIGGER_INVOKE",
@@ -43,22 +43,22 @@ pub(crate) struct Cli {
     /// kafka://[user:password@]host:port[,host:port][?option=value&…]
     ///
     /// Options: security=plaintext|tls|sasl_plaintext|sasl_tls, mechanism=PLAIN|SCRAM-SHA-256|SCRAM-SHA-512|AWS_MSK_IAM,
-    /// ca=FILE, region=REGION, client_id=TEXT, session_timeout_ms=N, and create=true, which creates topics that are not there,
-    /// with partitions=N. A topic in the URL is passed over: each mapping names its own.
+    /// ca=FILE, region=REGION, client_id=TEXT, session_timeout_ms=N, and create=true, which creates missing topics with
+    /// partitions=N. A topic in the URL has no effect: each mapping names its own.
     #[arg(long, env = "KAFKA_TRIGGER_KAFKA", value_name = "URL", hide_env_values = true)]
     pub(crate) kafka: Option<String>,
 
     /// The schema registry, instead of the template's: http://[user:password@]host[:port][/path]
     ///
-    /// It has Confluent's API where the template's SchemaRegistryURI is a URL (that of Apicurio is under /apis/ccompat/v7), and AWS
-    /// Glue's where it is an ARN. Without this, a URL of the template is asked, and for an ARN AWS itself, with
-    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of the environment.
+    /// If the template's SchemaRegistryURI is a URL, the registry must have Confluent's API (Apicurio has it under
+    /// /apis/ccompat/v7). If it is an ARN, the registry must have the API of AWS Glue. Without this flag, the template's URL is
+    /// used, or AWS for an ARN; the environment gives AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
     #[arg(long, env = "KAFKA_TRIGGER_REGISTRY", value_name = "URL", hide_env_values = true)]
     pub(crate) registry: Option<SecretUrl>,
 
-    /// Print what each mapping would be run with, where it comes from and what has no effect, and end
+    /// Print the plan and end: each mapping's settings, the source of each, and the keys without effect
     ///
-    /// It connects to nothing. With --json it is one JSON object.
+    /// This connects to nothing. With --json, the plan is one JSON object.
     #[arg(long, env = "KAFKA_TRIGGER_PLAN")]
     pub(crate) plan: bool,
 
@@ -75,20 +75,19 @@ pub(crate) struct Cli {
 
     /// Do not read the parameter_overrides of the samconfig.toml beside the template
     ///
-    /// They are read from the environment default, of [default.global.parameters] and [default.deploy.parameters]. A --parameter
-    /// goes before them.
+    /// Otherwise those of [default.global.parameters] and [default.deploy.parameters] count. A --parameter overrides them.
     #[arg(long, env = "KAFKA_TRIGGER_NO_SAMCONFIG")]
     pub(crate) no_samconfig: bool,
 
-    /// Run this mapping alone, by its logical id or its function's; may be repeated. A disabled one runs when its logical id is
-    /// named
+    /// Run only this mapping, named by its logical id or its function's; may be repeated. The logical id of a disabled mapping
+    /// runs it, too
     #[arg(long = "mapping", env = "KAFKA_TRIGGER_MAPPING", value_name = "NAME", value_delimiter = ',')]
     pub(crate) mappings: Vec<String>,
 
     /// The name under which the endpoint knows a function; may be repeated
     ///
-    /// Without it the function's binary, its FunctionName and its logical id are tried, in this order. The Runtime Interface
-    /// Emulator calls its function `function`.
+    /// Without this flag, kafka-trigger tries the name of the function's binary, then its FunctionName, then its logical id. The
+    /// Runtime Interface Emulator calls its function `function`.
     #[arg(
         long = "function-name",
         env = "KAFKA_TRIGGER_FUNCTION_NAME",
@@ -98,11 +97,12 @@ pub(crate) struct Cli {
     )]
     pub(crate) function_names: Vec<(String, String)>,
 
-    /// Where the failure destination ARN is: the base URL of an endpoint such as LocalStack; may be repeated
+    /// The endpoint of a failure destination: the base URL of LocalStack, say; may be repeated
     ///
-    /// For the ARN of a queue of SQS, a topic of SNS or a bucket of S3, or the logical id of one in the template. Requests are
-    /// signed by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, or else by test and test. While it does not take
-    /// a record, the record stays where it is and is tried again. What has no URL is printed. Topics of Kafka need none.
+    /// ARN is that of an SQS queue, an SNS topic or an S3 bucket, or the logical id of one in the template. The keys
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment sign requests, or else test and test. A record that the
+    /// endpoint does not accept stays in its partition and is sent again. Without a URL, the record is printed. Kafka topics
+    /// need no URL.
     #[arg(
         long = "destination",
         env = "KAFKA_TRIGGER_DESTINATION",
@@ -112,19 +112,18 @@ pub(crate) struct Cli {
     )]
     pub(crate) destinations: Vec<(String, BaseUrl)>,
 
-    /// How long a batch may gather, for every mapping, in milliseconds; 0 invokes with what is there. Default: as the template
-    /// says, else 500
+    /// The batch window of every mapping, in milliseconds; 0 waits for no more records. Default: the template's, else 500
     #[arg(long, env = "KAFKA_TRIGGER_WINDOW", value_name = "MS", value_parser = milliseconds)]
     pub(crate) window: Option<Duration>,
 
-    /// How long an invocation may take, for every function, in seconds. Default: the function's Timeout
+    /// The timeout of every function, in seconds. Default: the function's Timeout
     #[arg(long, env = "KAFKA_TRIGGER_TIMEOUT", value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
 
-    /// How long a function's first answer is waited for, in seconds: it may have to be compiled before
+    /// The timeout of a function's first answer, in seconds: the endpoint may have to compile the function first
     ///
-    /// When it does not come, that is not held against the records. Later answers are waited for as long as Timeout says, also
-    /// while a change is compiled.
+    /// If the answer does not come, this counts as no attempt for the records. Later answers must come within Timeout, also
+    /// while the endpoint compiles a change.
     #[arg(
         long,
         env = "KAFKA_TRIGGER_FIRST_ANSWER",
@@ -134,8 +133,8 @@ pub(crate) struct Cli {
     )]
     pub(crate) first_answer: Duration,
 
-    /// How many invocations of one mapping may run at once; a partition is in one of them at most. All mappings together run 64
-    /// at most, which is what `cargo lambda watch` bears, and a function no more than --function-concurrency
+    /// The most invocations of one mapping at once; a partition is in at most one of them. All mappings together run at most 64,
+    /// the limit of `cargo lambda watch`, and a function at most --function-concurrency
     #[arg(
         long,
         env = "KAFKA_TRIGGER_CONCURRENCY",
@@ -145,11 +144,11 @@ pub(crate) struct Cli {
     )]
     pub(crate) concurrency: u16,
 
-    /// How many calls of one function the endpoint runs at once. Default: 1, and with aws as many as there are
+    /// The most calls of one function that the endpoint runs at once. Default: 1; with aws there is no limit
     ///
-    /// More wait here until it is their turn, so that their wait is not the function's time. `cargo lambda watch` (without a
-    /// --concurrency of its own) and the Runtime Interface Emulator run one; `sam local start-lambda`, LocalStack and others can
-    /// take more.
+    /// Further calls wait here, so that their wait does not count as the function's time. `cargo lambda watch` (without a
+    /// --concurrency of its own) and the Runtime Interface Emulator run one call; `sam local start-lambda`, LocalStack and others
+    /// can run more.
     #[arg(
         long,
         env = "KAFKA_TRIGGER_FUNCTION_CONCURRENCY",
@@ -158,13 +157,13 @@ pub(crate) struct Cli {
     )]
     pub(crate) function_concurrency: Option<u16>,
 
-    /// Stands before the name of every consumer group
+    /// A prefix for the name of every consumer group
     ///
     /// A mapping's group is its ConsumerGroupId, else kafka-trigger.LOGICAL_ID.
     #[arg(long, env = "KAFKA_TRIGGER_GROUP_PREFIX", value_name = "TEXT", default_value = "")]
     pub(crate) group_prefix: String,
 
-    /// How long invocations that run are waited for at the end, in seconds
+    /// The longest wait for running invocations at the end, in seconds
     #[arg(
         long,
         env = "KAFKA_TRIGGER_DRAIN",
@@ -182,7 +181,7 @@ pub(crate) struct Cli {
     #[arg(long, env = "KAFKA_TRIGGER_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
 
-    /// What is logged to standard error: a level (error, warn, info, debug, trace), or levels by module
+    /// The level of the log on standard error (error, warn, info, debug, trace), or levels by module
     #[arg(long, env = "KAFKA_TRIGGER_LOG", value_name = "FILTER", default_value = "warn,librdkafka=error")]
     pub(crate) log: String,
 }
