@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use dispatcher::cli;
-
 /// A quarter of the time of a command went into the system's allocator, with its locks between threads; SQLite's memory comes from
 /// this one too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    dispatcher::main(cli::parse(std::env::args_os()))
+    dispatcher::orders().run()
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use dispatcher::cli;
 use runtime::KillPoint;
 
 #[global_allocator]
@@ -13,5 +12,5 @@ fn main() -> ExitCode {
         KillPoint::ALL.iter().for_each(|point| println!("{}", point.name()));
         return ExitCode::SUCCESS;
     }
-    dispatcher::main(cli::parse(std::env::args_os()))
+    dispatcher::orders().run()
 }

@@ -39,7 +39,16 @@ use target::Target;
 /// How long the end waits for what is being published. The relay publishes what is late.
 const PUBLISHING: Duration = Duration::from_secs(30);
 
-/// Import the commands that the original Go program left in MongoDB, as events.
+/// Import the commands that the original Go program left in MongoDB, as events
+///
+/// They are taken in the order of their `_id`, and each becomes the events that it would have become over HTTP, with `import-seed`
+/// as the actor. It can be ended at any moment and run again: what was imported is not imported twice. A document that can't be
+/// taken is reported with its `_id` and the reason, and the others go on.
+///
+/// Where the channel is Kafka, the events are published on the way. On the embedded default nothing is published here: `orders
+/// serve` does that, whether it runs meanwhile or is started later, or `orders relay`.
+///
+/// Exit codes: 0 all were taken, 1 some were refused or the import ended early, 2 it could not begin.
 #[derive(Args, Clone, Debug)]
 pub struct ImportSeedArgs {
     /// Where the original program's commands are: mongodb://HOST:27017/DATABASE, in the collection `commands`. Without a DATABASE,
@@ -72,6 +81,10 @@ struct Imported {
 /// # Errors
 /// [`CannotStart`] when the seed or a store can't be opened. Else when one of them fails underway.
 pub async fn run(args: ImportSeedArgs) -> anyhow::Result<ExitCode> {
+    host::until_signal(import(args)).await
+}
+
+async fn import(args: ImportSeedArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let target = open(&args).await?;
     let seed = Seed::open(&args.seed).await?;

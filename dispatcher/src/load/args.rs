@@ -16,8 +16,10 @@ use super::report::Kind;
 use super::worker::Plan;
 use host::tokens::Tokens;
 
-/// Drive a running system over HTTP and measure it.
+/// Drive a running system with orders, measure it, and check what it acknowledged
 #[derive(Args, Clone, Debug)]
+// In the list of commands it stands behind `held`, which is the sixth.
+#[command(display_order = 6)]
 pub struct LoadArgs {
     /// Where the system answers. Given several times, clients are spread over these replicas, and a client whose replica
     /// fails goes on with the next.

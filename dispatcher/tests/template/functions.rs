@@ -5,7 +5,6 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use command_handler::settings::LambdaSettings;
-use dispatcher::cli::Cli;
 use runtime::settings::{METRICS, METRICS_NAMESPACE, variable};
 use serde_json::{Value, json};
 
@@ -83,7 +82,9 @@ fn variables_of(command: &clap::Command, found: &mut BTreeSet<String>) {
 fn every_variable_is_a_setting_and_no_store_is_named_in_the_clear() {
     let template = template();
     let mut settings = BTreeSet::from([METRICS.to_owned(), METRICS_NAMESPACE.to_owned()]);
-    for command in [Cli::command(), LambdaSettings::command(), query::Settings::command()] {
+    for command in
+        [dispatcher::orders().command_line(), LambdaSettings::command(), query::Settings::command()]
+    {
         variables_of(&command, &mut settings);
     }
     // The application's name is put in front of them at run time.

@@ -16,37 +16,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::Parser;
-use command_handler::ReminderSettings;
-use domain::{Order, OrdersView};
+use clap::FromArgMatches;
 use event_source_mapping::Mapping;
-use host::stores::AllStores;
-use processor::{FulfilmentSettings, Processor};
+use host::stores::PublishingStores;
 use runtime::Route;
 use serde_json::{Value, json};
-
-#[derive(Parser)]
-struct Settings {
-    #[command(flatten)]
-    stores: AllStores,
-    #[command(flatten)]
-    fulfilment: FulfilmentSettings,
-    #[command(flatten)]
-    reminders: ReminderSettings,
-}
 
 /// What the functions declare in the dispatcher, on stores that nothing is written to.
 async fn declared() -> (Vec<Route>, Vec<Mapping>) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
-    let settings =
-        Settings::parse_from(["test", "--data", data, "--channel", "memory:", "--fulfilment", "mock:"]);
-    let (handler, view) = settings.stores.open::<Order, OrdersView>().await.unwrap();
-    let reminders = settings.reminders.of(handler.store().clone());
-    let processor = Processor::new(handler.clone(), reminders, settings.fulfilment.open().unwrap(), 1);
-    let routes = dispatcher::functions::routes(&handler, &view).list().to_vec();
-    let triggers = dispatcher::functions::triggers(&view, &processor);
-    (routes, triggers.iter().map(|trigger| trigger.mapping().clone()).collect())
+    let orders = dispatcher::orders();
+    let words = ["orders", "relay", "--data", data, "--channel", "memory:", "--fulfilment", "mock:"];
+    let matches = orders.command_line().get_matches_from(words);
+    let flags = matches.subcommand_matches("relay").unwrap();
+    let stores = PublishingStores::from_arg_matches(flags).unwrap().open().await.unwrap();
+    let triggers = orders.triggers(&stores, flags).unwrap();
+    let mappings = triggers.iter().map(|trigger| trigger.mapping().clone()).collect();
+    (orders.routes(&stores).list().to_vec(), mappings)
 }
 
 /// What cargo knows of the workspace.

@@ -36,8 +36,8 @@ async fn main() -> Result<(), function::Error> {
             Ok((relay, reminders, handler))
         },
         async |(relay, reminders, handler), _schedule: serde_json::Value, deadline| {
-            let swept = relay::relay(relay, handler.publisher(), deadline).await?;
-            relay::remind(reminders, deadline).await?;
+            let swept = relay.sweep_until(deadline).await?;
+            reminders.send_until(deadline).await?;
             command_handler::measure_backlog(handler.store()).await?;
             command_handler::measure_reminders(reminders.reminders()).await?;
             Ok(swept)

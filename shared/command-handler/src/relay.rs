@@ -30,6 +30,9 @@ const AFTER_ERROR: Duration = Duration::from_secs(1);
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
+/// Kept free before a deadline, so that the last marks are written and the answer is sent.
+pub(crate) const MARGIN: Duration = Duration::from_secs(2);
+
 /// Publishes commits that the event store holds unpublished.
 #[derive(Clone)]
 pub struct Relay {
@@ -90,6 +93,25 @@ impl Relay {
         let left = self.store.outstanding(young, STREAMS_A_SWEEP).await?;
         kill_point(KillPoint::RelayAfterLook);
         Ok(self.send_all(left).await)
+    }
+
+    /// Sweeps until nothing is left, the channel refuses, or the deadline is near; then waits for the marks.
+    ///
+    /// # Errors
+    /// When the event store is not available.
+    pub async fn sweep_until(&self, deadline: Instant) -> Result<SweepReport, StoreError> {
+        let mut total = SweepReport::default();
+        while deadline.saturating_duration_since(Instant::now()) > MARGIN {
+            let swept = self.sweep().await?;
+            total = total.and(swept);
+            if swept.commits == 0 || !swept.more {
+                break;
+            }
+        }
+        let rest = deadline.saturating_duration_since(Instant::now());
+        // What is not marked in time is sent again by the next sweep.
+        let _ = tokio::time::timeout(rest, self.publisher.idle()).await;
+        Ok(total)
     }
 
     async fn send_all(&self, left: Vec<CommitId>) -> SweepReport {

@@ -5,7 +5,7 @@
 //! reminder publishes the event again, under the version that it has. Receivers that know that version ignore it, so a reminder
 //! never breaks the order.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use event_channel::Header;
@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::publisher::Publisher;
+use crate::relay::MARGIN;
 
 /// The most reminders that one look takes, and the number that are in hand at the same time.
 const A_LOOK: usize = 500;
@@ -100,6 +101,19 @@ impl ReminderRelay {
     #[must_use]
     pub const fn reminders(&self) -> &Reminders {
         &self.reminders
+    }
+
+    /// Sends the reminders that are due, until the deadline is near.
+    ///
+    /// # Errors
+    /// When the event store is not available.
+    pub async fn send_until(&self, deadline: Instant) -> Result<(), StoreError> {
+        while deadline.saturating_duration_since(Instant::now()) > MARGIN {
+            if !self.send_due().await?.may_go_on() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Sends up to `A_LOOK` reminders that are due, and ends those whose streams have moved on.

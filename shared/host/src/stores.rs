@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
-use command_handler::{AfterCommit, CommandHandler, CommandSettings};
+use command_handler::{AfterCommit, CommandHandler, CommandSettings, ReminderSettings};
 use event_sourcing::{Aggregate, View};
-use event_store::EventStore;
+use event_store::{EventStore, Reminders};
 use read_store::ReadStore;
 use runtime::SecretUrl;
 use runtime::settings::{DataSettings, EventStoreSettings, ReadStoreSettings};
@@ -71,6 +71,40 @@ impl ViewStore {
     /// [`CannotStart`] when it can't be opened.
     pub async fn open<V: View>(&self) -> Result<ReadStore<V>, CannotStart> {
         open_read_store(&self.read_store, &self.data).await
+    }
+}
+
+/// What the functions of an application work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Stores<A: Aggregate, V: View> {
+    /// Commands; it has the event store and the channel.
+    pub handler: CommandHandler<A>,
+    /// The view.
+    pub view: ReadStore<V>,
+    /// What waits for an outcome.
+    pub reminders: Reminders,
+}
+
+/// What is needed to publish.
+#[derive(Args, Clone, Debug)]
+pub struct PublishingStores {
+    /// The stores.
+    #[command(flatten)]
+    pub stores: AllStores,
+    /// When a stream is reminded of.
+    #[command(flatten)]
+    pub reminders: ReminderSettings,
+}
+
+impl PublishingStores {
+    /// Opens all.
+    ///
+    /// # Errors
+    /// [`CannotStart`] when one can't be opened.
+    pub async fn open<A: Aggregate, V: View>(&self) -> Result<Stores<A, V>, CannotStart> {
+        let (handler, view) = self.stores.open().await?;
+        let reminders = self.reminders.of(handler.store().clone());
+        Ok(Stores { handler, view, reminders })
     }
 }
 

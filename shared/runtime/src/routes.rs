@@ -44,7 +44,7 @@ pub struct Route {
 /// let methods: Vec<&str> = routes.list().iter().map(|route| route.method.as_str()).collect();
 /// assert_eq!(methods, ["GET", "HEAD"]);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Routes {
     router: Router,
     list: Vec<Route>,

@@ -1,20 +1,19 @@
-//! `orders relay`: publishes what the event store holds unpublished and what waits for an outcome for too long, and ends.
+//! The command `relay`: publishes what the event store holds unpublished and what waits for an outcome for too long, and ends.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 use command_handler::{Relay, ReminderRelay};
-use host::line;
+use event_sourcing::{Aggregate, View};
 use runtime::settings::seconds;
 
-use crate::receivers::PublishingStores;
+use crate::application::{Application, settings_of};
+use crate::receivers::Receivers;
 
-/// Publish what the event store holds unpublished.
+/// Publish what the event store holds unpublished, and end
 #[derive(Args, Clone, Debug)]
 pub struct RelayArgs {
-    #[command(flatten)]
-    stores: PublishingStores,
     /// Seconds that a commit is left to whoever appended it
     #[arg(long, env = "RELAY_MIN_AGE", value_name = "S", default_value = "0", value_parser = seconds)]
     relay_min_age: Duration,
@@ -31,14 +30,17 @@ pub struct RelayArgs {
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
-pub async fn run(args: RelayArgs) -> anyhow::Result<ExitCode> {
-    let receivers = args.stores.open().await?;
-    let (store, publisher) = (receivers.handler.store().clone(), receivers.handler.publisher().clone());
+pub async fn run<A: Aggregate, V: View<Event = A::Event>>(
+    application: &Application<A, V>,
+    flags: &ArgMatches,
+) -> anyhow::Result<ExitCode> {
+    let args: RelayArgs = settings_of(flags)?;
+    let receivers = Receivers::open(application, flags).await?;
+    let (handler, reminders) = (&receivers.stores.handler, receivers.stores.reminders.clone());
+    let (store, publisher) = (handler.store().clone(), handler.publisher().clone());
     let deadline = Instant::now() + args.within;
-    let relay = Relay::new(store.clone(), publisher.clone(), args.relay_min_age);
-    let reminders = args.stores.reminders.of(store.clone());
-    relay::remind(&ReminderRelay::new(reminders, publisher.clone()), deadline).await?;
-    let swept = relay::relay(&relay, &publisher, deadline).await?;
+    ReminderRelay::new(reminders, publisher.clone()).send_until(deadline).await?;
+    let swept = Relay::new(store.clone(), publisher, args.relay_min_age).sweep_until(deadline).await?;
     let left = store.backlog().await?.commits;
     receivers.end().await;
     if args.json {

@@ -1,9 +1,4 @@
 //! The system in one process: the API, the triggers, the relay and the admin listener.
-//!
-//! [`admin`] is for operators; [`doubts`] notes what the channel may have missed.
-
-pub mod admin;
-pub mod doubts;
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,21 +7,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::BoolishValueParser;
-use command_handler::{CommandHandler, Relay, ReminderRelay, ReminderSettings};
-use domain::{Order, OrdersView};
-use event_store::Reminders;
-use host::api::{self, Api};
-use host::locks::Locks;
-use host::origins::Origins;
-use host::tokens::Tokens;
-use host::{CannotStart, files, listener, migrate, rebuild, triggers};
-use http::{HeaderValue, Uri};
+use clap::{ArgMatches, Args};
+use command_handler::{Relay, ReminderRelay};
+use event_sourcing::{Aggregate, View};
+use http::{HeaderName, HeaderValue, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
-use processor::{Fulfilment, FulfilmentSettings};
-use read_store::ReadStore;
-use reconciler::{Reconciler, ReconcilerSettings};
 use runtime::settings::seconds;
 use runtime::signals::Signals;
 use runtime::telemetry::LostLines;
@@ -34,8 +20,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::functions;
-use host::stores::{AllStores, cannot_open};
+use crate::api::{self, Api};
+use crate::application::{Application, settings_of};
+use crate::locks::Locks;
+use crate::origins::Origins;
+use crate::stores::{PublishingStores, Stores};
+use crate::tokens::Tokens;
+use crate::triggers::Trigger;
+use crate::{CannotStart, admin, application, doubts, files, listener, migrate, rebuild, triggers};
 
 /// How long requests, and then batches, may take to finish once the process is told to stop. Together below 10 s.
 const REQUESTS_GRACE: Duration = Duration::from_secs(4);
@@ -52,21 +44,20 @@ const HEADROOM: usize = 128 + ADMIN_CONNECTIONS;
 /// How often what was counted is put into buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(1);
 
-/// Run the whole system.
+/// Where a server listens.
 #[derive(Args, Clone, Debug)]
-pub struct ServeArgs {
+pub struct ListenSettings {
     /// Where the API listens
     #[arg(long, env = "LISTEN", value_name = "ADDRESS", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080))]
     listen: SocketAddr,
     /// Where /metrics, /healthz and /readyz are
     #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081))]
     admin_listen: SocketAddr,
-    #[command(flatten)]
-    stores: AllStores,
-    #[command(flatten)]
-    fulfilment: FulfilmentSettings,
-    #[command(flatten)]
-    reminders: ReminderSettings,
+}
+
+/// How the API is guarded, and when the relay takes a commit.
+#[derive(Args, Clone, Debug)]
+pub struct ServerSettings {
     /// Let in only requests with a bearer token from this file: a name and a token a line. What the file says is taken over when
     /// it changes, and at SIGHUP
     #[arg(long, env = "AUTH_TOKEN_FILE", value_name = "FILE")]
@@ -89,19 +80,33 @@ pub struct ServeArgs {
     /// too; 0 on the embedded default]
     #[arg(long, env = "RELAY_MIN_AGE", value_name = "S", value_parser = seconds)]
     relay_min_age: Option<Duration>,
+}
+
+/// The settings of a server beside those of the functions.
+#[derive(Args, Clone, Debug)]
+struct ServeArgs {
     #[command(flatten)]
-    reconciler: ReconcilerSettings,
+    listen: ListenSettings,
+    #[command(flatten)]
+    publishing: PublishingStores,
+    #[command(flatten)]
+    server: ServerSettings,
 }
 
 /// Serves until SIGINT or SIGTERM, then drains and ends within 10 s. A second signal ends it at once, and so does one while it starts.
 ///
 /// # Errors
 /// [`CannotStart`] when something can't be used as it was asked.
-pub async fn run(args: ServeArgs, lost_lines: LostLines) -> anyhow::Result<ExitCode> {
+pub async fn run<A: Aggregate, V: View<Event = A::Event>>(
+    application: Arc<Application<A, V>>,
+    flags: ArgMatches,
+    lost_lines: LostLines,
+) -> anyhow::Result<ExitCode> {
+    let args: ServeArgs = settings_of(&flags)?;
     // First: until then signals are lost where this is the first process, as in a container, which has no default action for them.
     let mut signals = Signals::new()?;
     // A task of its own, so that nothing that blocks there keeps a signal waiting.
-    let starting = tokio::spawn(start(args.clone()));
+    let starting = tokio::spawn(start(Arc::clone(&application), flags.clone(), args.clone()));
     let started = tokio::select! {
         started = starting => started??,
         () = signals.next() => {
@@ -109,87 +114,77 @@ pub async fn run(args: ServeArgs, lost_lines: LostLines) -> anyhow::Result<ExitC
             return Ok(ExitCode::SUCCESS);
         }
     };
-    serve(args, started, signals, lost_lines).await
+    serve(application, flags, args, started, signals, lost_lines).await
 }
 
 /// What a server has when it begins to serve.
-struct Started {
+struct Started<A: Aggregate, V: View> {
     tokens: Option<Tokens>,
     connections: usize,
     listener: TcpListener,
     admin_listener: TcpListener,
     _locks: Option<Locks>,
     metrics: PrometheusHandle,
-    handler: CommandHandler<Order>,
-    view: ReadStore<OrdersView>,
-    fulfilment: Fulfilment,
+    stores: Stores<A, V>,
+    triggers: Vec<Trigger>,
 }
 
-async fn start(args: ServeArgs) -> anyhow::Result<Started> {
+async fn start<A: Aggregate, V: View<Event = A::Event>>(
+    application: Arc<Application<A, V>>,
+    flags: ArgMatches,
+    args: ServeArgs,
+) -> anyhow::Result<Started<A, V>> {
     let tokens = args.tokens()?;
     args.refuse_to_let_everybody_in(tokens.as_ref())?;
     let connections = files::take_all().saturating_sub(HEADROOM).max(1);
-    let listener = listener::bind(args.listen, "--listen")?;
-    let admin_listener = listener::bind(args.admin_listen, "--admin-listen")?;
+    let listener = listener::bind(args.listen.listen, "--listen")?;
+    let admin_listener = listener::bind(args.listen.admin_listen, "--admin-listen")?;
     // Where anything is kept in a file, or in this process's memory.
-    let locks = args.stores.is_embedded().then(|| args.stores.lock()).transpose()?;
+    let locks = args.publishing.stores.is_embedded().then(|| args.publishing.stores.lock()).transpose()?;
     // First, because a series that is looked up before is counted nowhere.
     let metrics = admin::start_metrics()?;
-    let (handler, view) = args.stores.open().await?;
-    migrate::at_start(&view).await;
-    rebuild::at_start(handler.store(), &view).await;
-    let fulfilment = args.fulfilment.open().map_err(cannot_open)?;
-    Ok(Started {
-        tokens,
-        connections,
-        listener,
-        admin_listener,
-        _locks: locks,
-        metrics,
-        handler,
-        view,
-        fulfilment,
-    })
+    let stores = args.publishing.open().await?;
+    migrate::at_start(&stores.view).await;
+    rebuild::at_start(stores.handler.store(), &stores.view).await;
+    let triggers = application.triggers(&stores, &flags)?;
+    Ok(Started { tokens, connections, listener, admin_listener, _locks: locks, metrics, stores, triggers })
 }
 
-async fn serve(
+async fn serve<A: Aggregate, V: View<Event = A::Event>>(
+    application: Arc<Application<A, V>>,
+    flags: ArgMatches,
     args: ServeArgs,
-    started: Started,
+    started: Started<A, V>,
     signals: Signals,
     lost_lines: LostLines,
 ) -> anyhow::Result<ExitCode> {
-    let Started { tokens, connections, listener, admin_listener, _locks, metrics, handler, view, fulfilment } =
+    let Started { tokens, connections, listener, admin_listener, _locks, metrics, stores, triggers } =
         started;
     let (stop_requests, requests_stopped) = watch::channel(false);
     let (stop_work, work_stopped) = watch::channel(false);
     let mut work = JoinSet::new();
-    let reminders = args.reminders.of(handler.store().clone());
-    let processor = processor::Processor::new(
-        handler.clone(),
-        reminders.clone(),
-        fulfilment,
-        args.fulfilment.fulfilment_concurrency.into(),
-    );
-    let triggers = functions::triggers(&view, &processor);
-    triggers::start(triggers, &mut work, handler.publisher().channel(), &work_stopped, BATCHES_GRACE)?;
-    args.start_relays(&mut work, &handler, &view, &reminders, &work_stopped);
+    triggers::start(triggers, &mut work, stores.handler.publisher().channel(), &work_stopped, BATCHES_GRACE)?;
+    args.start_relays(&mut work, &stores, &work_stopped);
+    for task in application.tasks(&stores, &flags, &work_stopped)? {
+        work.spawn(task);
+    }
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
 
-    args.say_hello(&listener, &admin_listener)?;
+    args.say_hello(&listener, &admin_listener, application.example)?;
     let keep_up_tokens = tokens.as_ref().map(Tokens::keep_up).transpose()?.map(tokio::spawn);
     let admin = admin::Admin {
-        handler: handler.clone(),
-        reminders,
-        view: view.clone(),
+        application: Arc::clone(&application),
+        stores: stores.clone(),
         metrics,
         lost_lines,
         // Nobody else reads what is told on this machine.
         tokens: tokens.clone().filter(|_| args.asks_for_tokens_at_metrics()),
-        told_lag: Arc::default(),
+        told_lag: parking_lot::Mutex::default(),
     };
     let admin = admin::router(admin);
     let admin = move |request| admin::answer(admin.clone(), request);
-    let api = api::api(functions::routes(&handler, &view), args.guards(tokens, connections));
+    let guards = args.guards(tokens, connections, application.headers.clone());
+    let api = api::api(application.routes(&stores), guards);
     let mut servers = JoinSet::new();
     servers.spawn(serve_api(listener, connections, api, requests_stopped));
     // The admin listener answers to the end, so that a drain can be watched.
@@ -199,7 +194,7 @@ async fn serve(
     admin_server.abort();
     upkeep.abort();
     keep_up_tokens.inspect(tokio::task::JoinHandle::abort);
-    close(handler, view).await;
+    close(stores).await;
     code
 }
 
@@ -267,8 +262,8 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 }
 
 /// Drops the stores where waiting is allowed: what they had accepted is written before they close.
-async fn close(handler: CommandHandler<Order>, view: ReadStore<OrdersView>) {
-    let _ = tokio::task::spawn_blocking(move || drop((handler, view))).await;
+async fn close<A: Aggregate, V: View>(stores: Stores<A, V>) {
+    let _ = tokio::task::spawn_blocking(move || drop(stores)).await;
 }
 
 async fn keep_up(metrics: PrometheusHandle) {
@@ -285,18 +280,18 @@ impl ServeArgs {
             Tokens::read(file)
                 .map_err(|problem| CannotStart(format!("--auth-token-file {}: {problem}", file.display())))
         };
-        self.auth_token_file.as_ref().map(read).transpose()
+        self.server.auth_token_file.as_ref().map(read).transpose()
     }
 
     /// Each listener beyond this machine has tokens, or a switch of its own.
     fn refuse_to_let_everybody_in(&self, tokens: Option<&Tokens>) -> Result<(), CannotStart> {
         for (flag, address, switch, is_meant) in [
-            ("--listen", self.listen, "--allow-unauthenticated", self.allow_unauthenticated),
+            ("--listen", self.listen.listen, "--allow-unauthenticated", self.server.allow_unauthenticated),
             (
                 "--admin-listen",
-                self.admin_listen,
+                self.listen.admin_listen,
                 "--admin-allow-unauthenticated",
-                self.admin_allow_unauthenticated,
+                self.server.admin_allow_unauthenticated,
             ),
         ] {
             if !address.ip().is_loopback() && tokens.is_none() && !is_meant {
@@ -309,60 +304,60 @@ impl ServeArgs {
     }
 
     const fn asks_for_tokens_at_metrics(&self) -> bool {
-        !self.admin_listen.ip().is_loopback() && !self.admin_allow_unauthenticated
+        !self.listen.admin_listen.ip().is_loopback() && !self.server.admin_allow_unauthenticated
     }
 
-    fn guards(&self, tokens: Option<Tokens>, connections: usize) -> api::Guards {
-        let is_any = self.cors_origin.is_empty() || self.cors_origin.iter().any(|origin| origin == "*");
-        let origins = if is_any { Origins::Any } else { Origins::Listed(self.cors_origin.clone()) };
-        let max_in_flight = self.max_in_flight as usize;
+    fn guards(
+        &self,
+        tokens: Option<Tokens>,
+        connections: usize,
+        own_headers: Vec<HeaderName>,
+    ) -> api::Guards {
+        let listed = &self.server.cors_origin;
+        let is_any = listed.is_empty() || listed.iter().any(|origin| origin == "*");
+        let origins = if is_any { Origins::Any } else { Origins::Listed(listed.clone()) };
+        let max_in_flight = self.server.max_in_flight as usize;
         // A client that waits keeps its connection: half of them are for others.
         let max_waits = max_in_flight.min(connections.div_ceil(2));
-        let own_headers = vec![query::ORDER_VIEW];
         api::Guards { tokens, max_in_flight, max_waits, origins, own_headers }
     }
 
-    /// Sees to what was not published, has no outcome, or is not in the view.
-    fn start_relays(
+    /// Sees to what was not published or has no outcome, and notes what may not be in the view.
+    fn start_relays<A: Aggregate, V: View>(
         &self,
         work: &mut JoinSet<()>,
-        handler: &CommandHandler<Order>,
-        view: &ReadStore<OrdersView>,
-        reminders: &Reminders,
+        stores: &Stores<A, V>,
         stopped: &watch::Receiver<bool>,
     ) {
-        let (store, publisher) = (handler.store(), handler.publisher());
+        let (store, publisher) = (stores.handler.store(), stores.handler.publisher());
         let relay = Relay::new(store.clone(), publisher.clone(), self.relay_min_age());
         work.spawn(relay.run(stopped.clone()));
-        let reminder_relay = ReminderRelay::new(reminders.clone(), publisher.clone());
+        let reminder_relay = ReminderRelay::new(stores.reminders.clone(), publisher.clone());
         work.spawn(reminder_relay.run(stopped.clone()));
-        let reconciler = Reconciler::new(store.clone(), view.clone(), self.reconciler.clone());
-        work.spawn(reconciler.run(stopped.clone()));
-        work.spawn(doubts::note(publisher.channel().clone(), view.clone(), stopped.clone()));
+        work.spawn(doubts::note(publisher.channel().clone(), stores.view.clone(), stopped.clone()));
     }
 
     fn relay_min_age(&self) -> Duration {
-        let default = if self.stores.is_embedded() { Duration::ZERO } else { SHARED_MIN_AGE };
-        self.relay_min_age.unwrap_or(default)
+        let default = if self.publishing.stores.is_embedded() { Duration::ZERO } else { SHARED_MIN_AGE };
+        self.server.relay_min_age.unwrap_or(default)
     }
 
-    fn say_hello(&self, listener: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
+    fn say_hello(&self, listener: &TcpListener, admin: &TcpListener, example: &str) -> anyhow::Result<()> {
         let (api, admin) = (listener.local_addr()?, admin.local_addr()?);
-        let [events, channel, view] = self.stores.urls();
-        let version = env!("CARGO_PKG_VERSION");
-        let reminded = self.reminders.reminder_after.as_secs_f64();
+        let [events, channel, view] = self.publishing.stores.urls();
+        let (name, version) = (application(), env!("CARGO_PKG_VERSION"));
+        let reminded = self.publishing.reminders.reminder_after.as_secs_f64();
         let mut out = std::io::stdout().lock();
         let hello = write!(
             out,
-            "orders {version}\n\n\
+            "{name} {version}\n\n\
              API      http://{api}\n\
              Admin    http://{admin}/metrics /healthz /readyz\n\
              Events   {events}\n\
              Channel  {channel}\n\
              View     {view}\n\
              Reminder after {reminded} s without an outcome\n\n\
-             Try:  curl -i http://{api}/ -H 'Content-Type: application/json' \
-             -d '{{\"id\":\"someid\",\"name\":\"somename\",\"status\":\"new\"}}'\n\n"
+             Try:  curl -i http://{api}/ {example}\n\n"
         );
         // Nobody may be reading; that is no reason not to serve.
         let _ = hello.and_then(|()| out.flush());

@@ -8,13 +8,8 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use command_handler::CommandHandler;
-use domain::{APPLICATION, Order, OrdersView};
+use event_sourcing::{Aggregate, View};
 use event_store::{ReminderCounts, Reminders};
-use host::CannotStart;
-use host::auth::identify;
-use host::listener::call;
-use host::tokens::Tokens;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
@@ -28,6 +23,14 @@ use runtime::telemetry::LostLines;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use crate::application::Application;
+use crate::auth::identify;
+use crate::listener::call;
+use crate::output::plural;
+use crate::stores::Stores;
+use crate::tokens::Tokens;
+use crate::{CannotStart, application};
+
 /// How long a store may take to answer `/readyz`.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -39,14 +42,11 @@ const LATENCIES: &[f64] =
 const BATCHES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10_000.0];
 
 /// What the admin listener tells about.
-#[derive(Clone)]
-pub struct Admin {
-    /// For the backlog and the channel's lag.
-    pub handler: CommandHandler<Order>,
-    /// For what waits for an outcome.
-    pub reminders: Reminders,
-    /// For what is held.
-    pub view: ReadStore<OrdersView>,
+pub struct Admin<A: Aggregate, V: View<Event = A::Event>> {
+    /// For what it measures itself.
+    pub application: Arc<Application<A, V>>,
+    /// For the backlog, the channel's lag, what waits for an outcome and what is held.
+    pub stores: Stores<A, V>,
     /// What was counted.
     pub metrics: PrometheusHandle,
     /// What was lost of the log.
@@ -54,7 +54,7 @@ pub struct Admin {
     /// Who is shown the metrics; everybody where there are none.
     pub tokens: Option<Tokens>,
     /// The groups and partitions whose lag was told last.
-    pub told_lag: Arc<Mutex<HashSet<(String, i32)>>>,
+    pub told_lag: Mutex<HashSet<(String, i32)>>,
 }
 
 /// Starts to count. Once a process.
@@ -70,18 +70,18 @@ pub fn start_metrics() -> Result<PrometheusHandle, CannotStart> {
         });
     let recorder = builder.map_err(|error| cannot(&error))?.build_recorder();
     let handle = recorder.handle();
-    let recorder = PrefixLayer::new(APPLICATION).layer(recorder);
+    let recorder = PrefixLayer::new(application()).layer(recorder);
     metrics::set_global_recorder(recorder).map_err(|error| cannot(&error))?;
     Ok(handle)
 }
 
 /// The admin routes.
-pub fn router(admin: Admin) -> Router {
+pub fn router<A: Aggregate, V: View<Event = A::Event>>(admin: Admin<A, V>) -> Router {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics_text))
-        .with_state(admin);
+        .route("/readyz", get(ready::<A, V>))
+        .route("/metrics", get(metrics_text::<A, V>))
+        .with_state(Arc::new(admin));
     with_fallbacks(router)
 }
 
@@ -114,7 +114,7 @@ struct Comparison {
     doubt: Option<String>,
     /// When every stream had been compared last.
     ended: Option<Timestamp>,
-    /// Orders of which the view lacked something, and events that were filled in.
+    /// Streams of which the view lacked something, and events that were filled in.
     found: u64,
     filled: u64,
 }
@@ -127,14 +127,15 @@ impl From<Walk> for Comparison {
     }
 }
 
-async fn ready(State(admin): State<Admin>) -> Response {
-    let (events, view) =
-        tokio::join!(timeout(PATIENCE, admin.handler.store().ping()), timeout(PATIENCE, admin.view.ping()),);
+async fn ready<A: Aggregate, V: View<Event = A::Event>>(State(admin): State<Arc<Admin<A, V>>>) -> Response {
+    let Stores { handler, view, reminders } = &admin.stores;
+    let (events, rows) =
+        tokio::join!(timeout(PATIENCE, handler.store().ping()), timeout(PATIENCE, view.ping()),);
     let event_store = told(events);
-    let read_store = told(view);
+    let read_store = told(rows);
     let ok = event_store == "ok" && read_store == "ok";
-    let view = (read_store == "ok").then_some(&admin.view);
-    let events = (event_store == "ok").then_some(&admin.reminders);
+    let view = (read_store == "ok").then_some(view);
+    let events = (event_store == "ok").then_some(reminders);
     let (held, walk, reminders) = tokio::join!(
         in_time(view.map(ReadStore::held_summary)),
         in_time(view.map(ReadStore::walk)),
@@ -157,7 +158,10 @@ fn told<E: std::fmt::Display>(answer: Result<Result<(), E>, tokio::time::error::
     }
 }
 
-async fn metrics_text(State(admin): State<Admin>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn metrics_text<A: Aggregate, V: View<Event = A::Event>>(
+    State(admin): State<Arc<Admin<A, V>>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if let Some(tokens) = &admin.tokens {
         identify(tokens, &headers)?;
     }
@@ -167,14 +171,14 @@ async fn metrics_text(State(admin): State<Admin>, headers: HeaderMap) -> Result<
 }
 
 /// In a partition that has gone to another process, nothing here is behind.
-fn measure_lag(admin: &Admin) {
+fn measure_lag<A: Aggregate, V: View<Event = A::Event>>(admin: &Admin<A, V>) {
     // Not a number where nobody knows.
     let set = |group: &str, partition: i32, records: Option<u64>| {
         let (group, partition) = (group.to_owned(), partition.to_string());
         metrics::gauge!("channel_lag", "group" => group, "partition" => partition)
             .set(records.map_or(f64::NAN, |records| records as f64));
     };
-    let now = admin.handler.publisher().channel().lag();
+    let now = admin.stores.handler.publisher().channel().lag();
     let mut told = admin.told_lag.lock();
     for (group, partition) in told.drain() {
         set(&group, partition, Some(0));
@@ -185,28 +189,29 @@ fn measure_lag(admin: &Admin) {
     }
 }
 
-fn measure_comparison(walk: &Walk) {
+fn measure_comparison<A: Aggregate>(walk: &Walk) {
     let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
     let since = walk.doubt.as_ref().map_or(0.0, |(since, _)| seconds(*since));
     metrics::gauge!("view_in_doubt_since").set(since);
     metrics::gauge!("view_compared_at").set(walk.ended.map_or(0.0, seconds));
-    metrics::counter!("view_missing_orders_total").absolute(walk.found);
+    metrics::counter!(format!("view_missing_{}_total", plural::<A>())).absolute(walk.found);
     metrics::counter!("view_filled_events_total").absolute(walk.filled);
 }
 
 /// What is not counted as it happens, but looked at when somebody asks.
-async fn measure_now(admin: &Admin) {
+async fn measure_now<A: Aggregate, V: View<Event = A::Event>>(admin: &Admin<A, V>) {
+    let Stores { handler, view, reminders } = &admin.stores;
     // While a store is away, or busy with lists, the last figures stand: that nothing waits or is held is not known.
     let (walk, ..) = tokio::join!(
-        in_time(Some(admin.view.walk())),
-        timeout(PATIENCE, command_handler::measure_backlog(admin.handler.store())),
-        timeout(PATIENCE, command_handler::measure_reminders(&admin.reminders)),
-        timeout(PATIENCE, projector::measure_held(&admin.view)),
+        in_time(Some(view.walk())),
+        timeout(PATIENCE, command_handler::measure_backlog(handler.store())),
+        timeout(PATIENCE, command_handler::measure_reminders(reminders)),
+        timeout(PATIENCE, admin.application.measure_all(&admin.stores)),
     );
     if let Some(walk) = walk {
-        measure_comparison(&walk);
+        measure_comparison::<A>(&walk);
     }
     metrics::counter!("log_lines_lost_total").absolute(admin.lost_lines.count());
-    metrics::gauge!("publishing_streams").set(admin.handler.publisher().in_flight() as f64);
+    metrics::gauge!("publishing_streams").set(handler.publisher().in_flight() as f64);
     measure_lag(admin);
 }

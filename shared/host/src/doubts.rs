@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use domain::OrdersView;
 use event_channel::EventChannel;
+use event_sourcing::View;
 use read_store::ReadStore;
 use tokio::sync::watch;
 use tracing::warn;
@@ -12,7 +12,7 @@ use tracing::warn;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Notes every doubt until told to stop.
-pub async fn note(channel: EventChannel, view: ReadStore<OrdersView>, mut stop: watch::Receiver<bool>) {
+pub async fn note<V: View>(channel: EventChannel, view: ReadStore<V>, mut stop: watch::Receiver<bool>) {
     let noting = async {
         loop {
             let doubt = channel.doubted().await.to_string();

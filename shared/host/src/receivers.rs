@@ -1,0 +1,51 @@
+//! What a tool needs that publishes: on the in-memory channel the receivers run in its own process, since nobody else could.
+
+use std::time::Duration;
+
+use clap::ArgMatches;
+use event_sourcing::{Aggregate, View};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::application::{Application, settings_of};
+use crate::locks::Locks;
+use crate::stores::{PublishingStores, Stores};
+use crate::triggers;
+
+/// How long batches may take to finish at the end.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// The stores, and the receivers that run beside them.
+pub struct Receivers<A: Aggregate, V: View> {
+    /// The stores.
+    pub stores: Stores<A, V>,
+    stop: watch::Sender<bool>,
+    work: JoinSet<()>,
+    _locks: Option<Locks>,
+}
+
+impl<A: Aggregate, V: View<Event = A::Event>> Receivers<A, V> {
+    /// Opens the stores, and starts the receivers on the in-memory channel.
+    ///
+    /// # Errors
+    /// [`crate::CannotStart`] when a store can't be opened, or a server runs on the same folder.
+    pub async fn open(application: &Application<A, V>, flags: &ArgMatches) -> anyhow::Result<Self> {
+        let settings: PublishingStores = settings_of(flags)?;
+        let in_process = settings.stores.commands.channel.channel.scheme() == "memory";
+        let locks = in_process.then(|| settings.stores.lock()).transpose()?;
+        let stores = settings.open().await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut work = JoinSet::new();
+        if in_process {
+            let triggers = application.triggers(&stores, flags)?;
+            triggers::start(triggers, &mut work, stores.handler.publisher().channel(), &stopped, GRACE)?;
+        }
+        Ok(Self { stores, stop, work, _locks: locks })
+    }
+
+    /// Lets batches that are in hand end.
+    pub async fn end(mut self) {
+        let _ = self.stop.send(true);
+        while self.work.join_next().await.is_some() {}
+    }
+}

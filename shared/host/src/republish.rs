@@ -1,0 +1,170 @@
+//! The command `republish`: publishes again what the event store has, for when the channel has lost it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgMatches, Args};
+use command_handler::Publisher;
+use command_handler::publisher::Moment;
+use event_sourcing::{Aggregate, StreamId, Version, View};
+use event_store::{Commit, EventStore, Load, StoreError};
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::CannotStart;
+use crate::application::{Application, settings_of};
+use crate::output::{Named, plural};
+use crate::receivers::Receivers;
+
+/// Commits that are read at a time, and streams that are published side by side.
+const PAGE: usize = 1_000;
+const SIDE_BY_SIDE: usize = 32;
+
+/// How often a stream is tried that the channel does not take, and how long between.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Publish again what the event store has, for when the channel has lost it; without an option, everything
+#[derive(Args, Clone, Debug)]
+pub struct RepublishArgs {
+    /// Only the events of this {kind}
+    #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
+    stream: Option<StreamId>,
+    /// Only events that were recorded since this time, such as 2026-11-29T14:00:00Z, and what follows them in their {kind}s
+    #[arg(long, value_name = "TIME", conflicts_with = "stream")]
+    since: Option<Timestamp>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Republished {
+    streams: usize,
+    events: usize,
+    /// Streams that the channel did not take, or that can't be read.
+    failed: usize,
+}
+
+/// Publishes. Each stream's events go out in order, and receivers pass over what they know. Exit 1 when a stream could not be published.
+///
+/// # Errors
+/// When a store can't be opened or is not available, and when there is no such stream.
+pub async fn run<A: Aggregate, V: View<Event = A::Event>>(
+    application: &Application<A, V>,
+    flags: &ArgMatches,
+) -> anyhow::Result<ExitCode> {
+    let args: RepublishArgs = settings_of(flags)?;
+    let receivers = Receivers::open(application, flags).await?;
+    let handler = &receivers.stores.handler;
+    let republisher = Republisher { store: handler.store().clone(), publisher: handler.publisher().clone() };
+    let republished = match &args.stream {
+        Some(stream) => republisher.one::<A>(stream).await?,
+        None => republisher.all::<A>(args.since.unwrap_or(Timestamp::MIN)).await?,
+    };
+    republisher.publisher.idle().await;
+    receivers.end().await;
+    let Republished { streams, events, failed } = republished;
+    let many = plural::<A>();
+    if args.json {
+        let shown = RepublishedBody { streams: Named::new(many, streams), events, failed };
+        line!("{}", serde_json::to_string(&shown)?)?;
+    } else {
+        line!("published {events} events of {streams} {many} again; {failed} {many} failed")?;
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The same as it is shown.
+#[derive(Serialize)]
+struct RepublishedBody {
+    #[serde(flatten)]
+    streams: Named<usize>,
+    events: usize,
+    failed: usize,
+}
+
+struct Republisher {
+    store: EventStore,
+    publisher: Publisher,
+}
+
+impl Republisher {
+    async fn one<A: Aggregate>(&self, id: &StreamId) -> anyhow::Result<Republished> {
+        let commits = self.load(id, Version::NONE).await?;
+        if commits.is_empty() {
+            return Err(CannotStart(format!("there is no {} {id}", A::KIND)).into());
+        }
+        Ok(self.publish(commits).await)
+    }
+
+    /// Walks over the whole store, page by page, since nothing in it is by time.
+    async fn all<A: Aggregate>(&self, since: Timestamp) -> anyhow::Result<Republished> {
+        let (mut position, mut total) = (None, Republished::default());
+        let mut done: Option<StreamId> = None;
+        loop {
+            let page = self.store.scan::<A::Event>(position, PAGE).await?;
+            for unreadable in page.unreadable {
+                complain!("{unreadable}");
+                total.failed += 1;
+            }
+            let last = page.commits.last().map(|commit| commit.stream.clone());
+            let mut first: BTreeMap<StreamId, Version> = BTreeMap::new();
+            for commit in page.commits {
+                // A stream that goes on over the end of a page was published whole.
+                if commit.recorded_at >= since && done.as_ref() != Some(&commit.stream) {
+                    first.entry(commit.stream).or_insert(commit.version);
+                }
+            }
+            done = last.filter(|last| first.contains_key(last) || done.as_ref() == Some(last));
+            let publishing = first.into_iter().map(|(id, version)| self.publish_from(id, version));
+            let mut publishing = stream::iter(publishing).buffer_unordered(SIDE_BY_SIDE);
+            while let Some(republished) = publishing.next().await {
+                total.streams += republished.streams;
+                total.events += republished.events;
+                total.failed += republished.failed;
+            }
+            position = page.next;
+            if position.is_none() {
+                return Ok(total);
+            }
+        }
+    }
+
+    async fn publish_from(&self, id: StreamId, version: Version) -> Republished {
+        let after = Version::new(version.get().saturating_sub(1));
+        match self.load(&id, after).await {
+            Ok(commits) => self.publish(commits).await,
+            Err(error) => {
+                complain!("{id} was not published: {error}");
+                Republished { failed: 1, ..Republished::default() }
+            }
+        }
+    }
+
+    async fn load(&self, id: &StreamId, after: Version) -> Result<Vec<Arc<Commit>>, StoreError> {
+        let load = Load { stream: id.clone(), after, command: None };
+        Ok(self.store.load(load).await?.commits.into_iter().map(Arc::new).collect())
+    }
+
+    /// A channel in memory has little room, so a stream may have to be tried again.
+    async fn publish(&self, commits: Vec<Arc<Commit>>) -> Republished {
+        let Some(id) = commits.first().map(|commit| commit.stream.clone()) else {
+            return Republished::default();
+        };
+        for _ in 0..TRIES {
+            if self.publisher.submit_and_tell(&id, commits.clone(), Moment::Accepted).await {
+                let events = commits.iter().map(|commit| commit.events.len()).sum();
+                return Republished { streams: 1, events, failed: 0 };
+            }
+            self.publisher.channel().available().await;
+            tokio::time::sleep(PAUSE).await;
+        }
+        complain!("{id} was not published: the channel does not take it");
+        Republished { failed: 1, ..Republished::default() }
+    }
+}
