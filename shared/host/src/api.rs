@@ -1,4 +1,5 @@
-//! The public API: the functions' routers as one, behind CORS, tokens where they are asked for, and a bound on what is in hand.
+//! The public API: the functions' routers as one. Before them stand CORS, tokens if they are asked for, and a bound on the
+//! requests in hand.
 
 use std::sync::Arc;
 
@@ -18,30 +19,30 @@ use crate::origins::Origins;
 use crate::route_table::RouteTable;
 use crate::tokens::Tokens;
 
-/// How the API is guarded.
+/// The settings that guard the API.
 pub struct Guards {
-    /// Who is let in; everybody where there are no tokens.
+    /// The accepted tokens. Without tokens everybody may call.
     pub tokens: Option<Tokens>,
-    /// Requests in hand at the same time, by what they need; more are turned away.
+    /// The most requests in hand at the same time, of each kind. Further ones are refused.
     pub max_in_flight: usize,
-    /// Queries that wait for a version; more are answered at once.
+    /// The most queries that wait for a version. Further ones are answered at once.
     pub max_waits: usize,
-    /// Whose pages a browser lets call.
+    /// The origins of the pages that may call from a browser.
     pub origins: Origins,
-    /// The headers of answers that are the application's own, for pages that may call.
+    /// The application's own headers of answers, which pages that may call can read.
     pub own_headers: Vec<HeaderName>,
 }
 
-/// The API. What goes around the routes is called one in the other; as layers of a router each of them would be a boxed service,
-/// cloned for each request, and together they took a fifth of what HTTP costs.
+/// The API. The parts around the routes are plain calls, one within the other. As layers of a router, each part would be a boxed
+/// service, cloned for each request. Together such layers took a fifth of the cost of HTTP.
 pub struct Api {
     guard: Arc<Guard>,
     routes: Router,
-    /// The same behind the guard and CORS, for those whom it concerns.
+    /// The same routes behind the guard and CORS, for browsers.
     for_browsers: Router,
 }
 
-/// What stands before the routes.
+/// The checks before the routes.
 struct Guard {
     gate: Arc<Gate>,
     tokens: Option<Tokens>,
@@ -70,7 +71,7 @@ impl Api {
     }
 
     async fn behind_trace(self: Arc<Self>, request: Request) -> Response {
-        // Browsers say where they come from, save in reads of the same origin.
+        // A browser names its page's origin, except in reads of the same origin.
         if request.headers().contains_key(ORIGIN) || request.method() == Method::OPTIONS {
             return call(self.for_browsers.clone(), request).await;
         }
@@ -78,13 +79,13 @@ impl Api {
         let routes = self.routes.clone();
         let mut response = self.guard.pass(request, |request| call(routes, request)).await;
         if is_read {
-            // A cache must not give this one to a browser that comes from elsewhere.
+            // A cache must not give this answer to a browser whose page has another origin.
             response.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
         }
         response
     }
 
-    /// Waits for the commands whose clients are gone.
+    /// Waits until all commands whose clients are gone have finished.
     pub async fn idle(&self) {
         self.guard.gate.idle().await;
     }
@@ -98,7 +99,8 @@ impl Guard {
         self.gate.pass(request, |request| self.admit(request), answer).await
     }
 
-    /// All that the head alone decides, before anything that others share: who it is, first of all.
+    /// Checks all that the head alone decides: its form, the sender's token and the page's origin. This comes before the request
+    /// uses anything that requests share.
     fn admit(&self, request: &mut Request) -> Result<(), Problem> {
         check_head(request.version(), request.headers())?;
         if let Some(tokens) = &self.tokens {

@@ -1,4 +1,4 @@
-//! Who sends a request, by its bearer token (RFC 6750).
+//! Identifies the sender of a request by its bearer token (RFC 6750).
 
 use http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
@@ -8,10 +8,10 @@ use runtime::http::{Actor, single_header};
 use crate::application;
 use crate::tokens::Tokens;
 
-/// Whose token a request has.
+/// Returns the owner of the request's token.
 ///
 /// # Errors
-/// 401 where it has none, or one that is not let in; 400 where it has two.
+/// 401 if the request has no token or an unknown one; 400 if it has two.
 pub fn identify(tokens: &Tokens, headers: &HeaderMap) -> Result<Actor, Problem> {
     let sent = single_header(headers, &AUTHORIZATION)?;
     match sent.and_then(bearer).and_then(|token| tokens.actor(token)) {

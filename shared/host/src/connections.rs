@@ -1,11 +1,11 @@
-//! The open connections of a listener: what each is doing, and which are closed when there are too many or when clients do not take
-//! their answers. The oldest is closed first, so that a client which uses its connection is in nobody's place, and no newcomer is
-//! turned away for the sake of those who use nothing:
-//! - where descriptors run out, the connection that has been idle for longest;
-//! - of too many bodies that arrive, the slowest;
-//! - of too many answers, the one that was not taken for longest.
+//! The open connections of a listener, each with its phase. This module closes some of them when there are too many, or when
+//! clients do not take their answers. It closes the oldest first. So a client that uses its connection takes nobody's place, and
+//! unused connections turn no newcomer away:
+//! - If descriptors run out, it closes the connection that has been idle for longest.
+//! - If too many bodies are arriving, it closes the slowest.
+//! - If too many answers are unsent, it closes the one that was not taken for longest.
 //!
-//! A look at all connections once a second finds the last two. On the hot path a connection writes one number.
+//! Once a second a look at all connections finds the last two. On the hot path a connection writes one number.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -23,25 +23,25 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// How often connections are looked at. Everything below is in such ticks.
+/// The pause between two looks at all connections. `STALLED` and the ages of phases count these ticks.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long a client may take none of its answer.
+/// How many ticks long a client may take nothing of its answer.
 const STALLED: u64 = 30;
 
 /// How many bodies may be arriving for longer than a tick.
 const MOST_RECEIVING: usize = 1_024;
 
-/// How many bytes of answers may lie here, untaken for longer than a tick. A connection has one answer at a time here: hyper reads the
-/// next request of a pipeline once the answer before it is sent.
+/// How many bytes of answers may be unsent for longer than a tick. A connection has one answer at a time: hyper reads the next
+/// request of a pipeline after it has sent the answer before it.
 const MOST_UNSENT: u64 = 64 * 1024 * 1024;
 
-/// How many bytes of answers may lie here in all, also those that were just made: what is beyond the bound above is not closed before two
-/// ticks. A small answer is always sent.
+/// How many bytes of answers may be unsent in all, including answers that were just made. It is higher than the bound above,
+/// because a connection beyond that bound is closed after two ticks at the earliest. A small answer is always sent.
 const MOST_AT_ONCE: u64 = MOST_UNSENT / 2 * 3;
 const SMALL: u64 = 16 * 1024;
 
-/// How long a new connection waits for those that are closed in its favour.
+/// How long a new connection waits for the connections that are closed to make room for it.
 const MAKE_ROOM: Duration = Duration::from_millis(100);
 
 /// The connections of one listener.
@@ -55,22 +55,22 @@ pub struct Connections {
     closed: Notify,
 }
 
-/// One connection, as those see it who are at work on it.
+/// The state of one connection, shared by the tasks that work on it.
 pub struct Connection {
-    /// A [`Phase`], and since which tick.
+    /// The [`Phase`], and the tick in which it began.
     state: AtomicU64,
-    /// How large the answer is that is not sent yet.
+    /// The size of the answer that is not sent yet, in bytes.
     answer: AtomicU64,
-    /// The sum of all connections'.
+    /// The sum of the sizes of all connections' unsent answers.
     unsent: Arc<AtomicU64>,
     tick: Arc<AtomicU64>,
     cut: Notify,
 }
 
-/// What a connection is doing.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing, or a head is on its way.
+    /// There is no request, or a head is on its way.
     Idle,
     /// A body is on its way.
     Receiving,
@@ -84,7 +84,7 @@ enum Phase {
 
 const PHASES: [Phase; 5] = [Phase::Idle, Phase::Receiving, Phase::Answering, Phase::Sending, Phase::Closing];
 
-/// An open connection's place among the others; given back when dropped.
+/// The place of an open connection among the others. It is given back when this value is dropped.
 pub struct Place {
     connections: Arc<Connections>,
     number: u64,
@@ -93,15 +93,15 @@ pub struct Place {
 }
 
 impl Connections {
-    /// Room for so many.
+    /// Creates room for `most` connections.
     pub fn new(most: usize) -> Arc<Self> {
         let (open, next, tick, unsent) =
             (Mutex::default(), AtomicU64::new(0), Arc::default(), Arc::default());
         Arc::new(Self { open, most, next, tick, unsent, closed: Notify::new() })
     }
 
-    /// A place for a connection that was accepted. Where all are taken, those whose clients have done nothing for longest are closed; none
-    /// when each has a request in hand.
+    /// Returns a place for an accepted connection. If all places are taken, it closes the connections whose clients have done
+    /// nothing for longest. Returns `None` if no place becomes free in time, as when each connection has a request in hand.
     pub async fn take_place(self: &Arc<Self>) -> Option<Place> {
         let full = || self.open.lock().len() >= self.most;
         if full() {
@@ -126,7 +126,7 @@ impl Connections {
         Some(Place { connections: Arc::clone(self), number, connection })
     }
 
-    /// Makes room for some more than one, so that a crowd of newcomers does not look through all of them each time.
+    /// Closes a few connections more than the one that is needed. So not every newcomer of a crowd has to search all connections.
     fn close_idle(&self) {
         let wanted = 1 + self.most / 100;
         let closing = self.oldest(&[Phase::Closing]).len();
@@ -135,7 +135,7 @@ impl Connections {
         idle.iter().for_each(|(_, connection)| connection.close("crowded-out"));
     }
 
-    /// Looks after them until dropped.
+    /// Closes stalled and slow connections every tick, until the future is dropped.
     pub async fn look_after(&self) {
         let mut ticks = tokio::time::interval(TICK);
         loop {
@@ -148,7 +148,7 @@ impl Connections {
 
     fn close_stalled(&self, now: u64) {
         let mut unsent = 0;
-        // Newest first: what is over the bound is the oldest of them.
+        // The newest come first, so that the oldest are those over the bound.
         for (since, connection) in self.oldest(&[Phase::Sending]).iter().rev() {
             let waits = now.saturating_sub(*since);
             if waits > 1 {
@@ -167,14 +167,14 @@ impl Connections {
         receiving.iter().for_each(|(_, connection)| connection.close("crowded-out"));
     }
 
-    /// The connections in these phases with the tick since when they are, oldest first.
+    /// The connections in these phases, each with the tick in which its phase began. The oldest come first.
     fn oldest(&self, phases: &[Phase]) -> Vec<(u64, Arc<Connection>)> {
         let of_phases = |(number, connection): (&u64, &Arc<Connection>)| {
             let (phase, since) = connection.state();
             phases.contains(&phase).then(|| (since, *number, Arc::clone(connection)))
         };
         let mut found: Vec<_> = self.open.lock().iter().filter_map(of_phases).collect();
-        // Of those since the same tick the one that was accepted first.
+        // For the same tick, the connection that was accepted first comes first.
         found.sort_unstable_by_key(|(since, number, _)| (*since, *number));
         found.into_iter().map(|(since, _, connection)| (since, connection)).collect()
     }
@@ -188,12 +188,13 @@ impl Drop for Place {
 }
 
 impl Connection {
-    /// A request is in hand from now on.
+    /// Notes that a request is in hand from now on.
     pub fn begin(&self) {
         self.become_(Phase::Answering);
     }
 
-    /// An answer of this size is to be sent; `false` where there is no room for it, because others do not take theirs.
+    /// Notes that an answer of this size is to be sent. Returns `false` if there is no room for it, because other clients do not
+    /// take their answers.
     #[must_use]
     pub fn answer(&self, bytes: u64) -> bool {
         self.sent();
@@ -208,13 +209,13 @@ impl Connection {
         true
     }
 
-    /// The system has taken all of the answer.
+    /// Notes that the system has taken all of the answer.
     fn sent(&self) {
         let bytes = self.answer.swap(0, Ordering::Relaxed);
         self.unsent.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Waits until it is to be closed.
+    /// Waits until the connection is to be closed.
     pub async fn cut(&self) {
         self.cut.notified().await;
     }
@@ -234,7 +235,7 @@ impl Connection {
         self.state.store(self.tick.load(Ordering::Relaxed) * 8 + phase as u64, Ordering::Relaxed);
     }
 
-    /// Goes from one phase to the other, if it is in it.
+    /// Changes the phase to `to` if it is `from`.
     fn turn(&self, from: Phase, to: Phase) {
         if self.state().0 == from {
             self.become_(to);
@@ -248,11 +249,11 @@ impl Drop for Connection {
     }
 }
 
-/// A connection's bytes, watched.
+/// A stream that notes on its connection if the client does not take what is sent.
 pub struct Watched {
-    /// Where they go.
+    /// The stream.
     pub stream: TcpStream,
-    /// Whose they are.
+    /// The connection of the stream.
     pub connection: Arc<Connection>,
 }
 
@@ -300,7 +301,7 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Asked for once nothing is left to be written.
+        // Hyper flushes once it has nothing left to write.
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if flushed.is_ready() {
             self.connection.sent();
@@ -313,11 +314,11 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// A request's body, watched.
+/// A request's body that notes on its connection while it is arriving.
 pub struct Arriving {
     /// The body.
     pub body: Incoming,
-    /// What it comes over.
+    /// The connection over which the body arrives.
     pub connection: Arc<Connection>,
 }
 

@@ -1,7 +1,7 @@
-//! How many files and connections the process may have open.
+//! The limit of files and connections that the process may have open.
 
-/// Takes as many as it is allowed at all: where it begins with 1,024, as is usual, idle clients would soon have them all. How many it
-/// has.
+/// Raises the limit of open files to the highest that the system allows, and returns the limit. It is usually 1,024 at first, and
+/// idle clients would soon use all of that.
 #[cfg(unix)]
 pub fn take_all() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,7 +13,7 @@ pub fn take_all() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| most.try_into().unwrap_or(usize::MAX))
 }
 
-/// There is no such limit.
+/// Returns the largest number, because there is no such limit on this system.
 #[cfg(not(unix))]
 pub const fn take_all() -> usize {
     usize::MAX

@@ -1,10 +1,12 @@
-//! Through which every request comes that is let in. It bounds how many are in hand, and counts them: what is accepted keeps its latency,
-//! and memory stays bounded.
+//! The gate that every accepted request passes. It bounds how many requests are in hand, and counts them. So an accepted request
+//! keeps its latency, and memory stays bounded.
 //!
-//! Queries are bounded apart from all others, because they need another store: one that hangs holds up nobody who does not need
-//! it. Queries that wait for a version are bounded apart from those that don't. And a request counts from when it is here as a whole:
-//! clients that send theirs a byte at a time take nobody's place. Where there are tokens, each caller may have so many on their way;
-//! where there are none, a connection has one, and [`crate::connections`] closes the slowest of too many.
+//! Queries have a bound of their own, because they need another store. If one store hangs, requests that do not need it go on.
+//! Queries that wait for a version have a third bound.
+//!
+//! A request counts once all of it is here, so clients that send a byte at a time take nobody's place. With tokens, the number of
+//! requests that are still arriving is bounded for each caller. Without tokens, a connection has one such request, and
+//! [`crate::connections`] closes the slowest of too many.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -32,24 +34,24 @@ pub struct Gate {
     queries: AtomicUsize,
     waits: AtomicUsize,
     others: AtomicUsize,
-    /// Requests whose body was not there with the head, by caller.
+    /// The number of requests whose bodies are still arriving, by caller.
     arriving: Mutex<HashMap<Actor, usize>>,
-    /// Of each.
+    /// The most requests of each kind in hand, and the most arriving requests of a caller.
     most: usize,
-    /// Of those that wait.
+    /// The most queries that wait for a version.
     most_waits: usize,
     orphans: TaskTracker,
     table: RouteTable,
     meters: Meters,
 }
 
-/// A request, as it is counted.
+/// The start and the route of a request, for its metrics.
 struct RequestLabels {
     since: Instant,
     index: RouteIndex,
 }
 
-/// What a request needs.
+/// The kind of a request, by what it needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
     Query,
@@ -58,11 +60,11 @@ enum Need {
     Other,
 }
 
-/// Counts a request for as long as it is in hand, whatever becomes of it.
+/// Counts a request as in hand until this value is dropped, however the request ends.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
-    /// `None` when there are as many already.
+    /// Counts one more request; `None` if there are `most` already.
     fn one_of(most: usize, count: &'a AtomicUsize) -> Option<Self> {
         let before = count.fetch_add(1, Ordering::Relaxed);
         let counted = Self(count);
@@ -108,15 +110,16 @@ impl Drop for OnItsWay<'_> {
 }
 
 impl Gate {
-    /// A gate before these routes that lets through so many requests of each kind at a time, and lets wait so many.
+    /// Creates a gate before these routes. At a time it lets through at most `most` queries and `most` other requests, and lets
+    /// at most `most_waits` queries wait.
     pub fn new(table: RouteTable, most: usize, most_waits: usize) -> Arc<Self> {
         let [queries, waits, others] = std::array::from_fn(|_| AtomicUsize::new(0));
         let (arriving, orphans, meters) = (Mutex::default(), TaskTracker::new(), Meters::of(&table));
         Arc::new(Self { queries, waits, others, arriving, most, most_waits, orphans, table, meters })
     }
 
-    /// Has a request answered that is `admitted` by its head, or turns it away. A command whose body is here runs to its end, and is
-    /// counted then, whatever its client does.
+    /// Has a request answered, or refuses it if `admit` refuses its head or too many are in hand. Once its body is here, a
+    /// command runs to its end and is then counted, whatever its client does.
     pub async fn pass<F>(
         self: &Arc<Self>,
         mut request: Request,
@@ -146,7 +149,7 @@ impl Gate {
         if is_read { answered.await } else { Uninterrupted::new(answered, &self.orphans).await }
     }
 
-    /// Waits for the commands whose clients are gone.
+    /// Waits until all commands whose clients are gone have finished.
     pub async fn idle(&self) {
         self.orphans.close();
         self.orphans.wait().await;
@@ -165,7 +168,8 @@ impl Gate {
     ) -> Result<Response, Problem> {
         let mut place = self.place(need);
         if need == Need::Wait && place.is_none() {
-            // So many wait that this one is told at once what there is, and however many they are, half of the queries' places are others'.
+            // Too many queries wait already, so this one is answered at once with what there is. It gets a place only while less
+            // than half of the queries' places are taken: the other half stays for other queries.
             request.extensions_mut().insert(AtOnce);
             place = Counted::one_of(self.most.div_ceil(2), &self.queries);
         }
@@ -181,7 +185,7 @@ impl Gate {
         }
     }
 
-    /// The request with its body.
+    /// Waits for the request's body, and returns the request with it.
     async fn arrive(&self, request: Request) -> Result<Request, Problem> {
         if is_read(request.method()) || request.body().is_end_stream() {
             return Ok(request);
@@ -207,7 +211,7 @@ impl Gate {
 }
 
 impl Need {
-    /// By the store and the parameter that the route declares.
+    /// The need of a request, by the store and the parameter that its route declares.
     fn of(route: Option<&Route>, query: Option<&str>) -> Self {
         let Some(Route { store: Store::Views, waits_for, .. }) = route else { return Self::Other };
         match (waits_for, query) {

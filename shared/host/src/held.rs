@@ -1,4 +1,4 @@
-//! The command `held`: events that the projector has taken aside.
+//! The command `held` lists, shows, redrives and drops the events that the projector has set aside.
 
 use std::process::ExitCode;
 
@@ -65,7 +65,7 @@ enum Action {
     },
 }
 
-/// A held event as it is shown: bytes as text, where they are text.
+/// A held event as the command prints it. The value is text if it is UTF-8. Otherwise it is escaped, as the key always is.
 #[derive(Serialize)]
 struct HeldEventBody<'a> {
     id: HeldId,
@@ -100,7 +100,8 @@ impl<'a> HeldEventBody<'a> {
     }
 }
 
-/// Does what was asked. Exit 1 when a held event is not there or must not be dropped, or a redrive left some.
+/// Runs the command. The exit code is 1 if a held event does not exist or must not be dropped, or if a redrive leaves some events
+/// held.
 ///
 /// # Errors
 /// When the read store can't be opened or is not available.

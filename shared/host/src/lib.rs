@@ -1,17 +1,20 @@
 //! Makes the functions of an application one process.
 //!
-//! - [`Application`]: what an application has of its own, and its command line.
-//! - [`api`], behind [`auth`], [`origins`] and [`gate`]: the public routes, counted by [`meters`], by the routes that [`route_table`]
-//!   knows.
-//! - [`listener`]: connections; [`connections`]: which of too many are closed; [`files`]: how many there may be.
-//! - [`uninterrupted`]: commands whose clients are gone. [`triggers`]: the channel onto the functions that take batches.
-//! - [`locks`]: one process a data folder and a file. [`stores`]: the settings of the stores, and their opening.
-//! - [`serve`]: the system in one process; [`admin`] is for operators, and [`doubts`] notes what the channel may have missed.
-//! - [`held`], [`migrate`], [`rebuild`], [`reminders`], [`verify`]: the commands that need the stores alone. [`relay`] and [`republish`]
-//!   publish; [`receivers`] is what those need.
-//! - [`tokens`]: the file of those who are let in. [`output`]: what a command prints. [`names`]: the application's words.
+//! - [`Application`]: the functions, tasks and commands of an application, and its command line.
+//! - [`api`]: the public routes. Before them stand [`auth`], [`origins`] and [`gate`]. [`meters`] counts requests by the routes
+//!   of [`route_table`].
+//! - [`listener`]: accepts connections. [`connections`]: chooses which ones close when there are too many. [`files`]: how many
+//!   there may be.
+//! - [`uninterrupted`]: finishes a command whose client is gone. [`triggers`]: delivers batches from the channel to functions.
+//! - [`locks`]: let one process at a time serve a data folder and a store's file. [`stores`]: the settings of the stores; opens
+//!   them.
+//! - [`serve`]: runs the system in one process. [`admin`]: the pages for operators. [`doubts`]: notes records that the channel may
+//!   have lost.
+//! - [`held`], [`migrate`], [`rebuild`], [`reminders`], [`verify`]: the commands that need only the stores. [`relay`] and
+//!   [`republish`]: the commands that publish; [`receivers`]: the consumers that these need.
+//! - [`tokens`]: the file of accepted tokens. [`output`]: prints the output of a command. [`names`]: the application's words.
 //!
-//! Knows no function and no aggregate.
+//! This crate knows no function and no aggregate.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -54,14 +57,16 @@ use std::sync::OnceLock;
 
 use thiserror::Error;
 
-/// The command can't begin: a setting, a port, a folder or a store can't be used as it was asked. One line for the user, exit 2.
+/// The command can't begin, because it can't use a setting, a port, a folder or a store as asked. The user gets one line and exit
+/// code 2.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct CannotStart(pub String);
 
 static APPLICATION: OnceLock<&'static str> = OnceLock::new();
 
-/// Names the application, once and before all else. A process has one: its messages, metrics and locks have this name.
+/// Sets the application's name. Call it before everything else, because the first name stays. The messages, metrics and locks of
+/// the process have this name.
 fn name_application(name: &'static str) {
     APPLICATION.get_or_init(|| name);
 }

@@ -1,4 +1,4 @@
-//! Connections in, requests to a router, and an orderly end.
+//! Accepts connections, has their requests answered, and ends in an orderly way.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,20 +30,21 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// The largest head of a request: its first line and its headers.
 const HEAD_LIMIT: usize = 16 * 1024;
 
-/// How many connections may wait to be accepted, as far as the system lets them (`net.core.somaxconn`). Beyond that it drops what comes,
-/// and a client tries again a second later; the default of 128 is less than a crowd of clients that come back at once.
+/// How many connections may wait to be accepted; the system may lower it (`net.core.somaxconn`). The system drops further
+/// connections, and their clients try again a second later. The default of 128 is too small for a crowd of clients that come back
+/// at once.
 const BACKLOG: u32 = 4_096;
 
-/// How many bytes of an answer the kernel takes for a client that does not read; by itself it would take 4 MiB.
+/// How many bytes of an answer the kernel buffers for a client that does not read. Without this limit it would buffer 4 MiB.
 const SEND_BUFFER: u32 = 256 * 1024;
 
 /// How long accepting pauses when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes an address.
+/// Listens on an address.
 ///
 /// # Errors
-/// [`CannotStart`] when it is in use, or not this machine's.
+/// [`CannotStart`] when the address is in use, or does not belong to this machine.
 pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, CannotStart> {
     listen(address).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
@@ -55,17 +56,17 @@ pub fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, CannotStart>
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // The connections of a process that was killed are no reason to wait for its address.
+    // The connections of a killed process would block its address for a time. With this option the next process need not wait.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    // What is accepted has it from the listener.
+    // Accepted connections inherit the size from the listener.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Answers requests on at most so many connections until told to stop; then takes no more, and returns when running ones have
-/// finished.
+/// Answers requests on at most `most_connections` connections until `stop` is true. Then it accepts no more, and returns when the
+/// running requests have finished.
 pub async fn serve<A, F>(
     listener: TcpListener,
     most_connections: usize,
@@ -79,7 +80,7 @@ pub async fn serve<A, F>(
     let accepting = async {
         loop {
             match listener.accept().await {
-                // Where there is no place for it, it is closed.
+                // A connection that gets no place is closed.
                 Ok((stream, _)) => match connections.take_place().await {
                     Some(place) => serve_connection(stream, place, answer.clone(), &graceful),
                     None => tracing::debug!("a connection found no place"),
@@ -101,7 +102,7 @@ pub async fn serve<A, F>(
     graceful.shutdown().await;
 }
 
-/// A router's answer.
+/// The router's answer to a request.
 pub async fn call(mut router: Router, request: Request) -> Response {
     router.call(request).await.unwrap_or_else(|never| match never {})
 }
@@ -126,8 +127,8 @@ where
         }
     });
     let stream = Watched { stream, connection: Arc::clone(&place.connection) };
-    // A request may have both a length and chunks. Hyper goes by the chunks and closes the connection behind them, as RFC 9112 (6.1)
-    // wants, so that nothing behind them is ever read as another request.
+    // A request may have both a length and chunks. As RFC 9112 (6.1) asks, hyper goes by the chunks and closes the connection
+    // after them. So nothing after the chunks is ever read as another request.
     let exchange = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
@@ -148,7 +149,7 @@ where
     });
 }
 
-/// Instead of a large answer that finds no room.
+/// The answer that replaces a large one for which there is no room.
 fn crowded_out() -> Response {
     let problem = Problem::unavailable(1, "Too many answers wait for their clients to take them.");
     let mut answer = problem.unlogged().into_response();
@@ -156,7 +157,7 @@ fn crowded_out() -> Response {
     answer
 }
 
-/// Why a connection has ended that was not closed in order. Its client was answered 400, 414 or 431 where its request could not be read.
+/// The reason why a connection was not closed in order. If its request could not be read, the client got 400, 414 or 431.
 fn reason(error: &hyper::Error) -> &'static str {
     match error {
         error if error.is_parse_too_large() => "too-large",

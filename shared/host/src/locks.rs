@@ -1,6 +1,6 @@
-//! The locks on what one process serves: the data folder, since what is in memory is its alone, and each file of a store, in whatever
-//! folder it is, and whatever link names it. A tool opens the files beside the server and takes no lock, unless it publishes on the
-//! channel in memory.
+//! The locks on data that only one process at a time may serve. The data folder has one, because what is in memory belongs to one
+//! process. Each file of a store has one, in whatever folder the file is and by whatever link it is named.
+//! A tool opens the files beside the server and takes no lock, unless it publishes on the channel in memory.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -12,25 +12,25 @@ use rustix::fs::OFlags;
 
 use crate::{CannotStart, application};
 
-/// Holds everything until it is dropped, or the process ends in any way.
+/// The locks that the process holds. They are released when this value is dropped, or when the process ends in any way.
 pub struct Locks {
     _files: Vec<File>,
 }
 
-/// Something that one process serves at a time.
+/// A folder or a file that one process serves at a time.
 struct Served<'a> {
     what: &'a str,
     path: &'a Path,
-    /// The flags that name another one.
+    /// The flag that names another one.
     elsewhere: &'a str,
 }
 
 impl Locks {
-    /// Takes the data folder, which is created if it is not there, and files of stores, each with what it is called and the flag that
-    /// names it.
+    /// Locks the data folder and the files of stores. It creates the folder if it does not exist. Each store comes with its name,
+    /// its file and the flag that names the file.
     ///
     /// # Errors
-    /// When one can't be written, or another process has it.
+    /// When one can't be created or its lock can't be written, or when another process holds the lock.
     pub fn take(folder: &Path, stores: &[(&str, PathBuf, &str)]) -> Result<Self, CannotStart> {
         let data = Served { what: "the data folder", path: folder, elsewhere: "--data" };
         files::create_folder(folder).map_err(|error| data.cannot("can't be created", &error))?;
@@ -44,7 +44,8 @@ impl Locks {
     }
 }
 
-/// The lock's path: beside the file itself, by whatever name and link it was given.
+/// The path of a file's lock: beside the file itself, even if the given path is a link to the file. Creates the file if it does
+/// not exist.
 fn beside(path: &Path) -> io::Result<PathBuf> {
     if let Some(folder) = path.parent() {
         files::create_folder(folder)?;
@@ -81,7 +82,8 @@ impl Served<'_> {
     }
 }
 
-/// Opens the lock's own file. It is written to, so nothing that a link names is taken for it: neither a symbolic one nor a hard one.
+/// Opens the lock's own file. The process writes into it, so it refuses a symbolic or a hard link: the write would change another
+/// file.
 fn open(path: &Path) -> io::Result<File> {
     files::create_file(path)?;
     let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is counted of requests: how many and how long, by method, route and status.
+//! Counts requests by method, route and status, and measures how long they take.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use metrics::{Counter, Histogram};
 
 use crate::route_table::{RouteIndex, RouteTable};
 
-/// A label's value and its place among all. Labels have few values, whatever clients send.
+/// The index of a label's value among all values, and the value. A label has few values, whatever clients send.
 pub type Label = (usize, &'static str);
 
 type Series = OnceLock<(Counter, Histogram)>;
@@ -16,8 +16,8 @@ type Series = OnceLock<(Counter, Histogram)>;
 /// How many kinds of status there are.
 const STATUSES: usize = 6;
 
-/// Requests and latencies by method, route and status. Each series is looked up once and kept, since the lookup by labels costs
-/// more than the rest of the gate.
+/// The number of requests by method, route and status, and their latencies by method and route. Each series is looked up once and
+/// then cached, because the lookup by labels costs more than the rest of the gate.
 pub struct Meters {
     /// By path, then by method, then by status.
     series: Vec<[Series; STATUSES]>,
@@ -45,7 +45,7 @@ impl Meters {
     }
 }
 
-/// The kind of status.
+/// The kind of a status, as a label.
 pub fn status_of(status: StatusCode) -> Label {
     match status.as_u16() {
         200..=299 => (0, "2xx"),

@@ -24,7 +24,8 @@ pub struct MigrateArgs {
     stores: AllStores,
 }
 
-/// Does so once. May be repeated at any time, also while the system runs; files and the in-memory channel need none of it.
+/// Migrates the stores once. It may run again at any time, also while the system runs. Files and the in-memory channel need no
+/// migration.
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
@@ -39,12 +40,12 @@ pub async fn run<A: Aggregate, V: View>(args: MigrateArgs) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// Migrates the view as a server starts. Waits for it for a moment; if its server does not answer by then, it goes on behind,
-/// without end, while commands are taken already.
+/// Migrates the view when a server starts, and waits for that at most `AT_START`. If the view's server does not answer by then, a
+/// task goes on trying without end, and commands are accepted meanwhile.
 pub async fn at_start<V: View>(view: &ReadStore<V>) {
     let view = view.clone();
     let migrating = tokio::spawn(async move { until_done(&view).await });
-    // It does not fail; a task that panicked has said so in the log.
+    // The task does not fail; if it panicked, the panic is in the log.
     let _ = tokio::time::timeout_at(Instant::now() + AT_START, migrating).await;
 }
 

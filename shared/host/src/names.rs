@@ -3,7 +3,8 @@
 use clap::Command;
 use event_sourcing::{Aggregate, View};
 
-/// The command with these words in place: `{kind}` is the aggregate's, `{a-kind}` the same with its article, and `{view}` the view's name.
+/// Puts the application's words into a command: `{kind}` becomes the aggregate's name, `{a-kind}` the name with its article, and
+/// `{view}` the view's name.
 #[must_use]
 pub fn of<A: Aggregate, V: View>(command: Command) -> Command {
     let article = if A::KIND.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
@@ -19,7 +20,7 @@ pub fn of<A: Aggregate, V: View>(command: Command) -> Command {
         if let Some(help) = arg.get_help().map(|help| named(help)) {
             arg = arg.help(help);
         }
-        // Leaked once a process.
+        // Clap needs a static text. It is leaked once a process.
         if let Some(long) = arg.get_long().filter(|long| long.contains('{')).map(|long| named(&long)) {
             arg = arg.long(&*long.leak());
         }

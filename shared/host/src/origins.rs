@@ -1,4 +1,5 @@
-//! Which web pages may call the API: a browser acts for whoever wrote the page that it shows, not for who sits before it.
+//! Decides which web pages may call the API. A browser acts for the author of the page that it shows, not for the person who uses
+//! it.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use runtime::Problem;
 use runtime::http::require_json;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// Where pages that may call come from.
+/// The origins of the pages that may call the API.
 #[derive(Clone, Debug)]
 pub enum Origins {
     /// From anywhere.
@@ -21,11 +22,12 @@ pub enum Origins {
 }
 
 impl Origins {
-    /// Refuses what a page may have a browser send without asking first (the Fetch standard's "simple" requests), and what comes
-    /// from a page that may not call. Reads do no harm: what they bring is kept from such pages by the browser.
+    /// Refuses requests from pages that may not call the API. It also refuses requests that a browser sends for a page without
+    /// asking first (the Fetch standard's "simple" requests). Reads are allowed because they do no harm: the browser keeps their
+    /// answers from such pages.
     ///
     /// # Errors
-    /// 403 for a page that may not call, 415 for a content type that no browser asks about first.
+    /// 403 for a page that may not call; 415 for a content type that browsers send without asking first.
     pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return Ok(());
@@ -45,8 +47,8 @@ impl Origins {
         }
     }
 
-    /// What tells browsers so, with which methods they may call, and which headers of answers pages may read, the application's own among
-    /// them.
+    /// The layer that tells browsers which origins may call and with which methods. It also says which headers of answers pages
+    /// may read, `own_headers` among them.
     pub fn cors(&self, methods: &[Method], own_headers: &[HeaderName]) -> CorsLayer {
         let origin = match self {
             Self::Any => AllowOrigin::any(),

@@ -1,4 +1,5 @@
-//! Standard output, whose reader may have gone and whose device may be full: then a command has failed, and says so.
+//! Writes to standard output and standard error. If the reader of the output is gone or its device is full, the command fails and
+//! says so.
 
 use std::fmt::Arguments;
 use std::io::{self, Write};
@@ -14,7 +15,8 @@ use crate::application;
 #[error("the output can't be written: {0}")]
 pub struct OutputError(#[from] io::Error);
 
-/// A value under a name that the application gives it. Serializes as an object with this one field, to be flattened into another.
+/// A value under a name that the application gives it. It serializes as an object with this one field, so that it can be
+/// flattened into another object.
 #[derive(Clone, Debug, Default)]
 pub struct Named<T> {
     /// The name.
@@ -36,7 +38,7 @@ impl<T: Serialize> Serialize for Named<T> {
     }
 }
 
-/// The name of several such aggregates.
+/// The plural of the aggregate's name.
 #[must_use]
 pub fn plural<A: Aggregate>() -> String {
     format!("{}s", A::KIND)
@@ -52,18 +54,19 @@ pub fn line(text: Arguments<'_>) -> Result<(), OutputError> {
     Ok(out.flush()?)
 }
 
-/// Says on standard error what is wrong. Nobody may be reading; the exit code says it too.
+/// Writes a problem to standard error. A failed write is ignored: perhaps nobody reads, and a command that fails also has an exit
+/// code.
 pub fn complain(text: Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{}: {text}", application());
 }
 
-/// [`complain()`], by a format.
+/// Calls [`complain()`] with a format and its arguments.
 #[macro_export]
 macro_rules! complain {
     ($($format:tt)*) => { $crate::output::complain(format_args!($($format)*)) };
 }
 
-/// [`line()`], by a format.
+/// Calls [`line()`] with a format and its arguments.
 #[macro_export]
 macro_rules! line {
     ($($format:tt)*) => { $crate::output::line(format_args!($($format)*)) };

@@ -1,5 +1,5 @@
-//! The command `rebuild`: the view anew from the event store, beside the one in use, and then the swap. Queries are served and
-//! commands taken throughout.
+//! The command `rebuild` builds the view anew from the event store, beside the view in use, and then swaps the two. Meanwhile the
+//! system serves queries and accepts commands.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,10 +18,10 @@ use serde::Serialize;
 use crate::application;
 use crate::stores::BothStores;
 
-/// Commits a page of the scan.
+/// The number of commits in a page of the scan.
 const PAGE: usize = 5_000;
 
-/// Streams that are taken over at a time.
+/// The number of streams whose rows are copied at a time.
 const TAKEN_OVER: usize = 500;
 
 /// How long the new view may take to catch up with commits that are under way.
@@ -38,7 +38,7 @@ pub struct RebuildArgs {
     json: bool,
 }
 
-/// What a rebuild did.
+/// The result of a rebuild.
 #[derive(Debug, Serialize)]
 struct Rebuilt {
     commits: u64,
@@ -68,14 +68,15 @@ impl fmt::Display for Rebuilt {
     }
 }
 
-/// Rebuilds. What an interrupted rebuild left is removed by the next, which begins anew: the new view is made by one program from its
-/// first page to its swap, and a rebuild is mostly started because the program has changed.
+/// Rebuilds the view. A rebuild that was interrupted leaves data; the next rebuild removes it and begins anew. So one program
+/// writes the new view from its first page to its swap. That matters, because most rebuilds are started after a change of the
+/// program.
 ///
 /// # Errors
 /// When a store can't be opened or is not available, or streams in the new view stay behind.
 pub async fn run<V: View>(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     let (events, view) = args.stores.open::<V>().await?;
-    // Whatever of its tables is missing.
+    // Creates those of the view's tables that are missing.
     view.migrate().await?;
     let progress = progress(events.count().await?, args.json);
     let rebuilt = rebuild(&events, &view, &progress).await?;
@@ -87,8 +88,8 @@ pub async fn run<V: View>(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Rebuilds a view in a file that has nothing, where the event store has commits: the file was deleted or is new, and nobody publishes
-/// again what was published. Where that fails, it is said, and the server serves what there is.
+/// Rebuilds an empty view in a file if the event store has commits. Such a file is new, or the old one was deleted, and nobody
+/// publishes the published events again. If the rebuild fails, the error is logged, and the server serves the view as it is.
 pub async fn at_start<V: View>(events: &EventStore, view: &ReadStore<V>) {
     match at_start_if_empty(events, view).await {
         Ok(()) => {}
@@ -99,7 +100,7 @@ pub async fn at_start<V: View>(events: &EventStore, view: &ReadStore<V>) {
 }
 
 async fn at_start_if_empty<V: View>(events: &EventStore, view: &ReadStore<V>) -> anyhow::Result<()> {
-    // Servers have several processes, and tables that nobody deletes in passing.
+    // PostgreSQL is left out: several processes share its view, and nobody deletes its tables by accident.
     let is_file = !matches!(view, ReadStore::Postgres(_));
     if !is_file
         || !view.versions(None, 1).await?.is_empty()
@@ -121,8 +122,8 @@ async fn rebuild<V: View>(
     progress: &ProgressBar,
 ) -> anyhow::Result<Rebuilt> {
     let started = Instant::now();
-    // The order matters: from here on every projector transaction writes the new view too, so what is appended behind the scan's
-    // back comes through the channel.
+    // The order matters. From here on every projector transaction also writes the new view. So a commit that the scan misses,
+    // because it is appended behind the scan's position, reaches the new view through the channel.
     let building = view.begin_rebuild().await?;
     let Scan { commits, events: applied, unreadable } = scan_into(events, view, building, progress).await?;
     take_over(view, building, &unreadable).await?;
@@ -134,7 +135,8 @@ async fn rebuild<V: View>(
     Ok(Rebuilt { commits, events: applied, unreadable, seconds, events_per_second })
 }
 
-/// The new view has streams that can't be read as the one in use has them, which may be further than they can be read today.
+/// Copies the rows of unreadable streams from the view in use to the new view. Those rows may be at a later version than the
+/// program can read today.
 async fn take_over<V: View>(
     view: &ReadStore<V>,
     building: ViewId,
@@ -151,7 +153,7 @@ async fn take_over<V: View>(
     Ok(())
 }
 
-/// What a scan came to.
+/// The result of a scan.
 #[derive(Default)]
 struct Scan {
     commits: u64,
@@ -159,7 +161,8 @@ struct Scan {
     unreadable: BTreeSet<Arc<str>>,
 }
 
-/// Reads the next page while the last one is written. A stream that can't be read is told, and stops no other.
+/// Reads the next page while it writes the last one into the new view. An unreadable stream is reported and does not stop the
+/// scan.
 async fn scan_into<V: View>(
     events: &EventStore,
     view: &ReadStore<V>,
@@ -205,7 +208,8 @@ fn recorded<E>(commit: Scanned<E>) -> impl Iterator<Item = Recorded<E>> {
     })
 }
 
-/// Streams in the new view may be behind for a moment, while their events are on the way.
+/// Swaps the views. Streams in the new view may be behind for a moment, while their events are on the way. So the swap is tried
+/// again until `CATCH_UP` is over.
 async fn swap<V: View>(view: &ReadStore<V>, building: ViewId) -> anyhow::Result<()> {
     let give_up = Instant::now() + CATCH_UP;
     loop {
@@ -223,7 +227,7 @@ async fn swap<V: View>(view: &ReadStore<V>, building: ViewId) -> anyhow::Result<
     }
 }
 
-/// A bar on a terminal, nothing elsewhere.
+/// A progress bar on a terminal. It is hidden elsewhere, and always with `json`.
 fn progress(commits: u64, json: bool) -> ProgressBar {
     if json {
         return ProgressBar::hidden();

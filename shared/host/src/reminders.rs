@@ -1,4 +1,4 @@
-//! The command `reminders`: streams that wait for their outcome.
+//! The command `reminders` lists the streams that wait for their outcome.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::output::{Named, plural};
 use crate::stores::EventStoreAlone;
 
-/// How many are read at a time.
+/// How many reminders are read at a time.
 const PAGE: usize = 500;
 
 /// List {kind}s that wait for their outcome, with what they wait for
@@ -33,7 +33,7 @@ pub struct RemindersArgs {
     json: bool,
 }
 
-/// A reminder as it is shown.
+/// A reminder as the command prints it.
 #[derive(Serialize)]
 struct ReminderBody<'a> {
     #[serde(flatten)]
@@ -64,7 +64,7 @@ impl<'a> ReminderBody<'a> {
     }
 }
 
-/// Lists them, by stream.
+/// Lists the reminders by stream.
 ///
 /// # Errors
 /// When the event store can't be opened or is not available.

@@ -1,4 +1,4 @@
-//! The routes of the API by method and path, for its gate and its meters, before axum has a request.
+//! Finds routes by method and path. The gate and the meters need the route before axum has the request.
 
 use http::Method;
 use matchit::Router;
@@ -15,7 +15,8 @@ pub struct RouteTable {
     by_path: Router<usize>,
 }
 
-/// The indices of a request's method and path in the table. A method or a path that no route has is one behind the last.
+/// The indices of a request's method and path in the table. A method or a path that no route has gets the index after the last
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteIndex {
     /// The method's.
@@ -33,7 +34,8 @@ impl RouteTable {
             if !table.methods.contains(method) {
                 table.methods.push(method.clone());
             }
-            // A path that is here already is refused, and so is one that contradicts another, which axum refuses too.
+            // `insert` refuses a path that is here already. It also refuses a path that conflicts with another; axum refuses that
+            // too.
             if table.by_path.insert(*path, table.paths.len()).is_ok() {
                 table.paths.push(path);
             }
@@ -47,7 +49,7 @@ impl RouteTable {
         &self.methods
     }
 
-    /// How many indices of methods and of paths there are.
+    /// The numbers of indices of methods and of paths.
     pub fn size(&self) -> RouteIndex {
         RouteIndex { method: self.methods.len() + 1, path: self.paths.len() + 1 }
     }
@@ -68,7 +70,7 @@ impl RouteTable {
         (method.to_owned(), self.paths.get(index.path).copied().unwrap_or("other"))
     }
 
-    /// The route that has both.
+    /// The route with this method and this path.
     pub fn route(&self, index: RouteIndex) -> Option<&Route> {
         let (method, path) = (self.methods.get(index.method)?, self.paths.get(index.path)?);
         self.routes.iter().find(|route| route.method == *method && route.path == *path)

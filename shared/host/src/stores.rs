@@ -1,4 +1,5 @@
-//! The settings of the three stores together, and their opening with one clear line where that fails.
+//! The settings of the three stores, and the functions that open the stores. If a store can't be opened, the error is one clear
+//! line.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -131,7 +132,7 @@ impl AllStores {
         Ok((handler, open_read_store(&self.read_store, &self.commands.data).await?))
     }
 
-    /// Whether anything is kept in a file of the data folder or in this process's memory, so that one process must serve it.
+    /// Returns `true` if a store is SQLite or the channel is in this process's memory. Then only one process may serve the data.
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         let data = &self.commands.data;
@@ -141,10 +142,10 @@ impl AllStores {
                 .any(|url| url.scheme() == "sqlite")
     }
 
-    /// Locks what one process serves at a time.
+    /// Locks the data folder and the files of SQLite stores, so that only one process at a time serves them.
     ///
     /// # Errors
-    /// [`CannotStart`] when it can't be written, or another process has it.
+    /// [`CannotStart`] when a lock can't be written, or another process holds it.
     pub fn lock(&self) -> Result<Locks, CannotStart> {
         let data = &self.commands.data;
         let stores = [
@@ -186,7 +187,7 @@ async fn open_read_store<V: View>(
     ReadStore::open(url).await.map_err(cannot_open)
 }
 
-/// A store can't be opened.
+/// The error for a store that can't be opened.
 pub fn cannot_open(error: impl Display) -> CannotStart {
     CannotStart(error.to_string())
 }

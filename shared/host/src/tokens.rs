@@ -1,4 +1,4 @@
-//! The file of tokens: a name and a token a line. `orders serve` lets its tokens in, `orders load` sends the first.
+//! The file of tokens: a name and a token on each line. `orders serve` accepts these tokens; `orders load` sends the first one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,33 +12,33 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The shortest token: 128 bits take 22 characters of base64.
+/// The length of the shortest token, in characters. For comparison: 128 bits take 22 characters of base64.
 const SHORTEST: usize = 16;
 
 /// How often the file is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often wrong tokens are logged at most: their senders set the pace.
+/// The shortest pause between two log lines about wrong tokens. Without it, the senders of wrong tokens would set the pace.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// Why a file of tokens can't be used; no text of the file is told.
+/// The reason why a file of tokens can't be used. It contains no text of the file.
 #[derive(Debug, Error)]
 pub enum BadTokens {
     /// It can't be read.
     #[error("{0}")]
     Unreadable(#[from] std::io::Error),
-    /// A line is of another form.
+    /// A line has another form.
     #[error("line {0} is not a name and a token of at least {SHORTEST} visible ASCII characters")]
     Line(usize),
-    /// A token stands there twice, so that it could be either's.
+    /// Two lines have the same token, so that its owner is not clear.
     #[error("line {0} has the token of line {1}")]
     Twice(usize, usize),
-    /// There is none.
+    /// The file has no token.
     #[error("has no token")]
     Empty,
 }
 
-/// The tokens that are let in, as their file has them now. Cheap to clone.
+/// The accepted tokens, as their file has them now. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokens {
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ pub struct Tokens {
 struct Shared {
     file: PathBuf,
     tokens: RwLock<Vec<Token>>,
-    /// Since a line was logged.
+    /// The number of requests with a wrong token since the last log line.
     wrong: AtomicU64,
     logged: Mutex<Option<Instant>>,
 }
@@ -58,21 +58,21 @@ struct Token {
     secret: String,
 }
 
-/// What tells that a file was changed or replaced.
+/// The time of the last change, the inode and the length of a file. They differ if the file was changed or replaced.
 type Stamp = Option<(SystemTime, u64, u64)>;
 
 impl Tokens {
-    /// Reads a file with a name and a token a line, separated by white space. Empty lines and lines that begin with `#` say
-    /// nothing. A name may have several tokens, as while one takes another's place.
+    /// Reads a file with a name and a token on each line, separated by white space. Empty lines and lines that begin with `#` are
+    /// ignored. A name may have several tokens, for the time when a new token replaces an old one.
     ///
     /// # Errors
-    /// [`BadTokens`].
+    /// [`BadTokens`] when the file can't be used.
     pub fn read(file: &Path) -> Result<Self, BadTokens> {
         let (tokens, wrong, logged) = (RwLock::new(read(file)?), AtomicU64::new(0), Mutex::default());
         Ok(Self { shared: Arc::new(Shared { file: file.to_owned(), tokens, wrong, logged }) })
     }
 
-    /// Whose token this is. Every token is compared, each in constant time, so that the time tells nothing about them.
+    /// The owner of this token. Every token is compared, each in constant time, so that the time tells nothing about the tokens.
     #[must_use]
     pub fn actor(&self, sent: &str) -> Option<Actor> {
         let tokens = self.shared.tokens.read();
@@ -91,7 +91,7 @@ impl Tokens {
         tokens.first().map(|token| token.secret.clone())
     }
 
-    /// Notes that somebody sent a token that is not let in.
+    /// Counts a request with a token that is not accepted, and logs the count at most every `LOG_PAUSE`.
     pub fn note_wrong(&self) {
         let count = self.shared.wrong.fetch_add(1, Ordering::Relaxed) + 1;
         let mut logged = self.shared.logged.lock();
@@ -102,10 +102,11 @@ impl Tokens {
         }
     }
 
-    /// Takes what the file says whenever it changes or SIGHUP comes. What can't be used is logged, and changes nothing.
+    /// Returns a future that reads the file again whenever it changes or SIGHUP comes. If the new file can't be used, that is
+    /// logged and the tokens stay.
     ///
     /// # Errors
-    /// When the system lets nobody listen for the signal.
+    /// When the process can't listen for the signal.
     pub fn keep_up(&self) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {
         let mut hang_up = signal(SignalKind::hangup())?;
         let this = self.clone();
@@ -142,7 +143,7 @@ impl Tokens {
 fn read(file: &Path) -> Result<Vec<Token>, BadTokens> {
     let text = fs::read_to_string(file)?;
     let mut tokens: Vec<Token> = Vec::new();
-    // What editors put before a text is no part of its first line.
+    // Some editors put a byte order mark before a text; it is no part of the first line.
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -152,7 +153,7 @@ fn read(file: &Path) -> Result<Vec<Token>, BadTokens> {
         let (Some(name), Some(secret), None) = (words.next(), words.next(), words.next()) else {
             return Err(BadTokens::Line(number));
         };
-        // Anything else would come in no header as it stands here.
+        // A token with other characters could not arrive in a header as it stands here.
         if secret.len() < SHORTEST || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(BadTokens::Line(number));
         }

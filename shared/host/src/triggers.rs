@@ -1,4 +1,4 @@
-//! The channel onto the functions that take batches from it, by event source mappings that run in this process.
+//! Delivers batches from the channel to functions, by event source mappings that run in this process.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::CannotStart;
 
-/// The longest wait after failures: a store that is up again is noticed so soon.
+/// The longest backoff after failures. A trigger notices within this time that a store is up again.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 type Function =
@@ -26,7 +26,7 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    /// `Trigger::new(projector::mapping(), &view, |view, event, deadline| async move { … })`
+    /// Creates a trigger: `Trigger::new(projector::mapping(), &view, |view, event, deadline| async move { … })`.
     pub fn new<State, F, Answer, E>(mapping: Mapping, state: &State, function: F) -> Self
     where
         State: Clone + Send + Sync + 'static,
@@ -37,13 +37,13 @@ impl Trigger {
         let state = state.clone();
         let function: Function = Box::new(move |event, deadline| {
             let answer = function(state.clone(), event, deadline);
-            // The alternate form, because that is where an error shows its causes.
+            // The alternate form, because it shows an error's causes.
             Box::pin(async { answer.await.map_err(|error| format!("{error:#}")) })
         });
         Self { mapping, function }
     }
 
-    /// What the function declares.
+    /// The mapping that the function declares.
     pub const fn mapping(&self) -> &Mapping {
         &self.mapping
     }

@@ -1,4 +1,4 @@
-//! Work that comes to its end, whatever becomes of the client that waits for it.
+//! Work that runs to its end, even if the client that waits for it goes away.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,15 +6,15 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Runs in its caller's task, which costs nothing, and in a task of its own from the moment when the caller is dropped. To begin with a
-/// task would cost every command a change of threads. The end of the process waits for such tasks.
+/// Work that runs in its caller's task, which costs nothing. When the caller drops it, it goes on in a task of its own. A task
+/// from the start would cost every command a change of threads. The end of the process waits for such tasks.
 pub struct Uninterrupted<F: Future<Output: Send> + Send + 'static> {
     work: Option<Pin<Box<F>>>,
     orphans: TaskTracker,
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Uninterrupted<F> {
-    /// Work whose task, should it need one, is among `orphans`.
+    /// Creates the work. If it needs a task of its own, `orphans` tracks that task.
     pub fn new(work: F, orphans: &TaskTracker) -> Self {
         Self { work: Some(Box::pin(work)), orphans: orphans.clone() }
     }
@@ -24,7 +24,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Uninterrupted<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // Taken out meanwhile: work that panics is not taken up again.
+        // The work is taken out while it is polled, so that work which panics is not polled again.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(context);
         if polled.is_pending() {

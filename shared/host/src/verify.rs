@@ -17,16 +17,16 @@ use serde::Serialize;
 use crate::output::{Named, plural};
 use crate::stores::BothStores;
 
-/// Commits, and rows, a page.
+/// The number of commits in a page of the scan, and of rows in a page of the view.
 const PAGE: usize = 1_000;
 
-/// How many findings are told one by one.
+/// How many findings are printed one by one.
 const TOLD: usize = 100;
 
-/// How often streams that may only be on their way are looked at again.
+/// The pause before streams are compared again whose events may still be on the way.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How often the repair of a stream begins anew because the projector has moved it on.
+/// How often the repair of a stream is tried. It begins anew if the projector has moved the row on.
 const TRIES: u32 = 20;
 
 /// Compare the {view} view with the event store; exit 1 if anything is lost, stale, different or extra
@@ -45,7 +45,7 @@ pub struct VerifyArgs {
     json: bool,
 }
 
-/// What is wrong with a stream in the view.
+/// A fault of a stream in the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Fault {
@@ -57,14 +57,14 @@ enum Fault {
     Different,
     /// The view has it, or a version of it, and the event store does not.
     Extra,
-    /// The event store itself can't be read here.
+    /// The stream can't be read from the event store.
     Unreadable,
 }
 
 impl Fault {
     const ALL: [Self; 5] = [Self::Lost, Self::Stale, Self::Different, Self::Extra, Self::Unreadable];
 
-    /// Whether the view may only not have come so far yet.
+    /// Returns `true` if the fault may pass, because the view may only be late.
     const fn may_pass(self) -> bool {
         matches!(self, Self::Lost | Self::Stale)
     }
@@ -86,12 +86,12 @@ struct Report {
     faults: u64,
     repaired: u64,
     findings: Vec<Finding>,
-    /// By fault, how many were found, and mended.
+    /// The number of faults found and of faults repaired, by fault.
     #[serde(skip)]
     counts: BTreeMap<Fault, (u64, u64)>,
 }
 
-/// Verifies. Exit 1 when anything is wrong and was not mended.
+/// Compares the view with the event store. The exit code is 1 if a fault was found and not repaired.
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
@@ -113,7 +113,7 @@ struct Verifier<V: View> {
     events: EventStore,
     view: ReadStore<V>,
     args: VerifyArgs,
-    /// What a stream is called.
+    /// The aggregate's name, under which a finding shows its stream.
     kind: &'static str,
     report: Report,
     /// Streams that were found to be unreadable.
@@ -126,7 +126,8 @@ impl<V: View> Verifier<V> {
         Finding { stream: Named::new(self.kind, id), fault, store, view }
     }
 
-    /// Lost, stale and different: every stream is looked at where the scan meets its first commit. Those that can't be read are named.
+    /// Finds lost, stale and different streams. Each stream is compared when the scan meets its first commit. Unreadable streams
+    /// are reported.
     async fn every_stream(&mut self) -> anyhow::Result<()> {
         let mut position = None;
         loop {
@@ -144,7 +145,7 @@ impl<V: View> Verifier<V> {
         }
     }
 
-    /// Extra: rows that no stream stands behind.
+    /// Finds extra rows: those whose stream has no commits. Rows whose stream can't be read are reported.
     async fn every_row(&mut self) -> anyhow::Result<()> {
         let mut after = None;
         loop {
@@ -164,7 +165,7 @@ impl<V: View> Verifier<V> {
         }
     }
 
-    /// Streams that differ may only be on their way: the page has one deadline, until which the view gets its time.
+    /// Compares the streams of a page. A stream that differs may only be late, so it is compared again until the page's deadline.
     async fn compare(&mut self, ids: Vec<StreamId>) -> anyhow::Result<()> {
         self.report.streams.value += ids.len() as u64;
         self.progress.inc(ids.len() as u64);
@@ -192,8 +193,8 @@ impl<V: View> Verifier<V> {
         }
     }
 
-    /// What is wrong with these streams. The rows are read before the streams, so that those have all that rows can rightly have; and one
-    /// that moves on need only come to where its stream was at the first look.
+    /// The faults of these streams. The rows are read before the streams, so a stream has every event that its row can rightly
+    /// have. If a stream grows meanwhile, its row need only reach the head of the first look, which `wanted` has.
     async fn differing(
         &self,
         ids: &[StreamId],
@@ -214,7 +215,7 @@ impl<V: View> Verifier<V> {
             };
             let head = events.last().map_or(Version::NONE, |event| event.version);
             let wanted = *wanted.entry(id.clone()).or_insert(head);
-            // Event by event, because the view may be between two of one commit.
+            // The row is compared event by event, because the view may be between two events of one commit.
             let is_right = |row: &Entry<V::Row>| {
                 let so_far = events.iter().take_while(|event| event.version <= row.version);
                 Entry::fold::<V>(id.clone(), so_far).is_ok_and(|expected| expected.is_kept_as(row))
@@ -230,7 +231,7 @@ impl<V: View> Verifier<V> {
         Ok(differing)
     }
 
-    /// Whether there is a row, which can't be read.
+    /// Returns `true` if there is a row and it can't be read.
     async fn is_garbled(&self, id: &StreamId) -> anyhow::Result<bool> {
         match self.view.get(id).await {
             Ok(_) => Ok(false),
@@ -239,7 +240,7 @@ impl<V: View> Verifier<V> {
         }
     }
 
-    /// The stream as the event store has it; none where it can't be read.
+    /// The row that the stream's events make; `None` if the stream can't be read.
     async fn expected(&self, id: &StreamId) -> anyhow::Result<Option<Entry<V::Row>>> {
         match self.events.load(whole(id.clone())).await {
             Ok(stream) => {
@@ -251,7 +252,8 @@ impl<V: View> Verifier<V> {
         }
     }
 
-    /// A stream that can't be read is met more than once, and told once.
+    /// Counts and prints a finding, after its repair if one is asked for. An unreadable stream may be found more than once, but
+    /// is reported once.
     async fn found(&mut self, finding: Finding) -> anyhow::Result<()> {
         if finding.fault == Fault::Unreadable && !self.unreadable.insert(finding.stream.value.clone()) {
             return Ok(());
@@ -270,19 +272,21 @@ impl<V: View> Verifier<V> {
         Ok(())
     }
 
-    /// Writes what differs and nothing else, so a repair that was killed goes on with what is left when it is started again.
+    /// Repairs the one row that differs and writes nothing else. So a repair that was killed goes on with the rest when it is
+    /// started again.
     async fn repair(&self, id: &StreamId, fault: Fault) -> anyhow::Result<bool> {
         if fault == Fault::Unreadable {
             return Ok(false);
         }
-        // A row that is ahead of its stream is not overwritten by a lower version, so it goes first. Only then is the stream
-        // read: while the row was there, the projector took what came for seen.
+        // A lower version does not overwrite a row that is ahead of its stream, so the row is removed first. The stream is read
+        // only after that: while the row was there, the projector skipped new events as already applied.
         if fault == Fault::Extra {
             self.view.remove(vec![id.clone()]).await?;
         }
         for _ in 0..TRIES {
             let Some(expected) = self.expected(id).await? else { return Ok(false) };
-            // Nothing is written where the projector was faster, be it with what is wrong.
+            // If the projector was faster, nothing is written, even if the projector's row is wrong. Then the next try reads the
+            // stream again.
             if expected.version == Version::NONE || self.view.repair(vec![expected]).await? > 0 {
                 return Ok(true);
             }
@@ -321,7 +325,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All events of a stream; none where one can't be read.
+/// All events of a stream; `None` if one of them can't be read.
 fn recorded<V: View>(commits: &[Commit]) -> Option<Vec<Recorded<V::Event>>> {
     let events: Result<Vec<Vec<Recorded<V::Event>>>, _> =
         commits.iter().map(|commit| commit.recorded()).collect();
