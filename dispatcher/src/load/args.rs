@@ -121,7 +121,7 @@ impl LoadArgs {
             prefix,
             seed,
             queryable_every: self.queryable,
-            // Each replica gets its tries.
+            // Each replica gets this number of repeats.
             repeats: self.retries * self.url.len() as u32,
             patience: self.timeout * 3,
             queryable_within: self.timeout,

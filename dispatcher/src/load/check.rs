@@ -1,4 +1,4 @@
-//! The file of what was acknowledged: one JSON object a line, so that a later run can read it all back.
+//! The file of acknowledgements: one JSON object a line, so that a later run can read them all back.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::Call;
 
-/// An answer that said yes: `{"call","id","version","key"}`.
+/// A successful answer to a command, as a line of the file: `{"call","id","version","key"}`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Acknowledged<'a> {
     call: Call,
@@ -31,23 +31,23 @@ impl<'a> Acknowledged<'a> {
     }
 }
 
-/// Where acknowledgements are appended. Every line that [`CheckFile::append`] took is in the file after
-/// [`CheckFile::finish`], which tells when that is not so.
+/// The file to which acknowledgements are appended. After a successful [`CheckFile::finish`] it has every line that
+/// [`CheckFile::append`] accepted.
 pub(super) struct CheckFile {
     out: Mutex<Out>,
 }
 
 struct Out {
     lines: BufWriter<File>,
-    /// The first failure: later lines may then be missing.
+    /// The first failure. Later lines may then be missing.
     failed: Option<io::Error>,
 }
 
-/// No line is longer than this.
+/// The length of the longest line, in bytes.
 const LONGEST_LINE: u64 = 4096;
 
 impl CheckFile {
-    /// Opens a file to append to, or creates it. A last line that was not finished (its writer was killed) is cut off.
+    /// Opens a file to append to, or creates it. It cuts off an unfinished last line, whose writer was killed.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         Self::open_at_end(path).with_context(|| format!("the check file {}", path.display()))
     }
@@ -80,7 +80,7 @@ impl CheckFile {
         })
     }
 
-    /// Everything is in the file when this succeeds.
+    /// Writes all lines to the disk. If it fails, lines may be missing from the file.
     pub(super) fn finish(&self) -> io::Result<()> {
         let mut out = self.out.lock();
         if let Some(error) = out.failed.take() {
@@ -91,10 +91,10 @@ impl CheckFile {
     }
 }
 
-/// The line may not be in the file; [`CheckFile::finish`] tells why.
+/// The line may not be in the file; [`CheckFile::finish`] returns the reason.
 pub(super) struct Unwritten;
 
-/// What must be true of an order.
+/// The state that an order must have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Expected {
     /// It has at least this version.
@@ -103,7 +103,7 @@ pub(super) struct Expected {
     pub(super) processed: bool,
 }
 
-/// Reads what was acknowledged, by order. A last line that was not finished is no acknowledgement.
+/// Reads the expected state of each order. An unfinished last line is no acknowledgement.
 pub(super) fn read(path: &Path) -> anyhow::Result<HashMap<String, Expected>> {
     let file = File::open(path).with_context(|| format!("the check file {}", path.display()))?;
     let mut lines = BufReader::new(file);

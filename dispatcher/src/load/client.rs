@@ -1,5 +1,5 @@
-//! HTTP as a load needs it: many small calls over one keep-alive connection, with little work for each, since the
-//! server that is measured often has the same processors.
+//! HTTP for a load: many small calls over one keep-alive connection. A call costs little work, because the measured server often
+//! has the same processors.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A replica: where to connect, and what stands before each path.
+/// A replica: its address, and the base in front of each path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     host: String,
@@ -34,7 +34,7 @@ impl Target {
     /// Reads `http://HOST[:PORT][/BASE]`.
     ///
     /// # Errors
-    /// What is wrong with the URL.
+    /// A text that says what is wrong with the URL.
     pub fn parse(url: &str) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
         if uri.scheme_str() != Some("http") {
@@ -53,7 +53,7 @@ impl Target {
     }
 }
 
-/// One call, so that it can be made again as it was.
+/// A call with all its parts, so that it can be repeated as it was.
 pub(super) struct HttpCall {
     pub(super) method: Method,
     /// Begins with `/`.
@@ -70,16 +70,16 @@ impl HttpCall {
     }
 }
 
-/// What came back.
+/// The answer to a call.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// The `ETag`, where it is a version.
+    /// The version in the `ETag`, if it is one.
     pub(super) version: Option<u64>,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Bytes,
 }
 
-/// No answer came back. Whether the server did what it was asked is not known.
+/// No answer came back. The server may or may not have done what it was asked.
 #[derive(Debug, Error)]
 pub(super) enum Failure {
     #[error("{0} can't be reached: {1}")]
@@ -104,7 +104,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// `number` says with which of the replicas it begins.
+    /// Creates a client. Its `number` chooses the replica with which it begins.
     pub(super) fn new(
         targets: &[Target],
         number: usize,
@@ -137,7 +137,7 @@ impl Client {
     pub(super) async fn call(&mut self, call: &HttpCall) -> Result<Answer, Failure> {
         let request = self.request(call)?;
         let timeout = self.timeout;
-        // Taken out, so that a connection which fails or is given up is not used again.
+        // The connection is taken out, so that one that fails or times out is not used again.
         let open = self.connection.take();
         let target = &self.targets[self.current];
         let exchange = async {
@@ -166,7 +166,7 @@ impl Client {
         if !call.body.is_empty() {
             headers.insert(CONTENT_TYPE, JSON);
         }
-        // Keys are made of an order's id, so they are always a header's value.
+        // A key is made of an order's id, so it is always a valid header value.
         if let Some(key) = call.key.as_deref().and_then(|key| HeaderValue::from_str(key).ok()) {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
@@ -177,8 +177,8 @@ impl Client {
     }
 }
 
-/// A connection without a task of its own: whoever waits for an answer also moves the bytes, so that a call costs
-/// no switch between tasks.
+/// A connection without a task of its own. The task that waits for an answer also moves the bytes, so a call costs no switch
+/// between tasks.
 struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     driver: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
@@ -201,7 +201,8 @@ impl Connection {
             read(sender.send_request(request).await?).await
         });
         let (answer, may_be_reused) = poll_fn(|context| {
-            // Two turns take an answer that came in one packet: its head, then its body, which is read once it is wanted.
+            // An answer that came in one packet takes two turns. The first reads its head, the second its body, which is read
+            // once it is wanted.
             for _ in 0..2 {
                 let closed = Pin::new(&mut *driver).poll(context).is_ready();
                 match answer.as_mut().poll(context) {
@@ -209,7 +210,7 @@ impl Connection {
                         let answer = answer.map(|(answer, keep)| (answer, keep && !closed));
                         return Poll::Ready(answer);
                     }
-                    // What is not there when the connection has ended won't come.
+                    // The connection has ended, so the rest of the answer won't come.
                     Poll::Pending if closed => return Poll::Ready(Err(Failure::Closed)),
                     Poll::Pending => {}
                 }
@@ -222,7 +223,7 @@ impl Connection {
     }
 }
 
-/// The answer, and whether the server keeps the connection.
+/// The answer, and `true` if the server keeps the connection.
 async fn read(response: Response<Incoming>) -> Result<(Answer, bool), Failure> {
     let (head, body) = response.into_parts();
     let answer = Answer {

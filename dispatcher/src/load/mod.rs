@@ -1,12 +1,13 @@
-//! `orders load`: drives a running system over HTTP and measures it, logs what was acknowledged, and reads that back.
+//! `orders load` drives a running system over HTTP and measures it. It writes acknowledgements to a file, and can read their
+//! orders back.
 //!
 //! - `client` is HTTP: one keep-alive connection a client.
 //! - `schedule` says which order comes next and when; `stop` ends a load early.
 //! - `worker` is one client: the calls for each order, and how they are repeated.
-//! - `check` is the file of what was acknowledged; `verify` reads it back from the system.
-//! - `report` is what was measured.
+//! - `check` is the file of acknowledgements; `verify` reads their orders back from the system.
+//! - `report` holds the measurements.
 //!
-//! Knows the system by its public API only: nothing here touches a store, a channel or a function.
+//! It knows the system only by its public API: nothing here touches a store, a channel or a function.
 
 mod args;
 mod check;
@@ -43,9 +44,9 @@ use schedule::Schedule;
 use stop::Stop;
 use worker::{Load, Worker};
 
-/// Runs `orders load` and prints what it found: a table, or with `--json` one JSON object.
+/// Runs `orders load` and prints the result: a table, or one JSON object with `--json`.
 ///
-/// Exits 0 when every call was answered with success (or all was found, with `--verify`), 1 when not.
+/// The exit code is 0 if every call was answered with success, or with `--verify` if all orders were found. Otherwise it is 1.
 ///
 /// # Errors
 /// When the arguments don't fit together or a file can't be read or written.
@@ -99,7 +100,7 @@ async fn all_of(mut workers: JoinSet<Tally>, mut whole: Tally) -> anyhow::Result
     Ok(whole)
 }
 
-/// Reads back from the system what a check file says was acknowledged.
+/// Reads the acknowledged orders of a check file back from the system, and compares them with the file.
 ///
 /// # Errors
 /// When there is no such file, or it can't be read.
@@ -147,8 +148,8 @@ async fn stop_on_signal(stop: &Stop) -> Infallible {
     std::future::pending().await
 }
 
-/// Shows how far the work is, on a terminal only. Looks at a counter now and then, so that the work pays nothing for
-/// being watched. Never returns; the bar goes when this is dropped.
+/// Shows the progress of the work, on a terminal only. It looks at a counter ten times a second, so watching costs the work
+/// nothing. It never returns; the bar goes when this is dropped.
 async fn show_progress(total: u64, done: impl Fn() -> u64) -> Infallible {
     if !stderr().is_terminal() {
         return std::future::pending().await;

@@ -1,4 +1,4 @@
-//! What was measured, as it is counted, as it is printed.
+//! The measurements of a load: as they are counted, and as they are printed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::args::{Call, LoadArgs};
 use super::stop::Ended;
 
-/// What latencies are of.
+/// The kinds of latencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Create,
@@ -31,7 +31,7 @@ impl Kind {
     }
 }
 
-/// What one client counted, or several.
+/// The counts of one client, or of several together.
 pub(super) struct Tally {
     /// Nanoseconds.
     latencies: Vec<(Kind, Histogram<u32>)>,
@@ -60,7 +60,7 @@ impl Tally {
         }
     }
 
-    /// `what` is the status, or why there was none.
+    /// Counts a failed call. `what` is the status, or the reason why there was none.
     pub(super) fn failed(&mut self, call: Call, what: &str, detail: &str) {
         let name = call.kind().map_or("call", Kind::name);
         let error = format!("{name} {what}");
@@ -92,12 +92,12 @@ impl Tally {
     }
 }
 
-/// What a load found.
+/// The result of a load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// How it ended.
     pub ended: Ended,
-    /// What the orders' ids begin with; `-0`, `-1`, … follow.
+    /// The prefix of the orders' ids; `-0`, `-1`, … follow.
     pub prefix: String,
     /// How many clients called.
     pub clients: u32,
@@ -110,14 +110,14 @@ pub struct Report {
     pub seconds: f64,
     /// Calls that were answered with success, without the reads of `queryable`.
     pub answered: u64,
-    /// The same a second.
+    /// The number of such calls a second.
     pub per_second: f64,
-    /// By kind of call, as far as it was made: `create`, `process`, `get`; `queryable` is the time from sending a command
-    /// until a plain GET shows it.
+    /// By kind of call, as far as it was made: `create`, `process`, `get`. The kind `queryable` is the time from sending a
+    /// command until a plain GET shows it.
     pub calls: BTreeMap<&'static str, Series>,
     /// Calls that failed for good, by call and status.
     pub errors: BTreeMap<String, u64>,
-    /// Tries that were repeated, by what they met.
+    /// Tries that were repeated, by the reason.
     pub retries: BTreeMap<String, u64>,
     /// Commands that were sent and finally not acknowledged.
     pub not_acknowledged: u64,
@@ -126,7 +126,7 @@ pub struct Report {
     pub first_error: Option<String>,
 }
 
-/// What was measured of one kind.
+/// The measurements of one kind.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Series {
     /// How many.
@@ -140,13 +140,13 @@ pub struct Series {
 /// A distribution of latencies, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Latency {
-    /// Half are no longer than this.
+    /// Half of them are no longer than this.
     pub p50: f64,
-    /// 90 % are.
+    /// 90 % are no longer than this.
     pub p90: f64,
-    /// 99 % are.
+    /// 99 % are no longer than this.
     pub p99: f64,
-    /// 99.9 % are.
+    /// 99.9 % are no longer than this.
     pub p999: f64,
     /// The longest.
     pub max: f64,

@@ -1,4 +1,4 @@
-//! Which order comes next, and when it is due.
+//! Decides which order comes next, and when it is due.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ struct Pace {
 #[derive(Clone, Copy)]
 struct Timetable {
     start: Instant,
-    /// Seconds.
+    /// The time between two orders, in seconds.
     every: f64,
 }
 
@@ -41,10 +41,10 @@ impl Timetable {
 }
 
 impl Schedule {
-    /// With a rate, in orders a second, the first order is due at once.
+    /// Starts the schedule. With a rate, in orders a second, the first order is due at once.
     ///
     /// # Errors
-    /// When the system starts no more threads.
+    /// When the system can't start another thread.
     pub(super) fn start(orders: u64, rate: Option<f64>) -> io::Result<Self> {
         let pace = rate.map(|rate| Pace::start(orders, rate)).transpose()?;
         Ok(Self { orders, next: AtomicU64::new(0), pace })
@@ -56,7 +56,7 @@ impl Schedule {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             return (number < self.orders).then(|| Slot { number, due: Instant::now() });
         };
-        // Closed with the last order.
+        // The semaphore is closed with the last order, and then this returns `None`.
         pace.due.acquire().await.ok()?.forget();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if number + 1 == self.orders {
@@ -67,8 +67,8 @@ impl Schedule {
 }
 
 impl Pace {
-    /// A thread of its own keeps the time: the runtime's timer is coarse (a millisecond), and that would be taken for
-    /// latency of the system.
+    /// Starts a thread that keeps the time. The runtime's timer is coarse (a millisecond), and its error would count as latency
+    /// of the system.
     fn start(orders: u64, rate: f64) -> io::Result<Self> {
         let timetable = Timetable { start: Instant::now(), every: rate.recip() };
         let due = Arc::new(Semaphore::new(0));

@@ -1,4 +1,4 @@
-//! The end of a load before all its orders were called.
+//! Ends a load before all its orders were called.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use tokio::sync::watch;
 pub enum Ended {
     /// Every order had its calls.
     Done,
-    /// By a signal.
+    /// A signal ended it, or the check file could not be written.
     Interrupted,
     /// No replica could be reached for as long as a call is repeated.
     ServerGone,
 }
 
-/// Tells all clients at once.
+/// Tells all clients at once that the load is over.
 pub(super) struct Stop {
     why: watch::Sender<Option<Ended>>,
 }
@@ -49,11 +49,11 @@ impl Stop {
 
     /// Waits until the load is over.
     pub(super) async fn stopped(&self) {
-        // The sender is ours, so this can't fail while we wait.
+        // This value owns the sender, so waiting can't fail.
         let _ = self.why.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Waits for a time, unless the load is over before.
+    /// Waits for a time, or fails as soon as the load is over.
     pub(super) async fn sleep(&self, time: Duration) -> Result<(), Stopped> {
         tokio::select! {
             () = self.stopped() => Err(Stopped),

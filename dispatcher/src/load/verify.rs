@@ -1,5 +1,5 @@
-//! Reads back what was acknowledged. An order that is not yet as it should be is read again until the time is over:
-//! the view follows the event store, and a system that was killed goes on where it was.
+//! Reads the acknowledged orders back. An order that is not yet as expected is read again until the time is over. That is needed
+//! because the view follows the event store, and because a system that was killed goes on where it was.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,19 +17,19 @@ use tokio::task::JoinSet;
 use super::check::Expected;
 use super::client::{Answer, Client, HttpCall};
 
-/// How many missed orders are named.
+/// How many missed orders the result names.
 const NAMED: usize = 20;
 
-/// What was found of the acknowledged orders.
+/// The result of reading the acknowledged orders back.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verified {
     /// How many orders were acknowledged.
     pub orders: u64,
     /// How many of them are not as acknowledged.
     pub missed: u64,
-    /// The others, by status.
+    /// The number of the others, by status.
     pub found: BTreeMap<&'static str, u64>,
-    /// The first of the missed.
+    /// The first missed orders.
     pub examples: Vec<Mismatch>,
 }
 
@@ -40,12 +40,12 @@ pub struct Mismatch {
     pub id: String,
     /// The version that was acknowledged.
     pub version: u64,
-    /// What was found instead.
+    /// The problem that was found instead.
     pub problem: String,
 }
 
 impl Verified {
-    /// Whether everything acknowledged is there.
+    /// Returns `true` if every order is as it was acknowledged.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.missed == 0
@@ -65,7 +65,7 @@ impl fmt::Display for Verified {
     }
 }
 
-/// What the clients of a verification share.
+/// The state that the clients of a verification share.
 pub(super) struct Verification {
     orders: Vec<(String, Expected)>,
     next: AtomicUsize,
@@ -127,7 +127,8 @@ pub(super) async fn run(verification: Arc<Verification>, clients: Vec<Client>) -
     Ok(verification.found.lock().clone())
 }
 
-/// Reads an order until it is as expected; each is read at least once. Fails with what was wrong the last time.
+/// Reads an order until it is as expected, and at least once. If the deadline comes first, it fails with the problem of the last
+/// read.
 async fn settled(
     client: &mut Client,
     id: &str,

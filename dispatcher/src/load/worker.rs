@@ -1,4 +1,4 @@
-//! One client of a load: the calls for each order that it takes, repeated until they are answered or given up.
+//! One client of a load. It makes the calls for each order that it takes, and repeats them until they are answered or given up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,19 +16,20 @@ use super::report::{Kind, Tally};
 use super::schedule::Schedule;
 use super::stop::{Ended, Stop};
 
-/// What is to be done for each order.
+/// The plan of a load: the calls for each order, and how they are made.
 pub(super) struct Plan {
     pub(super) calls: Vec<Call>,
-    /// What the ids begin with; the order's number follows.
+    /// The prefix of the ids; the order's number follows.
     pub(super) prefix: String,
     pub(super) seed: u64,
     /// One order in so many is watched until it is queryable.
     pub(super) queryable_every: Option<u64>,
-    /// How long it is watched.
+    /// How long such an order is watched.
     pub(super) queryable_within: Duration,
     /// How often a call is repeated, on all replicas together.
     pub(super) repeats: u32,
-    /// How long a call is repeated, however often that was: a server that hangs makes each try long.
+    /// How long a call is repeated at most, however few its repeats. The limit is for a server that hangs: there each try is
+    /// long.
     pub(super) patience: Duration,
 }
 
@@ -37,20 +38,20 @@ impl Plan {
         calls_per_second.map(|rate| rate / self.calls.len() as f64)
     }
 
-    /// What is measured.
+    /// The kinds of latencies that are measured.
     pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
         let calls = self.calls.iter().filter_map(|call| call.kind());
         calls.chain(self.queryable_every.map(|_| Kind::Queryable))
     }
 }
 
-/// What the clients of a load share.
+/// The state that the clients of a load share.
 pub(super) struct Load {
     pub(super) plan: Plan,
     pub(super) schedule: Schedule,
     pub(super) check: Option<CheckFile>,
     pub(super) stop: Stop,
-    /// Calls that are done with, for the progress bar.
+    /// Calls that have ended, for the progress bar.
     pub(super) answered: AtomicU64,
 }
 
@@ -61,18 +62,18 @@ pub(super) struct Worker {
     random: SmallRng,
 }
 
-/// A call got no answer that says how it went.
+/// The reason why a call got no final answer.
 enum Lost {
-    /// No replica could be reached.
+    /// The last try got no answer.
     Gone(String),
-    /// The last answer was still one that says "later", and may have said when.
+    /// The last answer still had a status that means "later". `says_when` is true if it had a `Retry-After`.
     Overloaded { status: StatusCode, says_when: bool },
     /// The load was stopped.
     Stopped,
 }
 
 impl Worker {
-    /// `number` tells the clients of a load apart, so that their delays differ.
+    /// Creates a client. Its `number` makes its delays differ from those of the load's other clients.
     pub(super) fn new(number: u64, client: Client, load: Arc<Load>) -> anyhow::Result<Self> {
         let tally = Tally::new(load.plan.kinds())?;
         let random = SmallRng::seed_from_u64(load.plan.seed.wrapping_add(number));
@@ -84,7 +85,7 @@ impl Worker {
         let load = Arc::clone(&self.load);
         while !load.stop.is_over() {
             let slot = tokio::select! {
-                // In this order, so that nothing is waited for when an order is there.
+                // The branches are polled in this order, so that an order that is there is taken without a wait.
                 biased;
                 slot = load.schedule.next() => slot,
                 () = load.stop.stopped() => None,
@@ -95,7 +96,8 @@ impl Worker {
         self.tally
     }
 
-    /// Makes the calls for an order. The first counts from when it was due, the others from the answer before.
+    /// Makes the calls for an order. The latency of the first call counts from when the order was due. The latency of each other
+    /// call counts from the answer before, or from the end of the watch after it.
     async fn order(&mut self, number: u64, due: Instant) {
         let load = Arc::clone(&self.load);
         let id = format!("{}-{number}", load.plan.prefix);
@@ -119,7 +121,7 @@ impl Worker {
         }
     }
 
-    /// Makes a call, repeats it as needed, and counts how it went. `None` when the order's other calls have no sense.
+    /// Makes a call, repeats it as needed, and counts its outcome. Returns `None` if the order's other calls make no sense.
     async fn measured(&mut self, call: Call, http: &HttpCall, since: Instant) -> Option<Answer> {
         let outcome = self.insist(http).await;
         self.load.answered.fetch_add(1, Ordering::Relaxed);
@@ -144,8 +146,8 @@ impl Worker {
         None
     }
 
-    /// Repeats a call, under the same key, until it is answered. A first break of the connection costs no delay: the
-    /// server may only have closed it while it was idle.
+    /// Makes a call and repeats it, under the same key, until it is answered or given up. The first repeat after a broken
+    /// connection has no delay: the server may only have closed the connection while it was idle.
     async fn insist(&mut self, http: &HttpCall) -> Result<Answer, Lost> {
         let give_up = Instant::now() + self.load.plan.patience;
         for repeated in 0.. {
@@ -169,8 +171,8 @@ impl Worker {
         Err(Lost::Stopped)
     }
 
-    /// Before the first round over the replicas none; then from 50 ms doubling to 1 s, and some chance, so that the
-    /// clients don't come back all at once.
+    /// The delay before a repeat. In the first round over the replicas it is zero. After that it doubles from 50 ms to 1 s, and
+    /// is shortened at random, so that the clients don't all come back at once.
     fn delay(&mut self, repeated: u32) -> Duration {
         match repeated / self.client.replicas() {
             0 => Duration::ZERO,
@@ -185,13 +187,14 @@ impl Worker {
         if let Some(check) = &self.load.check
             && check.append(acknowledged).is_err()
         {
-            // The file keeps the error; the load has no sense without it.
+            // The check file keeps the error. The load makes no sense without the file, so it ends.
             self.load.stop.now(Ended::Interrupted);
         }
     }
 
-    /// Reads the order until it is as new as it was acknowledged. Reads are not spaced at first, and then by an eighth of the time that
-    /// has passed: as exact as that, and no load of its own.
+    /// Reads the order until a read shows at least the acknowledged version. The first reads have no pause between them. Later
+    /// each pause is an eighth of the time that has passed. So the measured time is exact to an eighth, and the reads are no load
+    /// of their own.
     async fn watch(&mut self, id: &str, version: u64, sent: Instant) {
         let get = HttpCall::get(format!("/{id}"));
         while sent.elapsed() < self.load.plan.queryable_within && !self.load.stop.is_over() {
@@ -209,7 +212,7 @@ impl Worker {
     }
 }
 
-/// No pause between two reads is shorter: the timer counts in milliseconds.
+/// The shortest pause between two reads, because the timer counts in milliseconds. Shorter pauses are left out.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -233,7 +236,7 @@ fn is_for_later(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504)
 }
 
-/// `version` is what this order is known to have.
+/// The HTTP call. `version` is the last version of this order that an answer had.
 fn http_call(call: Call, id: &str, version: Option<u64>) -> HttpCall {
     match call {
         Call::Create => HttpCall {
