@@ -1,7 +1,8 @@
-//! A document of the seed as one of our commands, or why it can't be one. Pure, and total: any bytes get an answer.
+//! Translates a document of the seed into one of our commands, or says why it can't be one. The translation is pure and total:
+//! any bytes get an answer.
 //!
-//! The original program kept its commands as `{_id: ObjectId, name: "create_order" | "process_order", data: TEXT}`. The text is an
-//! order as JSON, `{"id", "name", "status"}`; of an order to process, its id alone will do, in quotes or bare.
+//! The original program kept its commands as `{_id: ObjectId, name: "create_order" | "process_order", data: TEXT}`. The text is
+//! an order as JSON, `{"id", "name", "status"}`. For an order to process, its id alone is enough, in quotes or bare.
 
 use bson::{RawBsonRef, RawDocument};
 use command_handler::command_hash;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 const CREATE: &str = "create_order";
 const PROCESS: &str = "process_order";
 
-/// Begins the command id of everything that is imported.
+/// The prefix of the command id of everything that is imported.
 const PREFIX: &str = "import-seed:";
 
 /// The namespace of command ids that follow from an `_id` that is no ObjectId (UUIDv5, RFC 9562).
@@ -28,23 +29,23 @@ const QUOTED: usize = 60;
 pub(super) struct SeedCommand {
     /// The document's `_id`, as it is shown.
     pub(super) id: String,
-    /// Follows from the `_id`, so that a command that is imported again is the same command.
+    /// The command's id. It follows from the `_id`, so that a command that is imported again is the same command.
     pub(super) command_id: CommandId,
     /// The order.
     pub(super) order: OrderId,
-    /// What was wanted of it.
+    /// The command for the order.
     pub(super) command: Command,
-    /// What the command asks, hashed.
+    /// The hash of what the command asks.
     pub(super) hash: CommandHash,
 }
 
-/// A document that was not taken.
+/// A document that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Refusal {
     /// The document's `_id`, as it is shown.
     #[serde(rename = "_id")]
     pub(super) id: String,
-    /// What was wrong, and what is allowed.
+    /// The problem, and the allowed values.
     pub(super) reason: String,
 }
 

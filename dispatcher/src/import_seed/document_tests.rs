@@ -1,4 +1,4 @@
-//! A document as a command.
+//! Tests the translation of a document into a command.
 
 use std::collections::HashSet;
 
@@ -119,7 +119,7 @@ fn every_id_has_a_command_id_of_its_own_which_stays_the_same() {
     assert_eq!(first.len(), ids.len());
     assert_eq!(ids.iter().map(|id| of(id).command_id).collect::<HashSet<_>>(), first);
     assert!(!first.contains(&translated(&document("process_order", "a")).unwrap().command_id));
-    // One that MongoDB takes for the same.
+    // MongoDB takes these two ids for the same.
     assert_eq!(of(&1.into()).command_id, of(&1_i64.into()).command_id);
 }
 
@@ -138,7 +138,7 @@ fn commands_that_ask_something_else_have_other_hashes() {
     assert_eq!(hash("process_order", r#"{"id":"a"}"#), hash("process_order", "a"));
 }
 
-/// Whatever a refusal says fits in a line, however long and strange what it is about.
+/// Checks that a refusal fits in a line, however long and strange its document is.
 #[track_caller]
 fn check(answer: Result<SeedCommand, Refusal>) {
     if let Err(Refusal { id, reason }) = answer {

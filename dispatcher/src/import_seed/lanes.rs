@@ -1,5 +1,5 @@
-//! Commands side by side, those of one order in their order: an order's commands all go to one lane, which takes them one after
-//! the other. Lanes are bounded in number and in length, so memory is.
+//! Imports commands in parallel, but the commands of one order in their order. All commands of an order go to one lane, which
+//! takes them one after the other. The number and the length of lanes are bounded, so memory is bounded too.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::report::Report;
 use super::source::Documents;
 use super::target::{Taker, Target};
 
-/// How many commands are in hand at a time. The stores take what waits as one batch.
+/// How many commands are in hand at a time. The stores take the waiting commands as one batch.
 const LANES: usize = 128;
 
 /// How many commands wait in a lane.
@@ -22,7 +22,7 @@ const LENGTH: usize = 16;
 /// Takes every document of a seed. When this returns, nothing is in hand any more.
 ///
 /// # Errors
-/// When the seed or the event store fails; what was taken until then stays.
+/// When the seed or the event store fails. Commands that were imported before that stay.
 pub(super) async fn take_all(
     documents: Documents,
     target: &Target,
@@ -43,7 +43,7 @@ pub(super) async fn take_all(
     read
 }
 
-/// Ends early when a lane has: its error says why.
+/// Sends the commands to their lanes. It ends early when a lane has ended: that lane's error says why.
 async fn distribute(
     mut documents: Documents,
     lanes: Vec<mpsc::Sender<SeedCommand>>,
@@ -62,7 +62,8 @@ async fn distribute(
     Ok(())
 }
 
-/// Stops at the first failure: what comes later of an order must not be taken without what comes before.
+/// Takes the commands of a lane. It stops at the first failure, because a later command of an order must not be taken without the
+/// earlier ones.
 async fn walk(
     mut commands: mpsc::Receiver<SeedCommand>,
     mut taker: Taker,

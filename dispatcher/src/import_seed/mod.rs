@@ -1,15 +1,16 @@
-//! `orders import-seed`: the commands that the original Go program left in MongoDB, turned into events.
+//! `orders import-seed` turns the commands that the original Go program left in MongoDB into events.
 //!
-//! - `source`: the seed, read in pages.
-//! - `document`: a document as a command, or why it can't be one.
-//! - `lanes`: commands side by side, those of one order in their order.
-//! - `target`: a command into the event store, once.
-//! - `report`: what became of each.
+//! - `source` reads the seed in pages.
+//! - `document` translates a document into a command, or says why it can't be one.
+//! - `lanes` imports commands in parallel; the commands of one order stay in their order.
+//! - `target` brings a command into the event store, once.
+//! - `report` counts what became of each document.
 //!
-//! It can be ended at any moment and run again: the id of a command follows from its document, so none takes effect twice.
+//! An import can be ended at any moment and run again. The id of a command follows from its document, so no command takes effect
+//! twice.
 
 mod document;
-// Not in the module itself, which is built with the fuzzers too.
+// The tests are not in `document` itself, because the fuzzers build that file too.
 #[cfg(test)]
 mod document_tests;
 mod lanes;
@@ -36,7 +37,7 @@ use report::{Report, Summary};
 use source::Seed;
 use target::Target;
 
-/// How long the end waits for what is being published. The relay publishes what is late.
+/// How long the import's end waits for commits that are being published. The relay publishes later ones.
 const PUBLISHING: Duration = Duration::from_secs(30);
 
 /// Import the commands that the original Go program left in MongoDB, as events
@@ -65,7 +66,7 @@ pub struct ImportSeedArgs {
     json: bool,
 }
 
-/// The last line.
+/// The summary, which is the last line of the output.
 #[derive(Debug, Serialize)]
 struct Imported {
     #[serde(flatten)]
@@ -76,10 +77,10 @@ struct Imported {
     seconds: f64,
 }
 
-/// Imports. Exit 1 when a document was refused, or the import could not be brought to its end.
+/// Imports the seed. The exit code is 1 if a document was refused or the import ended early.
 ///
 /// # Errors
-/// [`CannotStart`] when the seed or a store can't be opened. Else when one of them fails underway.
+/// [`CannotStart`] when the seed or a store can't be opened. Another error when one of them fails during the import.
 pub async fn run(args: ImportSeedArgs) -> anyhow::Result<ExitCode> {
     host::until_signal(import(args)).await
 }
@@ -103,7 +104,8 @@ async fn import(args: ImportSeedArgs) -> anyhow::Result<ExitCode> {
     Ok(if summary.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The event store answers before the seed is looked at, so that one that is not there is no failure underway.
+/// Opens the event store and checks that it answers, before the seed is looked at. So a store that is not there stops the start,
+/// and is no failure during the import.
 async fn open(args: &ImportSeedArgs) -> Result<Target, CannotStart> {
     let CommandSettings { data, event_store, channel, .. } = &args.commands;
     let url = event_store.url(data);
@@ -111,7 +113,8 @@ async fn open(args: &ImportSeedArgs) -> Result<Target, CannotStart> {
         let store = EventStore::open(url).await.map_err(cannot_open)?;
         (Target::DryRun(store.clone()), store)
     } else {
-        // Whoever publishes to a channel in memory must receive from it too; this process does not.
+        // A process that publishes to a channel in memory must receive from it too. This process does not, so it leaves the
+        // commits to the relay.
         let in_memory = channel.channel.scheme() == "memory";
         let after_commit = if in_memory { AfterCommit::LeaveToRelay } else { AfterCommit::Answer };
         let handler: CommandHandler<Order> = args.commands.open(after_commit).await.map_err(cannot_open)?;
@@ -122,11 +125,11 @@ async fn open(args: &ImportSeedArgs) -> Result<Target, CannotStart> {
     Ok(target)
 }
 
-/// Waits for what is being published, and tells how much is not.
+/// Waits for the commits that are being published, and returns how many are not published.
 async fn unpublished(target: &Target) -> anyhow::Result<u64> {
     let store = match target {
         Target::EventStore(handler) => {
-            // In time or not: what is left is counted.
+            // A timeout is no failure: the rest is counted below.
             let _ = tokio::time::timeout(PUBLISHING, handler.publisher().idle()).await;
             handler.store()
         }

@@ -1,4 +1,4 @@
-//! What became of each document: told as it comes, and counted.
+//! Counts the outcome of each document, and prints each refusal as it comes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,18 +9,18 @@ use serde::Serialize;
 use super::document::Refusal;
 use host::output::OutputError;
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// It changed its order.
     Imported,
-    /// It was imported before, or says what is so already.
+    /// It was imported before, or asks for something that has already happened.
     AlreadyThere,
-    /// It can't be taken: why.
+    /// It was refused, for this reason.
     Refused(String),
 }
 
-/// Counts, and tells refusals on stdout while a bar moves on a terminal.
+/// Counts the outcomes, and prints refusals on stdout while a bar moves on a terminal.
 pub(super) struct Report {
     bar: ProgressBar,
     json: bool,
@@ -29,19 +29,19 @@ pub(super) struct Report {
     refused: AtomicU64,
 }
 
-/// The end of a report.
+/// The counts at the end of a report.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Summary {
     /// Commands that changed their order.
     pub(super) imported: u64,
-    /// Commands that were imported before, or say what is so already.
+    /// Commands that were imported before, or ask for something that has already happened.
     pub(super) already_there: u64,
-    /// Documents that could not be taken.
+    /// Documents that were refused.
     pub(super) refused: u64,
 }
 
 impl Report {
-    /// A report on about so many documents.
+    /// Creates a report on about `documents` documents.
     pub(super) fn new(documents: u64, json: bool) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} commands  {per_sec}  {eta} left");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -50,7 +50,7 @@ impl Report {
         Self { bar, json, imported, already_there, refused }
     }
 
-    /// Notes what became of the command of this document.
+    /// Notes the outcome of the command of this document.
     pub(super) fn note(&self, id: String, taken: Taken) -> Result<(), OutputError> {
         match taken {
             Taken::Imported => self.count(&self.imported),
@@ -60,7 +60,7 @@ impl Report {
         Ok(())
     }
 
-    /// Notes a document that could not be taken.
+    /// Notes and prints a document that was refused.
     pub(super) fn refuse(&self, refusal: &Refusal) -> Result<(), OutputError> {
         let told = match serde_json::to_string(refusal) {
             Ok(json) if self.json => json,
@@ -70,7 +70,7 @@ impl Report {
         self.bar.suspend(|| line!("{told}"))
     }
 
-    /// Takes the bar away and gives the counts.
+    /// Removes the bar and returns the counts.
     pub(super) fn end(&self) -> Summary {
         self.bar.finish_and_clear();
         let [imported, already_there, refused] =

@@ -1,4 +1,4 @@
-//! Where the seed is: the collection `commands` of the original program's MongoDB database. It is only read.
+//! The seed: the collection `commands` of the original program's MongoDB database. The import only reads it.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use tokio::time::timeout;
 use host::CannotStart;
 use host::stores::cannot_open;
 
-/// The original program's database, where the URL's path names none.
+/// The original program's database, which is used if the URL's path names none.
 const DATABASE: &str = "go_event_sourcing_example";
 
 const COLLECTION: &str = "commands";
 
-/// How long a server is looked for, unless the URL says (`serverSelectionTimeoutMS`).
+/// How long the driver looks for a server, unless the URL sets it (`serverSelectionTimeoutMS`).
 const SELECTION: Duration = Duration::from_secs(5);
 
-/// How long the server may take for a page, or for an answer: the driver itself would wait for ever.
+/// How long the server may take for a page or another answer. The driver itself would wait for ever.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// How many documents the server sends at a time: about how many are in memory.
+/// How many documents the server sends at a time. About so many are in memory.
 const PAGE: u32 = 1_000;
 
 /// The commands of the original program.
@@ -32,7 +32,8 @@ pub(super) struct Seed {
 }
 
 impl Seed {
-    /// Connects, and sees that the collection is there: a name that was mistyped would look like a seed without commands.
+    /// Connects, and checks that the collection exists. Without the check a mistyped name would look like a seed without
+    /// commands.
     ///
     /// # Errors
     /// [`CannotStart`], without a password, when the URL can't be used, no server answers, or the collection is not there.
@@ -55,7 +56,7 @@ impl Seed {
         Ok(Self { commands: database.collection(COLLECTION) })
     }
 
-    /// How many documents there are, about.
+    /// The approximate number of documents.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -63,8 +64,8 @@ impl Seed {
         in_time(self.commands.estimated_document_count().into_future()).await.map_err(broken)
     }
 
-    /// All documents in the order of `_id`, which is that of their making. By one cursor and not by ranges of `_id`: those would
-    /// pass over ids of another type.
+    /// All documents in the order of `_id`, which is the order in which they were made. One cursor reads them, because ranges of
+    /// `_id` would skip ids of another type.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -99,7 +100,7 @@ async fn connect(url: ConnectionString) -> Result<mongodb::Database, Error> {
     Ok(Client::with_options(options)?.database(&database))
 }
 
-/// The server's answer, or in one line why there is none.
+/// The server's answer, or one line that says why there is none.
 async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
     match timeout(ANSWER, answer).await {
         Ok(answer) => answer.map_err(|error| line(&error)),

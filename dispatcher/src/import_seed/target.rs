@@ -1,4 +1,4 @@
-//! Where the commands go: into the event store, or nowhere.
+//! The target of the commands: the event store, or nothing.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,23 +10,24 @@ use event_store::{EventStore, Load, Metadata, StoreError, Stream, fold};
 use super::document::SeedCommand;
 use super::report::Taken;
 
-/// Who imported commits say has asked.
+/// The actor that imported commits name.
 pub(super) const ACTOR: &str = "import-seed";
 
-/// How often a command is tried before the import ends, while the event store is not available; with pauses that double.
+/// How often a command is tried while the event store is not available or other commands win the stream. The pauses between tries
+/// double, and after the last try the import ends.
 const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Where the commands go.
+/// The target of the commands.
 pub(super) enum Target {
-    /// Into the event store, by way of the handler of all commands.
+    /// The event store, by way of the handler of all commands.
     EventStore(CommandHandler<Order>),
-    /// Nowhere: the event store is only read.
+    /// Nothing: the event store is only read.
     DryRun(EventStore),
 }
 
 impl Target {
-    /// Takes the commands of one lane.
+    /// Creates the taker of one lane's commands.
     pub(super) fn taker(&self) -> Taker {
         match self {
             Self::EventStore(handler) => {
@@ -45,15 +46,15 @@ pub(super) struct Taker {
 
 enum Way {
     Handle(CommandHandler<Order>),
-    /// The orders that would have been changed, as they would be.
+    /// The orders that an import would have changed, in the state that they would have.
     Decide(HashMap<OrderId, Order>),
 }
 
 impl Taker {
-    /// Takes a command. One that failed may have taken place; it is found when it is taken again.
+    /// Takes a command. A try that failed may have made its commit; the next try finds that commit.
     ///
     /// # Errors
-    /// When the event store is not available, again and again.
+    /// When the event store is not available, or other commands win the stream, at each try.
     pub(super) async fn take(&mut self, seed: &SeedCommand) -> anyhow::Result<Taken> {
         let (mut tries, mut pause) = (1, FIRST_PAUSE);
         loop {
@@ -99,8 +100,8 @@ impl Taker {
     }
 }
 
-/// In the original, to process an order again was to do nothing. Here it would start an order anew that has failed meanwhile, and
-/// do so with each import once the small record of the first has been forgotten.
+/// Returns `true` if the order's processing was started. In the original program, to process an order again did nothing. Here it
+/// would start a failed order anew. Each import would do so again, once the small record of the first command has been forgotten.
 fn was_started(stream: &Stream) -> Result<bool, StoreError> {
     for commit in &stream.commits {
         if commit.recorded::<Event>()?.iter().any(|recorded| recorded.event == Event::ProcessingStarted) {
@@ -128,7 +129,7 @@ fn request(seed: &SeedCommand) -> CommandRequest<Order> {
     }
 }
 
-/// Whether the command would change its order, which is noted then.
+/// Returns `true` if the command would change its order, and keeps the changed order in `orders`.
 fn changes(
     orders: &mut HashMap<OrderId, Order>,
     seed: &SeedCommand,
