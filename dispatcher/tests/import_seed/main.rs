@@ -27,7 +27,7 @@ fn import(seed: &Seed, place: &Place, more: &[&str]) -> Command {
     orders(&[&["import-seed", seed.url(), "--json"], &*place.flags(), more].concat())
 }
 
-/// Runs to the end: the exit code, and what it printed, as one JSON value a line.
+/// Runs a command to its end. Returns the exit code and the output, which is one JSON value a line.
 fn finished(mut command: Command) -> (i32, Vec<Value>) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = String::from_utf8(stdout).unwrap();
@@ -42,7 +42,8 @@ fn counts(summary: &Value) -> [u64; 3] {
     ["imported", "already_there", "refused"].map(|name| summary[name].as_u64().unwrap())
 }
 
-/// What an event store holds, all that an import decides: streams, with the place, the command and the events of each commit.
+/// The content of an event store, as far as an import decides it. It has the version, the command, the events and the metadata of
+/// each commit, by stream.
 type Content = BTreeMap<OrderId, Vec<(Version, CommandId, Vec<Event>, Metadata)>>;
 
 async fn content(url: &str) -> Content {
@@ -69,7 +70,7 @@ async fn content(url: &str) -> Content {
     }
 }
 
-/// What there can be in a seed, with what is wrong with it.
+/// Documents of all sorts, each with the problem that it has.
 fn all_sorts() -> Vec<(Document, Option<&'static str>)> {
     let command = |id: u32, name: &str, data: &str| doc! { "_id": number(id), "name": name, "data": data };
     vec![
@@ -77,7 +78,7 @@ fn all_sorts() -> Vec<(Document, Option<&'static str>)> {
         (command(2, "process_order", r#"{"id":"a","name":"first","status":"new"}"#), None),
         (create(3, "b", "second"), None),
         (command(4, "process_order", r#""b""#), None),
-        // These two say what is so already.
+        // These two ask for something that has already happened.
         (command(5, "process_order", "b"), None),
         (create(6, "a", "first"), None),
         (create(7, "a", "other"), Some("an order with this id and another name exists")),
@@ -100,7 +101,7 @@ fn all_sorts() -> Vec<(Document, Option<&'static str>)> {
 
 async fn every_command_is_taken_once_or_refused_with_its_reason(seed: &Seed, place: &Place) {
     let all = all_sorts();
-    // What counts is the order of the ids.
+    // The documents are inserted in reverse, because only the order of the ids counts.
     seed.insert(all.iter().rev().map(|(document, _)| document)).await;
 
     let (code, dry) = finished(import(seed, place, &["--dry-run"]));
@@ -123,7 +124,7 @@ async fn every_command_is_taken_once_or_refused_with_its_reason(seed: &Seed, pla
     for (id, problem) in &expected {
         assert!(reasons[&**id].contains(problem), "{id}: {}", reasons[&**id]);
     }
-    // The dry run told the same, in whatever order.
+    // The dry run printed the same refusals, in any order.
     let dry_reasons: BTreeMap<&str, &str> = dry[..8]
         .iter()
         .map(|line| (line["_id"].as_str().unwrap(), line["reason"].as_str().unwrap()))
@@ -147,7 +148,7 @@ async fn every_command_is_taken_once_or_refused_with_its_reason(seed: &Seed, pla
     assert_eq!((code, counts(again.last().unwrap())), (1, [0, 7, 8]), "{again:?}");
     assert_eq!(content(&place.url()).await, there);
 
-    // A document that asks something else under an id that was imported.
+    // The document now asks for something else under an id that was imported.
     seed.replace(create(1, "a", "changed")).await;
     let (_, changed) = finished(import(seed, place, &[]));
     assert_eq!(counts(changed.last().unwrap()), [0, 6, 9]);
@@ -175,7 +176,7 @@ async fn an_import_that_is_killed_half_way_is_finished_by_the_next(seed: &Seed, 
     assert_eq!((code, imported + already_there, refused), (0, u64::from(2 * MANY), 0));
     assert!(already_there >= half as u64, "{already_there} of {half} were found");
 
-    // What an import that nobody interrupts makes of it.
+    // An import that nobody interrupts has the same result.
     let elsewhere = Place::sqlite();
     assert_eq!(finished(import(seed, &elsewhere, &[])).0, 0);
     assert!(content(&place.url()).await == content(&elsewhere.url()).await);
@@ -221,7 +222,7 @@ async fn what_was_imported_is_published_by_the_relay_and_fulfilled() {
     let events = &content(&place.url()).await["a"];
     assert_eq!(events.last().unwrap().2, [Event::OrderProcessed]);
 
-    // By now it is processed, and stays so.
+    // By now the order is processed, and another import leaves it so.
     assert_eq!(counts(&finished(import(&seed, &place, &[])).1[0]), [0, 3, 0]);
     assert_eq!(&content(&place.url()).await["a"], events);
 }

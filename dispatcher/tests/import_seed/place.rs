@@ -1,4 +1,4 @@
-//! Where the events go, and the processes that bring them there.
+//! The place of the events, and the processes that bring them there.
 
 use std::io::{Write as _, stderr};
 use std::process::{Child, Command, Stdio};
@@ -10,13 +10,13 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use tempfile::TempDir;
 
-/// After which a condition counts as one that does not come true.
+/// The longest wait for a condition. After it the condition counts as one that does not come true.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An event store, and a data folder.
 pub(crate) struct Place {
     folder: TempDir,
-    /// Of the event store, where it is not in the folder.
+    /// The URL of the event store, if it is not in the folder.
     url: Option<String>,
 }
 
@@ -52,7 +52,7 @@ impl Running {
         Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// `kill -9`, while it runs.
+    /// Kills the process by `kill -9`. It must still run.
     pub(crate) fn kill(&mut self) {
         assert_eq!(self.0.try_wait().unwrap(), None, "it has ended before it was killed");
         self.0.kill().unwrap();
@@ -67,7 +67,7 @@ impl Drop for Running {
     }
 }
 
-/// Asks again and again, until it is so.
+/// Waits until the condition is true.
 pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is_so().await {
@@ -76,14 +76,14 @@ pub(crate) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// A topic that is a test's alone.
+/// A topic for one test alone.
 pub(crate) struct Topic {
     brokers: String,
     name: String,
 }
 
 impl Topic {
-    /// One that is not there yet; `None` where there is no broker, which has been said then.
+    /// A topic that is not there yet. Without a broker it returns `None` and says that the test did not run.
     pub(crate) fn fresh() -> Option<Self> {
         static SAID: Once = Once::new();
         let Ok(url) = std::env::var("TEST_KAFKA") else {

@@ -1,4 +1,4 @@
-//! The database of the original program: one of its own each test, gone with it.
+//! The database of the original program. Each test has its own, which is dropped with the test's seed.
 
 use std::io::{Write as _, stderr};
 use std::sync::Once;
@@ -9,7 +9,7 @@ use mongodb::{Client, Collection, Database};
 
 const SERVER: &str = "TEST_MONGODB";
 
-/// A seed, and the place of an event store beside it.
+/// A seed, and the database of an event store beside it.
 pub(crate) struct Seed {
     url: String,
     events_url: String,
@@ -18,7 +18,8 @@ pub(crate) struct Seed {
 }
 
 impl Seed {
-    /// An empty one; `None` where there is no server, which has been said then, past what the test program keeps to itself.
+    /// An empty seed. Without a server it returns `None` and says so on the standard error itself, which the test program does
+    /// not capture.
     pub(crate) async fn fresh() -> Option<Self> {
         static SAID: Once = Once::new();
         let Ok(server) = std::env::var(SERVER) else {
@@ -41,7 +42,7 @@ impl Seed {
         &self.url
     }
 
-    /// Of an event store on the same server, in a database of its own.
+    /// The URL of an event store on the same server, in a database of its own.
     pub(crate) fn events_url(&self) -> String {
         self.events_url.clone()
     }
@@ -78,7 +79,7 @@ impl Drop for Seed {
     }
 }
 
-/// Ids in the order of their numbers.
+/// The id for a number. Ids have the order of their numbers.
 pub(crate) fn number(number: u32) -> ObjectId {
     let mut bytes = [0x5f; 12];
     bytes[8..].copy_from_slice(&number.to_be_bytes());

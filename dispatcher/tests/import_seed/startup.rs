@@ -6,7 +6,7 @@ use crate::orders;
 use crate::place::Place;
 use crate::seed::Seed;
 
-/// Why it could not begin. Nothing of it is on stdout, and no password anywhere.
+/// Returns the reason why the import could not begin. Nothing of it is on stdout, and no password is in it.
 #[track_caller]
 fn not_begun(url: &str, more: &[&str]) -> String {
     let place = Place::sqlite();

@@ -1,4 +1,4 @@
-//! A system to be loaded: it answers as the real one does, and has the trouble that a test asks for.
+//! A system under load: it answers as the real one does, and has the trouble that a test asks for.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-/// What goes wrong with a request, by its number from 0.
+/// The trouble with a request; a test chooses it by the request's number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     None,
@@ -26,11 +26,11 @@ pub(crate) enum Trouble {
     Later,
     /// The same without the header.
     LaterOrNever,
-    /// It is done, and the connection breaks before the answer.
+    /// The call is done, and the connection breaks before the answer.
     Break,
-    /// It is done, and the replica dies before the answer.
+    /// The call is done, and the replica dies before the answer.
     Die,
-    /// It is answered late.
+    /// The answer comes late.
     Slow(Duration),
     /// 409; nothing is done.
     Refuse,
@@ -171,7 +171,7 @@ fn answer(status: u16, version: Option<u64>, body: &Value) -> Response<Full<Byte
     response.body(Full::from(body.to_string())).unwrap()
 }
 
-/// Until the replica dies; then its port and its connections are closed.
+/// Serves until the replica dies. Then its port and its connections are closed.
 async fn serve(system: Arc<System>, listener: TcpListener) {
     let death = Arc::new(Notify::new());
     let mut connections = JoinSet::new();
@@ -190,6 +190,6 @@ async fn connection(system: Arc<System>, death: Arc<Notify>, stream: TcpStream) 
         let (system, death) = (Arc::clone(&system), Arc::clone(&death));
         async move { system.answer(&death, request).await.map_err(|Broken| "broken on purpose") }
     });
-    // A connection that breaks is what some tests are about.
+    // Some tests break connections on purpose, so an error is no failure here.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

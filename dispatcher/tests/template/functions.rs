@@ -1,4 +1,4 @@
-//! Each function is built, set up and watched as it needs, and may do no more.
+//! The template builds, configures and watches each function as it needs, and gives it no further permissions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -51,7 +51,8 @@ fn publishers() -> BTreeSet<String> {
         .collect()
 }
 
-/// The settings that each function has beside those of all, and the policies that it needs for them. A function can use what it imports.
+/// A function has settings of its own beside those of all functions, and the policies for them. It can use a store if it imports
+/// the store's crate.
 #[test]
 fn every_function_has_the_stores_that_it_uses_and_no_others() {
     let template = template();
@@ -102,7 +103,7 @@ fn every_variable_is_a_setting_and_no_store_is_named_in_the_clear() {
     }
 }
 
-/// In an account with a small quota nothing can be reserved.
+/// An account with a small quota can reserve nothing.
 #[test]
 fn nothing_is_reserved_unless_it_is_asked_for() {
     let template = template();
@@ -116,7 +117,7 @@ fn nothing_is_reserved_unless_it_is_asked_for() {
     }
 }
 
-/// What a setting stands for is looked up with the function's own permissions.
+/// A function looks up the secrets of its settings with its own permissions.
 #[test]
 fn every_function_may_read_the_secrets_that_its_settings_stand_for() {
     let template = template();
@@ -158,7 +159,8 @@ fn what_all_functions_share_no_function_has_otherwise() {
     }
 }
 
-/// X-Ray follows no Kafka mapping, and a scheduled run has nobody to follow ("Visualize Lambda function invocations using AWS X-Ray").
+/// X-Ray follows no Kafka mapping, and a scheduled run has no caller to follow ("Visualize Lambda function invocations using AWS
+/// X-Ray").
 #[tokio::test]
 async fn only_functions_that_answer_http_may_be_traced() {
     let template = template();
@@ -178,7 +180,8 @@ fn the_layer_of_the_extension_is_named_as_sam_build_resolves_it() {
     assert_eq!(layers[0], json!({"Fn::Sub": "${SecretsExtensionArn}"}));
 }
 
-/// What a schedule invokes is asynchronous, and Lambda would repeat it twice beside the schedule's own next time.
+/// A schedule invokes a function asynchronously. Lambda would repeat a failed invocation twice, beside the schedule's own next
+/// time.
 #[test]
 fn what_a_schedule_invokes_is_not_repeated() {
     for (name, function) in functions(&template()) {
@@ -225,7 +228,7 @@ fn every_function_counts_among_the_errors_that_raise_an_alarm() {
     assert_eq!(counted.collect::<BTreeSet<_>>(), super::functions());
 }
 
-/// Secrets come by the extension's local HTTP, and AWS IAM of Kafka is a signature.
+/// No function needs an SDK: secrets come by the extension's local HTTP, and AWS IAM of Kafka is only a signature.
 #[test]
 fn no_function_links_an_sdk_of_aws() {
     for function in super::functions() {

@@ -36,7 +36,7 @@ async fn declared() -> (Vec<Route>, Vec<Mapping>) {
     (orders.routes(&stores).list().to_vec(), mappings)
 }
 
-/// What cargo knows of the workspace.
+/// Cargo's metadata of the workspace.
 fn metadata() -> Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let words = ["metadata", "--format-version", "1", "--no-deps"];
@@ -73,7 +73,7 @@ fn resources(template: &Value, kind: &str) -> BTreeMap<String, Value> {
     of_kind.map(|(id, resource)| (id.clone(), resource.clone())).collect()
 }
 
-/// What the policies allow that a function has, under whatever conditions.
+/// The documents of a function's policies, under whatever conditions it has them.
 fn policies_of(template: &Value, function: &Value) -> Vec<String> {
     let given = function["Properties"]["Policies"].to_string();
     let policies = resources(template, "AWS::IAM::ManagedPolicy").into_iter();

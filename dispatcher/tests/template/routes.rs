@@ -39,7 +39,7 @@ async fn each_function_has_the_routes_of_its_router() {
     assert_eq!(routes_of_the_template(&template()), declared_routes().await);
 }
 
-/// With an issuer nobody comes in without its tokens; and nobody comes in too often.
+/// With an issuer, every route needs the issuer's tokens. The rate of requests is limited for all routes alike.
 #[test]
 fn every_route_is_guarded_alike() {
     let template = template();
@@ -73,7 +73,7 @@ fn the_api_may_invoke_each_function_that_it_has_and_no_other() {
     assert_eq!(routed, routes_of_the_template(&template).into_keys().collect());
 }
 
-/// `cargo lambda watch` is told of them in `Cargo.toml`.
+/// `cargo lambda watch` reads these routes from `Cargo.toml`.
 #[tokio::test]
 async fn the_router_of_cargo_lambda_has_the_same_routes() {
     let metadata = metadata();

@@ -1,10 +1,10 @@
-//! Two stacks fit into one account and region, and what they are given fits together.
+//! Two stacks fit into one account and region, and the settings of a stack fit together.
 
 use serde_json::{Value, json};
 
 use super::{consumers, function_name, resources, template, text};
 
-/// The properties that are names which AWS would make by itself ("Physical resource names"), by type where one is needed.
+/// The properties that are names. Without them AWS would make a name by itself ("Physical resource names").
 const NAMES: [&str; 13] = [
     "AlarmName",
     "DashboardName",
@@ -21,7 +21,8 @@ const NAMES: [&str; 13] = [
     "TopicName",
 ];
 
-/// Whether a name differs from stack to stack: it has the stack's name in it, or CloudFormation's own name of a resource.
+/// Returns `true` if a name differs from stack to stack. It then has the stack's name in it, or is CloudFormation's own name of a
+/// resource.
 fn is_of_the_stack(template: &Value, name: &Value) -> bool {
     let of_resource = name["Ref"].as_str().is_some_and(|id| template["Resources"].get(id).is_some());
     of_resource
@@ -37,7 +38,7 @@ fn no_resource_has_a_literal_name() {
     for (id, resource) in all {
         for name in NAMES {
             let Some(value) = resource["Properties"].get(name) else { continue };
-            // The authorizer's is a label within its API.
+            // An authorizer's name is only a label within its API.
             if resource["Type"] == "AWS::ApiGatewayV2::Authorizer" {
                 continue;
             }
@@ -46,7 +47,7 @@ fn no_resource_has_a_literal_name() {
         }
     }
     assert!(found >= 10, "the names are no longer found: {found}");
-    // SAM names what an event makes by its logical id, unless it is told not to.
+    // SAM names the resource that it makes for an event by its logical id, unless `OmitName` is set.
     for (id, function) in resources(&template, "AWS::Serverless::Function") {
         for event in
             function["Properties"]["Events"].as_object().into_iter().flat_map(serde_json::Map::values)
@@ -56,7 +57,7 @@ fn no_resource_has_a_literal_name() {
     }
 }
 
-/// Two stacks on one cluster would share each other's partitions otherwise.
+/// Without the prefix, two stacks on one cluster would share each other's partitions.
 #[test]
 fn consumer_groups_have_the_prefix_in_mappings_and_policies() {
     let template = template();
@@ -111,7 +112,7 @@ fn mappings_and_functions_log_in_alike() {
     }
 }
 
-/// As the dispatcher, which starts on no public address without a token.
+/// The dispatcher does the same: it does not start on a public address without a token.
 #[test]
 fn nobody_opens_the_api_without_saying_so() {
     let template = template();
@@ -126,7 +127,7 @@ fn nobody_opens_the_api_without_saying_so() {
     assert_eq!(rule["Assertions"][0]["Assert"], assertion);
 }
 
-/// Whoever may read a secret or send to a queue may use the key that encrypts it.
+/// A policy that may read a secret or send to a queue may also use the key that encrypts it.
 #[test]
 fn every_policy_that_reads_a_secret_may_use_its_key() {
     let template = template();

@@ -1,4 +1,4 @@
-//! The system as a process, and calls of it.
+//! The system as a process, and HTTP calls to it.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ pub(crate) fn orders(words: &[&str]) -> Command {
     orders
 }
 
-/// A system on the embedded default. It ends with the test.
+/// A system with the embedded stores, which are the default. It ends with the test.
 pub(crate) struct System {
     process: Child,
     pub(crate) api: String,
@@ -52,7 +52,7 @@ impl Drop for System {
     }
 }
 
-/// Sends a request, `GET /` say, and reads its answer.
+/// Sends a request such as `GET /`, and reads its answer.
 pub(crate) fn call(address: &str, request: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut connection = TcpStream::connect(address).unwrap();
     let length = body.len().to_string();

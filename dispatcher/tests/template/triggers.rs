@@ -51,7 +51,7 @@ fn nothing_is_ever_given_up() {
             assert_eq!(properties[limit], Value::Null);
         }
         assert_eq!(properties["StartingPosition"], "TRIM_HORIZON");
-        // With a failure destination, Lambda bounds retries that nobody has bounded.
+        // With a failure destination, Lambda bounds the retries even if nobody sets a bound.
         let destination = json!({"OnFailure": {"Destination": {"Ref": "FailureDestinationArn"}}});
         let only_if_asked_for = json!(["HasFailureDestination", destination, {"Ref": "AWS::NoValue"}]);
         assert_eq!(properties["DestinationConfig"]["Fn::If"], only_if_asked_for);
@@ -59,7 +59,7 @@ fn nothing_is_ever_given_up() {
     assert_eq!(template["Parameters"]["FailureDestinationArn"]["Default"], "");
 }
 
-/// Lambda takes partial answers with provisioned pollers alone. Our functions give none.
+/// Lambda accepts partial answers only with provisioned pollers. Our functions give none.
 #[test]
 fn no_mapping_asks_for_partial_answers() {
     let template = template();
@@ -68,7 +68,7 @@ fn no_mapping_asks_for_partial_answers() {
     }
 }
 
-/// Pollers cost by the hour, whatever happens; in one group those of the second function cost nothing more.
+/// Provisioned pollers cost by the hour, whatever happens. In one group, those of the second function cost nothing more.
 #[test]
 fn pollers_are_on_demand_unless_they_are_asked_for_and_then_share_a_group() {
     let template = template();
@@ -123,7 +123,7 @@ fn the_topic_is_the_one_of_the_system() {
     for mapping in consumers(&template).iter().flat_map(|function| mappings(&template, function)) {
         assert_eq!(mapping["Topics"], json!([{"Ref": "KafkaTopic"}]));
     }
-    // And what is published to, unless a secret says so.
+    // The functions publish to the same topic, unless a secret says otherwise.
     let channel = template["Globals"]["Function"]["Environment"]["Variables"]["ORDERS_CHANNEL"].to_string();
     assert_eq!(channel.matches("\"kafka://").count(), 3, "{channel}");
     assert_eq!(channel.matches("${KafkaBootstrapServers}/${KafkaTopic}").count(), 3, "{channel}");
