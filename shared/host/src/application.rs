@@ -45,7 +45,7 @@ type Run = dyn Fn(&ArgMatches) -> Open<BoxFuture<'static, anyhow::Result<ExitCod
 
 /// An application, as a server and the commands around it run it.
 ///
-/// ```ignore
+/// ```text
 /// Application::<Order, OrdersView>::new("orders", "Orders: event-sourced, on serverless functions")
 ///     .http(|stores| create_order::routes(stores.handler.clone()))
 ///     .trigger(|stores, _: ()| Ok(Trigger::new(projector::mapping(), &stores.view, …)))
