@@ -42,7 +42,7 @@ const LATENCIES: &[f64] =
 const BATCHES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10_000.0];
 
 /// What the admin listener tells about.
-pub struct Admin<A: Aggregate, V: View<Event = A::Event>> {
+pub struct Admin<A: Aggregate, V: View> {
     /// For what it measures itself.
     pub application: Arc<Application<A, V>>,
     /// For the backlog, the channel's lag, what waits for an outcome and what is held.
@@ -76,7 +76,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, CannotStart> {
 }
 
 /// The admin routes.
-pub fn router<A: Aggregate, V: View<Event = A::Event>>(admin: Admin<A, V>) -> Router {
+pub fn router<A: Aggregate, V: View>(admin: Admin<A, V>) -> Router {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready::<A, V>))
@@ -127,7 +127,7 @@ impl From<Walk> for Comparison {
     }
 }
 
-async fn ready<A: Aggregate, V: View<Event = A::Event>>(State(admin): State<Arc<Admin<A, V>>>) -> Response {
+async fn ready<A: Aggregate, V: View>(State(admin): State<Arc<Admin<A, V>>>) -> Response {
     let Stores { handler, view, reminders } = &admin.stores;
     let (events, rows) =
         tokio::join!(timeout(PATIENCE, handler.store().ping()), timeout(PATIENCE, view.ping()),);
@@ -158,60 +158,62 @@ fn told<E: std::fmt::Display>(answer: Result<Result<(), E>, tokio::time::error::
     }
 }
 
-async fn metrics_text<A: Aggregate, V: View<Event = A::Event>>(
+async fn metrics_text<A: Aggregate, V: View>(
     State(admin): State<Arc<Admin<A, V>>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if let Some(tokens) = &admin.tokens {
         identify(tokens, &headers)?;
     }
-    measure_now(&admin).await;
+    admin.measure_now().await;
     let text = admin.metrics.render();
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
-/// In a partition that has gone to another process, nothing here is behind.
-fn measure_lag<A: Aggregate, V: View<Event = A::Event>>(admin: &Admin<A, V>) {
-    // Not a number where nobody knows.
-    let set = |group: &str, partition: i32, records: Option<u64>| {
-        let (group, partition) = (group.to_owned(), partition.to_string());
-        metrics::gauge!("channel_lag", "group" => group, "partition" => partition)
-            .set(records.map_or(f64::NAN, |records| records as f64));
-    };
-    let now = admin.stores.handler.publisher().channel().lag();
-    let mut told = admin.told_lag.lock();
-    for (group, partition) in told.drain() {
-        set(&group, partition, Some(0));
+impl<A: Aggregate, V: View> Admin<A, V> {
+    /// What is not counted as it happens, but looked at when somebody asks.
+    async fn measure_now(&self) {
+        let Stores { handler, view, reminders } = &self.stores;
+        // While a store is away, or busy with lists, the last figures stand: that nothing waits or is held is not known.
+        let (walk, ..) = tokio::join!(
+            in_time(Some(view.walk())),
+            timeout(PATIENCE, command_handler::measure_backlog(handler.store())),
+            timeout(PATIENCE, command_handler::measure_reminders(reminders)),
+            timeout(PATIENCE, self.application.measure_all(&self.stores)),
+        );
+        if let Some(walk) = walk {
+            Self::measure_comparison(&walk);
+        }
+        metrics::counter!("log_lines_lost_total").absolute(self.lost_lines.count());
+        metrics::gauge!("publishing_streams").set(handler.publisher().in_flight() as f64);
+        self.measure_lag();
     }
-    for lag in now {
-        set(&lag.group, lag.partition, lag.records);
-        told.insert((lag.group, lag.partition));
-    }
-}
 
-fn measure_comparison<A: Aggregate>(walk: &Walk) {
-    let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
-    let since = walk.doubt.as_ref().map_or(0.0, |(since, _)| seconds(*since));
-    metrics::gauge!("view_in_doubt_since").set(since);
-    metrics::gauge!("view_compared_at").set(walk.ended.map_or(0.0, seconds));
-    metrics::counter!(format!("view_missing_{}_total", plural::<A>())).absolute(walk.found);
-    metrics::counter!("view_filled_events_total").absolute(walk.filled);
-}
-
-/// What is not counted as it happens, but looked at when somebody asks.
-async fn measure_now<A: Aggregate, V: View<Event = A::Event>>(admin: &Admin<A, V>) {
-    let Stores { handler, view, reminders } = &admin.stores;
-    // While a store is away, or busy with lists, the last figures stand: that nothing waits or is held is not known.
-    let (walk, ..) = tokio::join!(
-        in_time(Some(view.walk())),
-        timeout(PATIENCE, command_handler::measure_backlog(handler.store())),
-        timeout(PATIENCE, command_handler::measure_reminders(reminders)),
-        timeout(PATIENCE, admin.application.measure_all(&admin.stores)),
-    );
-    if let Some(walk) = walk {
-        measure_comparison::<A>(&walk);
+    /// In a partition that has gone to another process, nothing here is behind.
+    fn measure_lag(&self) {
+        // Not a number where nobody knows.
+        let set = |group: &str, partition: i32, records: Option<u64>| {
+            let (group, partition) = (group.to_owned(), partition.to_string());
+            metrics::gauge!("channel_lag", "group" => group, "partition" => partition)
+                .set(records.map_or(f64::NAN, |records| records as f64));
+        };
+        let now = self.stores.handler.publisher().channel().lag();
+        let mut told = self.told_lag.lock();
+        for (group, partition) in told.drain() {
+            set(&group, partition, Some(0));
+        }
+        for lag in now {
+            set(&lag.group, lag.partition, lag.records);
+            told.insert((lag.group, lag.partition));
+        }
     }
-    metrics::counter!("log_lines_lost_total").absolute(admin.lost_lines.count());
-    metrics::gauge!("publishing_streams").set(handler.publisher().in_flight() as f64);
-    measure_lag(admin);
+
+    fn measure_comparison(walk: &Walk) {
+        let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
+        let since = walk.doubt.as_ref().map_or(0.0, |(since, _)| seconds(*since));
+        metrics::gauge!("view_in_doubt_since").set(since);
+        metrics::gauge!("view_compared_at").set(walk.ended.map_or(0.0, seconds));
+        metrics::counter!(format!("view_missing_{}_total", plural::<A>())).absolute(walk.found);
+        metrics::counter!("view_filled_events_total").absolute(walk.filled);
+    }
 }

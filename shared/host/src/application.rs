@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use clap_complete::Shell;
+use command_handler::ReminderSettings;
 use event_sourcing::{Aggregate, View};
 use futures_util::future::BoxFuture;
 use http::HeaderName;
@@ -29,7 +30,6 @@ use crate::{
     CannotStart, held, migrate, name_application, names, output, rebuild, relay, reminders, republish, serve,
     verify,
 };
-use command_handler::ReminderSettings;
 
 /// Exit code of a command that could not begin.
 const CANNOT_START: u8 = 2;
@@ -45,14 +45,15 @@ type Run = dyn Fn(&ArgMatches) -> Open<BoxFuture<'static, anyhow::Result<ExitCod
 
 /// An application, as a server and the commands around it run it.
 ///
-/// ```text
-/// Application::<Order, OrdersView>::new("orders", "Orders: event-sourced, on serverless functions")
-///     .http(|stores| create_order::routes(stores.handler.clone()))
-///     .trigger(|stores, _: ()| Ok(Trigger::new(projector::mapping(), &stores.view, …)))
-///     .command("load", load::run)
-///     .run()
+/// ```no_run
+/// use event_sourcing::testing::{Task, TasksView};
+/// use runtime::{Routes, Store};
+///
+/// host::Application::<Task, TasksView>::new("tasks", "Tasks: event-sourced")
+///     .http(|_| Routes::of("greeter", Store::Views).get("/", async || "hello").with_state(()))
+///     .run();
 /// ```
-pub struct Application<A: Aggregate, V: View<Event = A::Event>> {
+pub struct Application<A: Aggregate, V: View> {
     name: &'static str,
     about: &'static str,
     pub(crate) example: &'static str,
@@ -64,10 +65,13 @@ pub struct Application<A: Aggregate, V: View<Event = A::Event>> {
     commands: Vec<(Command, Box<Run>)>,
 }
 
-impl<A: Aggregate, V: View<Event = A::Event>> Application<A, V> {
+impl<A: Aggregate, V: View> Application<A, V> {
     /// An application with the commands that all have. Its name is the program's; its variables, metrics and locks begin with it.
     #[must_use]
-    pub fn new(name: &'static str, about: &'static str) -> Self {
+    pub fn new(name: &'static str, about: &'static str) -> Self
+    where
+        V: View<Event = A::Event>,
+    {
         Self {
             name,
             about,
@@ -329,6 +333,16 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         command_line().debug_assert();
+    }
+
+    #[test]
+    fn the_aggregates_kind_and_the_view_name_flags_and_help() {
+        let command = command_line();
+        let republish = command.find_subcommand("republish").unwrap();
+        let flag = republish.get_arguments().find(|flag| flag.get_long() == Some("task")).unwrap();
+        assert_eq!(flag.get_help().unwrap().to_string(), "Only the events of this task");
+        let help = command.clone().render_long_help().to_string();
+        assert!(help.contains("Build the tasks view anew") && !help.contains('{'), "{help}");
     }
 
     #[test]

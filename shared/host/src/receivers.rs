@@ -24,7 +24,7 @@ pub struct Receivers<A: Aggregate, V: View> {
     _locks: Option<Locks>,
 }
 
-impl<A: Aggregate, V: View<Event = A::Event>> Receivers<A, V> {
+impl<A: Aggregate, V: View> Receivers<A, V> {
     /// Opens the stores, and starts the receivers on the in-memory channel.
     ///
     /// # Errors

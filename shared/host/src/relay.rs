@@ -30,7 +30,7 @@ pub struct RelayArgs {
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
-pub async fn run<A: Aggregate, V: View<Event = A::Event>>(
+pub async fn run<A: Aggregate, V: View>(
     application: &Application<A, V>,
     flags: &ArgMatches,
 ) -> anyhow::Result<ExitCode> {

@@ -54,7 +54,7 @@ struct Republished {
 ///
 /// # Errors
 /// When a store can't be opened or is not available, and when there is no such stream.
-pub async fn run<A: Aggregate, V: View<Event = A::Event>>(
+pub async fn run<A: Aggregate, V: View>(
     application: &Application<A, V>,
     flags: &ArgMatches,
 ) -> anyhow::Result<ExitCode> {

@@ -97,14 +97,14 @@ struct ServeArgs {
 ///
 /// # Errors
 /// [`CannotStart`] when something can't be used as it was asked.
-pub async fn run<A: Aggregate, V: View<Event = A::Event>>(
+pub async fn run<A: Aggregate, V: View>(
     application: Arc<Application<A, V>>,
     flags: ArgMatches,
     lost_lines: LostLines,
 ) -> anyhow::Result<ExitCode> {
-    let args: ServeArgs = settings_of(&flags)?;
     // First: until then signals are lost where this is the first process, as in a container, which has no default action for them.
     let mut signals = Signals::new()?;
+    let args: ServeArgs = settings_of(&flags)?;
     // A task of its own, so that nothing that blocks there keeps a signal waiting.
     let starting = tokio::spawn(start(Arc::clone(&application), flags.clone(), args.clone()));
     let started = tokio::select! {
@@ -129,7 +129,7 @@ struct Started<A: Aggregate, V: View> {
     triggers: Vec<Trigger>,
 }
 
-async fn start<A: Aggregate, V: View<Event = A::Event>>(
+async fn start<A: Aggregate, V: View>(
     application: Arc<Application<A, V>>,
     flags: ArgMatches,
     args: ServeArgs,
@@ -150,7 +150,7 @@ async fn start<A: Aggregate, V: View<Event = A::Event>>(
     Ok(Started { tokens, connections, listener, admin_listener, _locks: locks, metrics, stores, triggers })
 }
 
-async fn serve<A: Aggregate, V: View<Event = A::Event>>(
+async fn serve<A: Aggregate, V: View>(
     application: Arc<Application<A, V>>,
     flags: ArgMatches,
     args: ServeArgs,
