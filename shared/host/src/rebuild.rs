@@ -101,8 +101,7 @@ pub async fn at_start<V: View>(events: &EventStore, view: &ReadStore<V>) {
 
 async fn at_start_if_empty<V: View>(events: &EventStore, view: &ReadStore<V>) -> anyhow::Result<()> {
     // PostgreSQL is left out: several processes share its view, and nobody deletes its tables by accident.
-    let is_file = !matches!(view, ReadStore::Postgres(_));
-    if !is_file
+    if !view.is_file()
         || !view.versions(None, 1).await?.is_empty()
         || events.scan::<V::Event>(None, 1).await?.commits.is_empty()
     {

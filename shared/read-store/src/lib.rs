@@ -396,6 +396,17 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.remove(ids).await)
     }
 
+    /// Returns whether the view is in a file, which one process serves.
+    #[must_use]
+    pub const fn is_file(&self) -> bool {
+        match self {
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(_) => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
+        }
+    }
+
     /// Checks that the store answers and has the view's table.
     ///
     /// # Errors
