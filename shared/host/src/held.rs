@@ -27,10 +27,7 @@ enum Action {
     /// List held events, oldest first
     List {
         #[command(flatten)]
-        store: ViewStore,
-        /// Only those of this {kind}
-        #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
-        stream: Option<StreamId>,
+        scope: Scope,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
@@ -48,10 +45,7 @@ enum Action {
     /// Try held events again, in the order of their versions; for after a fix
     Redrive {
         #[command(flatten)]
-        store: ViewStore,
-        /// Only those of this {kind}
-        #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
-        stream: Option<StreamId>,
+        scope: Scope,
         /// As one JSON object
         #[arg(long)]
         json: bool,
@@ -63,6 +57,16 @@ enum Action {
         /// The held event's number
         id: i64,
     },
+}
+
+/// The view, and the streams of which held events are taken.
+#[derive(Args, Clone, Debug)]
+struct Scope {
+    #[command(flatten)]
+    store: ViewStore,
+    /// Only those of this {kind}
+    #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
+    stream: Option<StreamId>,
 }
 
 /// A held event as the command prints it. The value is text if it is UTF-8. Otherwise it is escaped, as the key always is.
@@ -107,11 +111,11 @@ impl<'a> HeldEventBody<'a> {
 /// When the read store can't be opened or is not available.
 pub async fn run<A: Aggregate, V: View>(args: HeldArgs) -> anyhow::Result<ExitCode> {
     match args.action {
-        Action::List { store, stream, json } => {
+        Action::List { scope: Scope { store, stream }, json } => {
             list::<A, V>(&store.open().await?, stream.as_ref(), json).await
         }
         Action::Show { store, id, json } => show::<A, V>(&store.open().await?, HeldId(id), json).await,
-        Action::Redrive { store, stream, json } => {
+        Action::Redrive { scope: Scope { store, stream }, json } => {
             redrive::<V>(&store.open().await?, stream.as_ref(), json).await
         }
         Action::Drop { store, id } => {
