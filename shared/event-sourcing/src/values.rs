@@ -64,12 +64,8 @@ macro_rules! text_value {
             }
 
             fn from_value(value: $crate::Value<'_>) -> ::std::result::Result<Self, ::std::string::String> {
-                match value {
-                    $crate::Value::Text(text) => {
-                        Self::parse(&text).map_err(|invalid| ::std::string::ToString::to_string(&invalid))
-                    }
-                    other => ::std::result::Result::Err($crate::view::unexpected(&other)),
-                }
+                Self::parse(&value.into_text()?)
+                    .map_err(|invalid| ::std::string::ToString::to_string(&invalid))
             }
         }
 

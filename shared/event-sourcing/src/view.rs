@@ -139,8 +139,21 @@ pub trait ColumnValue: Sized {
     fn from_value(value: Value<'_>) -> Result<Self, String>;
 }
 
+impl<'a> Value<'a> {
+    /// Returns the text.
+    ///
+    /// # Errors
+    /// When the value is no text. The error says what it is.
+    pub fn into_text(self) -> Result<Cow<'a, str>, String> {
+        match self {
+            Self::Text(text) => Ok(text),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
 /// Returns the problem of a value that has another kind than its column.
-pub fn unexpected(value: &Value<'_>) -> String {
+fn unexpected(value: &Value<'_>) -> String {
     match value {
         Value::Null => "has no value".to_owned(),
         other => format!("has {other:?}"),
@@ -155,10 +168,7 @@ impl ColumnValue for String {
     }
 
     fn from_value(value: Value<'_>) -> Result<Self, String> {
-        match value {
-            Value::Text(text) => Ok(text.into_owned()),
-            other => Err(unexpected(&other)),
-        }
+        value.into_text().map(Cow::into_owned)
     }
 }
 
@@ -276,12 +286,8 @@ macro_rules! choice_value {
             }
 
             fn from_value(value: $crate::Value<'_>) -> ::std::result::Result<Self, ::std::string::String> {
-                match value {
-                    $crate::Value::Text(text) => text
-                        .parse()
-                        .map_err(|error| ::std::format!("{text:?} is none of its values: {error}")),
-                    other => ::std::result::Result::Err($crate::view::unexpected(&other)),
-                }
+                let text = value.into_text()?;
+                text.parse().map_err(|error| ::std::format!("{text:?} is none of its values: {error}"))
             }
         }
     };
