@@ -1,8 +1,10 @@
 //! The shape of a view's tables, as every variant makes, reads and writes them.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write};
 
 use event_sourcing::{Column, ColumnKind, Entry, Garbled, Index, Row, StreamId, Value, Version, View};
+use parking_lot::Mutex;
 
 use crate::ViewId;
 
@@ -10,32 +12,18 @@ use crate::ViewId;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
-    revision: u32,
+    /// Tells this shape from others. Programs whose shapes have the same key work on the same tables.
+    pub(crate) key: &'static str,
     pub(crate) columns: &'static [Column],
     pub(crate) indexes: &'static [Index],
 }
 
 impl Shape {
     /// The shape of a view, which is checked when the program is compiled.
-    pub(crate) const fn of<V: View>() -> Self {
+    pub(crate) fn of<V: View>() -> Self {
         const { check::<V>() };
-        Self { name: V::NAME, revision: V::REVISION, columns: V::Row::COLUMNS, indexes: V::INDEXES }
-    }
-
-    /// The key that tells this shape from others. Programs whose shapes have the same key work on the same tables.
-    pub(crate) fn key(&self) -> String {
-        let mut key = format!("{} {}", self.name, self.revision);
-        for Column { name, kind, required } in self.columns {
-            let kind = match kind {
-                ColumnKind::Text | ColumnKind::Choice(_) => "text",
-                ColumnKind::Integer => "integer",
-                ColumnKind::Boolean => "boolean",
-                ColumnKind::Time => "time",
-            };
-            // Writing to a text has no way to fail.
-            let _ = write!(key, ", {name} {kind}{}", if *required { "" } else { "?" });
-        }
-        key
+        let (name, columns) = (V::NAME, V::Row::COLUMNS);
+        Self { name, key: key(name, V::REVISION, columns), columns, indexes: V::INDEXES }
     }
 
     /// The table of a view of this shape.
@@ -66,6 +54,30 @@ impl Shape {
         let column = |name: &str| self.columns.iter().find(|column| column.name == name);
         sorted.into_iter().filter_map(|(index, value)| Some((column(index.column)?, value))).collect()
     }
+}
+
+/// The keys of this process. Every transaction asks for its views by a key, so each is made once, and leaked once.
+static KEYS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+fn key(name: &str, revision: u32, columns: &[Column]) -> &'static str {
+    let mut key = format!("{name} {revision}");
+    for Column { name, kind, required } in columns {
+        let kind = match kind {
+            ColumnKind::Text | ColumnKind::Choice(_) => "text",
+            ColumnKind::Integer => "integer",
+            ColumnKind::Boolean => "boolean",
+            ColumnKind::Time => "time",
+        };
+        // Writing to a text has no way to fail.
+        let _ = write!(key, ", {name} {kind}{}", if *required { "" } else { "?" });
+    }
+    let mut keys = KEYS.lock();
+    if let Some(known) = keys.get(key.as_str()) {
+        return known;
+    }
+    let key: &'static str = key.leak();
+    keys.insert(key);
+    key
 }
 
 /// The table of a view. Displays as its name.

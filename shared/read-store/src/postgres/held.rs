@@ -21,7 +21,7 @@ const REDRIVE_PAGE: usize = 500;
 
 /// The condition that selects the active view of a shape.
 fn of_active(shape: Shape) -> String {
-    format!("view = (SELECT id FROM read_store_views WHERE shape = '{}' AND state = 'active')", shape.key())
+    format!("view = (SELECT id FROM read_store_views WHERE shape = '{}' AND state = 'active')", shape.key)
 }
 
 pub(super) async fn summary<V: View>(shared: &Shared<V>) -> Result<Vec<HeldSummary>, Failed> {

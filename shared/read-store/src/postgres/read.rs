@@ -50,7 +50,7 @@ impl<V: View> Shared<V> {
     pub(super) async fn look_up_active_view(&self) -> Result<Table, Failed> {
         let (shape, sql) =
             (self.connections.shape, "SELECT id FROM read_store_views WHERE shape = $1 AND state = 'active'");
-        let found = self.connections.rows(|| query(sql).bind(shape.key())).await?;
+        let found = self.connections.rows(|| query(sql).bind(shape.key)).await?;
         let id = found.first().ok_or_else(no_active_view)?.try_get(0)?;
         self.active.0.store(id, Ordering::Relaxed);
         Ok(shape.table(ViewId(id)))

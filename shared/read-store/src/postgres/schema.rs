@@ -78,16 +78,14 @@ async fn are_all_there(connection: &mut PgConnection) -> Result<bool, Failed> {
 async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     let sql = "SELECT id, to_regclass($1 || '_' || id) IS NOT NULL FROM read_store_views
                WHERE shape = $2 AND state = 'active'";
-    query(walk::sql::ADD).bind(shape.key()).persistent(false).execute(&mut *connection).await?;
-    let found = query(sql).bind(shape.name).bind(shape.key()).persistent(false);
+    query(walk::sql::ADD).bind(shape.key).persistent(false).execute(&mut *connection).await?;
+    let found = query(sql).bind(shape.name).bind(shape.key).persistent(false);
     let (table, why) = match found.fetch_optional(&mut *connection).await? {
-        Some(row) if row.try_get(1)? => {
-            let table = shape.table(ViewId(row.try_get(0)?));
-            raw_sql(AssertSqlSafe(create_indexes(table))).execute(&mut *connection).await?;
-            return Ok(());
-        }
         Some(row) => {
             let table = shape.table(ViewId(row.try_get(0)?));
+            if row.try_get(1)? {
+                return create_missing_indexes(connection, table).await;
+            }
             create_table(connection, table).await?;
             (table, "its table was missing")
         }
@@ -96,12 +94,12 @@ async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Resu
             (create_view(connection, shape, "active").await?, "it is new")
         }
     };
-    raw_sql(AssertSqlSafe(create_indexes(table))).execute(&mut *connection).await?;
+    create_missing_indexes(connection, table).await?;
     tracing::info!(%table, why, "made the table of the view");
     query(walk::sql::DOUBT)
         .bind(why)
         .bind(Timestamp::now().as_millisecond())
-        .bind(shape.key())
+        .bind(shape.key)
         .persistent(false)
         .execute(connection)
         .await?;
@@ -139,7 +137,7 @@ pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result
     }
     // A database without an active view of this shape: the program's view has another shape than all before it.
     let sql = "SELECT 1 FROM read_store_views WHERE shape = $1 AND state = 'active'";
-    let active = query(sql).bind(shape.key()).persistent(false).fetch_optional(&mut *connection).await?;
+    let active = query(sql).bind(shape.key).persistent(false).fetch_optional(&mut *connection).await?;
     if active.is_none() { create(connection, shape).await } else { Ok(()) }
 }
 
@@ -171,7 +169,7 @@ pub(super) async fn create_view(
     state: &str,
 ) -> Result<Table, Failed> {
     let row = query("INSERT INTO read_store_views (shape, state) VALUES ($1, $2) RETURNING id")
-        .bind(shape.key())
+        .bind(shape.key)
         .bind(state)
         .persistent(false)
         .fetch_one(&mut *connection)
@@ -208,9 +206,16 @@ async fn create_table(connection: &mut PgConnection, table: Table) -> Result<(),
     Ok(())
 }
 
-fn create_indexes(table: Table) -> String {
-    let create = |(name, columns)| format!("CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns});");
-    table.page_indexes().map(create).collect()
+/// Only those: also one that exists already would wait for every writer of the table, and hold up those behind it.
+async fn create_missing_indexes(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+    for (name, columns) in table.page_indexes() {
+        let missing = query("SELECT to_regclass($1) IS NULL").bind(&name).persistent(false);
+        if missing.fetch_one(&mut *connection).await?.try_get(0)? {
+            let create = format!("CREATE INDEX {name} ON {table} ({columns})");
+            raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes a view, its table and the events held for it.

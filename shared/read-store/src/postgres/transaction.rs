@@ -56,7 +56,7 @@ impl Lock {
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; {setting}LOCK TABLE read_store_views IN {mode} MODE;
              SELECT id, state = 'building' FROM read_store_views WHERE shape = '{}'",
-            shape.key()
+            shape.key
         )
     }
 }

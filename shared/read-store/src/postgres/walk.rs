@@ -10,14 +10,14 @@ use super::failure::Failed;
 use crate::walk::{Step, Walk, Walker, sql};
 
 pub(super) async fn read<V: View>(shared: &Shared<V>) -> Result<Walk, Failed> {
-    let found = shared.connections.rows(|| query(sql::READ).bind(shared.connections.shape.key())).await?;
+    let found = shared.connections.rows(|| query(sql::READ).bind(shared.connections.shape.key)).await?;
     found.first().map_or_else(|| Ok(Walk::default()), walk)
 }
 
 pub(super) async fn take<V: View>(shared: &Shared<V>, walker: &Walker) -> Result<Option<Walk>, Failed> {
     let (until, now) = (walker.until.as_millisecond(), walker.now.as_millisecond());
     let take =
-        || query(sql::TAKE).bind(&walker.name).bind(until).bind(now).bind(shared.connections.shape.key());
+        || query(sql::TAKE).bind(&walker.name).bind(until).bind(now).bind(shared.connections.shape.key);
     shared.connections.rows(take).await?.first().map(walk).transpose()
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn step<V: View>(
             .bind(count(step.filled))
             .bind(step.settled)
             .bind(step.settling)
-            .bind(shared.connections.shape.key())
+            .bind(shared.connections.shape.key)
     };
     shared.connections.rows(take_step).await?.first().map(walk).transpose()
 }
@@ -45,7 +45,7 @@ pub(super) async fn step<V: View>(
 pub(super) async fn doubt<V: View>(shared: &Shared<V>, why: &str, now: Timestamp) -> Result<(), Failed> {
     shared
         .connections
-        .rows(|| query(sql::DOUBT).bind(why).bind(now.as_millisecond()).bind(shared.connections.shape.key()))
+        .rows(|| query(sql::DOUBT).bind(why).bind(now.as_millisecond()).bind(shared.connections.shape.key))
         .await
         .map(drop)
 }
@@ -53,7 +53,7 @@ pub(super) async fn doubt<V: View>(shared: &Shared<V>, why: &str, now: Timestamp
 pub(super) async fn leave<V: View>(shared: &Shared<V>, name: &str) -> Result<(), Failed> {
     shared
         .connections
-        .rows(|| query(sql::LEAVE).bind(name).bind(shared.connections.shape.key()))
+        .rows(|| query(sql::LEAVE).bind(name).bind(shared.connections.shape.key))
         .await
         .map(drop)
 }

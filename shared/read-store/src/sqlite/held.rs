@@ -159,7 +159,7 @@ fn page_of_views(
            AND view IN (SELECT id FROM read_store_views WHERE shape = ?3)
          ORDER BY id LIMIT {REDRIVE_PAGE}"
     ))?;
-    let held = statement.query_map(params![after, stream.map(StreamId::as_str), shape.key()], |row| {
+    let held = statement.query_map(params![after, stream.map(StreamId::as_str), shape.key], |row| {
         Ok((ViewId(row.get(11)?), rows::held_event(row)?))
     })?;
     Ok(held.collect::<Result<_, _>>()?)
@@ -226,7 +226,7 @@ fn delete_everywhere(connection: &Connection, shape: Shape, event: &HeldEvent) -
         origin.offset,
         event.key,
         event.value,
-        shape.key()
+        shape.key
     ])?;
     Ok(())
 }

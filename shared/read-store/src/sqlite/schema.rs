@@ -145,7 +145,7 @@ fn pass_former_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(),
 fn ensure_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(sql::TABLE)?;
-    transaction.execute(&sql::numbered(sql::ADD), [shape.key()])?;
+    transaction.execute(&sql::numbered(sql::ADD), [shape.key])?;
     let view = match view_in_state(transaction, shape, "active")? {
         Some(view) => {
             let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
@@ -198,7 +198,7 @@ pub(super) fn create_view(
     state: &str,
 ) -> Result<Table, ReadStoreError> {
     let add = "INSERT INTO read_store_views (shape, state) VALUES (?1, ?2)";
-    transaction.execute(add, [&shape.key(), state])?;
+    transaction.execute(add, [shape.key, state])?;
     let view = shape.table(ViewId(transaction.last_insert_rowid()));
     create_table(transaction, view)?;
     Ok(view)
@@ -253,7 +253,7 @@ fn view_in_state(
 ) -> Result<Option<Table>, ReadStoreError> {
     let sql = "SELECT id FROM read_store_views WHERE shape = ?1 AND state = ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let id = statement.query_row([&shape.key(), state], |row| row.get(0)).optional()?;
+    let id = statement.query_row([shape.key, state], |row| row.get(0)).optional()?;
     Ok(id.map(|id| shape.table(ViewId(id))))
 }
 

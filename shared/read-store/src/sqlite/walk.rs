@@ -10,7 +10,7 @@ use crate::walk::{Step, Walk, Walker};
 
 pub(super) fn read(connection: &Connection, shape: Shape) -> Result<Walk, ReadStoreError> {
     let mut statement = connection.prepare_cached(&numbered(sql::READ))?;
-    Ok(statement.query_row([shape.key()], walk).optional()?.unwrap_or_default())
+    Ok(statement.query_row([shape.key], walk).optional()?.unwrap_or_default())
 }
 
 pub(super) fn take(
@@ -20,7 +20,7 @@ pub(super) fn take(
 ) -> Result<Option<Walk>, ReadStoreError> {
     let mut statement = connection.prepare_cached(&numbered(sql::TAKE))?;
     let (until, now) = (walker.until.as_millisecond(), walker.now.as_millisecond());
-    Ok(statement.query_row(params![walker.name, until, now, shape.key()], walk).optional()?)
+    Ok(statement.query_row(params![walker.name, until, now, shape.key], walk).optional()?)
 }
 
 pub(super) fn step(
@@ -40,7 +40,7 @@ pub(super) fn step(
         count(step.filled),
         step.settled,
         step.settling,
-        shape.key(),
+        shape.key,
     ];
     Ok(statement.query_row(values, walk).optional()?)
 }
@@ -52,12 +52,12 @@ pub(super) fn doubt(
     now: Timestamp,
 ) -> Result<(), ReadStoreError> {
     let mut statement = connection.prepare_cached(&numbered(sql::DOUBT))?;
-    statement.execute(params![why, now.as_millisecond(), shape.key()])?;
+    statement.execute(params![why, now.as_millisecond(), shape.key])?;
     Ok(())
 }
 
 pub(super) fn leave(connection: &Connection, shape: Shape, name: &str) -> Result<(), ReadStoreError> {
-    connection.prepare_cached(&numbered(sql::LEAVE))?.execute([name, &shape.key()])?;
+    connection.prepare_cached(&numbered(sql::LEAVE))?.execute([name, shape.key])?;
     Ok(())
 }
 
