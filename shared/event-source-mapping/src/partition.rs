@@ -1,5 +1,5 @@
 //! One partition as the mapping sees it: the records that wait, those that are with the function, and how far it is done. Pure:
-//! times and jitter come in as arguments.
+//! times and jitter come in as arguments. [`State`] has the states of a partition and the steps between them.
 //!
 //! Every record that was polled and is not done is either in `waiting` or in the part that is in flight. That part always stood at
 //! the front. So everything before the front is done, and nothing else is committed. A record whose schema is not known yet has not
@@ -52,23 +52,45 @@ pub(crate) struct Partition {
     undecoded_bytes: usize,
     /// Lengths of runs at the front that are invoked alone, one after the other, because they failed as a whole.
     alone: VecDeque<usize>,
-    /// The offset at which the part in flight begins.
-    in_flight: Option<i64>,
-    /// `true` if the partition was revoked while in flight: the result is discarded.
-    orphaned: bool,
+    state: State,
     /// The number of failed invocations with the record at the front.
     attempts: u32,
     /// The number of failures since the last progress.
     streak: u32,
-    not_before: Option<Instant>,
-    /// The records at the front that are given up.
-    doomed: Option<Doom>,
     /// The number of records at the front before the first that the function does not get; `None` if it gets them all.
     eligible: Option<usize>,
     /// The offset after the last record that was polled; `None` before the first.
     end: Option<i64>,
     committed: Option<i64>,
     paused: bool,
+}
+
+/// The state of a partition, which says what may be done with the records at its front.
+///
+/// ```text
+/// Ready, BackingOff ───────── take ──────────────────────▶ InFlight
+/// Ready, BackingOff ───────── sort_out ──────────────────▶ Doomed
+/// Doomed ──────────────────── take ──────────────────────▶ InFlight
+/// InFlight ────────────────── succeed ───────────────────▶ Ready
+/// InFlight ────────────────── fail, put_back, back_off ──▶ BackingOff
+/// InFlight ────────────────── fail, one time too many ───▶ Doomed
+/// InFlight ────────────────── keep_doomed ───────────────▶ Doomed
+/// InFlight ────────────────── revoke ────────────────────▶ Orphaned
+/// Ready, BackingOff, Doomed ─ revoke ────────────────────▶ Ready
+/// Orphaned ────────────────── the invocation ends ───────▶ Ready
+/// ```
+#[derive(Debug)]
+enum State {
+    /// The front may be invoked.
+    Ready,
+    /// The front failed, and is invoked again no earlier than this.
+    BackingOff { until: Instant },
+    /// Records at the front are given up, no earlier than `not_before`.
+    Doomed { doom: Doom, not_before: Option<Instant> },
+    /// Records are with the function, or are being given up. They begin at this offset.
+    InFlight { first: i64 },
+    /// The partition was revoked while records were in flight. Their result is discarded.
+    Orphaned,
 }
 
 /// The number of records at the front that are given up, and the reason.
@@ -119,12 +141,9 @@ impl Partition {
             undecoded: VecDeque::new(),
             undecoded_bytes: 0,
             alone: VecDeque::new(),
-            in_flight: None,
-            orphaned: false,
+            state: State::Ready,
             attempts: 0,
             streak: 0,
-            not_before: None,
-            doomed: None,
             eligible: None,
             end: None,
             committed: None,
@@ -202,14 +221,16 @@ impl Partition {
     }
 
     pub(crate) fn next(&self, now: Instant) -> Next {
-        if self.in_flight.is_some() || self.waiting.is_empty() {
+        if self.waiting.is_empty() {
             return Next::Idle;
         }
-        if let Some(until) = self.not_before.filter(|until| *until > now) {
-            return Next::Backoff(until);
-        }
-        if let Some(doom) = &self.doomed {
-            return Next::Discard(doom.clone());
+        match &self.state {
+            State::InFlight { .. } | State::Orphaned => return Next::Idle,
+            State::BackingOff { until } | State::Doomed { not_before: Some(until), .. } if *until > now => {
+                return Next::Backoff(*until);
+            }
+            State::Doomed { doom, .. } => return Next::Discard(doom.clone()),
+            State::Ready | State::BackingOff { .. } => {}
         }
         match self.alone.front() {
             Some(&records) => Next::Alone(records.min(self.eligible.unwrap_or(usize::MAX))),
@@ -221,9 +242,11 @@ impl Partition {
     /// too old. It also keeps such records further behind from being invoked. An old record may stand behind a young one, where
     /// producers set times out of order. This comes before anything is taken, because records age with time.
     pub(crate) fn sort_out(&mut self, is_too_old: impl Fn(&KafkaRecord) -> bool) {
-        if self.in_flight.is_some() || self.doomed.is_some() {
-            return;
-        }
+        let not_before = match self.state {
+            State::Ready => None,
+            State::BackingOff { until } => Some(until),
+            State::Doomed { .. } | State::InFlight { .. } | State::Orphaned => return,
+        };
         let fault = |waiting: &Waiting| match &waiting.undecodable {
             Some(undecodable) => Some((**undecodable).clone()),
             None if is_too_old(&waiting.record) => {
@@ -239,12 +262,15 @@ impl Partition {
         };
         let records = self.waiting.iter().take_while(|waiting| fault(waiting).as_ref() == Some(&first));
         let (records, attempts) = (records.count(), self.attempts);
-        self.doomed = Some(Doom { records, reason: first.reason, attempts, error: first.error });
+        let doom = Doom { records, reason: first.reason, attempts, error: first.error };
+        self.state = State::Doomed { doom, not_before };
     }
 
     /// Takes records from the front. From here on nothing else of the partition is invoked until they come back.
     pub(crate) fn take(&mut self, records: usize) -> Vec<Waiting> {
-        self.in_flight = self.front();
+        if let Some(first) = self.front() {
+            self.state = State::InFlight { first };
+        }
         let taken: Vec<Waiting> = self.waiting.drain(..records).collect();
         self.bytes -= taken.iter().map(|waiting| waiting.bytes).sum::<usize>();
         self.shorten_runs(records);
@@ -314,17 +340,25 @@ impl Partition {
     }
 
     /// Notes that nobody took the records that were given up. They are still given up.
-    pub(crate) fn keep_doomed(&mut self, taken: Vec<Waiting>) {
-        let doomed = self.doomed.take();
-        self.put_back(taken, Company::Alone);
-        self.doomed = doomed;
+    pub(crate) fn keep_doomed(&mut self, taken: Vec<Waiting>, doom: Doom) {
+        if self.land() {
+            self.give_back(taken, true);
+            self.streak += 1;
+            self.state = State::Doomed { doom, not_before: None };
+        }
     }
 
     /// After a failure, makes the partition wait. The wait is longer the more failures there were without progress: `wait` gets
     /// their number.
     pub(crate) fn back_off(&mut self, now: Instant, wait: impl FnOnce(u32) -> Duration) {
-        if self.streak > 0 {
-            self.not_before = Some(now + wait(self.streak));
+        if self.streak == 0 {
+            return;
+        }
+        let until = now + wait(self.streak);
+        match &mut self.state {
+            State::Ready | State::BackingOff { .. } => self.state = State::BackingOff { until },
+            State::Doomed { not_before, .. } => *not_before = Some(until),
+            State::InFlight { .. } | State::Orphaned => {}
         }
     }
 
@@ -332,17 +366,21 @@ impl Partition {
     /// wait for it would stop all partitions for as long as one invocation takes. The new owner's invocation does no harm beside it,
     /// since every receiver ignores what it has seen.
     pub(crate) fn revoke(&mut self) {
-        let in_flight = self.in_flight;
-        *self = Self { in_flight, orphaned: in_flight.is_some(), ..Self::new(self.at.clone()) };
+        let state = match self.state {
+            State::InFlight { .. } | State::Orphaned => State::Orphaned,
+            State::Ready | State::BackingOff { .. } | State::Doomed { .. } => State::Ready,
+        };
+        *self = Self { state, ..Self::new(self.at.clone()) };
     }
 
     /// Returns the offset up to which the partition is done, if it is beyond the last committed one.
     pub(crate) fn to_commit(&self) -> Option<i64> {
-        if self.orphaned {
-            return None;
-        }
         // Records in flight and waiting records are not done, and everything before them is. No other place decides this.
-        let done = self.in_flight.or(self.front()).or(self.end)?;
+        let done = match self.state {
+            State::Orphaned => None,
+            State::InFlight { first } => Some(first),
+            State::Ready | State::BackingOff { .. } | State::Doomed { .. } => self.front().or(self.end),
+        }?;
         Some(done).filter(|done| self.committed.is_none_or(|committed| committed < *done))
     }
 
@@ -365,15 +403,12 @@ impl Partition {
 
     /// Notes that the invocation has ended. Returns `false` if its result is discarded.
     fn land(&mut self) -> bool {
-        self.in_flight = None;
-        !mem::take(&mut self.orphaned)
+        !matches!(mem::replace(&mut self.state, State::Ready), State::Orphaned)
     }
 
     fn progress(&mut self) {
         self.attempts = 0;
         self.streak = 0;
-        self.not_before = None;
-        self.doomed = None;
     }
 
     fn give_back(&mut self, taken: Vec<Waiting>, alone: bool) {
@@ -391,15 +426,15 @@ impl Partition {
         self.attempts += 1;
         self.streak += 1;
         if limits.maximum_retry_attempts.is_some_and(|most| self.attempts > most) {
-            self.doomed = Some(Doom {
+            let doom = Doom {
                 records,
                 reason: Reason::RetriesExhausted,
                 attempts: self.attempts,
                 error: error.to_owned(),
-            });
+            };
             // The function does not get these records again, so there is nothing to wait for.
+            self.state = State::Doomed { doom, not_before: None };
             self.streak = 0;
-            self.not_before = None;
         }
     }
 }

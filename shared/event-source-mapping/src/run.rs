@@ -337,9 +337,9 @@ impl<S: Source, T: Target> Driver<S, T> {
                 self.end_invocation(batch, started, Err(InvokeError::Function(panic)));
             }
             (Some(Job::Discard { part, doom }), Ok(Outcome::Taken(taken))) => {
-                self.end_discard(part, &doom, taken)
+                self.end_discard(part, doom, taken)
             }
-            (Some(Job::Discard { part, doom }), Err(panic)) => self.end_discard(part, &doom, Err(panic)),
+            (Some(Job::Discard { part, doom }), Err(panic)) => self.end_discard(part, doom, Err(panic)),
             // Every task is known, and its outcome is of its own kind.
             _ => {}
         }
@@ -406,7 +406,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         Ok(failures)
     }
 
-    fn end_discard(&mut self, part: Part, doom: &Doom, taken: Result<(), String>) {
+    fn end_discard(&mut self, part: Part, doom: Doom, taken: Result<(), String>) {
         match taken {
             Ok(()) => {
                 self.refusals.remove(&part.partition);
@@ -415,7 +415,7 @@ impl<S: Source, T: Target> Driver<S, T> {
             }
             Err(error) => {
                 self.tell_refusal(part.partition, error);
-                self.partitions[part.partition].keep_doomed(part.records);
+                self.partitions[part.partition].keep_doomed(part.records, doom);
                 self.back_off(part.partition, now());
             }
         }
