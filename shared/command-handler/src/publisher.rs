@@ -57,17 +57,32 @@ struct Inner {
 /// The commits of one stream that are in flight.
 #[derive(Default)]
 struct InFlight {
-    /// Commits not sent yet, in order.
-    queue: VecDeque<Arc<Commit>>,
+    state: State,
     /// The version of the last commit that was queued. Commits up to it are not queued again.
     taken: Version,
     /// The version of the last commit that the channel has accepted and may still forget.
     accepted: Version,
-    /// `true` while a task is sending.
-    sending: bool,
     /// The number of runs that the channel has accepted and may still forget.
     unsettled: usize,
     waiters: Vec<Waiter>,
+}
+
+/// The state of a stream in flight. A queue exists only while a task sends it.
+///
+/// ```text
+/// not in flight ── take_in ─────────────────────▶ Sending
+/// Sending ──────── accepted, nothing is queued ─▶ Settling
+/// Sending ──────── gave_up, drops the queue ────▶ Settling
+/// Settling ─────── take_in ─────────────────────▶ Sending
+/// Settling ─────── the last run is settled ─────▶ not in flight
+/// ```
+#[derive(Default)]
+enum State {
+    /// A task sends these commits, in order.
+    Sending { queue: VecDeque<Arc<Commit>> },
+    /// No task sends. The stream stays in flight until no run is unsettled.
+    #[default]
+    Settling,
 }
 
 struct Waiter {
@@ -187,12 +202,7 @@ impl Publisher {
     fn take_in(&self, stream: &StreamId, run: Vec<Arc<Commit>>, waiter: Option<Waiter>) {
         let mut streams = self.inner.streams.lock();
         let flight = streams.entry(stream.clone()).or_default();
-        for commit in run {
-            if commit.version > flight.taken {
-                flight.taken = commit.version;
-                flight.queue.push_back(commit);
-            }
-        }
+        let starts = flight.queue(run);
         match waiter {
             Some(waiter) if waiter.moment == Moment::Accepted && waiter.version <= flight.accepted => {
                 // The waiter may have given up.
@@ -201,8 +211,7 @@ impl Publisher {
             waiter => flight.waiters.extend(waiter),
         }
         // Rule 1: one task a stream.
-        if !flight.sending {
-            flight.sending = true;
+        if starts {
             tokio::spawn(self.clone().send(stream.clone()));
         }
     }
@@ -241,21 +250,22 @@ impl Publisher {
     }
 
     fn put_back(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
-        if let Some(flight) = self.inner.streams.lock().get_mut(stream) {
-            run.into_iter().rev().for_each(|commit| flight.queue.push_front(commit));
+        let mut streams = self.inner.streams.lock();
+        if let Some(State::Sending { queue }) = streams.get_mut(stream).map(|flight| &mut flight.state) {
+            run.into_iter().rev().for_each(|commit| queue.push_front(commit));
         }
     }
 
     fn next_run(&self, stream: &StreamId, limit: usize) -> Option<Vec<Arc<Commit>>> {
         let mut streams = self.inner.streams.lock();
         let flight = streams.get_mut(stream)?;
-        if flight.queue.is_empty() {
-            flight.sending = false;
+        if !flight.goes_on() {
             self.forget_if_done(&mut streams, stream);
             return None;
         }
-        let commits = flight.queue.len().min(limit);
-        Some(flight.queue.drain(..commits).collect())
+        let State::Sending { queue } = &mut flight.state else { return None };
+        let commits = queue.len().min(limit);
+        Some(queue.drain(..commits).collect())
     }
 
     /// Notes that the channel has accepted a run, and returns whether there is more to send. If not, this task no longer sends.
@@ -265,8 +275,7 @@ impl Publisher {
         flight.unsettled += 1;
         flight.accepted = last;
         flight.tell(Moment::Accepted, last, true);
-        flight.sending = !flight.queue.is_empty();
-        flight.sending
+        flight.goes_on()
     }
 
     async fn settle(self, stream: StreamId, run: Vec<Arc<Commit>>, receipt: Receipt) {
@@ -318,8 +327,7 @@ impl Publisher {
         metrics::counter!("publish_failures_total").increment(1);
         let mut streams = self.inner.streams.lock();
         if let Some(flight) = streams.get_mut(stream) {
-            flight.queue.clear();
-            flight.sending = false;
+            flight.state = State::Settling;
             (flight.taken, flight.accepted) = (Version::NONE, Version::NONE);
             flight.waiters.clear();
         }
@@ -342,8 +350,36 @@ impl Publisher {
 }
 
 impl InFlight {
+    /// Queues the commits of a run that are not in flight. Returns whether a task must be started to send them.
+    fn queue(&mut self, run: Vec<Arc<Commit>>) -> bool {
+        let taken = self.taken;
+        self.taken = run.last().map_or(taken, |last| last.version.max(taken));
+        let commits = run.into_iter().filter(|commit| commit.version > taken);
+        match &mut self.state {
+            State::Sending { queue } => {
+                queue.extend(commits);
+                false
+            }
+            State::Settling => {
+                self.state = State::Sending { queue: commits.collect() };
+                true
+            }
+        }
+    }
+
+    /// Returns whether there is more to send. If not, the task that sends ends here.
+    fn goes_on(&mut self) -> bool {
+        match &self.state {
+            State::Sending { queue } if !queue.is_empty() => true,
+            _ => {
+                self.state = State::Settling;
+                false
+            }
+        }
+    }
+
     const fn is_done(&self) -> bool {
-        !self.sending && self.unsettled == 0
+        matches!(self.state, State::Settling) && self.unsettled == 0
     }
 
     fn tell(&mut self, moment: Moment, up_to: Version, outcome: bool) {
