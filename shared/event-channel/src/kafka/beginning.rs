@@ -9,8 +9,8 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::info;
 
+use super::client::QUESTION;
 use super::group::Group;
-use super::topic::QUESTION;
 use crate::Beginning;
 
 /// Commits an offset of the group for every partition that has none. Does nothing for a group that begins with the oldest record,

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 #[cfg(feature = "kafka-tls")]
 use std::time::SystemTime;
 
@@ -22,6 +23,9 @@ use super::msk_iam;
 use super::msk_iam::credentials;
 use super::options::Options;
 use crate::Doubt;
+
+/// The longest time for the brokers' answer to a question.
+pub(super) const QUESTION: Duration = Duration::from_secs(5);
 
 /// The part of a client's context that producers and consumers share.
 pub(super) struct Client {

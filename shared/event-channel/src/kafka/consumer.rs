@@ -40,14 +40,6 @@ const GATHERED_BYTES: &str = "65536";
 /// The interval of a member's heartbeats. A member also hears within it that a rebalance has begun.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// The longest time that a member may go without a poll. A member that hangs for longer loses its partitions; one that waits for
-/// records polls every second.
-///
-/// It is also how long brokers wait for a member during a rebalance. A process that was started again may wait that long for its
-/// former member, whose partitions nobody reads meanwhile. librdkafka's default of five minutes is for programs that poll only
-/// after they have processed their last records.
-pub(super) const HANGS: Duration = Duration::from_secs(15);
-
 /// The longest time until a finished record's offset is committed, so that several commits go together. A member that is killed
 /// has finished up to that much more than it committed.
 pub(super) const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
@@ -507,7 +499,7 @@ fn start(
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.as_millis().to_string())
         // librdkafka requires it to be no less than the session's timeout.
-        .set("max.poll.interval.ms", HANGS.max(session).as_millis().to_string())
+        .set("max.poll.interval.ms", ownership::MAX_POLL_INTERVAL.max(session).as_millis().to_string())
         .set("heartbeat.interval.ms", HEARTBEAT.min(session / 3).as_millis().to_string())
         .set("queued.max.messages.kbytes", READY_KILOBYTES)
         .set("queued.min.messages", READY_RECORDS)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::producer::Failure;
+use super::run::RunFailure;
 use crate::{Record, partition};
 
 /// The time for which a partition counts as known. Brokers forget a producer that was idle for a day
@@ -34,7 +34,7 @@ struct Lane {
 }
 
 /// The time and the error of the last first record that failed.
-type LastFailure = Option<(Instant, Failure)>;
+type LastFailure = Option<(Instant, RunFailure)>;
 
 /// The records of a run that may go at once.
 pub(super) struct Together<'a> {
@@ -45,7 +45,7 @@ pub(super) struct Together<'a> {
 }
 
 impl Together<'_> {
-    pub(super) fn failed(&mut self, failure: Failure) {
+    pub(super) fn failed(&mut self, failure: RunFailure) {
         if let Some(last) = &mut self.turn {
             **last = Some((Instant::now(), failure));
         }
@@ -93,7 +93,7 @@ impl Lanes {
     ///
     /// # Errors
     /// When another task has failed to begin the partition during the wait: none that waited tries again what has just failed.
-    pub(super) async fn together(&self, lanes: &[usize]) -> Result<Together<'_>, Failure> {
+    pub(super) async fn together(&self, lanes: &[usize]) -> Result<Together<'_>, RunFailure> {
         let Some(first) = lanes.iter().position(|lane| !self.is_known(*lane)) else {
             return Ok(Together { records: lanes.len(), turn: None });
         };
@@ -149,9 +149,9 @@ mod tests {
         let mut begins = lanes.together(&[0]).now_or_never().unwrap().unwrap();
         let mut waits = pin!(lanes.together(&[0]));
         assert!(waits.as_mut().now_or_never().is_none());
-        begins.failed(Failure::Full);
+        begins.failed(RunFailure::Full);
         drop(begins);
-        assert_eq!(waits.now_or_never().unwrap().err(), Some(Failure::Full));
+        assert_eq!(waits.now_or_never().unwrap().err(), Some(RunFailure::Full));
         assert_eq!(at_once(&lanes, &[0]), Some(1));
     }
 

@@ -20,6 +20,7 @@ mod producer;
 mod progress;
 mod pulse;
 mod record;
+mod run;
 mod security;
 mod topic;
 
@@ -41,7 +42,8 @@ pub(crate) use self::consumer::KafkaConsumer;
 use self::doubts::Doubts;
 use self::group::Group;
 use self::options::Options;
-use self::producer::{Failure, Producer};
+use self::producer::Producer;
+use self::run::RunFailure;
 use crate::{ConsumerSettings, Doubt, Lag, OpenError, PublishError, Receipt, Record};
 
 /// A handle to the channel.
@@ -168,20 +170,20 @@ impl KafkaChannel {
         }
     }
 
-    fn failed(&self, producer: &Producer, failure: Failure, records: &[Record]) -> PublishError {
+    fn failed(&self, producer: &Producer, failure: RunFailure, records: &[Record]) -> PublishError {
         let shared = &self.shared;
         match failure {
-            Failure::Full => {
+            RunFailure::Full => {
                 shared.mood.store(mood::IS_FULL, Ordering::Relaxed);
                 PublishError::Full
             }
-            Failure::Refused(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            RunFailure::Refused(RDKafkaErrorCode::MessageSizeTooLarge) => {
                 // The topic's limit has changed. The next connection learns it.
                 shared.unlink();
                 let bytes = records.iter().map(record::size).max().unwrap_or_default();
                 PublishError::TooLarge { bytes, limit: shared.limit.load(Ordering::Relaxed) }
             }
-            Failure::Refused(code) => {
+            RunFailure::Refused(code) => {
                 if producer.is_broken() {
                     shared.unlink();
                 }
@@ -298,7 +300,7 @@ impl Shared {
         // lower limit needs a new producer.
         let producer = if limit < self.options.largest {
             let producer = start(limit.max(1_000))?;
-            producer.metadata(topic::QUESTION.into()).await?;
+            producer.metadata(client::QUESTION.into()).await?;
             producer
         } else {
             producer
@@ -342,7 +344,7 @@ impl Shared {
     async fn look(self: Arc<Self>) {
         // When connecting fails, `link` has logged the problem.
         let Ok(producer) = self.link().await else { return };
-        let Ok(metadata) = producer.metadata(topic::QUESTION.into()).await else { return };
+        let Ok(metadata) = producer.metadata(client::QUESTION.into()).await else { return };
         let is_as_known = !self.is_lost(&producer, &metadata) && !self.is_limit_another().await;
         if !is_as_known {
             self.unlink();
@@ -384,7 +386,7 @@ impl Shared {
     /// The topic's partitions that no member of the group has; `None` when the brokers do not answer.
     async fn unowned(self: Arc<Self>, group: String) -> Option<BTreeSet<i32>> {
         let producer = self.link().await.ok()?;
-        let metadata = producer.metadata(topic::QUESTION.into()).await.ok()?;
+        let metadata = producer.metadata(client::QUESTION.into()).await.ok()?;
         let partitions = topic::partitions(&self.options, &metadata).ok()??;
         producer.unowned(group, partitions).await
     }
@@ -405,7 +407,7 @@ impl Shared {
 
     async fn brokers_answer(self: &Arc<Self>) -> bool {
         let Ok(producer) = self.link().await else { return false };
-        let metadata = producer.metadata(topic::QUESTION.into()).await;
+        let metadata = producer.metadata(client::QUESTION.into()).await;
         let Ok(metadata) = metadata else { return false };
         if self.is_lost(&producer, &metadata) {
             self.unlink();

@@ -5,17 +5,23 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::consumer::HANGS;
-
 /// The interval at which a member without partitions asks the brokers who owns which. A member that has some uses
 /// [`LOOK_OF_OWNERS`].
 pub(super) const LOOK: Duration = Duration::from_secs(5);
 
 pub(super) const LOOK_OF_OWNERS: Duration = Duration::from_secs(30);
 
+/// The longest time that a member may go without a poll. A member that hangs for longer loses its partitions; one that waits for
+/// records polls every second.
+///
+/// It is also how long brokers wait for a member during a rebalance. A process that was started again may wait that long for its
+/// former member, whose partitions nobody reads meanwhile. librdkafka's default of five minutes is for programs that poll only
+/// after they have processed their last records.
+pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(15);
+
 /// The longest time that partitions have no owner during a rebalance, because the brokers wait for a member that hangs.
 pub(super) fn longest_rebalance(session: Duration) -> Duration {
-    HANGS.max(session) + session
+    MAX_POLL_INTERVAL.max(session) + session
 }
 
 /// The partitions that no member of the group has.

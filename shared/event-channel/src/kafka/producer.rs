@@ -2,7 +2,7 @@
 //! every record of it was acknowledged or failed.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rdkafka::ClientContext;
 use rdkafka::client::OAuthToken;
@@ -12,7 +12,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::util::Timeout;
 use runtime::{KillPoint, kill_point};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task;
 
 use super::client::{self, Client};
@@ -21,7 +21,7 @@ use super::lanes::Lanes;
 use super::options::Options;
 use super::ownership;
 use super::record;
-use super::topic;
+use super::run::{Run, RunFailure};
 use crate::Record;
 
 /// The most records that may wait for brokers in this process. More are refused, because their events are safe elsewhere.
@@ -34,15 +34,6 @@ pub(super) struct Producer {
     inner: ThreadedProducer<Deliveries>,
     topic: Arc<str>,
     lanes: Arc<Lanes>,
-}
-
-/// The reason why a run was not acknowledged as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// Too many records wait for the brokers already.
-    Full,
-    /// The error of the first record that failed.
-    Refused(RDKafkaErrorCode),
 }
 
 impl Producer {
@@ -93,7 +84,7 @@ impl Producer {
     pub(super) async fn unowned(&self, group: String, partitions: usize) -> Option<BTreeSet<i32>> {
         let producer = self.clone();
         let asked = task::spawn_blocking(move || {
-            let groups = producer.inner.client().fetch_group_list(Some(&group), topic::QUESTION).ok()?;
+            let groups = producer.inner.client().fetch_group_list(Some(&group), client::QUESTION).ok()?;
             let members = groups.groups().iter().find(|known| known.name() == group)?.members();
             let mut unowned: BTreeSet<i32> = (0..i32::try_from(partitions).ok()?).collect();
             for assignment in members.iter().filter_map(|member| member.assignment()) {
@@ -111,7 +102,7 @@ impl Producer {
     /// Guarantee: of the records with one key, the next is handed over after the one before it was acknowledged. librdkafka gives
     /// up a batch that is refused or too late, and goes on with the next. So with two batches on their way, brokers could take
     /// the second alone.
-    pub(super) async fn send(&self, records: &[Record]) -> Result<(), Failure> {
+    pub(super) async fn send(&self, records: &[Record]) -> Result<(), RunFailure> {
         let lanes = self.lanes.of(records);
         let (mut records, mut lanes) = (records, &*lanes);
         while !records.is_empty() {
@@ -125,9 +116,8 @@ impl Producer {
         Ok(())
     }
 
-    async fn send_at_once(&self, records: &[Record], lanes: &[usize]) -> Result<(), Failure> {
-        let (settles, settled) = oneshot::channel();
-        let run = Arc::new(Run { failure: OnceLock::new(), settles });
+    async fn send_at_once(&self, records: &[Record], lanes: &[usize]) -> Result<(), RunFailure> {
+        let (run, settled) = Run::new();
         for (record, &lane) in records.iter().zip(lanes) {
             if let Err(error) = self.hand_over(record, lane, &run) {
                 run.fail(&error);
@@ -142,8 +132,8 @@ impl Producer {
                 self.lanes.acknowledge(lanes);
                 Ok(())
             }
-            Some(RDKafkaErrorCode::QueueFull) => Err(Failure::Full),
-            Some(code) => Err(Failure::Refused(code)),
+            Some(RDKafkaErrorCode::QueueFull) => Err(RunFailure::Full),
+            Some(code) => Err(RunFailure::Refused(code)),
         }
     }
 
@@ -176,7 +166,7 @@ impl Producer {
     /// its start, or when a broker answers a question. The first answer comes over a connection that librdkafka then gives up. So
     /// a process's first record often waited for that half second.
     pub(super) async fn get_ready(&self) -> Result<(), String> {
-        self.metadata(topic::QUESTION.into()).await.map(drop)
+        self.metadata(client::QUESTION.into()).await.map(drop)
     }
 
     /// Adds to a failure the last problem that was heard of the brokers.
@@ -197,28 +187,6 @@ fn with_different_keys(records: &[Record]) -> usize {
     let mut keys = HashSet::new();
     let again = records.iter().position(|record| record.key.as_ref().is_some_and(|key| !keys.insert(key)));
     again.unwrap_or(records.len())
-}
-
-/// A run on its way. Every record of it holds a clone. The last clone settles the run.
-struct Run {
-    /// The error of the first record that failed.
-    failure: OnceLock<RDKafkaErrorCode>,
-    settles: oneshot::Sender<Option<RDKafkaErrorCode>>,
-}
-
-impl Run {
-    fn fail(&self, error: &KafkaError) {
-        // Only the first error counts, so a later one is ignored.
-        let _ = self.failure.set(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
-    }
-
-    /// Drops a clone of the run. Returns `true` when it was the last one, which settles the run.
-    fn let_go(run: Arc<Self>) -> bool {
-        let Some(run) = Arc::into_inner(run) else { return false };
-        // The publisher may have stopped waiting for the run.
-        let _ = run.settles.send(run.failure.into_inner());
-        true
-    }
 }
 
 /// The producer's context: takes the delivery report of each record.

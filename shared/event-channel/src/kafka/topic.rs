@@ -9,14 +9,12 @@ use rdkafka::metadata::Metadata;
 use tokio::{task, time};
 use tracing::{debug, info};
 
-use super::client;
+use super::client::{self, QUESTION};
 #[cfg(feature = "msk-admin")]
 use super::msk_admin::create as create_on_msk;
 use super::options::Options;
 use super::producer::Producer;
 
-/// The longest time for the brokers' answer to a question.
-pub(super) const QUESTION: Duration = Duration::from_secs(5);
 /// The longest time until every partition of a new topic has a leader.
 const LEADERS: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
