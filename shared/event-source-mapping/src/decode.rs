@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use crate::discard::Reason;
 use crate::event::KafkaRecord;
-use crate::mapping::Reason;
 
 /// The form of decoded keys and values in events: `EventRecordFormat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod batch;
 #[cfg(feature = "channel")]
 mod channel;
 mod decode;
+mod discard;
 pub mod event;
 pub mod filter;
 mod in_process;
@@ -31,12 +32,11 @@ use thiserror::Error;
 #[cfg(feature = "channel")]
 pub use crate::channel::ChannelSource;
 pub use crate::decode::{Decoded, Decoder, RecordFormat, Undecodable};
+pub use crate::discard::{Discarded, HandOver, OnFailure, Reason};
 pub use crate::filter::{FilterCriteria, FilterError};
 pub use crate::in_process::InProcess;
 pub use crate::invocation::{Ending, Invocation, Observer, Range};
-pub use crate::mapping::{
-    Backoff, Discarded, EventSource, HandOver, InvalidMapping, Mapping, OnFailure, PAYLOAD_LIMIT, Reason,
-};
+pub use crate::mapping::{Backoff, EventSource, InvalidMapping, Mapping, PAYLOAD_LIMIT};
 pub use crate::run::run;
 
 /// A topic and one of its partitions.

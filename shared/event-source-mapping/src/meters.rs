@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
+use crate::discard::Reason;
 use crate::invocation::Ending;
-use crate::mapping::Reason;
 
 /// Handles to a mapping's metrics, looked up once.
 pub(crate) struct Meters {

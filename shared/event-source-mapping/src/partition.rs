@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::TopicPartition;
 use crate::decode::Undecodable;
+use crate::discard::Reason;
 use crate::event::KafkaRecord;
-use crate::mapping::Reason;
 
 /// A record that waits.
 #[derive(Debug)]

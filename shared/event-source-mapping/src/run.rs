@@ -13,9 +13,10 @@ use tracing::{debug, info, warn};
 
 use crate::batch::{self, Batch, Bounds, Formed, Part};
 use crate::decode::Decoded;
+use crate::discard::Discarded;
 use crate::event::{BatchResponse, KafkaRecord};
 use crate::invocation::{Ending, Invocation, Range};
-use crate::mapping::{Discarded, InvalidMapping, Mapping};
+use crate::mapping::{InvalidMapping, Mapping};
 use crate::meters::Meters;
 use crate::partition::{Company, Doom, Flow, Limits, Next, Partition, Undecoded, Waiting};
 use crate::{InvokeError, Polled, Source, SourceError, Target, TopicPartition};
