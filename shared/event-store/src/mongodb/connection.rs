@@ -16,6 +16,7 @@ use runtime::SecretUrl;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::failure::{NEEDED, line, unavailable};
 use super::indexes;
 use crate::{OpenError, StoreError};
 
@@ -27,9 +28,6 @@ const COLLECTION: &str = "commits";
 /// The wire version of MongoDB 5.0 and Amazon DocumentDB 5.0 ("Wire Protocol version" in the specifications of MongoDB's
 /// drivers). Older versions of DocumentDB have no partial indexes ("Supported MongoDB APIs, operations, and data types").
 const OLDEST_WIRE_VERSION: i32 = 13;
-
-const NEEDED: &str =
-    "needed is MongoDB 5.0 or newer, or Amazon DocumentDB 5.0 or newer on an instance-based cluster";
 
 /// The end of the host names of Amazon DocumentDB's elastic clusters.
 const ELASTIC: &str = ".docdb-elastic.amazonaws.com";
@@ -234,10 +232,6 @@ pub(super) fn no_answer(waited: Duration) -> StoreError {
     StoreError::Unavailable(format!("no answer within {} s", waited.as_secs()).into())
 }
 
-pub(super) fn unavailable(error: &Error) -> StoreError {
-    StoreError::Unavailable(line(error).into())
-}
-
 /// Parses a MongoDB URL.
 ///
 /// # Errors
@@ -245,12 +239,6 @@ pub(super) fn unavailable(error: &Error) -> StoreError {
 pub fn parse_url(url: &SecretUrl) -> Result<ConnectionString, String> {
     url.check()?;
     ConnectionString::parse(url.expose()).map_err(|error| url.scrub(&line(&error)))
-}
-
-fn line(error: &Error) -> String {
-    let line = error.kind.to_string().replace('\n', " ");
-    // The driver uses these words for a server that is too old for it, such as Amazon DocumentDB 4.0.
-    if line.contains("reports wire version") { format!("{line}; {NEEDED}") } else { line }
 }
 
 #[cfg(test)]

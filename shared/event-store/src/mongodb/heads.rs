@@ -4,8 +4,9 @@
 use event_sourcing::Version;
 use mongodb::bson::{Document, doc};
 
-use super::connection::{Connection, unavailable, within};
+use super::connection::{Connection, within};
 use super::document::{id, whole};
+use super::failure::unavailable;
 use crate::StoreError;
 use crate::heads::{Heads, HeadsPage};
 

@@ -8,7 +8,7 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::IndexOptions;
 use mongodb::{IndexModel, bson};
 
-use super::connection::unavailable;
+use super::failure::unavailable;
 use crate::StoreError;
 
 const ATTEMPTS: u32 = 5;

@@ -10,8 +10,9 @@ use mongodb::bson::{Bson, Document, RawBsonRef, RawDocumentBuf, doc};
 use mongodb::error::Error;
 use rand::seq::SliceRandom;
 
-use super::connection::{Connection, unavailable, within};
+use super::connection::{Connection, within};
 use super::document::{self, id, text, time, whole};
+use super::failure::unavailable;
 use super::indexes;
 use crate::cursor::{self, Cursor, PageOfRows};
 use crate::{Backlog, CommitId, Page, ScanPosition, StoreError};

@@ -9,9 +9,9 @@ use mongodb::bson::{Bson, Document, doc};
 use parking_lot::Mutex;
 
 use super::Answer;
-use super::connection::{Connection, Topology, unavailable, within};
+use super::connection::{Connection, Topology, within};
 use super::document::id;
-use super::reminders;
+use super::failure::unavailable;
 use crate::{CommitId, Mark, Remind, StoreError};
 
 /// The most commits that one update names.
@@ -166,7 +166,7 @@ impl Marks {
     /// than the mark. It keeps that reminder, which is due sooner. A commit that another process has marked meanwhile, with the
     /// next commit of its stream, gets no reminder.
     async fn mark_reminded(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
-        let (places, change) = (&batch.reminded, reminders::setting());
+        let (places, change) = (&batch.reminded, setting());
         let without = doc! { "unpublished": true, "reminder": { "$exists": false } };
         let changed = self.update_all(places, &without, change).await?;
         if changed == places.len() as u64 {
@@ -208,6 +208,11 @@ impl Marks {
         };
         updated.map(|updated| updated.modified_count).map_err(|error| unavailable(&error))
     }
+}
+
+/// Returns the update that marks a commit and sets its reminder.
+fn setting() -> Document {
+    doc! { "$unset": { "unpublished": "" }, "$currentDate": { "reminder.since": true } }
 }
 
 /// Returns the filter for these commits. It names the streams for a router only, which finds the shards by them. Any other server

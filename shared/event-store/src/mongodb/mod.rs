@@ -12,6 +12,7 @@
 
 pub(crate) mod connection;
 mod document;
+mod failure;
 mod head_cache;
 mod heads;
 mod indexes;

@@ -9,8 +9,9 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReadConcern;
 
 use super::Answer;
-use super::connection::{Connection, MAJORITY, unavailable, within};
+use super::connection::{Connection, MAJORITY, within};
 use super::document::{self, number};
+use super::failure::unavailable;
 use super::head_cache::HeadCache;
 use crate::{Load, StoreError, Stream, UnreadableStream};
 

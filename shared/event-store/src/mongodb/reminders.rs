@@ -8,18 +8,14 @@ use jiff::Timestamp;
 use mongodb::bson::{Bson, DateTime, Document, RawDocument, doc};
 use mongodb::error::Error;
 
-use super::connection::{Connection, Topology, unavailable, within};
+use super::connection::{Connection, Topology, within};
 use super::document::{id, text, whole};
+use super::failure::unavailable;
 use super::maintenance::unreadable;
 use super::mark::filter;
 use crate::cursor::outstanding;
 use crate::reminders::{Due, REMINDERS, Row};
 use crate::{CommitId, ReminderCounts, StoreError};
-
-/// Returns the update of a mark that sets a reminder.
-pub(super) fn setting() -> Document {
-    doc! { "$unset": { "unpublished": "" }, "$currentDate": { "reminder.since": true } }
-}
 
 /// Returns the time on the server's clock.
 pub(super) async fn time(connection: &Connection) -> Result<Timestamp, StoreError> {

@@ -16,8 +16,9 @@ use mongodb::error::{Error, ErrorKind, InsertManyError};
 use runtime::{KillPoint, kill_point};
 
 use super::Answer;
-use super::connection::{Connection, unavailable, within};
+use super::connection::{Connection, within};
 use super::document::{number, whole};
+use super::failure::unavailable;
 use super::head_cache::HeadCache;
 use crate::{AppendError, Commit, StoreError};
 

@@ -7,9 +7,9 @@ use event_sourcing::{EventType, StreamId, Version, event};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
+use super::columns::{number, text, time};
 use super::file::{self, Purpose};
-use super::read::{failed, text, time};
-use super::write::number;
+use super::read::failed;
 use super::{Answer, json, unavailable};
 use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
 use crate::{Backlog, CommitId, Page, ScanPosition, Scanned, StoreError};

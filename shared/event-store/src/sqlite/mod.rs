@@ -8,6 +8,7 @@
 //! Several processes may have the file open. This module knows nothing of tasks or runtimes, except for the channels that bring
 //! jobs.
 
+mod columns;
 mod file;
 mod heads;
 mod json;

@@ -1,11 +1,10 @@
 //! The reader: it answers all waiting loads from one snapshot.
 
 use event_sourcing::{CommandId, EncodedEvent, StreamId, Version};
-use jiff::Timestamp;
 use runtime::files::OpenedFile;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction, params};
 
-use super::write::number;
+use super::columns::{number, text, time, version};
 use super::{Answer, check, json, unavailable};
 use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::{Answered, CommandHash, Commit, Load, StoreError, Stream, UnreadableStream};
@@ -118,22 +117,6 @@ fn read_answer(
             statement.query_row(params![stream.as_str(), command.as_str()], read).optional()
         })
         .map_err(|error| failed(stream, error))
-}
-
-/// Returns a version in the type that callers use. No program has ever written one below 0.
-pub(super) fn version(number: i64) -> Version {
-    Version::new(number.unsigned_abs())
-}
-
-/// Returns a text column without a copy.
-pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
-    row.get_ref(column)?.as_str().map_err(|error| {
-        Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
-    })
-}
-
-pub(super) fn time(microseconds: i64) -> Result<Timestamp, String> {
-    Timestamp::from_microsecond(microseconds).map_err(|error| error.to_string())
 }
 
 /// Returns the error of a read. The stream is unreadable if a column holds a value that we never write, or a page of the file is

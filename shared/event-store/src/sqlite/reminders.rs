@@ -3,9 +3,8 @@
 use event_sourcing::Version;
 use rusqlite::{Connection, Row as SqlRow, params};
 
-use super::read::{text, time};
+use super::columns::{number, text, time};
 use super::unavailable;
-use super::write::number;
 use crate::cursor::outstanding;
 use crate::reminders::{Due, REMINDERS, Row};
 use crate::{CommitId, ReminderCounts, StoreError};

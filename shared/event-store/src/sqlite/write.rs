@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use event_sourcing::Version;
 use jiff::Timestamp;
 use runtime::files::OpenedFile;
 use runtime::{KillPoint, kill_point};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
+use super::columns::number;
 use super::{Answer, check, json, reminders, unavailable};
 use crate::{Commit, Mark, NoEvent, Remind};
 
@@ -209,11 +209,6 @@ fn changed(statement: &mut Statement<'_>, values: &[&dyn ToSql]) -> rusqlite::Re
     Ok(statement.execute(values)? as u64)
 }
 
-/// Returns a version in the type that SQLite holds. No version is above [`Version::MAX`], and no stream has come near it.
-pub(super) fn number(version: Version) -> i64 {
-    i64::try_from(version.get()).unwrap_or(i64::MAX)
-}
-
 /// JSON for a text column, without a copy.
 struct Text<'a>(&'a [u8]);
 
@@ -232,7 +227,7 @@ mod tests {
     use std::path::Path;
 
     use event_sourcing::testing::Event;
-    use event_sourcing::{CommandId, EncodedEvent, StreamId};
+    use event_sourcing::{CommandId, EncodedEvent, StreamId, Version};
     use tokio::sync::oneshot;
 
     use super::super::file;
