@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use self::metrics::Metrics;
-use crate::{Problem, Routes, http, http_event, secrets};
+use crate::{Problem, Routes, http, http_event, settings};
 
 /// An error after which the function can't run. Lambda reports it and starts another function instance.
 pub type Error = lambda_runtime::Error;
@@ -40,7 +40,7 @@ where
 {
     let metrics = Metrics::start(application);
     let open = async || Ok(http::wrap(open().await?.into_router()));
-    let opened = Opened::start(open, secrets::in_environment(application)).await?;
+    let opened = Opened::start(open, settings::have_secrets(application)).await?;
     lambda_runtime::run(service_fn(async |event| {
         let router = opened.get().await.cloned().unwrap_or_else(|error| not_open(&error));
         let answer = answer(router, event).await;
@@ -66,7 +66,7 @@ where
     O: Serialize,
 {
     let metrics = Metrics::start(application);
-    let opened = Opened::start(open, secrets::in_environment(application)).await?;
+    let opened = Opened::start(open, settings::have_secrets(application)).await?;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<I>| {
         let deadline = Instant::now() + remaining(event.context.deadline(), SystemTime::now());
         let answer = handle(opened.get().await?, event.payload, deadline).await;

@@ -19,7 +19,6 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::secret_url::SecretUrl;
-use crate::settings;
 
 /// The extension's port, if `PARAMETERS_SECRETS_EXTENSION_HTTP_PORT` does not name another.
 const PORT: u16 = 2773;
@@ -145,15 +144,6 @@ fn text(value: &Value) -> Option<String> {
 #[must_use]
 pub fn is_secret(setting: &str) -> bool {
     Place::of(setting).is_some()
-}
-
-/// Returns whether any variable of the application stands for a secret.
-#[must_use]
-pub fn in_environment(application: &str) -> bool {
-    let prefix = settings::variable(application, "");
-    env::vars_os().any(|(name, value)| {
-        name.to_str().is_some_and(|name| name.starts_with(&prefix)) && value.to_str().is_some_and(is_secret)
-    })
 }
 
 /// Returns a setting's value: the secret that it stands for, or else the setting itself.

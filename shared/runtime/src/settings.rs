@@ -64,6 +64,16 @@ pub fn variable(application: &str, name: &str) -> String {
     format!("{}_{name}", application.to_uppercase().replace('-', "_"))
 }
 
+/// Returns whether any variable of the application stands for a secret.
+#[must_use]
+pub fn have_secrets(application: &str) -> bool {
+    let prefix = variable(application, "");
+    env::vars_os().any(|(name, value)| {
+        name.to_str().is_some_and(|name| name.starts_with(&prefix))
+            && value.to_str().is_some_and(secrets::is_secret)
+    })
+}
+
 /// Puts the application's name into the command's variables and, for `{application}`, into its defaults. An empty variable
 /// (`${X:-}`) counts as none. The help shows no variable's value, because it may be a secret.
 #[must_use]
