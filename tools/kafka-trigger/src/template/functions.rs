@@ -8,11 +8,12 @@ use super::error::TemplateError;
 use super::evaluate::Evaluator;
 use super::field::Field;
 use super::node::Node;
-use super::resources::LATEST;
 use super::value::Trouble;
 
 pub(super) const SERVERLESS: &str = "AWS::Serverless::Function";
 const PLAIN: &str = "AWS::Lambda::Function";
+/// The version of a function that has not been deployed.
+pub(super) const LATEST: &str = "$LATEST";
 /// Lambda's default, if the template has no `Timeout`.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Lambda's longest timeout. It is used for a function that is not in the template.

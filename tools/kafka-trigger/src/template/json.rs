@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Part<'_> {
         while let Some(name) = entries.next_key::<String>()? {
             let value = entries.next_value_seed(self)?;
             if map.contains_key(&name) {
-                self.0.borrow_mut().push(super::yaml::twice(&name));
+                self.0.borrow_mut().push(super::value::duplicate_key(&name));
             }
             map.insert(name, value);
         }

@@ -10,9 +10,10 @@ use super::field::Field;
 use super::formats::{
     BROKER, DESTINATION, GROUP, TIMESTAMP, TOPIC, is_broker, is_group, is_topic, milliseconds,
 };
+use super::keys::{self, Keys};
+use super::node::Map;
 use super::registry::SchemaAttributes;
-use super::sources::Source;
-use super::{KafkaMapping, Pollers, StartingPosition, keys, registry};
+use super::{Function, KafkaMapping, Pollers, StartingPosition, registry};
 use event_source_mapping::filter::FilterCriteria;
 use event_source_mapping::message::message;
 use event_source_mapping::{EventSource, Mapping};
@@ -27,6 +28,23 @@ const PROVISIONED: [&str; 5] = [
 ];
 /// Lambda's retries if there is a failure destination of any kind, and the template does not set the retries.
 const RETRIES_WITH_DESTINATION: u32 = 10;
+
+/// An event source. SAM and CloudFormation use different names for some properties; here they have one name each.
+pub(super) struct Source<'a> {
+    /// The logical id that the mapping has in the stack.
+    pub(super) id: String,
+    pub(super) function: Function,
+    pub(super) is_msk: bool,
+    pub(super) properties: &'a Map,
+    /// The cluster's ARN: the name of the property, and its value.
+    pub(super) cluster: Field,
+    pub(super) servers: Field,
+    pub(super) group: Field,
+    /// `SchemaRegistryConfig`.
+    pub(super) registry: Field,
+    /// The keys that only this way of writing a mapping has.
+    pub(super) own_keys: &'static [(&'static str, Keys)],
+}
 
 /// Reads a Kafka event source.
 pub(super) fn mapping(

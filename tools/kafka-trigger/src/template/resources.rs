@@ -3,7 +3,7 @@
 //! parameters. If a deployment makes up a part, such as the end of a cluster's ARN, it is made up here.
 
 use super::evaluate::Evaluator;
-use super::functions::{self, SERVERLESS};
+use super::functions::{self, LATEST, SERVERLESS};
 use super::node::Node;
 
 /// The names of resources of some types, and their references. The patterns may contain `{name}`, `{arn}`, `{partition}`,
@@ -27,8 +27,6 @@ enum Name {
     Version,
 }
 
-/// The version of a function that has not been deployed.
-pub(super) const LATEST: &str = "$LATEST";
 const FUNCTION_ARN: &str = "arn:{partition}:lambda:{region}:{account}:function:{name}";
 
 const ALIAS: Kind = Kind {

@@ -5,30 +5,13 @@ use super::error::TemplateError;
 use super::evaluate::{Evaluated, Evaluator};
 use super::field::{Field, trouble};
 use super::functions::{self, SERVERLESS};
-use super::kafka;
-use super::keys::{self, Keys};
+use super::kafka::{self, Source};
+use super::keys;
 use super::node::{Map, Node};
 use super::value::shorten;
 use super::{Disabled, Excluded, Function, KafkaMapping, Refused, Template};
 
 const MAPPING: &str = "AWS::Lambda::EventSourceMapping";
-
-/// An event source. SAM and CloudFormation use different names for some properties; here they have one name each.
-pub(super) struct Source<'a> {
-    /// The logical id that the mapping has in the stack.
-    pub(super) id: String,
-    pub(super) function: Function,
-    pub(super) is_msk: bool,
-    pub(super) properties: &'a Map,
-    /// The cluster's ARN: the name of the property, and its value.
-    pub(super) cluster: Field,
-    pub(super) servers: Field,
-    pub(super) group: Field,
-    /// `SchemaRegistryConfig`.
-    pub(super) registry: Field,
-    /// The keys that only this way of writing a mapping has.
-    pub(super) own_keys: &'static [(&'static str, Keys)],
-}
 
 /// Reads every Kafka event source into `found`. A source that can't be followed is there with the reason.
 pub(super) fn read(evaluator: &Evaluator<'_>, found: &mut Template) {

@@ -52,6 +52,11 @@ pub(super) fn shorten(text: &str) -> String {
     cut(text, 80)
 }
 
+/// Returns the warning about a name that stands twice in one map. The last one counts, as in other readers of templates.
+pub(super) fn duplicate_key(name: &str) -> String {
+    format!("{} stands twice in one map; the last one counts", shorten(name))
+}
+
 /// Lists names in a message: `a, b, c`. A long list is cut off.
 pub(super) fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;

@@ -18,7 +18,7 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
 use super::error::TemplateError;
 use super::node::{Map, Node};
 use super::scalars;
-use super::value::shorten;
+use super::value::duplicate_key;
 
 /// The longest text that is read, in bytes. CloudFormation takes 1 MB.
 const LONGEST: usize = 4 << 20;
@@ -57,7 +57,7 @@ fn json(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
 
 fn yaml(text: &str, warnings: &mut Vec<String>) -> Result<Node, TemplateError> {
     let (document, twice) = everyday::read(text).map_or_else(|| parsed(text), Ok)?;
-    warnings.extend(twice.iter().map(|name| self::twice(name)));
+    warnings.extend(twice.iter().map(|name| duplicate_key(name)));
     Ok(document)
 }
 
@@ -133,11 +133,6 @@ fn tree(text: &str) -> Result<(Node, Vec<String>), Unread> {
         })?;
     }
     Ok((builder.document.unwrap_or(Node::Null), builder.twice))
-}
-
-/// Returns the warning about a name that stands twice in one map. The last one counts, as in other readers of templates.
-pub(super) fn twice(name: &str) -> String {
-    format!("{} stands twice in one map; the last one counts", shorten(name))
 }
 
 /// Builds the tree from the parser's events.
