@@ -7,12 +7,12 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use runtime::Backoff;
 
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 5;
-/// The time that the breaker stays open: at first, and at most.
-const SHORTEST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(30);
+/// The time that the breaker stays open.
+const OPEN: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(30) };
 
 /// A circuit breaker. The caller passes the current time.
 #[derive(Debug, Default)]
@@ -24,7 +24,8 @@ pub struct Breaker {
 struct State {
     failures: u32,
     open_until: Option<Instant>,
-    open_for: Duration,
+    /// How often it has opened since the last success.
+    openings: u32,
     /// The service asked for no call before this time. Answers to calls that were under way do not shorten it.
     paused_until: Option<Instant>,
 }
@@ -41,7 +42,7 @@ impl Breaker {
             None => true,
             Some(until) if now < until => false,
             Some(_) => {
-                state.open_until = Some(now + state.open_for);
+                state.open_until = Some(now + OPEN.after(state.openings));
                 true
             }
         }
@@ -59,9 +60,8 @@ impl Breaker {
         state.failures += 1;
         state.paused_until = state.paused_until.max(pause.map(|pause| now + pause));
         if state.failures >= FAILURES || pause.is_some() {
-            state.open_for =
-                if state.open_for.is_zero() { SHORTEST } else { (state.open_for * 2).min(LONGEST) };
-            state.open_until = Some(now + state.open_for);
+            state.openings += 1;
+            state.open_until = Some(now + OPEN.after(state.openings));
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
     fn after_its_time_one_call_is_let_through_and_closes_it_when_answered() {
         let now = Instant::now();
         let breaker = open(now);
-        let later = now + SHORTEST;
+        let later = now + OPEN.first;
         assert!(breaker.allows(later));
         assert!(!breaker.allows(later), "only one");
         breaker.succeeded();
@@ -104,15 +104,15 @@ mod tests {
     fn it_stays_open_twice_as_long_each_time_up_to_a_bound() {
         let mut now = Instant::now();
         let breaker = open(now);
-        let mut wait = SHORTEST;
+        let mut wait = OPEN.first;
         for _ in 0..10 {
             assert!(!breaker.allows(now + wait - Duration::from_millis(1)));
             now += wait;
             assert!(breaker.allows(now));
             breaker.failed(now, None);
-            wait = (wait * 2).min(LONGEST);
+            wait = (wait * 2).min(OPEN.longest);
         }
-        assert_eq!(wait, LONGEST);
+        assert_eq!(wait, OPEN.longest);
     }
 
     #[test]

@@ -10,8 +10,7 @@ use event_store::{
     Answered, AppendError, CommandHash, Commit, EventStore, Load, Metadata, NoEvent, StoreError, Stream,
 };
 use jiff::Timestamp;
-use rand::Rng;
-use runtime::{KillPoint, kill_point};
+use runtime::{Backoff, KillPoint, kill_point};
 use thiserror::Error;
 
 use crate::meters::Meters;
@@ -23,6 +22,9 @@ const ATTEMPTS: u32 = 16;
 
 /// The longest time for these attempts. On a busy store each attempt takes seconds, and the caller must not wait for all of them.
 const LONGEST: Duration = Duration::from_secs(5);
+
+/// The pauses between these attempts.
+const PAUSE: Backoff = Backoff { first: Duration::from_millis(2), longest: Duration::from_millis(64) };
 
 /// A command and everything that is known about its sender.
 #[derive(Clone, Debug)]
@@ -411,11 +413,10 @@ fn may_try_again(conflicts: u32, elapsed: Duration) -> bool {
     conflicts < ATTEMPTS && elapsed <= LONGEST
 }
 
-/// Waits before the next attempt: after n conflicts a random time of 0 to 2^n ms, at most 64 ms.
+/// Waits before the next attempt, for a random part of the pause.
 async fn pause(conflicts: u32) {
-    let most = 1_u64 << conflicts.min(6);
-    let wait = rand::rng().random_range(0..=most * 1000);
-    tokio::time::sleep(Duration::from_micros(wait)).await;
+    let wait = rand::random_range(Duration::ZERO..=PAUSE.after(conflicts));
+    tokio::time::sleep(wait).await;
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use event_sourcing::Version;
 use event_store::{ANSWERED_KEPT, Commit, CommitId, EventStore, Load, StoreError};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use runtime::{KillPoint, kill_point};
+use runtime::{Backoff, KillPoint, kill_point};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -25,10 +25,9 @@ const CHECK: Duration = Duration::from_secs(30);
 /// The wait after an error of the store.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
-/// The first and the longest rest after a sweep of which the channel has refused all. Brokers may answer every question and take no
+/// The rests after sweeps in a row of which the channel has refused all. Brokers may answer every question and take no
 /// record. So it proves nothing that they are up again.
-const FIRST_REST: Duration = Duration::from_millis(100);
-const LONGEST_REST: Duration = Duration::from_secs(1);
+const REST: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) };
 
 /// Kept free before a deadline, so that the last marks are written and the answer is sent.
 pub(crate) const MARGIN: Duration = Duration::from_secs(2);
@@ -172,7 +171,7 @@ impl Relay {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             tokio::select! {
-                () = self.woken(rest_after(refused)) => {}
+                () = self.woken(REST.after(refused)) => {}
                 () = tokio::time::sleep(INTERVAL) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
@@ -240,21 +239,13 @@ impl Relay {
     }
 }
 
-/// Returns the relay's rest after this many sweeps in a row of which the channel took nothing.
-fn rest_after(refused: u32) -> Duration {
-    match refused.checked_sub(1) {
-        None => Duration::ZERO,
-        Some(again) => FIRST_REST.saturating_mul(1 << again.min(10)).min(LONGEST_REST),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_channel_that_goes_on_refusing_is_left_in_peace_for_longer_and_longer() {
-        let rests: Vec<u128> = [0, 1, 2, 3, 4, 5, u32::MAX].map(|n| rest_after(n).as_millis()).into();
+        let rests: Vec<u128> = [0, 1, 2, 3, 4, 5, u32::MAX].map(|n| REST.after(n).as_millis()).into();
         assert_eq!(rests, [0, 100, 200, 400, 800, 1000, 1000]);
     }
 

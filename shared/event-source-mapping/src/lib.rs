@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event::{BatchResponse, KafkaEvent, KafkaRecord};
+pub use runtime::Backoff;
 use thiserror::Error;
 
 #[cfg(feature = "channel")]
@@ -36,7 +37,7 @@ pub use crate::discard::{Discarded, HandOver, OnFailure, Reason};
 pub use crate::filter::{FilterCriteria, FilterError};
 pub use crate::in_process::InProcess;
 pub use crate::invocation::{Ending, Invocation, Observer, Range};
-pub use crate::mapping::{Backoff, EventSource, InvalidMapping, Mapping, PAYLOAD_LIMIT};
+pub use crate::mapping::{EventSource, InvalidMapping, Mapping, PAYLOAD_LIMIT};
 pub use crate::run::run;
 
 /// A topic and one of its partitions.

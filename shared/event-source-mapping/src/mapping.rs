@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runtime::Backoff;
 use thiserror::Error;
 
 use crate::decode::Decoder;
@@ -71,6 +72,9 @@ pub struct InvalidMapping {
     pub allowed: &'static str,
 }
 
+/// The waits of a partition, if the mapping does not say others.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(30) };
+
 /// Lambda's limit for a synchronous invocation: 6 MB.
 pub const PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
 
@@ -97,7 +101,7 @@ impl Mapping {
             concurrency: 1,
             full_beside_others: false,
             invocation_timeout: Duration::from_secs(30),
-            backoff: Backoff::default(),
+            backoff: BACKOFF,
             on_failure: OnFailure::Log,
             drain: Duration::from_secs(8),
             observer: Observer::Log,
@@ -136,43 +140,9 @@ impl Default for EventSource {
     }
 }
 
-/// Waits that double with each failure without progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// The wait after the first failure.
-    pub first: Duration,
-    /// The longest wait, however many failures there were.
-    pub most: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { first: Duration::from_millis(100), most: Duration::from_secs(30) }
-    }
-}
-
-impl Backoff {
-    /// Returns the wait after this many failures. `jitter`, 0 to 1, chooses from the upper half of it, so that partitions that
-    /// failed together don't come again together.
-    pub(crate) fn after(self, failures: u32, jitter: f64) -> Duration {
-        let doublings = failures.saturating_sub(1).min(31);
-        let wait = self.first.saturating_mul(1 << doublings).min(self.most);
-        wait.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_double_up_to_the_most_and_jitter_takes_off_half_at_most() {
-        let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
-        let whole: Vec<u128> = (1..=6).map(|failures| backoff.after(failures, 1.0).as_millis()).collect();
-        assert_eq!(whole, [100, 200, 400, 800, 1000, 1000]);
-        assert_eq!(backoff.after(1, 0.0), Duration::from_millis(50));
-        assert_eq!(backoff.after(u32::MAX, 0.0), Duration::from_millis(500));
-    }
 
     #[test]
     fn a_mapping_that_could_invoke_nothing_is_refused() {

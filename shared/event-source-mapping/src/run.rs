@@ -261,7 +261,7 @@ impl<S: Source, T: Target> Driver<S, T> {
 
     fn leave_source_alone(&mut self, error: &SourceError, now: Instant) {
         self.source_failures += 1;
-        let wait = self.mapping.backoff.after(self.source_failures, rand::random());
+        let wait = self.mapping.backoff.with_jitter(self.source_failures, rand::random());
         warn!(function = self.mapping.function, %error, again_in = ?wait, "the source failed");
         self.source_not_before = Some(now + wait);
     }
@@ -439,7 +439,7 @@ impl<S: Source, T: Target> Driver<S, T> {
 
     fn back_off(&mut self, place: usize, now: Instant) {
         let backoff = self.mapping.backoff;
-        self.partitions[place].back_off(now, |failures| backoff.after(failures, rand::random()));
+        self.partitions[place].back_off(now, |failures| backoff.with_jitter(failures, rand::random()));
     }
 
     /// Commits how far each partition is done.

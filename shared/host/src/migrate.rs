@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use event_sourcing::{Aggregate, View};
 use read_store::ReadStore;
+use runtime::Backoff;
 use tokio::time::Instant;
 
 use crate::stores::AllStores;
@@ -13,9 +14,8 @@ use crate::stores::AllStores;
 /// How long a start waits for the view's tables before it goes on without them.
 const AT_START: Duration = Duration::from_secs(5);
 
-/// Waits between attempts while the server does not answer.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The waits between attempts while the server does not answer.
+const WAITS: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
 
 /// Create or update what the servers must have: tables, indexes, the topic
 #[derive(Args, Clone, Debug)]
@@ -50,14 +50,14 @@ pub async fn at_start<V: View>(view: &ReadStore<V>) {
 }
 
 async fn until_done<V: View>(view: &ReadStore<V>) {
-    let (mut wait, mut said) = (FIRST_WAIT, String::new());
+    let (mut failures, mut said) = (0, String::new());
     while let Err(error) = view.migrate().await {
         let problem = error.to_string();
         if problem != said {
             tracing::warn!("{problem}; its tables are looked after as soon as it answers");
             said = problem;
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        failures += 1;
+        tokio::time::sleep(WAITS.after(failures)).await;
     }
 }

@@ -55,7 +55,7 @@ impl Trigger {
         stopped: watch::Receiver<bool>,
         grace: Duration,
     ) -> Result<(), CannotStart> {
-        let backoff = Backoff { most: LONGEST_WAIT, ..Backoff::default() };
+        let backoff = Backoff { longest: LONGEST_WAIT, ..self.mapping.backoff };
         let mut mapping = Mapping { backoff, drain: grace, ..self.mapping };
         let source =
             ChannelSource::join(channel, &mut mapping).map_err(|error| CannotStart(error.to_string()))?;

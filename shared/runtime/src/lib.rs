@@ -7,6 +7,7 @@
 //! - [`http`]: the wrapper of every router: trace id, body limit, panics, unknown routes.
 //! - [`json`]: reads JSON, and names the field of a refusal.
 //! - [`signals`]: the signals that ask a process to stop.
+//! - [`Backoff`]: the waits between tries of what failed.
 //! - [`batcher`]: workers that take all waiting jobs as one batch.
 //! - [`files`]: files for their owner alone, and the check that they are still there.
 //! - [`secret_url`]: URLs that may hold secrets, which nothing prints whole.
@@ -14,6 +15,7 @@
 //! - [`kill_points`] (feature `kill-points`): points at which a process can be made to kill itself.
 //! - [`function`] (feature `lambda`): the start-up of a function as a Lambda.
 
+mod backoff;
 pub mod batcher;
 pub mod files;
 #[cfg(feature = "lambda")]
@@ -32,6 +34,7 @@ pub mod signals;
 pub mod telemetry;
 pub mod trace;
 
+pub use backoff::Backoff;
 pub use kill_points::{KillPoint, kill_point};
 pub use problem::Problem;
 pub use routes::{Route, Routes, Store};

@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
+use runtime::Backoff;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as Turn, Notify};
 use tokio::time::{self, Instant};
@@ -90,10 +91,9 @@ mod mood {
 
 /// The longest delay that a missed wake-up can cost a publisher that waits for room.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// The longest time that one call waits for brokers that are down, and the first and the longest interval of its questions.
+/// The longest time that one call waits for brokers that are down, and the waits between its questions.
 const PATIENCE: Duration = Duration::from_secs(30);
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const WAITS: Backoff = Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(2) };
 /// The least time between two looks at the topic: normally, and after an error that concerns the topic. The third constant is for
 /// the size limit, which takes a client of its own.
 const LOOK: Duration = Duration::from_secs(5);
@@ -394,14 +394,14 @@ impl Shared {
     async fn until_brokers_answer(self: &Arc<Self>) {
         // One task asks for all.
         let _turn = self.asking.lock().await;
-        let mut wait = FIRST_WAIT;
+        let mut failures = 0;
         while self.mood.load(Ordering::Relaxed) == mood::IS_DOWN {
             if self.brokers_answer().await {
                 self.mood.store(mood::TAKES, Ordering::Relaxed);
                 return;
             }
-            time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            failures += 1;
+            time::sleep(WAITS.after(failures)).await;
         }
     }
 

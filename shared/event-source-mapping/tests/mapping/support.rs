@@ -217,7 +217,7 @@ pub(crate) fn failed(records: &[(i32, i64)]) -> BatchResponse {
 pub(crate) fn mapping() -> Mapping {
     Mapping {
         window: Duration::ZERO,
-        backoff: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) },
+        backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(1) },
         ..Mapping::new("f")
     }
 }

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
+use runtime::Backoff;
 use tokio::time::{self, Instant};
 
 use self::confluent::Confluent;
@@ -47,9 +48,8 @@ pub use self::confluent::BadRegistry;
 const SAY_AFTER: Duration = Duration::from_millis(800);
 /// The longest time to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The wait before the first retry.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The waits between tries.
+const WAITS: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
 /// The time for which a missing schema counts as missing. It may be registered later.
 const MISSING_HOLDS: Duration = Duration::from_secs(5);
 /// The number of schemas beyond which missing ones are forgotten. A value that only looks as if it had a schema may name any id.
@@ -266,7 +266,7 @@ impl Registry {
 
     /// Asks until the registry answers: with a schema, or with the reason why there is none.
     async fn patiently(&self, id: &SchemaId) -> Result<Source, String> {
-        let mut wait = FIRST_WAIT;
+        let mut failures = 0;
         loop {
             let problem = match self.ask(id).await {
                 Ok(source) => {
@@ -280,8 +280,8 @@ impl Registry {
                 Err(LookupError::Unavailable(problem)) => problem,
             };
             self.is_silent(&problem);
-            time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            failures += 1;
+            time::sleep(WAITS.after(failures)).await;
         }
     }
 

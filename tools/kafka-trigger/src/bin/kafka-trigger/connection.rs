@@ -8,15 +8,15 @@ use std::time::Duration;
 use event_channel::EventChannel;
 use futures_util::future::select_ok;
 use parking_lot::Mutex;
+use runtime::Backoff;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time;
 
 /// The time in which a broker must accept a connection. After it, a line reports that none does.
 const CONNECTING: Duration = Duration::from_millis(800);
-/// The wait before the first retry. `LONGEST_WAIT` is the same as in the channel.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The waits between tries. The longest is the same as in the channel.
+const WAITS: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
 
 /// The lists of brokers that were reported as unreachable. Each is reported once, for any number of mappings that read from it.
 #[derive(Clone, Default)]
@@ -33,11 +33,11 @@ impl Unreachable {
     ) -> bool {
         let is_ready = async {
             self.wait_for_a_broker(servers).await;
-            let mut wait = FIRST_WAIT;
+            let mut failures = 0;
             // The channel logs the reason for each failure.
             while channel.prepare().await.is_err() {
-                time::sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_WAIT);
+                failures += 1;
+                time::sleep(WAITS.after(failures)).await;
             }
         };
         tokio::select! {
@@ -49,13 +49,13 @@ impl Unreachable {
     }
 
     async fn wait_for_a_broker(&self, servers: &str) {
-        let mut wait = FIRST_WAIT;
+        let mut failures = 0;
         while let Err(error) = connect(servers).await {
             if self.0.lock().insert(servers.to_owned()) {
                 eprintln!("kafka-trigger: no broker takes a connection at {servers}: {error}; trying again");
             }
-            time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            failures += 1;
+            time::sleep(WAITS.after(failures)).await;
         }
         if self.0.lock().remove(servers) {
             eprintln!("kafka-trigger: a broker takes connections at {servers} now");
