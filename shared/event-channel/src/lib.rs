@@ -90,7 +90,7 @@ pub struct ConsumerSettings {
 
 /// The result of a poll. It has at least one record or one revoked partition.
 #[derive(Clone, Debug, Default)]
-pub struct Polled {
+pub struct PollResult {
     /// Partitions that are another member's from now on. That member may get the records of earlier polls again, and a commit of
     /// them here is ignored. Revocations come before the deliveries. A partition that comes back is not paused.
     pub revoked: Vec<i32>,
@@ -418,7 +418,7 @@ impl Consumer {
     ///
     /// # Errors
     /// When the channel is closed or not available.
-    pub async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
+    pub async fn poll(&mut self, limit: usize) -> Result<PollResult, PublishError> {
         match self {
             #[cfg(feature = "embedded")]
             Self::InMemory(consumer) => consumer.poll(limit).await,

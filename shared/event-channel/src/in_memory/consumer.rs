@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::queue::Queue;
 use super::{Shared, State, closed};
-use crate::{Delivery, Polled, PublishError};
+use crate::{Delivery, PollResult, PublishError};
 
 /// The single member of a group. After it is dropped, the next member gets the records that it did not commit.
 pub struct InMemoryConsumer {
@@ -29,11 +29,11 @@ impl InMemoryConsumer {
     }
 
     /// Waits for records and takes at least one and at most `limit`. Nothing is ever revoked: a group has one member.
-    pub(crate) async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
+    pub(crate) async fn poll(&mut self, limit: usize) -> Result<PollResult, PublishError> {
         loop {
             let deliveries = self.take(limit.max(1))?;
             if !deliveries.is_empty() {
-                return Ok(Polled { revoked: Vec::new(), deliveries });
+                return Ok(PollResult { revoked: Vec::new(), deliveries });
             }
             // A record that was published after the look has left a permit here, so this wait ends at once.
             self.wake.notified().await;

@@ -73,13 +73,13 @@ struct Group {
 type Filter = Arc<dyn Fn(Option<&[u8]>) -> bool + Send + Sync>;
 
 /// The groups that want each record of a run: a row for each record, a column for each group.
-struct Wanted {
+struct Recipients {
     joined: u64,
     groups: usize,
     cells: Vec<bool>,
 }
 
-impl Wanted {
+impl Recipients {
     /// The row of the record at `place`: one flag for each group.
     fn by(&self, place: usize) -> &[bool] {
         &self.cells[place * self.groups..][..self.groups]
@@ -198,7 +198,7 @@ impl Drop for Handle {
 }
 
 impl Shared {
-    fn filter(&self, records: &[Record]) -> Wanted {
+    fn filter(&self, records: &[Record]) -> Recipients {
         let (joined, filters) = {
             let state = self.state.lock();
             let filters: Vec<Filter> = state.groups.iter().map(|group| Arc::clone(&group.filter)).collect();
@@ -206,14 +206,14 @@ impl Shared {
         };
         let values = records.iter().map(|record| record.value.as_deref());
         let cells = values.flat_map(|value| filters.iter().map(move |wants| wants(value))).collect();
-        Wanted { joined, groups: filters.len(), cells }
+        Recipients { joined, groups: filters.len(), cells }
     }
 
     fn accept(
         &self,
         state: &mut State,
         records: Vec<Record>,
-        wanted: &Wanted,
+        wanted: &Recipients,
     ) -> Result<Receipt, PublishError> {
         if state.closed {
             return Err(closed());
@@ -257,7 +257,7 @@ impl Shared {
         records.iter().map(&mut place).collect()
     }
 
-    fn has_room(&self, state: &State, partitions: &[usize], wanted: &Wanted) -> bool {
+    fn has_room(&self, state: &State, partitions: &[usize], wanted: &Recipients) -> bool {
         let mut needed = vec![0; self.partitions];
         state.groups.iter().enumerate().all(|(column, group)| {
             needed.fill(0);

@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use tracing::{debug, info, warn};
 
 use super::doubts::Doubts;
-use super::identity::{self, Identity};
+use super::identity::{self, TopicIdentity};
 #[cfg(feature = "msk-admin")]
 use super::msk_admin::credentials;
 #[cfg(feature = "kafka-tls")]
@@ -34,7 +34,7 @@ pub(super) struct Client {
     /// The last problem in librdkafka's words. Its error codes alone seldom say how to solve it.
     trouble: Mutex<Option<String>>,
     topic: String,
-    identity: Identity,
+    identity: TopicIdentity,
     doubts: Arc<Doubts>,
 }
 
@@ -44,13 +44,13 @@ impl Client {
             aws_region: options.security.aws_region().map(str::to_owned),
             trouble: Mutex::default(),
             topic: options.topic.clone(),
-            identity: Identity::default(),
+            identity: TopicIdentity::default(),
             doubts: Arc::clone(doubts),
         }
     }
 
     /// The identity of the topic: its id tells it from other topics of the same name.
-    pub(super) const fn identity(&self) -> &Identity {
+    pub(super) const fn identity(&self) -> &TopicIdentity {
         &self.identity
     }
 

@@ -22,10 +22,10 @@ use tracing::{info, warn};
 
 use super::group::Group;
 use super::options::Options;
-use super::ownership::{self, Unowned};
+use super::ownership::{self, UnownedPartitions};
 use super::pulse::{Pulse, SILENCE, STATISTICS};
 use super::{Filter, Shared, beginning, client, record, unavailable};
-use crate::{ConsumerSettings, Doubt, Polled, PublishError};
+use crate::{ConsumerSettings, Doubt, PollResult, PublishError};
 
 /// The kilobytes that one partition may hold fetched. A paused partition keeps them, so this limit bounds the memory.
 const READY_KILOBYTES: &str = "256";
@@ -69,15 +69,15 @@ pub struct KafkaConsumer {
     first: usize,
     /// A lasting error that a poll found. That poll returns its records first, and the next one returns the error.
     trouble: Option<PublishError>,
-    watch: Box<Watch>,
+    watch: Box<GroupWatch>,
 }
 
 /// The state of the group's partitions beyond this member.
 #[derive(Default)]
-struct Watch {
+struct GroupWatch {
     asked: Option<Instant>,
     answer: Option<oneshot::Receiver<Option<BTreeSet<i32>>>>,
-    unowned: Unowned,
+    unowned: UnownedPartitions,
     /// The channel's count of lost topics when this member joined.
     losses: usize,
     /// `true` when the brokers did not know the topic. librdkafka may take minutes to look again.
@@ -118,7 +118,7 @@ impl KafkaConsumer {
     }
 
     /// Waits for records or revocations, and takes up to `limit` records.
-    pub(crate) async fn poll(&mut self, limit: usize) -> Result<Polled, PublishError> {
+    pub(crate) async fn poll(&mut self, limit: usize) -> Result<PollResult, PublishError> {
         loop {
             if let Some(trouble) = self.trouble.take() {
                 return Err(trouble);
@@ -153,7 +153,7 @@ impl KafkaConsumer {
         let joining = self.joining.get_or_insert_with(|| {
             // While the group is joined, partitions have no owner for a moment. So the first question comes later.
             let (asked, losses) = (Some(Instant::now()), self.shared.losses.load(Ordering::Relaxed));
-            *self.watch = Watch { asked, losses, ..Watch::default() };
+            *self.watch = GroupWatch { asked, losses, ..GroupWatch::default() };
             let (shared, wake) = (Arc::clone(&self.shared), Arc::clone(&self.wake));
             let (name, settings) = (self.group.clone(), self.settings);
             task::spawn_blocking(move || {
@@ -227,7 +227,7 @@ impl KafkaConsumer {
 
     /// Gives this member up, so that the next poll joins the group anew. When this member hangs, its partitions stay its own
     /// until its session ends.
-    fn abandon(&mut self, polled: &mut Polled) {
+    fn abandon(&mut self, polled: &mut PollResult) {
         let Some(mut member) = self.member.take() else { return };
         polled.deliveries.clear();
         polled.revoked.extend(member.queues.keys());
@@ -240,8 +240,8 @@ impl KafkaConsumer {
     }
 
     /// Takes the records that are there. An error goes to `trouble`.
-    fn take(&mut self, limit: usize) -> Polled {
-        let mut polled = Polled::default();
+    fn take(&mut self, limit: usize) -> PollResult {
+        let mut polled = PollResult::default();
         self.listen(&mut polled, limit);
         self.refuse_strange_positions(&mut polled);
         self.draw(&mut polled, limit);
@@ -252,7 +252,7 @@ impl KafkaConsumer {
     }
 
     /// Seeks to the beginning of each partition whose position belongs to an earlier topic of the same name.
-    fn refuse_strange_positions(&mut self, polled: &mut Polled) {
+    fn refuse_strange_positions(&mut self, polled: &mut PollResult) {
         let Some(consumer) = self.member.as_ref().and_then(|member| member.consumer.clone()) else { return };
         let group = consumer.context();
         for partition in group.strange() {
@@ -265,14 +265,14 @@ impl KafkaConsumer {
     }
 
     /// Voids the deliveries of a partition, so that nobody finishes them. The caller gets the partition as revoked.
-    fn void(&mut self, partition: i32, polled: &mut Polled) {
+    fn void(&mut self, partition: i32, polled: &mut PollResult) {
         self.paused.remove(&partition);
         polled.deliveries.retain(|delivery| delivery.partition != partition);
         polled.revoked.push(partition);
     }
 
     /// Runs librdkafka's callbacks until there are none left. Records come this way only before their partition has its queue.
-    fn listen(&mut self, polled: &mut Polled, limit: usize) {
+    fn listen(&mut self, polled: &mut PollResult, limit: usize) {
         while let Some(consumer) = self.member.as_ref().and_then(|member| member.consumer.clone())
             && polled.deliveries.len() < limit
         {
@@ -289,7 +289,7 @@ impl KafkaConsumer {
     }
 
     /// Reports each revoked partition, and drops the records just taken from it. Gives each assigned partition a queue.
-    fn change_hands(&mut self, consumer: &Arc<BaseConsumer<Group>>, polled: &mut Polled) {
+    fn change_hands(&mut self, consumer: &Arc<BaseConsumer<Group>>, polled: &mut PollResult) {
         let (assigned, revoked) = {
             let mut state = consumer.context().state();
             (std::mem::take(&mut state.assigned), std::mem::take(&mut state.revoked))
@@ -312,7 +312,7 @@ impl KafkaConsumer {
     }
 
     /// Takes from the partitions' queues, in equal shares as far as possible.
-    fn draw(&mut self, polled: &mut Polled, limit: usize) {
+    fn draw(&mut self, polled: &mut PollResult, limit: usize) {
         let Some(member) = &mut self.member else { return };
         let queues = std::mem::take(&mut member.queues);
         let Some(consumer) = member.consumer.clone() else { return };
@@ -341,7 +341,7 @@ impl KafkaConsumer {
         queue: &PartitionQueue<Group>,
         group: &Group,
         until: usize,
-        polled: &mut Polled,
+        polled: &mut PollResult,
     ) -> bool {
         while polled.deliveries.len() < until {
             match queue.poll(Duration::ZERO) {
@@ -353,7 +353,7 @@ impl KafkaConsumer {
         true
     }
 
-    fn take_in(&mut self, message: &BorrowedMessage<'_>, group: &Group, polled: &mut Polled) {
+    fn take_in(&mut self, message: &BorrowedMessage<'_>, group: &Group, polled: &mut PollResult) {
         let (partition, offset) = (message.partition(), message.offset());
         // The filter runs first, so that refused records are not copied.
         let is_wanted = (self.filter)(message.payload());

@@ -41,12 +41,12 @@ pub(super) struct Group {
     /// Counts the statistics. librdkafka's main thread gives them, so each is a sign of life.
     heard: AtomicUsize,
     /// Locked for moments only, and never across an await.
-    state: Mutex<State>,
+    state: Mutex<MemberState>,
 }
 
 /// The state of a member.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct MemberState {
     pub(super) progress: Progress,
     /// Newly assigned partitions that the next poll still has to give a queue.
     pub(super) assigned: Vec<i32>,
@@ -89,10 +89,10 @@ impl Group {
 
     /// Forgets everything. The member that replaces this one is now responsible for the partitions.
     pub(super) fn forget(&self) {
-        *self.state() = State::default();
+        *self.state() = MemberState::default();
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, MemberState> {
         self.state.lock()
     }
 
@@ -253,7 +253,7 @@ impl Group {
     }
 }
 
-impl State {
+impl MemberState {
     /// Sets the partitions that no member of the group has now.
     pub(super) fn set_unowned(&mut self, partitions: BTreeSet<i32>) {
         self.unowned = partitions;

@@ -14,17 +14,17 @@ pub(super) const DEBUG: &str = "metadata";
 
 /// The id of the topic, as a client knows it.
 #[derive(Default)]
-pub(super) struct Identity {
-    known: Mutex<Known>,
+pub(super) struct TopicIdentity {
+    known: Mutex<LatestId>,
 }
 
 #[derive(Default)]
-struct Known {
+struct LatestId {
     id: Option<Arc<str>>,
     is_another: bool,
 }
 
-impl Identity {
+impl TopicIdentity {
     /// Reads a line of librdkafka's log.
     pub(super) fn hear(&self, topic: &str, line: &str) {
         let Some(id) = id_in(topic, line) else { return };
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_id_of_the_topic_is_heard_and_no_others() {
-        let identity = Identity::default();
+        let identity = TopicIdentity::default();
         identity.hear("other", LINE);
         identity.hear("shop", "[thrd:main]: Topic shop [0] Leader 1 Epoch 0");
         assert_eq!(identity.id(), None);
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn another_id_is_a_change_that_is_told_once() {
-        let identity = Identity::default();
+        let identity = TopicIdentity::default();
         identity.hear("shop", LINE);
         identity.hear("shop", LINE);
         assert!(!identity.take_change());

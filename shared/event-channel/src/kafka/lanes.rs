@@ -37,14 +37,14 @@ struct Lane {
 type LastFailure = Option<(Instant, RunFailure)>;
 
 /// The records of a run that may go at once.
-pub(super) struct Together<'a> {
+pub(super) struct SendWindow<'a> {
     /// The number of records.
     pub(super) records: usize,
     /// Held while the last of the records is sent, when it is the first to its partition.
     turn: Option<MutexGuard<'a, LastFailure>>,
 }
 
-impl Together<'_> {
+impl SendWindow<'_> {
     pub(super) fn failed(&mut self, failure: RunFailure) {
         if let Some(last) = &mut self.turn {
             **last = Some((Instant::now(), failure));
@@ -93,16 +93,16 @@ impl Lanes {
     ///
     /// # Errors
     /// When another task has failed to begin the partition during the wait: none that waited tries again what has just failed.
-    pub(super) async fn together(&self, lanes: &[usize]) -> Result<Together<'_>, RunFailure> {
+    pub(super) async fn together(&self, lanes: &[usize]) -> Result<SendWindow<'_>, RunFailure> {
         let Some(first) = lanes.iter().position(|lane| !self.is_known(*lane)) else {
-            return Ok(Together { records: lanes.len(), turn: None });
+            return Ok(SendWindow { records: lanes.len(), turn: None });
         };
         let (lane, since) = (lanes[first], Instant::now());
         let turn = self.by_partition[lane].beginning.lock().await;
         match *turn {
             Some((at, failure)) if at >= since => Err(failure),
             // When another task began the partition meanwhile, these need no turn.
-            _ => Ok(Together { records: first + 1, turn: (!self.is_known(lane)).then_some(turn) }),
+            _ => Ok(SendWindow { records: first + 1, turn: (!self.is_known(lane)).then_some(turn) }),
         }
     }
 

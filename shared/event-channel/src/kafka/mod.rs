@@ -66,7 +66,7 @@ struct Shared {
     connecting: Turn<Option<(Instant, Arc<str>)>>,
     /// Locked while a task asks whether the brokers answer again.
     asking: Turn<()>,
-    mood: AtomicU8,
+    health: AtomicU8,
     /// The last error with which brokers refused records, and the time when it was logged.
     told: Mutex<Option<(Instant, String)>>,
     /// Wakes the publishers that wait for acknowledgements.
@@ -83,7 +83,7 @@ struct Shared {
 }
 
 /// The outcome of the last run, as a number, because [`AtomicU8`] holds no enum.
-mod mood {
+mod health {
     pub(super) const TAKES: u8 = 0;
     pub(super) const IS_FULL: u8 = 1;
     pub(super) const IS_DOWN: u8 = 2;
@@ -117,7 +117,7 @@ impl KafkaChannel {
             producer: Mutex::default(),
             connecting: Turn::default(),
             asking: Turn::default(),
-            mood: AtomicU8::new(mood::TAKES),
+            health: AtomicU8::new(health::TAKES),
             told: Mutex::default(),
             room: Arc::new(Notify::new()),
             members: Mutex::default(),
@@ -163,7 +163,7 @@ impl KafkaChannel {
         records.iter().try_for_each(|record| self.check(record))?;
         match producer.send(&records).await {
             Ok(()) => {
-                self.shared.mood.store(mood::TAKES, Ordering::Relaxed);
+                self.shared.health.store(health::TAKES, Ordering::Relaxed);
                 Ok(Receipt::Settled)
             }
             Err(failure) => Err(self.failed(&producer, failure, &records)),
@@ -174,7 +174,7 @@ impl KafkaChannel {
         let shared = &self.shared;
         match failure {
             RunFailure::Full => {
-                shared.mood.store(mood::IS_FULL, Ordering::Relaxed);
+                shared.health.store(health::IS_FULL, Ordering::Relaxed);
                 PublishError::Full
             }
             RunFailure::Refused(RDKafkaErrorCode::MessageSizeTooLarge) => {
@@ -190,7 +190,7 @@ impl KafkaChannel {
                 if speaks_of_topic(code) {
                     shared.look_soon(LOOK_AFTER_ERROR);
                 }
-                shared.mood.store(mood::IS_DOWN, Ordering::Relaxed);
+                shared.health.store(health::IS_DOWN, Ordering::Relaxed);
                 let problem = producer.explain(&code);
                 shared.tell(&problem);
                 unavailable(problem)
@@ -201,11 +201,11 @@ impl KafkaChannel {
     /// Waits, for a limited time, until the cause of the last refusal may be gone.
     pub(crate) async fn available(&self) {
         let shared = &self.shared;
-        match shared.mood.load(Ordering::Relaxed) {
-            mood::IS_FULL => {
+        match shared.health.load(Ordering::Relaxed) {
+            health::IS_FULL => {
                 let _ = time::timeout(LOOK_AGAIN, shared.room.notified()).await;
             }
-            mood::IS_DOWN => {
+            health::IS_DOWN => {
                 let _ = time::timeout(PATIENCE, shared.until_brokers_answer()).await;
             }
             _ => {}
@@ -249,7 +249,7 @@ impl Shared {
         match connecting.await {
             Ok(Ok(producer)) => Ok(producer),
             Ok(Err(problem)) => {
-                self.mood.store(mood::IS_DOWN, Ordering::Relaxed);
+                self.health.store(health::IS_DOWN, Ordering::Relaxed);
                 Err(unavailable(problem))
             }
             Err(error) => Err(unavailable(error.to_string())),
@@ -395,9 +395,9 @@ impl Shared {
         // One task asks for all.
         let _turn = self.asking.lock().await;
         let mut failures = 0;
-        while self.mood.load(Ordering::Relaxed) == mood::IS_DOWN {
+        while self.health.load(Ordering::Relaxed) == health::IS_DOWN {
             if self.brokers_answer().await {
-                self.mood.store(mood::TAKES, Ordering::Relaxed);
+                self.health.store(health::TAKES, Ordering::Relaxed);
                 return;
             }
             failures += 1;

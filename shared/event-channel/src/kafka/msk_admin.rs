@@ -26,7 +26,7 @@ use tokio::runtime;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::msk_iam::{self, Failure};
+use super::msk_iam::{self, BoxError};
 use super::options::Options;
 
 /// The longest time that the creation of a topic may take.
@@ -37,7 +37,7 @@ const BROKERS: i32 = 5_000;
 
 /// The credentials of this process: from its environment or profile, its ECS task or EKS pod, or its EC2 instance. Blocks until
 /// they are there.
-pub(super) fn credentials() -> Result<Credentials, Failure> {
+pub(super) fn credentials() -> Result<Credentials, BoxError> {
     // The caller may be a thread of a runtime, and such a thread may not block on another runtime.
     let asked = thread::spawn(|| {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -46,7 +46,7 @@ pub(super) fn credentials() -> Result<Credentials, Failure> {
     asked.join().unwrap_or_else(|_| Err("the look-up of credentials has ended".into()))
 }
 
-async fn chain() -> Result<Credentials, Failure> {
+async fn chain() -> Result<Credentials, BoxError> {
     let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let config = ProviderConfig::default().with_http_client(http);
     let chain = DefaultCredentialsChain::builder().configure(config).build().await;
@@ -104,7 +104,7 @@ fn token(region: String) -> OauthCallback {
 }
 
 /// The TLS settings: with the certificate authorities in the file, or else with the public ones.
-fn tls(ca: Option<&str>) -> Result<ClientConfig, Failure> {
+fn tls(ca: Option<&str>) -> Result<ClientConfig, BoxError> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(file) => {

@@ -19,12 +19,12 @@ const LIFETIME: Duration = Duration::from_secs(900);
 /// The name of this client in the brokers' logs.
 const USER_AGENT: &str = concat!("event-channel/", env!("CARGO_PKG_VERSION"));
 
-pub(super) type Failure = Box<dyn Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// The credentials in this process's environment, as Lambda gives them. With the feature `msk-admin`, `msk_admin` also looks for
 /// those of roles.
 #[cfg(not(feature = "msk-admin"))]
-pub(super) fn credentials() -> Result<Credentials, Failure> {
+pub(super) fn credentials() -> Result<Credentials, BoxError> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let needed =
         |name: &str| variable(name).ok_or_else(|| format!("the environment variable {name} is not set"));
@@ -33,7 +33,7 @@ pub(super) fn credentials() -> Result<Credentials, Failure> {
 }
 
 /// Returns a token that proves to the brokers of a region who this process is, valid from `now` on.
-pub(super) fn token(region: &str, credentials: Credentials, now: SystemTime) -> Result<OAuthToken, Failure> {
+pub(super) fn token(region: &str, credentials: Credentials, now: SystemTime) -> Result<OAuthToken, BoxError> {
     // A signature's time has no fractions of a second.
     let since_1970 = Duration::from_secs(now.duration_since(UNIX_EPOCH)?.as_secs());
     let url = format!("https://kafka.{region}.amazonaws.com/?Action=kafka-cluster%3AConnect");
@@ -54,7 +54,7 @@ fn signature(
     region: &str,
     credentials: Credentials,
     now: SystemTime,
-) -> Result<Vec<(&'static str, Cow<'static, str>)>, Failure> {
+) -> Result<Vec<(&'static str, Cow<'static, str>)>, BoxError> {
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
     settings.expires_in = Some(LIFETIME);

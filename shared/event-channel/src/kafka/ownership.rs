@@ -26,12 +26,12 @@ pub(super) fn longest_rebalance(session: Duration) -> Duration {
 
 /// The partitions that no member of the group has.
 #[derive(Debug, Default)]
-pub(super) struct Unowned {
+pub(super) struct UnownedPartitions {
     partitions: BTreeSet<i32>,
     since: Option<Instant>,
 }
 
-impl Unowned {
+impl UnownedPartitions {
     /// Takes the brokers' last answer; `None` when they did not answer. Returns for how long some partition has had no owner by
     /// now.
     pub(super) fn take(&mut self, found: Option<BTreeSet<i32>>, now: Instant) -> Duration {
@@ -49,7 +49,7 @@ impl Unowned {
 /// The partitions of a topic in a member's assignment. The group's protocol has a version, then topics with their partitions
 /// ("ConsumerProtocolAssignment" of Apache Kafka). An assignment that can't be read counts as empty.
 pub(super) fn assigned(assignment: &[u8], topic: &str) -> BTreeSet<i32> {
-    let mut bytes = Bytes(assignment);
+    let mut bytes = AssignmentReader(assignment);
     let mut read = || {
         bytes.take(2)?;
         let mut partitions = BTreeSet::new();
@@ -67,9 +67,9 @@ pub(super) fn assigned(assignment: &[u8], topic: &str) -> BTreeSet<i32> {
     read().unwrap_or_default()
 }
 
-struct Bytes<'a>(&'a [u8]);
+struct AssignmentReader<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
+impl<'a> AssignmentReader<'a> {
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_partition_is_nobodys_from_the_first_look_that_found_it_so() {
         let began = Instant::now();
-        let mut unowned = Unowned::default();
+        let mut unowned = UnownedPartitions::default();
         let mut look = |found: &[i32], second| {
             unowned.take(Some(found.iter().copied().collect()), after(second, began)).as_secs()
         };
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn what_the_brokers_do_not_tell_counts_for_nothing() {
         let began = Instant::now();
-        let mut unowned = Unowned::default();
+        let mut unowned = UnownedPartitions::default();
         unowned.take(Some([1].into()), began);
         assert_eq!(unowned.take(None, after(60, began)), Duration::ZERO);
         assert_eq!(unowned.take(Some([1].into()), after(61, began)), Duration::ZERO);

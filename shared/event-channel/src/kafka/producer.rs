@@ -31,7 +31,7 @@ const WAITING_KILOBYTES: &str = "32768";
 /// The producer. Cheap to clone. Its threads end when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Producer {
-    inner: ThreadedProducer<Deliveries>,
+    inner: ThreadedProducer<DeliveryReports>,
     topic: Arc<str>,
     lanes: Arc<Lanes>,
 }
@@ -44,7 +44,7 @@ impl Producer {
         room: Arc<Notify>,
         doubts: &Arc<Doubts>,
     ) -> KafkaResult<Self> {
-        let context = Deliveries { client: Client::new(options, doubts), room };
+        let context = DeliveryReports { client: Client::new(options, doubts), room };
         let mut config = client::settings_with_identity(options);
         config
             // An acknowledged record is on every in-sync replica, once, and after all records that were sent before it.
@@ -190,12 +190,12 @@ fn with_different_keys(records: &[Record]) -> usize {
 }
 
 /// The producer's context: takes the delivery report of each record.
-struct Deliveries {
+struct DeliveryReports {
     client: Client,
     room: Arc<Notify>,
 }
 
-impl ClientContext for Deliveries {
+impl ClientContext for DeliveryReports {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -211,7 +211,7 @@ impl ClientContext for Deliveries {
     }
 }
 
-impl ProducerContext for Deliveries {
+impl ProducerContext for DeliveryReports {
     type DeliveryOpaque = Arc<Run>;
 
     fn delivery(&self, delivery: &DeliveryResult<'_>, run: Arc<Run>) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// The offsets of one partition. Each is the offset of the next record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
+struct PartitionOffsets {
     /// The offset after the last record that was read, whether it was delivered or filtered out.
     read: i64,
     /// The offset after the last record that was delivered.
@@ -18,7 +18,7 @@ struct Place {
     committed: i64,
 }
 
-impl Place {
+impl PartitionOffsets {
     fn at(offset: i64) -> Self {
         Self { read: offset, delivered: offset, done: offset, committed: offset }
     }
@@ -47,13 +47,13 @@ pub(super) struct Position {
 /// This member's partitions.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    places: BTreeMap<i32, Place>,
+    places: BTreeMap<i32, PartitionOffsets>,
 }
 
 impl Progress {
     /// Adds a partition to this member's. `committed` is the group's offset that the brokers know.
     pub(super) fn assign(&mut self, partition: i32, committed: i64) {
-        self.places.insert(partition, Place::at(committed));
+        self.places.insert(partition, PartitionOffsets::at(committed));
     }
 
     /// Removes a partition. Returns `false` when it was not this member's.
@@ -112,7 +112,7 @@ impl Progress {
     }
 
     pub(super) fn to_commit(&self) -> Vec<Position> {
-        let position = |(&partition, place): (&i32, &Place)| {
+        let position = |(&partition, place): (&i32, &PartitionOffsets)| {
             let offset = place.position();
             let is_lower = offset < place.committed;
             (offset != place.committed).then_some(Position { partition, offset, is_lower })

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use event_channel::{Consumer, Delivery, EventChannel, Polled, Record};
+use event_channel::{Consumer, Delivery, EventChannel, PollResult, Record};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ fn values(deliveries: &[Delivery]) -> Vec<String> {
     values
 }
 
-async fn poll(consumer: &mut Consumer) -> Polled {
+async fn poll(consumer: &mut Consumer) -> PollResult {
     within(consumer.poll(1_000)).await.unwrap()
 }
 
