@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use event_channel::{EventChannel, PublishError, Record};
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
-use event_source_mapping::{ChannelSource, InProcess, Mapping, NO_WINDOW, run};
+use event_source_mapping::{ChannelSource, InProcessTarget, Mapping, NO_WINDOW, run};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -137,7 +137,7 @@ async fn read(
     let counted = Arc::new(Counted::default());
     let source = ChannelSource::new(channel.subscribe(group, |_| true)?);
     let counts = Arc::clone(&counted);
-    let target = InProcess::new(move |event, _| {
+    let target = InProcessTarget::new(move |event, _| {
         let counts = Arc::clone(&counts);
         async move { counts.take(&event, work) }
     });

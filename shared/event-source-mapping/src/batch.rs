@@ -5,22 +5,22 @@ use std::time::{Duration, Instant};
 
 use crate::event::{KafkaEvent, KafkaRecord, size_of_list};
 use crate::mapping::{EventSource, Mapping};
-use crate::partition::{Company, Next, Partition, Waiting};
+use crate::partition::{Grouping, NextStep, Partition, WaitingRecord};
 
 /// Records that are invoked together: one invocation.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<BatchPart>,
     /// `true` if its records are of one partition and go alone, because they failed before.
     pub(crate) is_alone: bool,
 }
 
 /// The records of one partition in a batch.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct BatchPart {
     /// The partition's index among all.
     pub(crate) partition: usize,
-    pub(crate) records: Vec<Waiting>,
+    pub(crate) records: Vec<WaitingRecord>,
 }
 
 /// The bounds of a batch.
@@ -58,7 +58,7 @@ pub(crate) fn event(source: &EventSource, records: BTreeMap<String, Vec<KafkaRec
 
 /// A batch, or the time of the next look.
 #[derive(Debug)]
-pub(crate) enum Formed {
+pub(crate) enum NextBatch {
     Batch(Batch),
     /// No batch is due before this time. With `None`, none is due before something happens.
     NotBefore(Option<Instant>),
@@ -67,32 +67,37 @@ pub(crate) enum Formed {
 /// Takes the next batch from the partitions that have nothing in flight. Records that must go alone come first. Otherwise the batch
 /// takes as much as fits from all partitions together. If other batches may run beside it, it takes no more partitions than fill
 /// it, so that some are left for those. With `only_full`, a shared batch must be full.
-pub(crate) fn form(partitions: &mut [Partition], bounds: &Bounds, now: Instant, only_full: bool) -> Formed {
+pub(crate) fn form(
+    partitions: &mut [Partition],
+    bounds: &Bounds,
+    now: Instant,
+    only_full: bool,
+) -> NextBatch {
     let mut together = Vec::new();
     let mut alone = None;
     let mut not_before: Option<Instant> = None;
     for (place, partition) in partitions.iter().enumerate() {
         match partition.next(now) {
-            Next::Together => together.push(place),
-            Next::Alone(records) => alone = alone.or(Some((place, records))),
-            Next::Backoff(until) => {
+            NextStep::Together => together.push(place),
+            NextStep::Alone(records) => alone = alone.or(Some((place, records))),
+            NextStep::Backoff(until) => {
                 not_before = Some(not_before.map_or(until, |earliest| earliest.min(until)));
             }
-            Next::Idle | Next::Discard(_) => {}
+            NextStep::Idle | NextStep::Discard(_) => {}
         }
     }
     if let Some((place, records)) = alone {
-        let part = Part { partition: place, records: partitions[place].take(records) };
-        return Formed::Batch(Batch { parts: vec![part], is_alone: true });
+        let part = BatchPart { partition: place, records: partitions[place].take(records) };
+        return NextBatch::Batch(Batch { parts: vec![part], is_alone: true });
     }
     let is_full = fills(partitions, &mut together, bounds);
     if together.is_empty() || (only_full && !is_full) {
-        return Formed::NotBefore(not_before);
+        return NextBatch::NotBefore(not_before);
     }
     let gathers_until = if is_full { None } else { gathers_until(partitions, &together, bounds.window) };
     match gathers_until.filter(|until| *until > now) {
-        Some(until) => Formed::NotBefore(Some(not_before.map_or(until, |earliest| earliest.min(until)))),
-        None => Formed::Batch(take_together(partitions, together, bounds)),
+        Some(until) => NextBatch::NotBefore(Some(not_before.map_or(until, |earliest| earliest.min(until)))),
+        None => NextBatch::Batch(take_together(partitions, together, bounds)),
     }
 }
 
@@ -137,7 +142,7 @@ fn take_together(partitions: &mut [Partition], mut together: Vec<usize>, bounds:
             count = 1;
         }
         if count > 0 {
-            parts.push(Part { partition: place, records: partition.take(count) });
+            parts.push(BatchPart { partition: place, records: partition.take(count) });
             records_left -= count;
             bytes_left = bytes_left.saturating_sub(bytes);
         }
@@ -167,7 +172,7 @@ fn fit(partition: &Partition, records: usize, bytes: usize) -> (usize, usize) {
 impl Batch {
     /// The event that the function is invoked with. Keys and values are shared, not copied.
     pub(crate) fn event(&self, partitions: &[Partition], source: &EventSource) -> KafkaEvent {
-        let list = |part: &Part| {
+        let list = |part: &BatchPart| {
             let records = part.records.iter().map(|waiting| waiting.record.clone()).collect();
             (partitions[part.partition].name.clone(), records)
         };
@@ -178,7 +183,7 @@ impl Batch {
         self.parts.iter().map(|part| part.records.len()).sum()
     }
 
-    pub(crate) fn company(&self) -> Company {
-        if self.parts.len() > 1 { Company::WithOthers } else { Company::Alone }
+    pub(crate) fn grouping(&self) -> Grouping {
+        if self.parts.len() > 1 { Grouping::WithOthers } else { Grouping::Alone }
     }
 }

@@ -6,7 +6,7 @@ use event_channel::{Consumer, ConsumerSettings, Delivery, EventChannel, OpenErro
 use runtime::{KillPoint, kill_point};
 
 use crate::event::{KafkaRecord, TimestampType};
-use crate::{Mapping, Polled, Source, SourceError, TopicPartition};
+use crate::{Mapping, Source, SourceError, SourcePoll, TopicPartition};
 
 /// A member of a channel's group. It joins with the first poll and leaves when it is dropped.
 pub struct ChannelSource {
@@ -35,12 +35,12 @@ impl ChannelSource {
 }
 
 impl Source for ChannelSource {
-    async fn poll(&mut self, limit: usize) -> Result<Polled, SourceError> {
+    async fn poll(&mut self, limit: usize) -> Result<SourcePoll, SourceError> {
         let polled = self.consumer.poll(limit).await.map_err(unavailable)?;
         kill_point(KillPoint::ConsumerAfterPoll);
         let topic = self.consumer.topic();
         let of_topic = |partition| TopicPartition { topic: Arc::clone(topic), partition };
-        Ok(Polled {
+        Ok(SourcePoll {
             revoked: polled.revoked.into_iter().map(of_topic).collect(),
             records: polled.deliveries.into_iter().map(record).collect(),
         })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::discard::Reason;
+use crate::discard::DiscardReason;
 use crate::event::KafkaRecord;
 
 /// The form of decoded keys and values in events: `EventRecordFormat`.
@@ -29,11 +29,11 @@ pub enum Decoder {
     #[default]
     None,
     /// A closure. It is called on the mapping's own task, so it must be quick.
-    Closure(Arc<dyn Fn(KafkaRecord) -> Decoded + Send + Sync>),
+    Closure(Arc<dyn Fn(KafkaRecord) -> DecodeOutcome + Send + Sync>),
 }
 
 /// The result of decoding a record.
-pub enum Decoded {
+pub enum DecodeOutcome {
     /// The record as the function gets it.
     Record {
         /// The record.
@@ -47,7 +47,7 @@ pub enum Decoded {
         /// The record.
         record: KafkaRecord,
         /// The reason.
-        undecodable: Undecodable,
+        undecodable: DecodeError,
     },
     /// Something must be known first. The record, as it is in Kafka, is decoded again when the future is ready. Those behind it in
     /// its partition wait until then.
@@ -61,22 +61,22 @@ pub enum Decoded {
 
 /// The reason why a record is not passed to the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undecodable {
+pub struct DecodeError {
     /// The kind of the fault.
-    pub reason: Reason,
+    pub reason: DiscardReason,
     /// A description of the fault.
     pub error: String,
 }
 
 impl Decoder {
     /// Decodes by a closure.
-    pub fn new(decode: impl Fn(KafkaRecord) -> Decoded + Send + Sync + 'static) -> Self {
+    pub fn new(decode: impl Fn(KafkaRecord) -> DecodeOutcome + Send + Sync + 'static) -> Self {
         Self::Closure(Arc::new(decode))
     }
 
-    pub(crate) fn decode(&self, record: KafkaRecord) -> Decoded {
+    pub(crate) fn decode(&self, record: KafkaRecord) -> DecodeOutcome {
         match self {
-            Self::None => Decoded::Record { record, json: None },
+            Self::None => DecodeOutcome::Record { record, json: None },
             Self::Closure(decode) => decode(record),
         }
     }

@@ -15,23 +15,23 @@ pub enum OnFailure {
     #[default]
     Log,
     /// They are handed over. An error says why they could not be taken, and makes the mapping try again later.
-    HandOver(HandOver),
+    HandOver(DeadLetterHandler),
 }
 
 /// A closure that takes records that were given up.
-pub type HandOver = Arc<dyn Fn(Discarded) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+pub type DeadLetterHandler = Arc<dyn Fn(DeadLetter) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl OnFailure {
     /// Hands records that are given up to a closure.
     pub fn hand_over<F, Fut>(take: F) -> Self
     where
-        F: Fn(Discarded) -> Fut + Send + Sync + 'static,
+        F: Fn(DeadLetter) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         Self::HandOver(Arc::new(move |discarded| Box::pin(take(discarded))))
     }
 
-    pub(crate) async fn take(&self, discarded: Discarded) -> Result<(), String> {
+    pub(crate) async fn take(&self, discarded: DeadLetter) -> Result<(), String> {
         match self {
             Self::Log => {
                 discarded.log();
@@ -53,20 +53,20 @@ impl fmt::Debug for OnFailure {
 
 /// Records that are given up: all of one partition, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Discarded {
+pub struct DeadLetter {
     /// The function that did not take them.
     pub function: String,
     /// The records.
     pub records: Vec<KafkaRecord>,
     /// The reason.
-    pub reason: Reason,
+    pub reason: DiscardReason,
     /// The number of times that the function failed with them.
     pub attempts: u32,
     /// The last error of the function or the decoder; empty for records that are too old.
     pub error: String,
 }
 
-impl Discarded {
+impl DeadLetter {
     fn log(&self) {
         warn!(
             function = self.function,
@@ -82,7 +82,7 @@ impl Discarded {
 
 /// The reason why records are given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum DiscardReason {
     /// The function failed with them as often as the mapping allows.
     RetriesExhausted,
     /// They are older than the mapping allows.
@@ -93,7 +93,7 @@ pub enum Reason {
     Undecodable,
 }
 
-impl Reason {
+impl DiscardReason {
     /// The name in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

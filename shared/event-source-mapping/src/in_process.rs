@@ -9,12 +9,12 @@ use crate::event::{BatchResponse, KafkaEvent};
 use crate::{InvokeError, Target};
 
 /// A function in this process. Its error counts as a failure of the function, and so does a panic.
-pub struct InProcess<F> {
+pub struct InProcessTarget<F> {
     function: Arc<F>,
 }
 
-impl<F> InProcess<F> {
-    /// `InProcess::new(|event, deadline| async move { … })`
+impl<F> InProcessTarget<F> {
+    /// `InProcessTarget::new(|event, deadline| async move { … })`
     pub fn new<Fut, E>(function: F) -> Self
     where
         F: Fn(KafkaEvent, Instant) -> Fut + Send + Sync + 'static,
@@ -25,13 +25,13 @@ impl<F> InProcess<F> {
     }
 }
 
-impl<F> Clone for InProcess<F> {
+impl<F> Clone for InProcessTarget<F> {
     fn clone(&self) -> Self {
         Self { function: Arc::clone(&self.function) }
     }
 }
 
-impl<F, Fut, E> Target for InProcess<F>
+impl<F, Fut, E> Target for InProcessTarget<F>
 where
     F: Fn(KafkaEvent, Instant) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<BatchResponse, E>> + Send,

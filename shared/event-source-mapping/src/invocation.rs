@@ -13,7 +13,7 @@ pub struct Invocation {
     /// The function.
     pub function: String,
     /// The records that it was given, by partition.
-    pub partitions: Vec<Range>,
+    pub partitions: Vec<OffsetRange>,
     /// The number of these records.
     pub records: usize,
     /// The time from the invocation to its answer.
@@ -28,7 +28,7 @@ pub struct Invocation {
 
 /// Records of one partition, from the first to the last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Range {
+pub struct OffsetRange {
     /// `topic-partition`.
     pub partition: String,
     /// The first record's offset.
@@ -40,7 +40,7 @@ pub struct Range {
 }
 
 /// Writes `topic-partition@first..=last`.
-impl fmt::Display for Range {
+impl fmt::Display for OffsetRange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { partition, first, last, .. } = self;
         write!(formatter, "{partition}@{first}..={last}")

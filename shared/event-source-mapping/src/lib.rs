@@ -32,11 +32,11 @@ use thiserror::Error;
 
 #[cfg(feature = "channel")]
 pub use crate::channel::ChannelSource;
-pub use crate::decode::{Decoded, Decoder, RecordFormat, Undecodable};
-pub use crate::discard::{Discarded, HandOver, OnFailure, Reason};
+pub use crate::decode::{DecodeError, DecodeOutcome, Decoder, RecordFormat};
+pub use crate::discard::{DeadLetter, DeadLetterHandler, DiscardReason, OnFailure};
 pub use crate::filter::{FilterCriteria, FilterError};
-pub use crate::in_process::InProcess;
-pub use crate::invocation::{Ending, Invocation, Observer, Range};
+pub use crate::in_process::InProcessTarget;
+pub use crate::invocation::{Ending, Invocation, Observer, OffsetRange};
 pub use crate::mapping::{EventSource, InvalidMapping, Mapping, PAYLOAD_LIMIT};
 pub use crate::run::run;
 
@@ -53,7 +53,7 @@ pub struct TopicPartition {
 pub trait Source: Send {
     /// Waits for records and takes up to `limit`, in order within each partition, from partitions that are not paused. Cancel
     /// safe.
-    fn poll(&mut self, limit: usize) -> impl Future<Output = Result<Polled, SourceError>> + Send;
+    fn poll(&mut self, limit: usize) -> impl Future<Output = Result<SourcePoll, SourceError>> + Send;
 
     /// Commits that everything of a partition before this offset is done.
     fn commit(
@@ -77,7 +77,7 @@ pub trait Source: Send {
 
 /// The result of a poll.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Polled {
+pub struct SourcePoll {
     /// Partitions that another process has from now on. Records of them that were polled before are no longer invoked or committed.
     /// The revocations come before the records. A partition that comes back is not paused.
     pub revoked: Vec<TopicPartition>,
@@ -85,7 +85,7 @@ pub struct Polled {
     pub records: Vec<KafkaRecord>,
 }
 
-impl From<Vec<KafkaRecord>> for Polled {
+impl From<Vec<KafkaRecord>> for SourcePoll {
     fn from(records: Vec<KafkaRecord>) -> Self {
         Self { revoked: Vec::new(), records }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use crate::discard::Reason;
+use crate::discard::DiscardReason;
 use crate::invocation::Ending;
 
 /// Handles to a mapping's metrics, looked up once.
@@ -61,7 +61,7 @@ impl Meters {
         self.retries.increment(1);
     }
 
-    pub(crate) fn discarded(&self, records: usize, reason: Reason) {
+    pub(crate) fn discarded(&self, records: usize, reason: DiscardReason) {
         let function = self.function.clone();
         counter!("event_source_mapping_discarded_total", "function" => function, "reason" => reason.name())
             .increment(records as u64);

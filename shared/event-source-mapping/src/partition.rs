@@ -10,13 +10,13 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::TopicPartition;
-use crate::decode::Undecodable;
-use crate::discard::Reason;
+use crate::decode::DecodeError;
+use crate::discard::DiscardReason;
 use crate::event::KafkaRecord;
 
 /// A record that waits.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingRecord {
     pub(crate) record: KafkaRecord,
     /// The record's size as JSON.
     pub(crate) bytes: usize,
@@ -25,10 +25,10 @@ pub(crate) struct Waiting {
     /// The record as it is in Kafka, if the function gets it in another form.
     pub(crate) original: Option<Box<KafkaRecord>>,
     /// The reason why the function does not get it, if it could not be decoded.
-    pub(crate) undecodable: Option<Box<Undecodable>>,
+    pub(crate) undecodable: Option<Box<DecodeError>>,
 }
 
-impl Waiting {
+impl WaitingRecord {
     pub(crate) fn as_in_kafka(&self) -> &KafkaRecord {
         self.original.as_deref().unwrap_or(&self.record)
     }
@@ -36,7 +36,7 @@ impl Waiting {
 
 /// A record whose schema is being looked up, or that stands behind such a record.
 #[derive(Debug)]
-pub(crate) struct Undecoded {
+pub(crate) struct UndecodedRecord {
     pub(crate) record: KafkaRecord,
     pub(crate) since: Instant,
 }
@@ -46,9 +46,9 @@ pub(crate) struct Partition {
     pub(crate) at: TopicPartition,
     /// `topic-partition`.
     pub(crate) name: String,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingRecord>,
     bytes: usize,
-    undecoded: VecDeque<Undecoded>,
+    undecoded: VecDeque<UndecodedRecord>,
     undecoded_bytes: usize,
     /// Lengths of runs at the front that are invoked alone, one after the other, because they failed as a whole.
     alone: VecDeque<usize>,
@@ -68,16 +68,16 @@ pub(crate) struct Partition {
 /// The state of a partition, which says what may be done with the records at its front.
 ///
 /// ```text
-/// Ready, BackingOff ───────── take ──────────────────────▶ InFlight
-/// Ready, BackingOff ───────── sort_out ──────────────────▶ Doomed
-/// Doomed ──────────────────── take ──────────────────────▶ InFlight
-/// InFlight ────────────────── succeed ───────────────────▶ Ready
-/// InFlight ────────────────── fail, put_back, back_off ──▶ BackingOff
-/// InFlight ────────────────── fail, one time too many ───▶ Doomed
-/// InFlight ────────────────── keep_doomed ───────────────▶ Doomed
-/// InFlight ────────────────── revoke ────────────────────▶ Orphaned
-/// Ready, BackingOff, Doomed ─ revoke ────────────────────▶ Ready
-/// Orphaned ────────────────── the invocation ends ───────▶ Ready
+/// Ready, BackingOff ────────── take ─────────────────────▶ InFlight
+/// Ready, BackingOff ────────── sort_out ─────────────────▶ GivenUp
+/// GivenUp ──────────────────── take ─────────────────────▶ InFlight
+/// InFlight ─────────────────── succeed ──────────────────▶ Ready
+/// InFlight ─────────────────── fail, put_back, back_off ─▶ BackingOff
+/// InFlight ─────────────────── fail, one time too many ──▶ GivenUp
+/// InFlight ─────────────────── keep_given_up ────────────▶ GivenUp
+/// InFlight ─────────────────── revoke ───────────────────▶ Orphaned
+/// Ready, BackingOff, GivenUp ─ revoke ───────────────────▶ Ready
+/// Orphaned ─────────────────── the invocation ends ──────▶ Ready
 /// ```
 #[derive(Debug)]
 enum State {
@@ -86,7 +86,7 @@ enum State {
     /// The front failed, and is invoked again no earlier than this.
     BackingOff { until: Instant },
     /// Records at the front are given up, no earlier than `not_before`.
-    Doomed { doom: Doom, not_before: Option<Instant> },
+    GivenUp { discard: Discard, not_before: Option<Instant> },
     /// Records are with the function, or are being given up. They begin at this offset.
     InFlight { first: i64 },
     /// The partition was revoked while records were in flight. Their result is discarded.
@@ -95,22 +95,22 @@ enum State {
 
 /// The number of records at the front that are given up, and the reason.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Doom {
+pub(crate) struct Discard {
     pub(crate) records: usize,
-    pub(crate) reason: Reason,
+    pub(crate) reason: DiscardReason,
     pub(crate) attempts: u32,
     pub(crate) error: String,
 }
 
 /// The next step of a partition.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     /// Nothing waits, or the function has it.
     Idle,
     /// It failed, and waits until this time.
     Backoff(Instant),
     /// Records at the front are given up.
-    Discard(Doom),
+    Discard(Discard),
     /// This many at the front are invoked alone.
     Alone(usize),
     /// The waiting records may go together with other partitions.
@@ -119,14 +119,14 @@ pub(crate) enum Next {
 
 /// The rules for counting a failed invocation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct RetryLimits {
     pub(crate) bisect: bool,
     pub(crate) maximum_retry_attempts: Option<u32>,
 }
 
 /// Says whether there were records of other partitions in the invocation, or might have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Company {
+pub(crate) enum Grouping {
     WithOthers,
     Alone,
 }
@@ -152,7 +152,7 @@ impl Partition {
     }
 
     /// Adds a record that the filter lets through.
-    pub(crate) fn push(&mut self, waiting: Waiting) {
+    pub(crate) fn push(&mut self, waiting: WaitingRecord) {
         self.pass_over(waiting.record.offset);
         self.bytes += waiting.bytes;
         self.waiting.push_back(waiting);
@@ -165,18 +165,18 @@ impl Partition {
     }
 
     /// Adds a record that can't be decoded yet, behind all others.
-    pub(crate) fn push_undecoded(&mut self, undecoded: Undecoded) {
+    pub(crate) fn push_undecoded(&mut self, undecoded: UndecodedRecord) {
         self.undecoded_bytes += undecoded.record.json_size();
         self.undecoded.push_back(undecoded);
     }
 
     /// Puts a record that still can't be decoded back to where it stood.
-    pub(crate) fn put_back_undecoded(&mut self, undecoded: Undecoded) {
+    pub(crate) fn put_back_undecoded(&mut self, undecoded: UndecodedRecord) {
         self.undecoded_bytes += undecoded.record.json_size();
         self.undecoded.push_front(undecoded);
     }
 
-    pub(crate) fn pop_undecoded(&mut self) -> Option<Undecoded> {
+    pub(crate) fn pop_undecoded(&mut self) -> Option<UndecodedRecord> {
         let undecoded = self.undecoded.pop_front()?;
         self.undecoded_bytes -= undecoded.record.json_size();
         Some(undecoded)
@@ -206,13 +206,13 @@ impl Partition {
     }
 
     /// The waiting records, from the front.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &WaitingRecord> {
         self.waiting.iter()
     }
 
     /// The waiting records from the front, up to the first that the function does not get. That one is given up when it is at the
     /// front.
-    pub(crate) fn eligible(&self) -> impl Iterator<Item = &Waiting> {
+    pub(crate) fn eligible(&self) -> impl Iterator<Item = &WaitingRecord> {
         self.waiting.iter().take(self.eligible.unwrap_or(usize::MAX))
     }
 
@@ -220,21 +220,21 @@ impl Partition {
         self.waiting.front().map(|waiting| waiting.record.offset)
     }
 
-    pub(crate) fn next(&self, now: Instant) -> Next {
+    pub(crate) fn next(&self, now: Instant) -> NextStep {
         if self.waiting.is_empty() {
-            return Next::Idle;
+            return NextStep::Idle;
         }
         match &self.state {
-            State::InFlight { .. } | State::Orphaned => return Next::Idle,
-            State::BackingOff { until } | State::Doomed { not_before: Some(until), .. } if *until > now => {
-                return Next::Backoff(*until);
+            State::InFlight { .. } | State::Orphaned => return NextStep::Idle,
+            State::BackingOff { until } | State::GivenUp { not_before: Some(until), .. } if *until > now => {
+                return NextStep::Backoff(*until);
             }
-            State::Doomed { doom, .. } => return Next::Discard(doom.clone()),
+            State::GivenUp { discard, .. } => return NextStep::Discard(discard.clone()),
             State::Ready | State::BackingOff { .. } => {}
         }
         match self.alone.front() {
-            Some(&records) => Next::Alone(records.min(self.eligible.unwrap_or(usize::MAX))),
-            None => Next::Together,
+            Some(&records) => NextStep::Alone(records.min(self.eligible.unwrap_or(usize::MAX))),
+            None => NextStep::Together,
         }
     }
 
@@ -245,33 +245,33 @@ impl Partition {
         let not_before = match self.state {
             State::Ready => None,
             State::BackingOff { until } => Some(until),
-            State::Doomed { .. } | State::InFlight { .. } | State::Orphaned => return,
+            State::GivenUp { .. } | State::InFlight { .. } | State::Orphaned => return,
         };
-        let fault = |waiting: &Waiting| match &waiting.undecodable {
+        let fault = |waiting: &WaitingRecord| match &waiting.undecodable {
             Some(undecodable) => Some((**undecodable).clone()),
             None if is_too_old(&waiting.record) => {
-                Some(Undecodable { reason: Reason::TooOld, error: String::new() })
+                Some(DecodeError { reason: DiscardReason::TooOld, error: String::new() })
             }
             None => None,
         };
         let Some(first) = self.waiting.front().and_then(fault) else {
             let is_at_fault =
-                |waiting: &Waiting| waiting.undecodable.is_some() || is_too_old(&waiting.record);
+                |waiting: &WaitingRecord| waiting.undecodable.is_some() || is_too_old(&waiting.record);
             self.eligible = self.waiting.iter().position(is_at_fault);
             return;
         };
         let records = self.waiting.iter().take_while(|waiting| fault(waiting).as_ref() == Some(&first));
         let (records, attempts) = (records.count(), self.attempts);
-        let doom = Doom { records, reason: first.reason, attempts, error: first.error };
-        self.state = State::Doomed { doom, not_before };
+        let discard = Discard { records, reason: first.reason, attempts, error: first.error };
+        self.state = State::GivenUp { discard, not_before };
     }
 
     /// Takes records from the front. From here on nothing else of the partition is invoked until they come back.
-    pub(crate) fn take(&mut self, records: usize) -> Vec<Waiting> {
+    pub(crate) fn take(&mut self, records: usize) -> Vec<WaitingRecord> {
         if let Some(first) = self.front() {
             self.state = State::InFlight { first };
         }
-        let taken: Vec<Waiting> = self.waiting.drain(..records).collect();
+        let taken: Vec<WaitingRecord> = self.waiting.drain(..records).collect();
         self.bytes -= taken.iter().map(|waiting| waiting.bytes).sum::<usize>();
         self.shorten_runs(records);
         taken
@@ -296,7 +296,13 @@ impl Partition {
     }
 
     /// Notes that the taken records before `failed` are done. The rest comes again.
-    pub(crate) fn fail_at(&mut self, mut taken: Vec<Waiting>, failed: usize, error: &str, limits: Limits) {
+    pub(crate) fn fail_at(
+        &mut self,
+        mut taken: Vec<WaitingRecord>,
+        failed: usize,
+        error: &str,
+        limits: RetryLimits,
+    ) {
         if !self.land() {
             return;
         }
@@ -311,13 +317,19 @@ impl Partition {
     }
 
     /// Notes that the function failed with all taken records.
-    pub(crate) fn fail(&mut self, taken: Vec<Waiting>, company: Company, error: &str, limits: Limits) {
+    pub(crate) fn fail(
+        &mut self,
+        taken: Vec<WaitingRecord>,
+        grouping: Grouping,
+        error: &str,
+        limits: RetryLimits,
+    ) {
         if !self.land() {
             return;
         }
         let records = taken.len();
         self.give_back(taken, true);
-        if limits.bisect && company == Company::WithOthers {
+        if limits.bisect && grouping == Grouping::WithOthers {
             // The separation from the other partitions is the first halving.
             self.streak += 1;
         } else if limits.bisect && records > 1 {
@@ -332,19 +344,19 @@ impl Partition {
     }
 
     /// Notes that the function was not reached. This says nothing about the records, so they come again as they were.
-    pub(crate) fn put_back(&mut self, taken: Vec<Waiting>, company: Company) {
+    pub(crate) fn put_back(&mut self, taken: Vec<WaitingRecord>, grouping: Grouping) {
         if self.land() {
-            self.give_back(taken, company == Company::Alone);
+            self.give_back(taken, grouping == Grouping::Alone);
             self.streak += 1;
         }
     }
 
     /// Notes that nobody took the records that were given up. They are still given up.
-    pub(crate) fn keep_doomed(&mut self, taken: Vec<Waiting>, doom: Doom) {
+    pub(crate) fn keep_given_up(&mut self, taken: Vec<WaitingRecord>, discard: Discard) {
         if self.land() {
             self.give_back(taken, true);
             self.streak += 1;
-            self.state = State::Doomed { doom, not_before: None };
+            self.state = State::GivenUp { discard, not_before: None };
         }
     }
 
@@ -357,7 +369,7 @@ impl Partition {
         let until = now + wait(self.streak);
         match &mut self.state {
             State::Ready | State::BackingOff { .. } => self.state = State::BackingOff { until },
-            State::Doomed { not_before, .. } => *not_before = Some(until),
+            State::GivenUp { not_before, .. } => *not_before = Some(until),
             State::InFlight { .. } | State::Orphaned => {}
         }
     }
@@ -368,7 +380,7 @@ impl Partition {
     pub(crate) fn revoke(&mut self) {
         let state = match self.state {
             State::InFlight { .. } | State::Orphaned => State::Orphaned,
-            State::Ready | State::BackingOff { .. } | State::Doomed { .. } => State::Ready,
+            State::Ready | State::BackingOff { .. } | State::GivenUp { .. } => State::Ready,
         };
         *self = Self { state, ..Self::new(self.at.clone()) };
     }
@@ -379,7 +391,7 @@ impl Partition {
         let done = match self.state {
             State::Orphaned => None,
             State::InFlight { first } => Some(first),
-            State::Ready | State::BackingOff { .. } | State::Doomed { .. } => self.front().or(self.end),
+            State::Ready | State::BackingOff { .. } | State::GivenUp { .. } => self.front().or(self.end),
         }?;
         Some(done).filter(|done| self.committed.is_none_or(|committed| committed < *done))
     }
@@ -389,12 +401,12 @@ impl Partition {
     }
 
     /// Returns whether the source should pause or resume, if this much may wait.
-    pub(crate) fn flow(&mut self, records: usize, bytes: usize) -> Option<Flow> {
+    pub(crate) fn flow(&mut self, records: usize, bytes: usize) -> Option<FlowControl> {
         let is_full = self.held_records() >= records || self.held_bytes() >= bytes;
         let is_low = self.held_records() <= records / 2 && self.held_bytes() <= bytes / 2;
         let flow = match self.paused {
-            false if is_full => Flow::Pause,
-            true if is_low => Flow::Resume,
+            false if is_full => FlowControl::Pause,
+            true if is_low => FlowControl::Resume,
             _ => return None,
         };
         self.paused = !self.paused;
@@ -411,7 +423,7 @@ impl Partition {
         self.streak = 0;
     }
 
-    fn give_back(&mut self, taken: Vec<Waiting>, alone: bool) {
+    fn give_back(&mut self, taken: Vec<WaitingRecord>, alone: bool) {
         if alone {
             self.alone.push_front(taken.len());
         }
@@ -422,18 +434,18 @@ impl Partition {
     }
 
     /// Counts one more failure of the record at the front, and gives up `records` if it was one too many.
-    fn count(&mut self, records: usize, error: &str, limits: Limits) {
+    fn count(&mut self, records: usize, error: &str, limits: RetryLimits) {
         self.attempts += 1;
         self.streak += 1;
         if limits.maximum_retry_attempts.is_some_and(|most| self.attempts > most) {
-            let doom = Doom {
+            let discard = Discard {
                 records,
-                reason: Reason::RetriesExhausted,
+                reason: DiscardReason::RetriesExhausted,
                 attempts: self.attempts,
                 error: error.to_owned(),
             };
             // The function does not get these records again, so there is nothing to wait for.
-            self.state = State::Doomed { doom, not_before: None };
+            self.state = State::GivenUp { discard, not_before: None };
             self.streak = 0;
         }
     }
@@ -441,7 +453,7 @@ impl Partition {
 
 /// The instruction to the source about a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(crate) enum FlowControl {
     Pause,
     Resume,
 }

@@ -11,15 +11,17 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time;
 use tracing::{debug, info, warn};
 
-use crate::batch::{self, Batch, Bounds, Formed, Part};
-use crate::decode::Decoded;
-use crate::discard::Discarded;
+use crate::batch::{self, Batch, BatchPart, Bounds, NextBatch};
+use crate::decode::DecodeOutcome;
+use crate::discard::DeadLetter;
 use crate::event::{BatchResponse, KafkaRecord};
-use crate::invocation::{Ending, Invocation, Range};
+use crate::invocation::{Ending, Invocation, OffsetRange};
 use crate::mapping::{InvalidMapping, Mapping};
 use crate::meters::Meters;
-use crate::partition::{Company, Doom, Flow, Limits, Next, Partition, Undecoded, Waiting};
-use crate::{InvokeError, Polled, Source, SourceError, Target, TopicPartition};
+use crate::partition::{
+    Discard, FlowControl, Grouping, NextStep, Partition, RetryLimits, UndecodedRecord, WaitingRecord,
+};
+use crate::{InvokeError, Source, SourceError, SourcePoll, Target, TopicPartition};
 
 /// Runs a mapping until `shutdown` turns true (or its sender is gone). It passes the records of `source` to `target` and commits
 /// those that are done. At the shutdown it invokes nothing more. It waits for running invocations, no longer than the mapping says,
@@ -38,11 +40,11 @@ pub async fn run<S: Source, T: Target>(
     loop {
         let look_again = driver.advance().await;
         match driver.wait(look_again, &mut shutdown).await {
-            Happened::Polled(polled) => driver.take_in(polled),
-            Happened::Ended(ended) => driver.end(ended),
-            Happened::LookedUp(place) => driver.decode_rest(place),
-            Happened::Due => {}
-            Happened::Shutdown => break,
+            Wakeup::Polled(polled) => driver.take_in(polled),
+            Wakeup::Ended(ended) => driver.end(ended),
+            Wakeup::LookedUp(place) => driver.decode_rest(place),
+            Wakeup::Due => {}
+            Wakeup::Shutdown => break,
         }
     }
     driver.drain().await;
@@ -52,12 +54,12 @@ pub async fn run<S: Source, T: Target>(
 struct Driver<S, T> {
     mapping: Arc<Mapping>,
     bounds: Bounds,
-    limits: Limits,
+    limits: RetryLimits,
     source: S,
     target: T,
     /// No partition is ever removed, so that an index stays valid.
     partitions: Vec<Partition>,
-    running: JoinSet<Outcome>,
+    running: JoinSet<JobResult>,
     jobs: HashMap<Id, Job>,
     invocations: usize,
     /// Schemas that are being looked up, each for the index of a partition.
@@ -75,19 +77,19 @@ struct Driver<S, T> {
 /// The work of a task. The records stay here, so that a task that panics loses none.
 enum Job {
     Invocation { batch: Batch, started: Instant },
-    Discard { part: Part, doom: Doom },
+    Discard { part: BatchPart, discard: Discard },
 }
 
 /// The amount that waits, or that may wait.
-struct Load {
+struct Amount {
     records: usize,
     bytes: usize,
 }
 
 /// The result of a task.
-enum Outcome {
-    Answered(Result<BatchResponse, InvokeError>),
-    Taken(Result<(), String>),
+enum JobResult {
+    Invocation(Result<BatchResponse, InvokeError>),
+    Discard(Result<(), String>),
 }
 
 /// The place that a polled record was given.
@@ -101,9 +103,9 @@ enum Intake {
     Undecoded,
 }
 
-enum Happened {
-    Polled(Result<Polled, SourceError>),
-    Ended(Result<(Id, Outcome), JoinError>),
+enum Wakeup {
+    Polled(Result<SourcePoll, SourceError>),
+    Ended(Result<(Id, JobResult), JoinError>),
     /// A schema that the partition at this index has waited for may be known now.
     LookedUp(Result<usize, JoinError>),
     Due,
@@ -119,7 +121,7 @@ impl<S: Source, T: Target> Driver<S, T> {
     fn new(mapping: Mapping, source: S, target: T) -> Self {
         Self {
             bounds: Bounds::of(&mapping),
-            limits: Limits {
+            limits: RetryLimits {
                 bisect: mapping.bisect_on_function_error,
                 maximum_retry_attempts: mapping.maximum_retry_attempts,
             },
@@ -152,22 +154,22 @@ impl<S: Source, T: Target> Driver<S, T> {
         batch_not_before.into_iter().chain(self.source_not_before).min()
     }
 
-    async fn wait(&mut self, look_again: Option<Instant>, shutdown: &mut watch::Receiver<bool>) -> Happened {
+    async fn wait(&mut self, look_again: Option<Instant>, shutdown: &mut watch::Receiver<bool>) -> Wakeup {
         let until = time::Instant::from_std(look_again.unwrap_or_else(now));
         let is_busy = self.invocations >= self.mapping.concurrency && self.mapping.window.is_zero();
         let polls = self.source_not_before.is_none() && !(is_busy && self.source.can_be_left());
         tokio::select! {
             biased;
             // An error means that the sender is gone.
-            _ = shutdown.wait_for(|stop| *stop) => Happened::Shutdown,
-            Some(ended) = self.running.join_next_with_id() => Happened::Ended(ended),
-            Some(place) = self.lookups.join_next() => Happened::LookedUp(place),
-            polled = self.source.poll(self.poll_limit), if polls => Happened::Polled(polled),
-            () = time::sleep_until(until), if look_again.is_some() => Happened::Due,
+            _ = shutdown.wait_for(|stop| *stop) => Wakeup::Shutdown,
+            Some(ended) = self.running.join_next_with_id() => Wakeup::Ended(ended),
+            Some(place) = self.lookups.join_next() => Wakeup::LookedUp(place),
+            polled = self.source.poll(self.poll_limit), if polls => Wakeup::Polled(polled),
+            () = time::sleep_until(until), if look_again.is_some() => Wakeup::Due,
         }
     }
 
-    fn take_in(&mut self, polled: Result<Polled, SourceError>) {
+    fn take_in(&mut self, polled: Result<SourcePoll, SourceError>) {
         let polled = match polled {
             Ok(polled) => polled,
             Err(error) => return self.leave_source_alone(&error, now()),
@@ -185,10 +187,10 @@ impl<S: Source, T: Target> Driver<S, T> {
         for record in polled.records {
             place = self.place(&record, place);
             if self.partitions[place].has_undecoded() {
-                self.partitions[place].push_undecoded(Undecoded { record, since });
+                self.partitions[place].push_undecoded(UndecodedRecord { record, since });
                 continue;
             }
-            let intake = self.take_in_record(place, Undecoded { record, since });
+            let intake = self.take_in_record(place, UndecodedRecord { record, since });
             passed_over += usize::from(intake == Intake::PassedOver);
         }
         if passed_over > 0 {
@@ -197,29 +199,29 @@ impl<S: Source, T: Target> Driver<S, T> {
     }
 
     /// Decodes a record with no undecoded record before it in its partition. Adds the record if the filter lets it through.
-    fn take_in_record(&mut self, place: usize, undecoded: Undecoded) -> Intake {
-        let Undecoded { record, since } = undecoded;
+    fn take_in_record(&mut self, place: usize, undecoded: UndecodedRecord) -> Intake {
+        let UndecodedRecord { record, since } = undecoded;
         let partition = &mut self.partitions[place];
         let original = self.mapping.decoder.decodes().then(|| Box::new(record.clone()));
         match self.mapping.decoder.decode(record) {
-            Decoded::Record { record, json } => {
+            DecodeOutcome::Record { record, json } => {
                 let value = json.as_deref().or(record.value.as_deref());
                 if !self.mapping.filter.matches(value) {
                     partition.pass_over(record.offset);
                     return Intake::PassedOver;
                 }
                 let bytes = record.json_size();
-                partition.push(Waiting { record, bytes, since, original, undecodable: None });
+                partition.push(WaitingRecord { record, bytes, since, original, undecodable: None });
                 Intake::Waits
             }
-            Decoded::Undecodable { record, undecodable } => {
+            DecodeOutcome::Undecodable { record, undecodable } => {
                 let undecodable = Some(Box::new(undecodable));
                 let bytes = record.json_size();
-                partition.push(Waiting { record, bytes, since, original: None, undecodable });
+                partition.push(WaitingRecord { record, bytes, since, original: None, undecodable });
                 Intake::Waits
             }
-            Decoded::Later { record, lookup } => {
-                partition.put_back_undecoded(Undecoded { record, since });
+            DecodeOutcome::Later { record, lookup } => {
+                partition.put_back_undecoded(UndecodedRecord { record, since });
                 self.lookups.spawn(async move {
                     lookup.await;
                     place
@@ -271,8 +273,8 @@ impl<S: Source, T: Target> Driver<S, T> {
         while self.invocations < self.mapping.concurrency {
             let only_full = self.mapping.full_beside_others && self.invocations > 0;
             match batch::form(&mut self.partitions, &self.bounds, now, only_full) {
-                Formed::Batch(batch) => self.start(batch, now),
-                Formed::NotBefore(until) => return until,
+                NextBatch::Batch(batch) => self.start(batch, now),
+                NextBatch::NotBefore(until) => return until,
             }
         }
         // The next invocation that ends frees a slot.
@@ -286,7 +288,7 @@ impl<S: Source, T: Target> Driver<S, T> {
         let task = self.running.spawn(async move {
             let answer = time::timeout(timeout, target.invoke(event, now + timeout)).await;
             let late = |_| Err(InvokeError::Function(format!("it took more than {timeout:?}")));
-            Outcome::Answered(answer.unwrap_or_else(late))
+            JobResult::Invocation(answer.unwrap_or_else(late))
         });
         self.invocations += 1;
         self.jobs.insert(task.id(), Job::Invocation { batch, started: now });
@@ -304,43 +306,43 @@ impl<S: Source, T: Target> Driver<S, T> {
             if sorts_out {
                 partition.sort_out(|record| oldest.is_some_and(|oldest| record.timestamp < oldest));
             }
-            if let Next::Discard(doom) = partition.next(now) {
-                let part = Part { partition: place, records: partition.take(doom.records) };
-                self.start_discard(part, doom);
+            if let NextStep::Discard(discard) = partition.next(now) {
+                let part = BatchPart { partition: place, records: partition.take(discard.records) };
+                self.start_discard(part, discard);
             }
         }
     }
 
-    fn start_discard(&mut self, part: Part, doom: Doom) {
+    fn start_discard(&mut self, part: BatchPart, discard: Discard) {
         let mapping = Arc::clone(&self.mapping);
-        let discarded = Discarded {
+        let discarded = DeadLetter {
             function: mapping.function.clone(),
             records: part.records.iter().map(|waiting| waiting.as_in_kafka().clone()).collect(),
-            reason: doom.reason,
-            attempts: doom.attempts,
-            error: doom.error.clone(),
+            reason: discard.reason,
+            attempts: discard.attempts,
+            error: discard.error.clone(),
         };
         let task =
-            self.running.spawn(async move { Outcome::Taken(mapping.on_failure.take(discarded).await) });
-        self.jobs.insert(task.id(), Job::Discard { part, doom });
+            self.running.spawn(async move { JobResult::Discard(mapping.on_failure.take(discarded).await) });
+        self.jobs.insert(task.id(), Job::Discard { part, discard });
     }
 
-    fn end(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+    fn end(&mut self, ended: Result<(Id, JobResult), JoinError>) {
         let (id, outcome) = match ended {
             Ok((id, outcome)) => (id, Ok(outcome)),
             Err(error) => (error.id(), Err(panic_message(error))),
         };
         match (self.jobs.remove(&id), outcome) {
-            (Some(Job::Invocation { batch, started }), Ok(Outcome::Answered(answer))) => {
+            (Some(Job::Invocation { batch, started }), Ok(JobResult::Invocation(answer))) => {
                 self.end_invocation(batch, started, answer);
             }
             (Some(Job::Invocation { batch, started }), Err(panic)) => {
                 self.end_invocation(batch, started, Err(InvokeError::Function(panic)));
             }
-            (Some(Job::Discard { part, doom }), Ok(Outcome::Taken(taken))) => {
-                self.end_discard(part, doom, taken)
+            (Some(Job::Discard { part, discard }), Ok(JobResult::Discard(taken))) => {
+                self.end_discard(part, discard, taken)
             }
-            (Some(Job::Discard { part, doom }), Err(panic)) => self.end_discard(part, doom, Err(panic)),
+            (Some(Job::Discard { part, discard }), Err(panic)) => self.end_discard(part, discard, Err(panic)),
             // Every task is known, and its outcome is of its own kind.
             _ => {}
         }
@@ -358,9 +360,9 @@ impl<S: Source, T: Target> Driver<S, T> {
         };
         self.meters.invoked(batch.records(), now - started, ending);
         self.tell(&batch, now - started, ending, &answer);
-        let company = batch.company();
+        let grouping = batch.grouping();
         // A part that went alone goes alone again. Any other may still go with others.
-        let apart = if batch.is_alone { Company::Alone } else { Company::WithOthers };
+        let apart = if batch.is_alone { Grouping::Alone } else { Grouping::WithOthers };
         for (place, part) in batch.parts.into_iter().enumerate() {
             let partition = &mut self.partitions[part.partition];
             match &answer {
@@ -372,7 +374,7 @@ impl<S: Source, T: Target> Driver<S, T> {
                     Some(failed) => partition.fail_at(part.records, failed, NAMED, self.limits),
                 },
                 Err(error @ InvokeError::Function(_)) => {
-                    partition.fail(part.records, company, &error.to_string(), self.limits);
+                    partition.fail(part.records, grouping, &error.to_string(), self.limits);
                 }
                 Err(InvokeError::Transport(_)) => partition.put_back(part.records, apart),
             }
@@ -407,16 +409,16 @@ impl<S: Source, T: Target> Driver<S, T> {
         Ok(failures)
     }
 
-    fn end_discard(&mut self, part: Part, doom: Doom, taken: Result<(), String>) {
+    fn end_discard(&mut self, part: BatchPart, discard: Discard, taken: Result<(), String>) {
         match taken {
             Ok(()) => {
                 self.refusals.remove(&part.partition);
                 self.partitions[part.partition].succeed();
-                self.meters.discarded(doom.records, doom.reason);
+                self.meters.discarded(discard.records, discard.reason);
             }
             Err(error) => {
                 self.tell_refusal(part.partition, error);
-                self.partitions[part.partition].keep_doomed(part.records, doom);
+                self.partitions[part.partition].keep_given_up(part.records, discard);
                 self.back_off(part.partition, now());
             }
         }
@@ -461,23 +463,25 @@ impl<S: Source, T: Target> Driver<S, T> {
     /// reached, a partition has its share of it, so that one that fails for long leaves the others theirs.
     fn regulate(&mut self) {
         let batches = self.mapping.concurrency + 1;
-        let most =
-            Load { records: batches * self.mapping.batch_size, bytes: batches * self.mapping.payload_limit };
-        let waits = Load {
+        let most = Amount {
+            records: batches * self.mapping.batch_size,
+            bytes: batches * self.mapping.payload_limit,
+        };
+        let waits = Amount {
             records: self.partitions.iter().map(Partition::held_records).sum(),
             bytes: self.partitions.iter().map(Partition::held_bytes).sum(),
         };
         let is_crowded = waits.records >= most.records || waits.bytes >= most.bytes;
         let sharers = if is_crowded { self.partitions.len().max(batches) } else { batches };
-        let share = Load { records: most.records.div_ceil(sharers), bytes: most.bytes.div_ceil(sharers) };
+        let share = Amount { records: most.records.div_ceil(sharers), bytes: most.bytes.div_ceil(sharers) };
         self.poll_limit = most
             .records
             .saturating_sub(waits.records)
             .clamp(share.records.min(self.mapping.batch_size), self.mapping.batch_size);
         for partition in &mut self.partitions {
             match partition.flow(share.records, share.bytes) {
-                Some(Flow::Pause) => self.source.pause(&partition.at),
-                Some(Flow::Resume) => self.source.resume(&partition.at),
+                Some(FlowControl::Pause) => self.source.pause(&partition.at),
+                Some(FlowControl::Resume) => self.source.resume(&partition.at),
                 None => {}
             }
         }
@@ -506,11 +510,11 @@ impl<S: Source, T: Target> Driver<S, T> {
         if ending == Ending::Succeeded && !observer.wants_successes() {
             return;
         }
-        let name = |part: &Part| self.partitions[part.partition].name.clone();
-        let range = |part: &Part| {
+        let name = |part: &BatchPart| self.partitions[part.partition].name.clone();
+        let range = |part: &BatchPart| {
             let (first, last) = part.records.first().zip(part.records.last())?;
             let (first, last) = (first.record.offset, last.record.offset);
-            Some(Range { partition: name(part), first, last, records: part.records.len() })
+            Some(OffsetRange { partition: name(part), first, last, records: part.records.len() })
         };
         let failed = answer.iter().flatten().zip(&batch.parts).filter_map(|(failed, part)| {
             let offset = part.records.get((*failed)?)?.record.offset;

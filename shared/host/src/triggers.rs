@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use event_channel::EventChannel;
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
-use event_source_mapping::{Backoff, ChannelSource, InProcess, Mapping};
+use event_source_mapping::{Backoff, ChannelSource, InProcessTarget, Mapping};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -59,7 +59,7 @@ impl Trigger {
         let mut mapping = Mapping { backoff, drain: grace, ..self.mapping };
         let source =
             ChannelSource::join(channel, &mut mapping).map_err(|error| CannotStart(error.to_string()))?;
-        let target = InProcess::new(self.function);
+        let target = InProcessTarget::new(self.function);
         work.spawn(async move {
             if let Err(error) = event_source_mapping::run(mapping, source, target, stopped).await {
                 tracing::error!(%error, "a trigger can't run");

@@ -18,7 +18,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use event_source_mapping::event::{KafkaEvent, KafkaRecord};
-use event_source_mapping::{Discarded, EventSource, Reason};
+use event_source_mapping::{DeadLetter, DiscardReason, EventSource};
 
 /// The data that is the same for all records that a mapping discards at one time.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +148,7 @@ enum Payload {
 /// # Errors
 /// When a record can't be written as JSON.
 pub fn messages(
-    discarded: &Discarded,
+    discarded: &DeadLetter,
     context: &Context<'_>,
 ) -> Result<Vec<FailureMessage>, serde_json::Error> {
     let of = |record: &KafkaRecord| message(discarded, record, context);
@@ -156,7 +156,7 @@ pub fn messages(
 }
 
 fn message(
-    discarded: &Discarded,
+    discarded: &DeadLetter,
     record: &KafkaRecord,
     context: &Context<'_>,
 ) -> Result<FailureMessage, serde_json::Error> {
@@ -182,7 +182,7 @@ fn message(
 ///
 /// # Errors
 /// When the message can't be written as JSON.
-pub fn notice(discarded: &Discarded, context: &Context<'_>) -> Result<String, serde_json::Error> {
+pub fn notice(discarded: &DeadLetter, context: &Context<'_>) -> Result<String, serde_json::Error> {
     let event = event(&discarded.records, context.source);
     serde_json::to_string(&document(discarded, context, whole_batch(discarded, context, event.json_size())))
 }
@@ -191,7 +191,7 @@ pub fn notice(discarded: &Discarded, context: &Context<'_>) -> Result<String, se
 ///
 /// # Errors
 /// When a record can't be written as JSON.
-pub fn object(discarded: &Discarded, context: &Context<'_>) -> Result<FailureObject, serde_json::Error> {
+pub fn object(discarded: &DeadLetter, context: &Context<'_>) -> Result<FailureObject, serde_json::Error> {
     let event = serde_json::to_string(&event(&discarded.records, context.source))?;
     let batch = whole_batch(discarded, context, event.len());
     let document = Document { payload: Some(Payload::Text(event)), ..document(discarded, context, batch) };
@@ -200,14 +200,14 @@ pub fn object(discarded: &Discarded, context: &Context<'_>) -> Result<FailureObj
 
 /// The object's name, as the AWS page on Kinesis describes it, with the partition in place of the shard. The page on Kafka does
 /// not describe it.
-fn object_key(discarded: &Discarded, context: &Context<'_>) -> String {
+fn object_key(discarded: &DeadLetter, context: &Context<'_>) -> String {
     let Context { mapping, request, now, .. } = context;
     let partition = discarded.records.first().map(partition_of).unwrap_or_default();
     let (day, time) = (now.strftime("%Y/%m/%d"), now.strftime("%Y-%m-%dT%H.%M.%S"));
     format!("aws/lambda/{mapping}/{partition}/{day}/{time}-{request}")
 }
 
-fn document<'a>(discarded: &Discarded, context: &Context<'a>, batch: BatchInfo<'a>) -> Document<'a> {
+fn document<'a>(discarded: &DeadLetter, context: &Context<'a>, batch: BatchInfo<'a>) -> Document<'a> {
     let was_invoked = discarded.attempts > 0;
     Document {
         request_context: request_context(discarded, context, "RetryAttemptsExhausted"),
@@ -225,7 +225,7 @@ fn document<'a>(discarded: &Discarded, context: &Context<'a>, batch: BatchInfo<'
 
 /// `exhausted` is the condition for retries that are used up. AWS has two words for it.
 fn request_context<'a>(
-    discarded: &Discarded,
+    discarded: &DeadLetter,
     context: &Context<'a>,
     exhausted: &'static str,
 ) -> RequestContext<'a> {
@@ -233,10 +233,10 @@ fn request_context<'a>(
         request_id: context.request.to_string(),
         function_arn: context.function_arn.strip_suffix(":$LATEST").unwrap_or(context.function_arn),
         condition: match discarded.reason {
-            Reason::RetriesExhausted => exhausted,
-            Reason::TooOld => "RecordAgeExceeded",
-            Reason::SchemaNotFound => "SCHEMA_NOT_FOUND",
-            Reason::Undecodable => "DESERIALIZATION_ERROR",
+            DiscardReason::RetriesExhausted => exhausted,
+            DiscardReason::TooOld => "RecordAgeExceeded",
+            DiscardReason::SchemaNotFound => "SCHEMA_NOT_FOUND",
+            DiscardReason::Undecodable => "DESERIALIZATION_ERROR",
         },
         approximate_invoke_count: discarded.attempts,
     }
@@ -253,8 +253,8 @@ fn batch_info<'a>(context: &Context<'a>, records: Records) -> BatchInfo<'a> {
 }
 
 /// Describes records that were discarded together. All are of one partition.
-fn whole_batch<'a>(discarded: &Discarded, context: &Context<'a>, payload_size: usize) -> BatchInfo<'a> {
-    let Discarded { records, .. } = discarded;
+fn whole_batch<'a>(discarded: &DeadLetter, context: &Context<'a>, payload_size: usize) -> BatchInfo<'a> {
+    let DeadLetter { records, .. } = discarded;
     let range = records.first().zip(records.last()).map(|(first, last)| {
         let info = RangeInfo {
             first_record_offset: first.offset.to_string(),
@@ -343,8 +343,8 @@ mod tests {
 
     /// Changes the example's discarded record, and returns the document that `write` makes of it.
     fn with_example<T>(
-        change: impl FnOnce(&mut Discarded),
-        write: impl FnOnce(&Discarded, &Context<'_>) -> Result<T, serde_json::Error>,
+        change: impl FnOnce(&mut DeadLetter),
+        write: impl FnOnce(&DeadLetter, &Context<'_>) -> Result<T, serde_json::Error>,
     ) -> T {
         let example: KafkaEvent = serde_json::from_value(awss_example()["payload"].clone()).unwrap();
         let source = EventSource {
@@ -352,10 +352,10 @@ mod tests {
             arn: example.event_source_arn,
             bootstrap_servers: example.bootstrap_servers,
         };
-        let mut discarded = Discarded {
+        let mut discarded = DeadLetter {
             function: "my-function".to_owned(),
             records: example.records["my-topic-0"].clone(),
-            reason: Reason::RetriesExhausted,
+            reason: DiscardReason::RetriesExhausted,
             attempts: 3,
             error: "on purpose".to_owned(),
         };
@@ -370,7 +370,7 @@ mod tests {
         write(&discarded, &context).unwrap()
     }
 
-    fn written(change: impl FnOnce(&mut Discarded)) -> Vec<FailureMessage> {
+    fn written(change: impl FnOnce(&mut DeadLetter)) -> Vec<FailureMessage> {
         with_example(change, messages)
     }
 
@@ -395,7 +395,7 @@ mod tests {
         expected
     }
 
-    fn second(discarded: &mut Discarded) {
+    fn second(discarded: &mut DeadLetter) {
         let next = later(&discarded.records[0]);
         discarded.records.push(next);
     }
@@ -446,9 +446,10 @@ mod tests {
 
     #[test]
     fn what_could_not_be_decoded_has_the_reason_codes_of_awss_page() {
-        for (reason, condition) in
-            [(Reason::SchemaNotFound, "SCHEMA_NOT_FOUND"), (Reason::Undecodable, "DESERIALIZATION_ERROR")]
-        {
+        for (reason, condition) in [
+            (DiscardReason::SchemaNotFound, "SCHEMA_NOT_FOUND"),
+            (DiscardReason::Undecodable, "DESERIALIZATION_ERROR"),
+        ] {
             let messages = written(|discarded| (discarded.reason, discarded.attempts) = (reason, 0));
             assert_eq!(read(&messages[0])["requestContext"]["condition"], condition);
         }
@@ -456,7 +457,8 @@ mod tests {
 
     #[test]
     fn of_a_record_that_the_function_never_saw_there_is_no_response() {
-        let messages = written(|discarded| (discarded.reason, discarded.attempts) = (Reason::TooOld, 0));
+        let messages =
+            written(|discarded| (discarded.reason, discarded.attempts) = (DiscardReason::TooOld, 0));
         let message = read(&messages[0]);
         assert_eq!(message["responseContext"], Value::Null);
         assert_eq!(message["requestContext"]["condition"], "RecordAgeExceeded");

@@ -56,7 +56,7 @@ pub(super) mod payload {
 
 /// Headers: a list of objects with one name each, whose value is a list of signed bytes.
 pub(super) mod headers {
-    use super::{Deserialize, Deserializer, KafkaHeader, NamedHeader, ReadHeaders, SerializeSeq, Serializer};
+    use super::{Deserialize, Deserializer, HeaderList, KafkaHeader, NamedHeader, SerializeSeq, Serializer};
 
     pub(in super::super) fn serialize<S: Serializer>(
         headers: &[KafkaHeader],
@@ -72,7 +72,7 @@ pub(super) mod headers {
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<KafkaHeader>, D::Error> {
-        let lists: Option<Vec<Option<ReadHeaders>>> = Option::deserialize(deserializer)?;
+        let lists: Option<Vec<Option<HeaderList>>> = Option::deserialize(deserializer)?;
         let named = lists.into_iter().flatten().flatten();
         Ok(named.flat_map(|headers| headers.0).collect())
     }
@@ -164,14 +164,14 @@ impl Serialize for SignedBytes<'_> {
 }
 
 /// One object of the list of headers; more than one name in it is fine.
-struct ReadHeaders(Vec<KafkaHeader>);
+struct HeaderList(Vec<KafkaHeader>);
 
-impl<'de> Deserialize<'de> for ReadHeaders {
+impl<'de> Deserialize<'de> for HeaderList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
+        struct HeadersVisitor;
 
-        impl<'de> Visitor<'de> for Names {
-            type Value = ReadHeaders;
+        impl<'de> Visitor<'de> for HeadersVisitor {
+            type Value = HeaderList;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object of headers")
@@ -182,11 +182,11 @@ impl<'de> Deserialize<'de> for ReadHeaders {
                 while let Some((name, value)) = map.next_entry::<String, HeaderValue>()? {
                     headers.push((Cow::Owned(name), value.0));
                 }
-                Ok(ReadHeaders(headers))
+                Ok(HeaderList(headers))
             }
         }
 
-        deserializer.deserialize_map(Names)
+        deserializer.deserialize_map(HeadersVisitor)
     }
 }
 
@@ -194,9 +194,9 @@ struct HeaderValue(Option<Bytes>);
 
 impl<'de> Deserialize<'de> for HeaderValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Numbers;
+        struct BytesVisitor;
 
-        impl<'de> Visitor<'de> for Numbers {
+        impl<'de> Visitor<'de> for BytesVisitor {
             type Value = HeaderValue;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -221,7 +221,7 @@ impl<'de> Deserialize<'de> for HeaderValue {
             }
         }
 
-        deserializer.deserialize_any(Numbers)
+        deserializer.deserialize_any(BytesVisitor)
     }
 }
 

@@ -12,50 +12,50 @@ const ALTERNATIVES: &str = "$or";
 
 pub(super) fn pattern(number: usize, text: &str) -> Result<Pattern, FilterError> {
     let read = match serde_json::from_str(text) {
-        Ok(json) => top(&Place::default(), &json),
-        Err(error) => Place::default().refuse(format!("not JSON: {error}")),
+        Ok(json) => top(&PatternPlace::default(), &json),
+        Err(error) => PatternPlace::default().refuse(format!("not JSON: {error}")),
     };
-    read.map_err(|Problem { place, problem }| FilterError {
+    read.map_err(|PatternProblem { place, problem }| FilterError {
         number,
         place: message(&place),
         problem: message(&problem).into(),
     })
 }
 
-struct Problem {
+struct PatternProblem {
     place: String,
     problem: Cow<'static, str>,
 }
 
 /// A place in a pattern, for errors.
 #[derive(Clone, Default)]
-struct Place(String);
+struct PatternPlace(String);
 
-impl Place {
+impl PatternPlace {
     fn at(&self, name: &str) -> Self {
         if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
     }
 
-    fn refuse<T>(&self, problem: impl Into<Cow<'static, str>>) -> Result<T, Problem> {
+    fn refuse<T>(&self, problem: impl Into<Cow<'static, str>>) -> Result<T, PatternProblem> {
         let place = if self.0.is_empty() { "the top" } else { &self.0 };
-        Err(Problem { place: place.to_owned(), problem: problem.into() })
+        Err(PatternProblem { place: place.to_owned(), problem: problem.into() })
     }
 
-    fn object<'a>(&self, json: &'a Value) -> Result<&'a Map<String, Value>, Problem> {
+    fn object<'a>(&self, json: &'a Value) -> Result<&'a Map<String, Value>, PatternProblem> {
         match json {
             Value::Object(fields) if !fields.is_empty() => Ok(fields),
             _ => self.refuse("must be an object with at least one field"),
         }
     }
 
-    fn text(&self, json: &Value) -> Result<String, Problem> {
+    fn text(&self, json: &Value) -> Result<String, PatternProblem> {
         match json {
             Value::String(text) => Ok(text.clone()),
             _ => self.refuse("must be a text"),
         }
     }
 
-    fn list<'a>(&self, json: &'a Value) -> Result<&'a [Value], Problem> {
+    fn list<'a>(&self, json: &'a Value) -> Result<&'a [Value], PatternProblem> {
         match json {
             Value::Array(elements) if !elements.is_empty() => Ok(elements),
             _ => self.refuse("must be a list with at least one element"),
@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-fn top(place: &Place, json: &Value) -> Result<Pattern, Problem> {
+fn top(place: &PatternPlace, json: &Value) -> Result<Pattern, PatternProblem> {
     let clauses = place.object(json)?.iter().map(|(name, json)| {
         let place = place.at(name);
         match (name.as_str(), json) {
@@ -77,7 +77,7 @@ fn top(place: &Place, json: &Value) -> Result<Pattern, Problem> {
     clauses.collect::<Result<_, _>>().map(Pattern)
 }
 
-fn fields(place: &Place, json: &Value) -> Result<Fields, Problem> {
+fn fields(place: &PatternPlace, json: &Value) -> Result<Fields, PatternProblem> {
     let mut fields = Fields::default();
     for (name, json) in place.object(json)? {
         let place = place.at(name);
@@ -92,19 +92,19 @@ fn fields(place: &Place, json: &Value) -> Result<Fields, Problem> {
 }
 
 fn alternatives<T>(
-    place: &Place,
+    place: &PatternPlace,
     json: &Value,
-    read: impl Fn(&Place, &Value) -> Result<T, Problem>,
-) -> Result<Vec<T>, Problem> {
+    read: impl Fn(&PatternPlace, &Value) -> Result<T, PatternProblem>,
+) -> Result<Vec<T>, PatternProblem> {
     let elements = place.list(json)?.iter().enumerate();
     elements.map(|(number, json)| read(&place.at(&number.to_string()), json)).collect()
 }
 
-fn rules(place: &Place, json: &Value) -> Result<Rules, Problem> {
+fn rules(place: &PatternPlace, json: &Value) -> Result<Rules, PatternProblem> {
     place.list(json)?.iter().map(|json| rule(place, json)).collect::<Result<_, _>>().map(Rules)
 }
 
-fn rule(place: &Place, json: &Value) -> Result<Rule, Problem> {
+fn rule(place: &PatternPlace, json: &Value) -> Result<Rule, PatternProblem> {
     let operator = match json {
         Value::Array(_) => return place.refuse("a rule can't be a list"),
         Value::Object(operator) => operator,
@@ -130,7 +130,7 @@ fn rule(place: &Place, json: &Value) -> Result<Rule, Problem> {
 const OPERATORS: &str = "anything-but, equals-ignore-case, exists, numeric, prefix, suffix";
 
 /// A literal, a list of literals, or one operator on texts with a text or a list of texts.
-fn anything_but(place: &Place, json: &Value) -> Result<Vec<Rule>, Problem> {
+fn anything_but(place: &PatternPlace, json: &Value) -> Result<Vec<Rule>, PatternProblem> {
     let literal = |json: &Value| match json {
         Value::Array(_) | Value::Object(_) => place.refuse("must be texts or numbers"),
         literal => Ok(Rule::Equals(literal.clone())),
@@ -148,7 +148,7 @@ fn anything_but(place: &Place, json: &Value) -> Result<Vec<Rule>, Problem> {
     }
 }
 
-fn except(place: &Place, name: &str, operand: &Value) -> Result<Vec<Rule>, Problem> {
+fn except(place: &PatternPlace, name: &str, operand: &Value) -> Result<Vec<Rule>, PatternProblem> {
     let rule = match name {
         "prefix" => Rule::Prefix,
         "suffix" => Rule::Suffix,
@@ -161,7 +161,7 @@ fn except(place: &Place, name: &str, operand: &Value) -> Result<Vec<Rule>, Probl
     }
 }
 
-fn numeric(place: &Place, json: &Value) -> Result<Vec<(Comparison, f64)>, Problem> {
+fn numeric(place: &PatternPlace, json: &Value) -> Result<Vec<(Comparison, f64)>, PatternProblem> {
     const EXPECTED: &str = "must be one or two comparisons and numbers, as in [\">\", 0, \"<=\", 5]";
     let pairs = place.list(json)?;
     if !matches!(pairs.len(), 2 | 4) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_source_mapping::event::KafkaEvent;
-use event_source_mapping::{FilterCriteria, InProcess, Mapping};
+use event_source_mapping::{FilterCriteria, InProcessTarget, Mapping};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::support::{Calls, Topic, mapping, ok, start};
 /// A function that notes what it gets and waits for a permit each time.
 fn gated(calls: &Calls, gate: &Arc<Semaphore>) -> impl event_source_mapping::Target {
     let (calls, gate) = (calls.clone(), Arc::clone(gate));
-    InProcess::new(move |event, _| {
+    InProcessTarget::new(move |event, _| {
         calls.note(&event);
         let gate = Arc::clone(&gate);
         async move {
@@ -26,7 +26,7 @@ fn gated(calls: &Calls, gate: &Arc<Semaphore>) -> impl event_source_mapping::Tar
 
 fn noting(calls: &Calls) -> impl event_source_mapping::Target {
     let calls = calls.clone();
-    InProcess::new(move |event, _| {
+    InProcessTarget::new(move |event, _| {
         calls.note(&event);
         async { ok() }
     })
@@ -96,7 +96,7 @@ async fn a_batch_is_no_larger_than_the_payload_limit_and_a_record_that_is_goes_a
         topic.write_record(|record| record.value = Some(vec![b'x'; length].into()), 0);
     }
     let (sizes, mut received) = mpsc::unbounded_channel();
-    let target = InProcess::new(move |event: KafkaEvent, _| {
+    let target = InProcessTarget::new(move |event: KafkaEvent, _| {
         let records: usize = event.records.values().map(Vec::len).sum();
         sizes.send((records, serde_json::to_vec(&event).unwrap().len())).unwrap();
         async { ok() }

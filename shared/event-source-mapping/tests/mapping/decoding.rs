@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use event_source_mapping::event::{KafkaEvent, KafkaRecord};
 use event_source_mapping::{
-    Decoded, Decoder, Discarded, FilterCriteria, InProcess, Mapping, OnFailure, Reason, Target, Undecodable,
+    DeadLetter, DecodeError, DecodeOutcome, Decoder, DiscardReason, FilterCriteria, InProcessTarget, Mapping,
+    OnFailure, Target,
 };
 use tokio::sync::watch;
 
@@ -30,11 +31,12 @@ impl Registry {
         Decoder::new(move |record| registry.decode(record))
     }
 
-    fn decode(&self, mut record: KafkaRecord) -> Decoded {
+    fn decode(&self, mut record: KafkaRecord) -> DecodeOutcome {
         match record.key.as_deref() {
             Some(b"poison") => {
-                let undecodable = Undecodable { reason: Reason::Undecodable, error: "on purpose".to_owned() };
-                return Decoded::Undecodable { record, undecodable };
+                let undecodable =
+                    DecodeError { reason: DiscardReason::Undecodable, error: "on purpose".to_owned() };
+                return DecodeOutcome::Undecodable { record, undecodable };
             }
             Some(b"unknown") if !*self.has_schema.borrow() => {
                 *self.lookups.lock().unwrap() += 1;
@@ -42,13 +44,13 @@ impl Registry {
                 let lookup = Box::pin(async move {
                     let _ = has_schema.wait_for(|there| *there).await;
                 });
-                return Decoded::Later { record, lookup };
+                return DecodeOutcome::Later { record, lookup };
             }
             _ => {}
         }
         let json = format!("{{\"id\":{}}}", record.offset);
         record.value = Some(format!("decoded {}", record.offset).into());
-        Decoded::Record { record, json: Some(json.into()) }
+        DecodeOutcome::Record { record, json: Some(json.into()) }
     }
 }
 
@@ -59,7 +61,7 @@ fn with_key(key: &'static str) -> impl FnOnce(&mut KafkaRecord) {
 /// A function that notes its calls, and the values of each.
 fn function(calls: &Calls, values: &Arc<Mutex<Vec<String>>>) -> impl Target {
     let (calls, values) = (calls.clone(), Arc::clone(values));
-    InProcess::new(move |event: KafkaEvent, _| {
+    InProcessTarget::new(move |event: KafkaEvent, _| {
         calls.note(&event);
         let text = |record: &KafkaRecord| String::from_utf8(record.value.clone().unwrap().to_vec()).unwrap();
         values.lock().unwrap().extend(event.records.values().flatten().map(text));
@@ -67,8 +69,8 @@ fn function(calls: &Calls, values: &Arc<Mutex<Vec<String>>>) -> impl Target {
     })
 }
 
-fn letters() -> (OnFailure, Arc<Mutex<Vec<Discarded>>>) {
-    let letters: Arc<Mutex<Vec<Discarded>>> = Arc::default();
+fn letters() -> (OnFailure, Arc<Mutex<Vec<DeadLetter>>>) {
+    let letters: Arc<Mutex<Vec<DeadLetter>>> = Arc::default();
     let into = Arc::clone(&letters);
     let destination = OnFailure::hand_over(move |discarded| {
         into.lock().unwrap().push(discarded);
@@ -128,7 +130,7 @@ async fn what_can_not_be_decoded_is_given_up_in_its_turn_without_an_invocation()
     let offsets: Vec<Vec<i64>> =
         letters.iter().map(|letter| letter.records.iter().map(|record| record.offset).collect()).collect();
     assert_eq!(offsets, [vec![1, 2], vec![4]]);
-    assert!(letters.iter().all(|letter| letter.reason == Reason::Undecodable
+    assert!(letters.iter().all(|letter| letter.reason == DiscardReason::Undecodable
         && letter.attempts == 0
         && letter.error == "on purpose"));
     running.stop().await;
@@ -145,14 +147,14 @@ async fn a_failure_destination_gets_records_as_they_are_in_kafka() {
         ..mapping()
     };
     let noted = calls.clone();
-    let target = InProcess::new(move |event: KafkaEvent, _| {
+    let target = InProcessTarget::new(move |event: KafkaEvent, _| {
         noted.note(&event);
         async { Err("always") as Result<_, &'static str> }
     });
     let running = start(mapping, &topic, target);
     topic.until_committed(0, 1).await;
     let letter = letters.lock().unwrap()[0].clone();
-    assert_eq!((letter.reason, letter.attempts), (Reason::RetriesExhausted, 2));
+    assert_eq!((letter.reason, letter.attempts), (DiscardReason::RetriesExhausted, 2));
     assert_eq!(letter.records[0].value.as_deref(), Some(b"0/0".as_slice()));
     running.stop().await;
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
-use event_source_mapping::{Discarded, InProcess, InvokeError, Mapping, OnFailure, Reason, Target};
+use event_source_mapping::{
+    DeadLetter, DiscardReason, InProcessTarget, InvokeError, Mapping, OnFailure, Target,
+};
 use tokio::time::Instant;
 
 use crate::support::{Calls, Topic, failed, mapping, offsets, ok, start};
@@ -16,7 +18,7 @@ fn function(
     answer: impl Fn(usize, &KafkaEvent) -> Result<BatchResponse, &'static str> + Send + Sync + 'static,
 ) -> impl Target {
     let calls = calls.clone();
-    InProcess::new(move |event, _| {
+    InProcessTarget::new(move |event, _| {
         let answer = answer(calls.note(&event), &event);
         async move { answer }
     })
@@ -38,7 +40,7 @@ fn partial() -> Mapping {
 }
 
 #[derive(Clone, Default)]
-struct DeadLetters(Arc<Mutex<Vec<Discarded>>>);
+struct DeadLetters(Arc<Mutex<Vec<DeadLetter>>>);
 
 impl DeadLetters {
     fn destination(&self) -> OnFailure {
@@ -50,8 +52,8 @@ impl DeadLetters {
     }
 
     /// Partition, offsets, reason, attempts.
-    fn all(&self) -> Vec<(i32, Vec<i64>, Reason, u32)> {
-        let of = |letter: &Discarded| {
+    fn all(&self) -> Vec<(i32, Vec<i64>, DiscardReason, u32)> {
+        let of = |letter: &DeadLetter| {
             let offsets = letter.records.iter().map(|record| record.offset).collect();
             (letter.records[0].partition, offsets, letter.reason, letter.attempts)
         };
@@ -180,7 +182,7 @@ async fn of_a_partial_failure_only_the_record_that_was_named_is_given_up() {
     );
     topic.until_committed(0, 5).await;
     running.stop().await;
-    assert_eq!(letters.all(), [(0, vec![2], Reason::RetriesExhausted, 3)]);
+    assert_eq!(letters.all(), [(0, vec![2], DiscardReason::RetriesExhausted, 3)]);
     assert_eq!(calls.of(0), [vec![0, 1, 2, 3, 4], vec![2, 3, 4], vec![2, 3, 4], vec![3, 4]]);
 }
 
@@ -220,7 +222,7 @@ async fn a_batch_that_failed_too_often_goes_to_the_failure_destination_and_is_co
     topic.write(0, 1);
     topic.until_committed(0, 4).await;
     running.stop().await;
-    assert_eq!(letters.all(), [(0, vec![0, 1, 2], Reason::RetriesExhausted, 3)]);
+    assert_eq!(letters.all(), [(0, vec![0, 1, 2], DiscardReason::RetriesExhausted, 3)]);
     assert!(letters.0.lock().unwrap()[0].error.contains("poison"));
     assert_eq!(calls.of(0).len(), 4);
 }
@@ -235,7 +237,7 @@ async fn partitions_of_a_batch_that_failed_are_told_apart() {
         topic.until_committed(partition, 2).await;
     }
     running.stop().await;
-    assert_eq!(letters.all(), [(1, vec![0, 1], Reason::RetriesExhausted, 2)]);
+    assert_eq!(letters.all(), [(1, vec![0, 1], DiscardReason::RetriesExhausted, 2)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +255,7 @@ async fn bisecting_finds_the_one_record_at_fault() {
     topic.until_committed(0, 100).await;
     topic.until_committed(1, 10).await;
     running.stop().await;
-    assert_eq!(letters.all(), [(0, vec![37], Reason::RetriesExhausted, 2)]);
+    assert_eq!(letters.all(), [(0, vec![37], DiscardReason::RetriesExhausted, 2)]);
     let halves = calls.of(0);
     assert_eq!(halves[1], (0..100).collect::<Vec<_>>(), "first the partitions are parted");
     assert_eq!(halves[2], (0..50).collect::<Vec<_>>(), "then the records");
@@ -341,7 +343,10 @@ async fn a_record_that_is_too_old_is_given_up_without_being_invoked() {
     topic.until_committed(0, 3).await;
     running.stop().await;
     assert_eq!(calls.of(0), [vec![1]]);
-    assert_eq!(letters.all(), [(0, vec![0], Reason::TooOld, 0), (0, vec![2], Reason::TooOld, 0)]);
+    assert_eq!(
+        letters.all(),
+        [(0, vec![0], DiscardReason::TooOld, 0), (0, vec![2], DiscardReason::TooOld, 0)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -372,7 +377,10 @@ async fn a_record_that_is_too_old_behind_young_ones_is_given_up_in_its_turn() {
     topic.until_committed(0, 6).await;
     running.stop().await;
     assert_eq!(calls.of(0), [vec![0, 1], vec![4]]);
-    assert_eq!(letters.all(), [(0, vec![2, 3], Reason::TooOld, 0), (0, vec![5], Reason::TooOld, 0)]);
+    assert_eq!(
+        letters.all(),
+        [(0, vec![2, 3], DiscardReason::TooOld, 0), (0, vec![5], DiscardReason::TooOld, 0)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -400,7 +408,10 @@ async fn of_a_batch_that_is_bisected_what_is_too_old_is_given_up_for_its_age() {
     );
     topic.until_committed(0, 5).await;
     running.stop().await;
-    assert_eq!(letters.all(), [(0, vec![1], Reason::RetriesExhausted, 1), (0, vec![4], Reason::TooOld, 0)]);
+    assert_eq!(
+        letters.all(),
+        [(0, vec![1], DiscardReason::RetriesExhausted, 1), (0, vec![4], DiscardReason::TooOld, 0)]
+    );
     assert_eq!(calls.of(0), [vec![0, 1, 2, 3], vec![0, 1], vec![0], vec![1], vec![2, 3]]);
 }
 
@@ -440,7 +451,7 @@ async fn a_panic_in_the_function_is_a_failure_and_nothing_more() {
     topic.write(0, 1);
     topic.until_committed(0, 3).await;
     running.stop().await;
-    assert_eq!(letters.all(), [(0, vec![0, 1], Reason::RetriesExhausted, 2)]);
+    assert_eq!(letters.all(), [(0, vec![0, 1], DiscardReason::RetriesExhausted, 2)]);
     assert!(letters.0.lock().unwrap()[0].error.contains("it panicked: on purpose"));
 }
 
@@ -449,7 +460,7 @@ async fn an_invocation_that_takes_too_long_is_a_failure() {
     let topic = Topic::with(&[(0, 1)]);
     let calls = Calls::default();
     let noted = calls.clone();
-    let target = InProcess::new(move |event: KafkaEvent, deadline: std::time::Instant| {
+    let target = InProcessTarget::new(move |event: KafkaEvent, deadline: std::time::Instant| {
         let call = noted.note(&event);
         let given = deadline - Instant::now().into_std();
         async move {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
-use event_source_mapping::{InProcess, Mapping, OnFailure};
+use event_source_mapping::{InProcessTarget, Mapping, OnFailure};
 use proptest::prelude::*;
 
 use crate::support::{Topic, failed, mapping, offsets, start};
@@ -120,7 +120,8 @@ async fn play(mapping: Mapping, counts: Vec<i64>, behaviours: Vec<Behaviour>) ->
     let topic = Topic::with(&partitions);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let (noted, behaviours) = (Arc::clone(&ledger), Arc::new(behaviours));
-    let target = InProcess::new(move |event, _| invoke(Arc::clone(&noted), event, Arc::clone(&behaviours)));
+    let target =
+        InProcessTarget::new(move |event, _| invoke(Arc::clone(&noted), event, Arc::clone(&behaviours)));
     let running = start(mapping, &topic, target);
     for (partition, count) in partitions {
         topic.until_committed(partition, count).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_source_mapping::event::KafkaEvent;
-use event_source_mapping::{InProcess, Mapping, Target, run};
+use event_source_mapping::{InProcessTarget, Mapping, Target, run};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::support::{Calls, Topic, mapping, ok, start};
 /// A function whose invocations end when they get a permit.
 fn gated(calls: &Calls, gate: &Arc<Semaphore>) -> impl Target {
     let (calls, gate) = (calls.clone(), Arc::clone(gate));
-    InProcess::new(move |event: KafkaEvent, _| {
+    InProcessTarget::new(move |event: KafkaEvent, _| {
         calls.note(&event);
         let gate = Arc::clone(&gate);
         async move {
@@ -61,7 +61,7 @@ async fn a_mapping_that_waits_stops_at_once() {
     let topic = Topic::with(&[(0, 5)]);
     let mapping = Mapping { window: Duration::from_secs(300), ..mapping() };
     let asked = Instant::now();
-    start(mapping, &topic, InProcess::new(|_, _| async { ok() })).stop().await;
+    start(mapping, &topic, InProcessTarget::new(|_, _| async { ok() })).stop().await;
     assert!(asked.elapsed() < Duration::from_secs(1));
     assert_eq!(topic.commits(), []);
 }
@@ -70,7 +70,7 @@ async fn a_mapping_that_waits_stops_at_once() {
 async fn a_mapping_stops_when_nobody_is_left_to_stop_it() {
     let (stop, stopped) = watch::channel(false);
     drop(stop);
-    let function = InProcess::new(|_, _| async { ok() });
+    let function = InProcessTarget::new(|_, _| async { ok() });
     run(mapping(), Topic::default(), function, stopped).await.unwrap();
 }
 
@@ -78,7 +78,7 @@ async fn a_mapping_stops_when_nobody_is_left_to_stop_it() {
 async fn a_mapping_that_is_not_valid_does_not_run() {
     let (_stop, stopped) = watch::channel(false);
     let mapping = Mapping { batch_size: 0, ..mapping() };
-    let function = InProcess::new(|_, _| async { ok() });
+    let function = InProcessTarget::new(|_, _| async { ok() });
     let refusal = run(mapping, Topic::default(), function, stopped).await.unwrap_err();
     assert_eq!(refusal.to_string(), "the batch size of the mapping to f is 0; it must be 1 to 10,000");
 }

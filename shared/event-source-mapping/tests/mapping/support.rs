@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event_source_mapping::event::{BatchItemFailure, BatchResponse, KafkaEvent, KafkaRecord, TimestampType};
-use event_source_mapping::{Backoff, Mapping, Polled, Source, SourceError, Target, TopicPartition, run};
+use event_source_mapping::{Backoff, Mapping, Source, SourceError, SourcePoll, Target, TopicPartition, run};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -118,26 +118,26 @@ impl Topic {
         assert!(in_time.is_ok(), "t-{partition} is not committed up to {next_offset}: {:?}", self.commits());
     }
 
-    fn take(&self, limit: usize) -> Result<Option<Polled>, SourceError> {
+    fn take(&self, limit: usize) -> Result<Option<SourcePoll>, SourceError> {
         let mut state = self.state.lock().unwrap();
         if state.failures > 0 {
             state.failures -= 1;
             return Err(SourceError("on purpose".to_owned()));
         }
         let State { partitions, positions, paused, revoked, .. } = &mut *state;
-        let mut polled = Polled { revoked: std::mem::take(revoked), records: Vec::new() };
+        let mut polled = SourcePoll { revoked: std::mem::take(revoked), records: Vec::new() };
         for (partition, records) in partitions.iter().filter(|(partition, _)| !paused.contains(partition)) {
             let position = positions.entry(*partition).or_default();
             let end = records.len().min(*position + limit - polled.records.len());
             polled.records.extend_from_slice(&records[*position..end]);
             *position = end;
         }
-        Ok(Some(polled).filter(|polled| *polled != Polled::default()))
+        Ok(Some(polled).filter(|polled| *polled != SourcePoll::default()))
     }
 }
 
 impl Source for Topic {
-    async fn poll(&mut self, limit: usize) -> Result<Polled, SourceError> {
+    async fn poll(&mut self, limit: usize) -> Result<SourcePoll, SourceError> {
         loop {
             let changed = self.changed.clone();
             let changed = changed.notified();

@@ -26,7 +26,7 @@ pub use self::resource::{AwsResource, NoResource};
 use crate::aws::{self, Reach, Signer, Unsigned, root_cause};
 pub use crate::aws::{BaseUrl, NoBaseUrl};
 use crate::failure_record::{self, Context};
-use event_source_mapping::Discarded;
+use event_source_mapping::DeadLetter;
 
 /// The longest time for a request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ impl FailureDestination {
     ///
     /// # Errors
     /// [`NotTaken`] when the destination did not confirm it. The destination may have stored it all the same.
-    pub async fn take(&self, discarded: &Discarded, context: &Context<'_>) -> Result<(), NotTaken> {
+    pub async fn take(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<(), NotTaken> {
         let problem = match self.send(discarded, context).await {
             Ok(answer) => match answer.refusal(self.resource.kind) {
                 None => return Ok(()),
@@ -91,7 +91,7 @@ impl FailureDestination {
         Err(NotTaken(format!("{} at {}: {problem}", self.resource, self.url)))
     }
 
-    async fn send(&self, discarded: &Discarded, context: &Context<'_>) -> Result<Answer, Failure> {
+    async fn send(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<Answer, Failure> {
         let mut request = self.request(discarded, context)?;
         self.signer.sign(&mut request, SystemTime::now())?;
         let response = self.client.execute(request).await?;
@@ -99,7 +99,7 @@ impl FailureDestination {
         Ok(Answer { status, has_etag, body: response.bytes().await? })
     }
 
-    fn request(&self, discarded: &Discarded, context: &Context<'_>) -> Result<Request, Failure> {
+    fn request(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<Request, Failure> {
         let Self { resource, client, url, .. } = self;
         let request = match resource.kind {
             Kind::Bucket => {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::*;
 use crate::aws::example_variables as variables;
 use event_source_mapping::event::KafkaRecord;
-use event_source_mapping::{EventSource, Reason};
+use event_source_mapping::{DiscardReason, EventSource};
 
 const QUEUE: &str = "arn:aws:sqs:eu-west-1:123456789012:dead";
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:given-up";
@@ -24,10 +24,10 @@ fn request(arn: &str) -> Request {
     let record: KafkaRecord =
         serde_json::from_value(json!({"topic": "t.1", "partition": 2, "offset": 9, "value": "eA=="}))
             .unwrap();
-    let discarded = Discarded {
+    let discarded = DeadLetter {
         function: "f".to_owned(),
         records: vec![record],
-        reason: Reason::RetriesExhausted,
+        reason: DiscardReason::RetriesExhausted,
         attempts: 3,
         error: "Boom".to_owned(),
     };

@@ -40,7 +40,7 @@ use self::schema::{Schema, Source};
 use self::wire::{Framed, Framing, SchemaId};
 use event_source_mapping::event::{KafkaRecord, SchemaMetadata};
 use event_source_mapping::message::message;
-use event_source_mapping::{Decoded, Decoder, Reason, RecordFormat, Undecodable};
+use event_source_mapping::{DecodeError, DecodeOutcome, Decoder, DiscardReason, RecordFormat};
 
 pub use self::confluent::BadRegistry;
 
@@ -85,7 +85,7 @@ enum Entry {
     Known(Arc<Schema>),
     /// The registry has no such schema, or none that can be used: the reason, and the time until which this counts. `None` means
     /// for good.
-    Missing(Undecodable, Option<Instant>),
+    Missing(DecodeError, Option<Instant>),
     /// The schema is being looked up.
     Pending(Shared<BoxFuture<'static, ()>>),
 }
@@ -120,7 +120,7 @@ struct Part {
 
 /// The reason why a key or a value is not decoded.
 enum Hindrance {
-    Fault(Undecodable),
+    Fault(DecodeError),
     Lookup(BoxFuture<'static, ()>),
 }
 
@@ -170,7 +170,7 @@ impl SchemaRegistry {
         Decoder::new(move |record| registry.decode(record, decoding))
     }
 
-    fn decode(&self, mut record: KafkaRecord, decoding: Decoding) -> Decoded {
+    fn decode(&self, mut record: KafkaRecord, decoding: Decoding) -> DecodeOutcome {
         let wants_json = decoding.format == RecordFormat::Json;
         let part = |bytes: &Option<Bytes>, is_decoded: bool, wants_json: bool, name: &str| match bytes {
             // An absent key and a tombstone have no schema.
@@ -183,8 +183,8 @@ impl SchemaRegistry {
         });
         let (key, value) = match parts {
             Ok(parts) => parts,
-            Err(Hindrance::Fault(undecodable)) => return Decoded::Undecodable { record, undecodable },
-            Err(Hindrance::Lookup(lookup)) => return Decoded::Later { record, lookup },
+            Err(Hindrance::Fault(undecodable)) => return DecodeOutcome::Undecodable { record, undecodable },
+            Err(Hindrance::Lookup(lookup)) => return DecodeOutcome::Later { record, lookup },
         };
         let as_delivered = |part: &Part| match &part.json {
             Some(json) if wants_json => json.clone(),
@@ -194,21 +194,21 @@ impl SchemaRegistry {
             record.key = Some(as_delivered(&key));
             record.key_schema_metadata = Some(key.schema);
         }
-        let Some(value) = value else { return Decoded::Record { record, json: None } };
+        let Some(value) = value else { return DecodeOutcome::Record { record, json: None } };
         record.value = Some(as_delivered(&value));
         record.value_schema_metadata = Some(value.schema);
-        Decoded::Record { record, json: value.json }
+        DecodeOutcome::Record { record, json: value.json }
     }
 
     fn part(&self, bytes: &Bytes, wants_json: bool, name: &str) -> Result<Part, Hindrance> {
         let fault = |problem: String| {
             let error = message(&format!("the {name} can't be decoded: {problem}"));
-            Hindrance::Fault(Undecodable { reason: Reason::Undecodable, error })
+            Hindrance::Fault(DecodeError { reason: DiscardReason::Undecodable, error })
         };
         let Framed { id, payload } = self.0.framing().open(bytes).map_err(fault)?;
         let schema = self.schema(&id).map_err(|hindrance| match hindrance {
-            Hindrance::Fault(Undecodable { reason, error }) => {
-                Hindrance::Fault(Undecodable { reason, error: format!("the {name}: {error}") })
+            Hindrance::Fault(DecodeError { reason, error }) => {
+                Hindrance::Fault(DecodeError { reason, error: format!("the {name}: {error}") })
             }
             lookup => lookup,
         })?;
@@ -239,13 +239,13 @@ impl SchemaRegistry {
                 Ok(schema) => Entry::Known(Arc::new(schema)),
                 Err(problem) => {
                     let error = message(&format!("schema {id} can't be used: {problem}"));
-                    Entry::Missing(Undecodable { reason: Reason::Undecodable, error }, None)
+                    Entry::Missing(DecodeError { reason: DiscardReason::Undecodable, error }, None)
                 }
             },
             Err(why) => {
                 let error = message(&format!("the registry has no schema {id}: {why}"));
                 let until = Instant::now() + MISSING_HOLDS;
-                Entry::Missing(Undecodable { reason: Reason::SchemaNotFound, error }, Some(until))
+                Entry::Missing(DecodeError { reason: DiscardReason::SchemaNotFound, error }, Some(until))
             }
         };
         let mut schemas = self.0.schemas.lock();

@@ -4,7 +4,7 @@ use std::env;
 use std::sync::Arc;
 
 use event_channel::{EventChannel, PublishError, Record};
-use event_source_mapping::{Discarded, EventSource, OnFailure};
+use event_source_mapping::{DeadLetter, EventSource, OnFailure};
 use jiff::Timestamp;
 use kafka_trigger::failure_destination::FailureDestination;
 use kafka_trigger::failure_record::{self, Context, FailureMessage};
@@ -75,7 +75,7 @@ fn mapping_id(plan: &Plan) -> Uuid {
 }
 
 impl DeadLetters {
-    async fn take(&self, discarded: &Discarded) -> Result<(), String> {
+    async fn take(&self, discarded: &DeadLetter) -> Result<(), String> {
         let context = Context {
             function_arn: &self.function_arn,
             source: &self.source,
@@ -94,7 +94,7 @@ impl DeadLetters {
 
 async fn publish_each(
     channel: &EventChannel,
-    discarded: &Discarded,
+    discarded: &DeadLetter,
     context: &Context<'_>,
 ) -> Result<(), String> {
     let messages = failure_record::messages(discarded, context).map_err(|error| error.to_string())?;

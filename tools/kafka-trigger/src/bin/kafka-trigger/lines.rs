@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::io::stdout;
 use std::sync::Arc;
 
-use event_source_mapping::{Discarded, Ending, Invocation, Range};
+use event_source_mapping::{DeadLetter, Ending, Invocation, OffsetRange};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ impl Lines {
     }
 
     /// Prints the line of discarded records.
-    pub(crate) fn given_up(&self, discarded: &Discarded, fate: Fate<'_>) {
+    pub(crate) fn given_up(&self, discarded: &DeadLetter, fate: Fate<'_>) {
         let now = Timestamp::now();
         print(&match self.form {
             Form::Text => given_up_as_text(discarded, fate, now),
@@ -98,7 +98,7 @@ struct InvocationLine<'a> {
     time: Timestamp,
     mapping: &'a str,
     function: &'a str,
-    partitions: &'a [Range],
+    partitions: &'a [OffsetRange],
     records: usize,
     ms: f64,
     result: Ending,
@@ -123,9 +123,9 @@ fn invocation_as_json(mapping: &str, invocation: &Invocation, time: Timestamp) -
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-fn range(discarded: &Discarded) -> Option<Range> {
+fn range(discarded: &DeadLetter) -> Option<OffsetRange> {
     let (first, last) = discarded.records.first().zip(discarded.records.last())?;
-    Some(Range {
+    Some(OffsetRange {
         partition: format!("{}-{}", first.topic, first.partition),
         first: first.offset,
         last: last.offset,
@@ -133,8 +133,8 @@ fn range(discarded: &Discarded) -> Option<Range> {
     })
 }
 
-fn given_up_as_text(discarded: &Discarded, fate: Fate<'_>, now: Timestamp) -> String {
-    let Discarded { function, records, reason, attempts, error } = discarded;
+fn given_up_as_text(discarded: &DeadLetter, fate: Fate<'_>, now: Timestamp) -> String {
+    let DeadLetter { function, records, reason, attempts, error } = discarded;
     let range = range(discarded).map(|range| range.to_string()).unwrap_or_default();
     let fate = match fate {
         Fate::SentTo(name) => format!("sent to {name}"),
@@ -151,8 +151,8 @@ fn given_up_as_text(discarded: &Discarded, fate: Fate<'_>, now: Timestamp) -> St
     )
 }
 
-fn given_up_as_json(mapping: &str, discarded: &Discarded, fate: Fate<'_>, time: Timestamp) -> String {
-    let Discarded { function, records, reason, attempts, error } = discarded;
+fn given_up_as_json(mapping: &str, discarded: &DeadLetter, fate: Fate<'_>, time: Timestamp) -> String {
+    let DeadLetter { function, records, reason, attempts, error } = discarded;
     let (destination, out_of_reach) = match fate {
         Fate::SentTo(name) => (Some(name), None),
         Fate::OutOfReach(name) => (None, Some(name)),
@@ -182,13 +182,13 @@ fn one_line(text: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use event_source_mapping::Reason;
+    use event_source_mapping::DiscardReason;
     use event_source_mapping::event::KafkaRecord;
 
     use super::*;
 
     fn failed() -> Invocation {
-        let range = Range { partition: "t-0".to_owned(), first: 5, last: 14, records: 10 };
+        let range = OffsetRange { partition: "t-0".to_owned(), first: 5, last: 14, records: 10 };
         Invocation {
             function: "f".to_owned(),
             partitions: vec![range],
@@ -230,10 +230,10 @@ mod tests {
     fn records_that_are_given_up_are_named_with_where_they_went() {
         let record: KafkaRecord =
             serde_json::from_value(json!({"topic": "t", "partition": 2, "offset": 9})).unwrap();
-        let discarded = Discarded {
+        let discarded = DeadLetter {
             function: "f".to_owned(),
             records: vec![record],
-            reason: Reason::RetriesExhausted,
+            reason: DiscardReason::RetriesExhausted,
             attempts: 3,
             error: "Boom".to_owned(),
         };
