@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use command_handler::{AfterCommit, CommandHandler, CommandRequest, KeyOrigin};
+use command_handler::{AnswerPolicy, CommandHandler, CommandRequest, KeyOrigin};
 use domain::{Command, CommandId, Order, OrderName, Version};
 use event_channel::EventChannel;
 use event_store::{CommandHash, Metadata};
@@ -70,7 +70,7 @@ async fn ours(
         _ => EventChannel::open("memory:")?,
     };
     let kept = NonZeroUsize::new(usize::try_from(orders)?).context("no orders")?;
-    let handler = CommandHandler::new(database.store().await?, channel, kept, AfterCommit::Answer);
+    let handler = CommandHandler::new(database.store().await?, channel, kept, AnswerPolicy::Answer);
     let settled = {
         let handler = handler.clone();
         move || settle(handler.clone())

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use command_handler::{AfterCommit, CommandHandler, CommandSettings};
+use command_handler::{AnswerPolicy, CommandHandler, CommandSettings};
 use domain::Order;
 use event_store::EventStore;
 use host::line;
@@ -116,7 +116,7 @@ async fn open(args: &ImportSeedArgs) -> Result<Target, CannotStart> {
         // A process that publishes to a channel in memory must receive from it too. This process does not, so it leaves the
         // commits to the relay.
         let in_memory = channel.channel.scheme() == "memory";
-        let after_commit = if in_memory { AfterCommit::LeaveToRelay } else { AfterCommit::Answer };
+        let after_commit = if in_memory { AnswerPolicy::LeaveToRelay } else { AnswerPolicy::Answer };
         let handler: CommandHandler<Order> = args.commands.open(after_commit).await.map_err(cannot_open)?;
         let store = handler.store().clone();
         (Target::EventStore(handler), store)

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use bytes::Bytes;
 use clap::Parser;
-use command_handler::{AfterCommit, CommandHandler, CommandRequest, KeyOrigin, command_hash};
+use command_handler::{AnswerPolicy, CommandHandler, CommandRequest, KeyOrigin, command_hash};
 use domain::{Command, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version, wire};
 use event_channel::EventChannel;
 use event_source_mapping::event::{KafkaEvent, KafkaRecord, TimestampType};
@@ -95,7 +95,7 @@ async fn system(url: &str) -> System {
     let store =
         EventStore::open(format!("sqlite:{}", folder.path().join("events.db").display())).await.unwrap();
     let channel = EventChannel::open("memory:").unwrap();
-    let handler = CommandHandler::new(store, channel, NonZeroUsize::new(10).unwrap(), AfterCommit::Answer);
+    let handler = CommandHandler::new(store, channel, NonZeroUsize::new(10).unwrap(), AnswerPolicy::Answer);
     let settings = Settings::parse_from(["test", "--fulfilment", url]).fulfilment;
     let reminders = Reminders::new(handler.store().clone(), Duration::from_secs(900));
     let processor = Processor::new(handler.clone(), reminders, settings.open().unwrap(), 8);

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
-use command_handler::{AfterCommit, CommandHandler};
+use command_handler::{AnswerPolicy, CommandHandler};
 use domain::{EncodedEvent, Event, OrderId, OrderName, OrdersView, Version, wire};
 use event_channel::EventChannel;
 use event_source_mapping::event::KafkaEvent;
@@ -66,7 +66,7 @@ impl System {
             let store = EventStore::open(url("events.db")).await.expect("an event store");
             let channel = EventChannel::open("memory:").expect("a channel");
             let kept = NonZeroUsize::new(100).expect("more than none");
-            let handler = CommandHandler::new(store.clone(), channel, kept, AfterCommit::LeaveToRelay);
+            let handler = CommandHandler::new(store.clone(), channel, kept, AnswerPolicy::LeaveToRelay);
             let view = ReadStore::open(url("views.db")).await.expect("a read store");
             fill(&view).await;
             let routes = create_order::routes(handler.clone())

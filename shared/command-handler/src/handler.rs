@@ -14,8 +14,8 @@ use runtime::{Backoff, KillPoint, kill_point};
 use thiserror::Error;
 
 use crate::meters::Meters;
-use crate::publisher::{Moment, Publisher};
-use crate::state_cache::{State, StateCache};
+use crate::publisher::{PublishStage, Publisher};
+use crate::state_cache::{CachedState, StateCache};
 
 /// The most attempts at one command while other commands append first. After them the caller is told to try again.
 const ATTEMPTS: u32 = 16;
@@ -109,7 +109,7 @@ pub enum CommandError<A: Aggregate> {
 
 /// The moment at which a command is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterCommit {
+pub enum AnswerPolicy {
     /// When the command is durable. Publishing goes on in the background.
     Answer,
     /// When the commit is published too, or after this time. This is for a Lambda, which is frozen once it has answered.
@@ -126,16 +126,16 @@ pub struct CommandHandler<A> {
     publisher: Publisher,
     states: Arc<StateCache<A>>,
     meters: Arc<Meters>,
-    after_commit: AfterCommit,
+    answer_policy: AnswerPolicy,
 }
 
 /// The state that a decision is based on.
 enum Basis<A> {
     /// From the cache, or assumed. It is right until an append finds another version. It is not good enough for an answer
     /// without an append.
-    Cached(State<A>),
+    Cached(CachedState<A>),
     /// Just loaded. The command id was not among the stream's commits.
-    Loaded(State<A>),
+    Loaded(CachedState<A>),
 }
 
 enum Step<A> {
@@ -153,12 +153,12 @@ impl<A: Aggregate> CommandHandler<A> {
         store: EventStore,
         channel: event_channel::EventChannel,
         kept_states: NonZeroUsize,
-        after_commit: AfterCommit,
+        answer_policy: AnswerPolicy,
     ) -> Self {
         let states = Arc::new(StateCache::new(kept_states));
         let progress = Arc::<StateCache<A>>::clone(&states);
         let publisher = Publisher::new(store.clone(), channel, A::SOURCE, progress);
-        Self { store, publisher, states, meters: Arc::default(), after_commit }
+        Self { store, publisher, states, meters: Arc::default(), answer_policy }
     }
 
     /// The event store.
@@ -216,10 +216,10 @@ impl<A: Aggregate> CommandHandler<A> {
 
     /// Returns the cached state of the stream. A command that creates an aggregate assumes an empty stream if nothing is cached: it
     /// appends at version 1 and loads only after a conflict.
-    fn first_basis(&self, request: &CommandRequest<A>) -> Option<State<A>> {
+    fn first_basis(&self, request: &CommandRequest<A>) -> Option<CachedState<A>> {
         let kept = self.states.get(&request.stream);
         match request.command.creates() {
-            true => kept.or_else(|| Some(State::absent(request.stream.clone()))),
+            true => kept.or_else(|| Some(CachedState::absent(request.stream.clone()))),
             false => kept,
         }
     }
@@ -261,14 +261,14 @@ impl<A: Aggregate> CommandHandler<A> {
         }
     }
 
-    async fn is_current(&self, state: &State<A>) -> Result<bool, StoreError> {
+    async fn is_current(&self, state: &CachedState<A>) -> Result<bool, StoreError> {
         self.store.is_current(&state.snapshot.id, state.snapshot.version).await
     }
 
     async fn append(
         &self,
         request: &CommandRequest<A>,
-        mut state: State<A>,
+        mut state: CachedState<A>,
         events: Vec<A::Event>,
     ) -> Result<Step<A>, CommandError<A>> {
         let recorded_at = now().max(state.snapshot.updated_at);
@@ -330,14 +330,14 @@ impl<A: Aggregate> CommandHandler<A> {
     }
 
     async fn publish(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
-        match self.after_commit {
-            AfterCommit::Answer => self.publisher.submit(stream, run),
-            AfterCommit::AwaitPublish(patience) => {
-                let marked = self.publisher.submit_and_tell(stream, run, Moment::Marked);
+        match self.answer_policy {
+            AnswerPolicy::Answer => self.publisher.submit(stream, run),
+            AnswerPolicy::AwaitPublish(patience) => {
+                let marked = self.publisher.submit_and_tell(stream, run, PublishStage::Marked);
                 // The command succeeded in any case. If the time is over or the publish failed, the relay publishes the commit.
                 let _ = tokio::time::timeout(patience, marked).await;
             }
-            AfterCommit::LeaveToRelay => {}
+            AnswerPolicy::LeaveToRelay => {}
         }
     }
 
@@ -351,7 +351,7 @@ impl<A: Aggregate> CommandHandler<A> {
     async fn already_true(
         &self,
         request: &CommandRequest<A>,
-        state: State<A>,
+        state: CachedState<A>,
     ) -> Result<Step<A>, CommandError<A>> {
         let snapshot = state.snapshot.clone();
         let is_unpublished = !state.unpublished.is_empty();
@@ -378,8 +378,8 @@ impl<A: Aggregate> CommandHandler<A> {
     }
 }
 
-fn state<A: Aggregate>(id: StreamId, stream: Stream) -> Result<State<A>, StoreError> {
-    let mut state = State::of(event_store::fold(id, &stream.commits)?);
+fn state<A: Aggregate>(id: StreamId, stream: Stream) -> Result<CachedState<A>, StoreError> {
+    let mut state = CachedState::of(event_store::fold(id, &stream.commits)?);
     stream.commits.iter().for_each(|commit| state.note(commit));
     let oldest_unpublished = stream.commits.iter().position(|commit| commit.unpublished);
     if let Some(oldest) = oldest_unpublished {

@@ -24,7 +24,7 @@ pub mod relay;
 pub mod reminders;
 pub mod settings;
 
-pub use handler::{AfterCommit, CommandError, CommandHandler, CommandRequest, KeyOrigin, Outcome};
+pub use handler::{AnswerPolicy, CommandError, CommandHandler, CommandRequest, KeyOrigin, Outcome};
 pub use hash::command_hash;
 pub use meters::{measure_backlog, measure_reminders};
 pub use publisher::Publisher;

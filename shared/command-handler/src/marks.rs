@@ -7,12 +7,12 @@ use event_store::{Commit, CommitId, Mark, Remind};
 
 /// The versions of a commit whose last event awaits an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Awaiting {
+pub(crate) struct AwaitingCommit {
     first: Version,
     last: Version,
 }
 
-impl Awaiting {
+impl AwaitingCommit {
     pub(crate) fn of(commit: &Commit) -> Option<Self> {
         let at = |commit: &Commit| Self { first: commit.version, last: commit.last_version() };
         commit.awaits_outcome.then(|| at(commit))
@@ -25,7 +25,7 @@ pub(crate) struct StreamTip {
     /// The stream's version.
     pub(crate) version: Version,
     /// The last of the stream's commits that awaits an outcome, or awaited one.
-    pub(crate) awaiting: Option<Awaiting>,
+    pub(crate) awaiting: Option<AwaitingCommit>,
 }
 
 /// Returns the marks of a run, with their effect on reminders. A mark ends the reminder of the commit before it, if this process
@@ -34,7 +34,7 @@ pub(crate) fn marks(run: &[Arc<Commit>], known: StreamTip) -> Vec<Mark> {
     let mut before = known.awaiting;
     let marks = run.iter().map(|commit| {
         let ends = before.filter(|before| before.last.next() == commit.version).map(|before| before.first);
-        before = Awaiting::of(commit);
+        before = AwaitingCommit::of(commit);
         // A stream that has moved on needs no reminder: its next commit is in the outbox.
         let remind = match before {
             Some(awaiting) if known.version <= awaiting.last => Remind::UntilFollowed,
@@ -77,7 +77,7 @@ mod tests {
         let opened = Event::TaskOpened { title: "a lamp".to_owned() };
         let start = commit(1, vec![opened, Event::TaskStarted]);
         let outcome = commit(3, vec![Event::TaskFinished]);
-        let at = |version| StreamTip { version: Version::new(version), awaiting: Awaiting::of(&start) };
+        let at = |version| StreamTip { version: Version::new(version), awaiting: AwaitingCommit::of(&start) };
         assert_eq!(of(&[Arc::clone(&start)], at(2)), [(Remind::UntilFollowed, None)]);
         assert_eq!(of(&[Arc::clone(&start)], StreamTip::default()), [(Remind::UntilFollowed, None)]);
         assert_eq!(of(&[Arc::clone(&start)], at(3)), [(Remind::Never, None)], "it has moved on");

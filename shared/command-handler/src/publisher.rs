@@ -47,7 +47,7 @@ struct Inner {
     progress: Arc<dyn StreamProgress>,
     /// The streams with commits in flight, and no others. They are apart from the state cache, because they are never evicted. A
     /// cached state may be evicted, because the event store knows which commits are unpublished.
-    streams: Mutex<HashMap<StreamId, InFlight>>,
+    streams: Mutex<HashMap<StreamId, OutboundStream>>,
     idle: Notify,
     failed: Notify,
     retry_list: RetryList,
@@ -56,8 +56,8 @@ struct Inner {
 
 /// The commits of one stream that are in flight.
 #[derive(Default)]
-struct InFlight {
-    state: State,
+struct OutboundStream {
+    state: SendState,
     /// The version of the last commit that was queued. Commits up to it are not queued again.
     taken: Version,
     /// The version of the last commit that the channel has accepted and may still forget.
@@ -77,7 +77,7 @@ struct InFlight {
 /// Settling ─────── the last run is settled ─────▶ not in flight
 /// ```
 #[derive(Default)]
-enum State {
+enum SendState {
     /// A task sends these commits, in order.
     Sending { queue: VecDeque<Arc<Commit>> },
     /// No task sends. The stream stays in flight until no run is unsettled.
@@ -86,14 +86,14 @@ enum State {
 }
 
 struct Waiter {
-    moment: Moment,
+    stage: PublishStage,
     version: Version,
     tell: oneshot::Sender<bool>,
 }
 
-/// A moment that a caller can wait for.
+/// A stage that a caller can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum PublishStage {
     /// The channel has accepted the commit.
     Accepted,
     /// The commit is marked as published.
@@ -151,17 +151,17 @@ impl Publisher {
         self.take_in(stream, run, None);
     }
 
-    /// Sends a run as [`Self::submit`] does. The future gives `true` once the run's last commit has come to this moment, and
+    /// Sends a run as [`Self::submit`] does. The future gives `true` once the run's last commit has come to this stage, and
     /// `false` if it failed before.
     pub fn submit_and_tell(
         &self,
         stream: &StreamId,
         run: Vec<Arc<Commit>>,
-        moment: Moment,
+        stage: PublishStage,
     ) -> impl Future<Output = bool> + use<> {
         let (tell, told) = oneshot::channel();
         if let Some(version) = run.last().map(|commit| commit.version) {
-            self.take_in(stream, run, Some(Waiter { moment, version, tell }));
+            self.take_in(stream, run, Some(Waiter { stage, version, tell }));
         }
         async { told.await.unwrap_or(false) }
     }
@@ -204,7 +204,7 @@ impl Publisher {
         let flight = streams.entry(stream.clone()).or_default();
         let starts = flight.queue(run);
         match waiter {
-            Some(waiter) if waiter.moment == Moment::Accepted && waiter.version <= flight.accepted => {
+            Some(waiter) if waiter.stage == PublishStage::Accepted && waiter.version <= flight.accepted => {
                 // The waiter may have given up.
                 let _ = waiter.tell.send(true);
             }
@@ -251,7 +251,7 @@ impl Publisher {
 
     fn put_back(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
         let mut streams = self.inner.streams.lock();
-        if let Some(State::Sending { queue }) = streams.get_mut(stream).map(|flight| &mut flight.state) {
+        if let Some(SendState::Sending { queue }) = streams.get_mut(stream).map(|flight| &mut flight.state) {
             run.into_iter().rev().for_each(|commit| queue.push_front(commit));
         }
     }
@@ -263,7 +263,7 @@ impl Publisher {
             self.forget_if_done(&mut streams, stream);
             return None;
         }
-        let State::Sending { queue } = &mut flight.state else { return None };
+        let SendState::Sending { queue } = &mut flight.state else { return None };
         let commits = queue.len().min(limit);
         Some(queue.drain(..commits).collect())
     }
@@ -274,7 +274,7 @@ impl Publisher {
         let Some(flight) = streams.get_mut(stream) else { return false };
         flight.unsettled += 1;
         flight.accepted = last;
-        flight.tell(Moment::Accepted, last, true);
+        flight.tell(PublishStage::Accepted, last, true);
         flight.goes_on()
     }
 
@@ -288,7 +288,7 @@ impl Publisher {
         let mut streams = self.inner.streams.lock();
         if let Some(flight) = streams.get_mut(&stream) {
             flight.unsettled -= 1;
-            flight.tell(Moment::Marked, last, marked);
+            flight.tell(PublishStage::Marked, last, marked);
         }
         self.forget_if_done(&mut streams, &stream);
         drop(streams);
@@ -327,7 +327,7 @@ impl Publisher {
         metrics::counter!("publish_failures_total").increment(1);
         let mut streams = self.inner.streams.lock();
         if let Some(flight) = streams.get_mut(stream) {
-            flight.state = State::Settling;
+            flight.state = SendState::Settling;
             (flight.taken, flight.accepted) = (Version::NONE, Version::NONE);
             flight.waiters.clear();
         }
@@ -339,8 +339,8 @@ impl Publisher {
         }
     }
 
-    fn forget_if_done(&self, streams: &mut HashMap<StreamId, InFlight>, stream: &StreamId) {
-        if streams.get(stream).is_some_and(InFlight::is_done) {
+    fn forget_if_done(&self, streams: &mut HashMap<StreamId, OutboundStream>, stream: &StreamId) {
+        if streams.get(stream).is_some_and(OutboundStream::is_done) {
             streams.remove(stream);
         }
         if streams.is_empty() {
@@ -349,19 +349,19 @@ impl Publisher {
     }
 }
 
-impl InFlight {
+impl OutboundStream {
     /// Queues the commits of a run that are not in flight. Returns whether a task must be started to send them.
     fn queue(&mut self, run: Vec<Arc<Commit>>) -> bool {
         let taken = self.taken;
         self.taken = run.last().map_or(taken, |last| last.version.max(taken));
         let commits = run.into_iter().filter(|commit| commit.version > taken);
         match &mut self.state {
-            State::Sending { queue } => {
+            SendState::Sending { queue } => {
                 queue.extend(commits);
                 false
             }
-            State::Settling => {
-                self.state = State::Sending { queue: commits.collect() };
+            SendState::Settling => {
+                self.state = SendState::Sending { queue: commits.collect() };
                 true
             }
         }
@@ -370,21 +370,20 @@ impl InFlight {
     /// Returns whether there is more to send. If not, the task that sends ends here.
     fn goes_on(&mut self) -> bool {
         match &self.state {
-            State::Sending { queue } if !queue.is_empty() => true,
+            SendState::Sending { queue } if !queue.is_empty() => true,
             _ => {
-                self.state = State::Settling;
+                self.state = SendState::Settling;
                 false
             }
         }
     }
 
     const fn is_done(&self) -> bool {
-        matches!(self.state, State::Settling) && self.unsettled == 0
+        matches!(self.state, SendState::Settling) && self.unsettled == 0
     }
 
-    fn tell(&mut self, moment: Moment, up_to: Version, outcome: bool) {
-        for waiter in self.waiters.extract_if(.., |waiter| waiter.moment == moment && waiter.version <= up_to)
-        {
+    fn tell(&mut self, stage: PublishStage, up_to: Version, outcome: bool) {
+        for waiter in self.waiters.extract_if(.., |waiter| waiter.stage == stage && waiter.version <= up_to) {
             // The waiter may have given up.
             let _ = waiter.tell.send(outcome);
         }

@@ -11,7 +11,7 @@ use runtime::{Backoff, KillPoint, kill_point};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::publisher::{Moment, Publisher};
+use crate::publisher::{PublishStage, Publisher};
 
 /// The most streams of one sweep. They come in random order, so that several relays mostly take different ones.
 const STREAMS_A_SWEEP: usize = 500;
@@ -152,7 +152,7 @@ impl Relay {
             return Some(0);
         }
         kill_point(KillPoint::RelayBeforeSend);
-        let accepted = self.publisher.submit_and_tell(&oldest.stream, run, Moment::Accepted).await;
+        let accepted = self.publisher.submit_and_tell(&oldest.stream, run, PublishStage::Accepted).await;
         kill_point(KillPoint::RelayAfterSend);
         accepted.then_some(commits)
     }

@@ -83,7 +83,7 @@ impl ReminderReport {
 }
 
 /// The result of one reminder.
-enum Sending {
+enum SendResult {
     Sent,
     /// Another relay has claimed it, or the stream has moved on.
     Taken,
@@ -148,9 +148,9 @@ impl ReminderRelay {
         let mut sendings = sendings.buffer_unordered(SIDE_BY_SIDE);
         while let Some(sending) = sendings.next().await {
             match sending {
-                Sending::Sent => reminded.sent += 1,
-                Sending::Taken => {}
-                Sending::Failed => reminded.failed += 1,
+                SendResult::Sent => reminded.sent += 1,
+                SendResult::Taken => {}
+                SendResult::Failed => reminded.failed += 1,
             }
         }
         Ok(reminded)
@@ -164,22 +164,22 @@ impl ReminderRelay {
         Ok(self.reminders.store().load(load).await?.commits)
     }
 
-    async fn send(&self, reminder: Reminder, commit: Commit) -> Sending {
+    async fn send(&self, reminder: Reminder, commit: Commit) -> SendResult {
         match self.try_to_send(&reminder, &commit).await {
             Ok(sending) => sending,
             Err(error) => {
                 tracing::warn!(stream = %commit.stream, error, "a reminder was not sent; it comes again");
-                Sending::Failed
+                SendResult::Failed
             }
         }
     }
 
-    async fn try_to_send(&self, reminder: &Reminder, commit: &Commit) -> Result<Sending, String> {
+    async fn try_to_send(&self, reminder: &Reminder, commit: &Commit) -> Result<SendResult, String> {
         let (Some(event), version) = (commit.events.last(), commit.last_version()) else {
-            return Ok(Sending::Taken);
+            return Ok(SendResult::Taken);
         };
         let claimed = self.reminders.claim(reminder).await.map_err(|error| error.to_string())?;
-        let Some(claimed) = claimed else { return Ok(Sending::Taken) };
+        let Some(claimed) = claimed else { return Ok(SendResult::Taken) };
         kill_point(KillPoint::ReminderAfterClaim);
         let mut record = self.publisher.record(commit, version, event);
         let number = (claimed.sent + 1).to_string();
@@ -190,7 +190,7 @@ impl ReminderRelay {
         kill_point(KillPoint::ReminderAfterNext);
         tracing::info!(stream = %commit.stream, %version, number = claimed.sent + 1, "a stream was reminded of");
         metrics::counter!("reminders_sent_total").increment(1);
-        Ok(Sending::Sent)
+        Ok(SendResult::Sent)
     }
 
     /// Sends due reminders every few seconds, until told to stop.

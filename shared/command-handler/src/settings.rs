@@ -12,7 +12,7 @@ use runtime::settings::{ChannelSettings, DataSettings, EventStoreSettings, milli
 use runtime::telemetry::TelemetrySettings;
 use thiserror::Error;
 
-use crate::handler::{AfterCommit, CommandHandler};
+use crate::handler::{AnswerPolicy, CommandHandler};
 
 /// The connections of a Lambda to the event store. It works on one event at a time, and its concurrent writes wait to be one batch.
 const CONNECTIONS: u32 = 1;
@@ -55,11 +55,11 @@ impl CommandSettings {
     /// When a URL names no store or channel of ours, or a file can't be used.
     pub async fn open<A: Aggregate>(
         &self,
-        after_commit: AfterCommit,
+        answer_policy: AnswerPolicy,
     ) -> Result<CommandHandler<A>, OpenError> {
         let store = EventStore::open(self.event_store.url(&self.data)).await?;
         let channel = EventChannel::open(&self.channel.channel)?;
-        Ok(CommandHandler::new(store, channel, self.kept_orders, after_commit))
+        Ok(CommandHandler::new(store, channel, self.kept_orders, answer_policy))
     }
 }
 
@@ -90,7 +90,7 @@ impl LambdaSettings {
         let channel = secrets::resolve(&channel.channel).await?;
         let store = EventStore::open_with(event_store, CONNECTIONS).await?;
         let channel = EventChannel::open(channel)?;
-        let after_commit = AfterCommit::AwaitPublish(self.publish_patience);
-        Ok(CommandHandler::new(store, channel, *kept_orders, after_commit))
+        let answer_policy = AnswerPolicy::AwaitPublish(self.publish_patience);
+        Ok(CommandHandler::new(store, channel, *kept_orders, answer_policy))
     }
 }

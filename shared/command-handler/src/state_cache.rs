@@ -11,7 +11,7 @@ use event_store::Commit;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use crate::marks::{Awaiting, StreamTip};
+use crate::marks::{AwaitingCommit, StreamTip};
 
 /// The knowledge of streams that a publisher reads and updates.
 pub(crate) trait StreamProgress: Send + Sync {
@@ -24,7 +24,7 @@ pub(crate) trait StreamProgress: Send + Sync {
 
 /// An aggregate as this process last saw it.
 #[derive(Clone, Debug)]
-pub(crate) struct State<A> {
+pub(crate) struct CachedState<A> {
     /// The aggregate.
     pub(crate) snapshot: Snapshot<A>,
     /// The stream's commits from the oldest that is not known to be published. A publisher must send them before anything newer.
@@ -32,10 +32,10 @@ pub(crate) struct State<A> {
     /// The version up to which everything is known to be published.
     published: Version,
     /// The last of the stream's commits that awaits an outcome, or awaited one.
-    awaiting: Option<Awaiting>,
+    awaiting: Option<AwaitingCommit>,
 }
 
-impl<A: Aggregate> State<A> {
+impl<A: Aggregate> CachedState<A> {
     /// The state before the first event.
     pub(crate) fn absent(stream: StreamId) -> Self {
         Self::of(Snapshot::absent(stream))
@@ -48,7 +48,7 @@ impl<A: Aggregate> State<A> {
 
     /// Notes a commit of the stream, which is later than those before.
     pub(crate) fn note(&mut self, commit: &Commit) {
-        self.awaiting = Awaiting::of(commit).or(self.awaiting);
+        self.awaiting = AwaitingCommit::of(commit).or(self.awaiting);
     }
 
     pub(crate) fn mark_published(&mut self, up_to: Version) {
@@ -60,7 +60,7 @@ impl<A: Aggregate> State<A> {
 /// A bounded number of states. The least recently used one is evicted first. An evicted state is read again from the event store,
 /// with the marks of published commits, so nothing is lost.
 pub(crate) struct StateCache<A> {
-    states: Mutex<LruCache<StreamId, State<A>>>,
+    states: Mutex<LruCache<StreamId, CachedState<A>>>,
 }
 
 impl<A: Aggregate> StateCache<A> {
@@ -68,13 +68,13 @@ impl<A: Aggregate> StateCache<A> {
         Self { states: Mutex::new(LruCache::new(capacity)) }
     }
 
-    pub(crate) fn get(&self, stream: &StreamId) -> Option<State<A>> {
+    pub(crate) fn get(&self, stream: &StreamId) -> Option<CachedState<A>> {
         self.states.lock().get(stream).cloned()
     }
 
     /// Caches a state, unless a newer one is there: two commands may end in another sequence than they were appended. If commits
     /// were published while the command was in hand, the state takes that over. Returns the state's unpublished commits.
-    pub(crate) fn put(&self, mut state: State<A>) -> Vec<Arc<Commit>> {
+    pub(crate) fn put(&self, mut state: CachedState<A>) -> Vec<Arc<Commit>> {
         let mut states = self.states.lock();
         let kept = states.peek(&state.snapshot.id);
         state.mark_published(kept.map_or(Version::NONE, |kept| kept.published));
@@ -93,7 +93,7 @@ impl<A: Aggregate> StateCache<A> {
 impl<A: Aggregate> StreamProgress for StateCache<A> {
     fn known(&self, stream: &StreamId) -> StreamTip {
         let known =
-            |state: &State<A>| StreamTip { version: state.snapshot.version, awaiting: state.awaiting };
+            |state: &CachedState<A>| StreamTip { version: state.snapshot.version, awaiting: state.awaiting };
         self.states.lock().peek(stream).map(known).unwrap_or_default()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args};
 use command_handler::Publisher;
-use command_handler::publisher::Moment;
+use command_handler::publisher::PublishStage;
 use event_sourcing::{Aggregate, StreamId, Version, View};
 use event_store::{Commit, EventStore, Load, StoreError};
 use futures_util::{StreamExt, stream};
@@ -157,7 +157,7 @@ impl Republisher {
             return Republished::default();
         };
         for _ in 0..TRIES {
-            if self.publisher.submit_and_tell(&id, commits.clone(), Moment::Accepted).await {
+            if self.publisher.submit_and_tell(&id, commits.clone(), PublishStage::Accepted).await {
                 let events = commits.iter().map(|commit| commit.events.len()).sum();
                 return Republished { streams: 1, events, failed: 0 };
             }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
-use command_handler::{AfterCommit, CommandHandler, CommandSettings, ReminderSettings};
+use command_handler::{AnswerPolicy, CommandHandler, CommandSettings, ReminderSettings};
 use event_sourcing::{Aggregate, View};
 use event_store::{EventStore, Reminders};
 use read_store::ReadStore;
@@ -128,7 +128,7 @@ impl AllStores {
     pub async fn open<A: Aggregate, V: View>(
         &self,
     ) -> Result<(CommandHandler<A>, ReadStore<V>), CannotStart> {
-        let handler = self.commands.open(AfterCommit::Answer).await.map_err(cannot_open)?;
+        let handler = self.commands.open(AnswerPolicy::Answer).await.map_err(cannot_open)?;
         Ok((handler, open_read_store(&self.read_store, &self.commands.data).await?))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use command_handler::publisher::Moment;
+use command_handler::publisher::PublishStage;
 use command_handler::{CommandHandler, CommandRequest};
 use event_sourcing::Version;
 use event_sourcing::testing::{Command, Task};
@@ -208,7 +208,7 @@ async fn whoever_waits_for_a_publish_is_told_when_it_fails() {
     let lonely = elsewhere.process().await;
     handle(&lonely, request("b", open("a lamp"))).await.unwrap();
     let run = stream(&lonely, "b").await.commits.into_iter().map(Into::into).collect();
-    assert!(!within(process.publisher().submit_and_tell(&id("b"), run, Moment::Marked)).await);
+    assert!(!within(process.publisher().submit_and_tell(&id("b"), run, PublishStage::Marked)).await);
 }
 
 proptest! {

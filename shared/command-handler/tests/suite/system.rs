@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use command_handler::{
-    AfterCommit, CommandError, CommandHandler, CommandRequest, KeyOrigin, Outcome, Relay, command_hash,
+    AnswerPolicy, CommandError, CommandHandler, CommandRequest, KeyOrigin, Outcome, Relay, command_hash,
 };
 use event_channel::{Consumer, EventChannel};
 use event_sourcing::testing::{Command, Event, Task};
@@ -35,7 +35,12 @@ impl System {
     pub(crate) async fn process(&self) -> CommandHandler<Task> {
         let url = format!("sqlite:{}", self.folder.path().join("events.db").display());
         let store = EventStore::open(url).await.unwrap();
-        CommandHandler::new(store, self.channel.clone(), NonZeroUsize::new(100).unwrap(), AfterCommit::Answer)
+        CommandHandler::new(
+            store,
+            self.channel.clone(),
+            NonZeroUsize::new(100).unwrap(),
+            AnswerPolicy::Answer,
+        )
     }
 
     pub(crate) fn reader(&self) -> Reader {
