@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use event_channel::PublishError;
 use event_sourcing::{Aggregate, Command, CommandId, EncodedEvent, Snapshot, StreamId, Version};
 use event_store::{
-    Answered, AppendError, CommandHash, Commit, EventStore, Load, Metadata, NoEvent, StoreError, Stream,
+    AnsweredCommand, AppendError, CommandHash, CommandRecord, Commit, EventStore, Load, Metadata, StoreError,
+    Stream,
 };
 use jiff::Timestamp;
 use runtime::{Backoff, KillPoint, kill_point};
@@ -312,7 +313,7 @@ impl<A: Aggregate> CommandHandler<A> {
         &self,
         request: &CommandRequest<A>,
         stream: Stream,
-        answered: Answered,
+        answered: AnsweredCommand,
     ) -> Result<Outcome<A>, CommandError<A>> {
         if answered.command_hash != request.hash {
             return Err(CommandError::KeyReused);
@@ -357,7 +358,7 @@ impl<A: Aggregate> CommandHandler<A> {
         let is_unpublished = !state.unpublished.is_empty();
         let run = self.states.put(state);
         if request.key == KeyOrigin::Sender {
-            let record = NoEvent {
+            let record = CommandRecord {
                 stream: request.stream.clone(),
                 command_id: request.command_id.clone(),
                 command_hash: request.hash,

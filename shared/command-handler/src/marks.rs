@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use event_sourcing::Version;
-use event_store::{Commit, CommitId, Mark, Remind};
+use event_store::{Commit, CommitId, Mark, ReminderPolicy};
 
 /// The versions of a commit whose last event awaits an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub(crate) fn marks(run: &[Arc<Commit>], known: StreamTip) -> Vec<Mark> {
         before = AwaitingCommit::of(commit);
         // A stream that has moved on needs no reminder: its next commit is in the outbox.
         let remind = match before {
-            Some(awaiting) if known.version <= awaiting.last => Remind::UntilFollowed,
-            _ => Remind::Never,
+            Some(awaiting) if known.version <= awaiting.last => ReminderPolicy::UntilFollowed,
+            _ => ReminderPolicy::Never,
         };
         Mark { commit: CommitId { stream: commit.stream.clone(), version: commit.version }, remind, ends }
     });
@@ -68,7 +68,7 @@ mod tests {
         })
     }
 
-    fn of(run: &[Arc<Commit>], known: StreamTip) -> Vec<(Remind, Option<u64>)> {
+    fn of(run: &[Arc<Commit>], known: StreamTip) -> Vec<(ReminderPolicy, Option<u64>)> {
         marks(run, known).into_iter().map(|mark| (mark.remind, mark.ends.map(Version::get))).collect()
     }
 
@@ -78,12 +78,16 @@ mod tests {
         let start = commit(1, vec![opened, Event::TaskStarted]);
         let outcome = commit(3, vec![Event::TaskFinished]);
         let at = |version| StreamTip { version: Version::new(version), awaiting: AwaitingCommit::of(&start) };
-        assert_eq!(of(&[Arc::clone(&start)], at(2)), [(Remind::UntilFollowed, None)]);
-        assert_eq!(of(&[Arc::clone(&start)], StreamTip::default()), [(Remind::UntilFollowed, None)]);
-        assert_eq!(of(&[Arc::clone(&start)], at(3)), [(Remind::Never, None)], "it has moved on");
-        assert_eq!(of(&[Arc::clone(&outcome)], at(3)), [(Remind::Never, Some(1))]);
-        assert_eq!(of(&[Arc::clone(&outcome)], StreamTip::default()), [(Remind::Never, None)]);
+        assert_eq!(of(&[Arc::clone(&start)], at(2)), [(ReminderPolicy::UntilFollowed, None)]);
+        assert_eq!(of(&[Arc::clone(&start)], StreamTip::default()), [(ReminderPolicy::UntilFollowed, None)]);
+        assert_eq!(of(&[Arc::clone(&start)], at(3)), [(ReminderPolicy::Never, None)], "it has moved on");
+        assert_eq!(of(&[Arc::clone(&outcome)], at(3)), [(ReminderPolicy::Never, Some(1))]);
+        assert_eq!(of(&[Arc::clone(&outcome)], StreamTip::default()), [(ReminderPolicy::Never, None)]);
         let both = of(&[start, outcome], StreamTip::default());
-        assert_eq!(both, [(Remind::UntilFollowed, None), (Remind::Never, Some(1))], "the store sees both");
+        assert_eq!(
+            both,
+            [(ReminderPolicy::UntilFollowed, None), (ReminderPolicy::Never, Some(1))],
+            "the store sees both"
+        );
     }
 }

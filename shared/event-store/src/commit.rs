@@ -123,7 +123,7 @@ impl fmt::Debug for CommandHash {
 /// The small record of a client's command that yielded no event. It lets a late retry get the same answer. The store keeps it for
 /// [`crate::ANSWERED_KEPT`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoEvent {
+pub struct CommandRecord {
     /// The command's stream.
     pub stream: StreamId,
     /// The command; (stream, command id) is unique among commits and these records together.
@@ -154,7 +154,7 @@ pub struct Stream {
     /// The commits, by version, without a gap. Empty for a stream that does not exist.
     pub commits: Vec<Commit>,
     /// The answer to the command that the load names, if the stream has that command.
-    pub answered: Option<Answered>,
+    pub answered: Option<AnsweredCommand>,
 }
 
 /// The error of a stream that this program can't read. The stream has a gap, an event of a newer program, or data that none of
@@ -176,7 +176,7 @@ impl UnreadableStream {
 
 /// The answer to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct AnsweredCommand {
     /// The hash of the command's content.
     pub command_hash: CommandHash,
     /// The stream's version in the answer: that of the commit's last event, or that of the small record.
@@ -196,7 +196,7 @@ pub struct CommitId {
 
 /// A commit in a scan, with all that a fold needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scanned<E> {
+pub struct ScannedCommit<E> {
     /// The stream.
     pub stream: StreamId,
     /// The version of the first event.
@@ -211,7 +211,7 @@ pub struct Scanned<E> {
 #[derive(Clone, Debug)]
 pub struct Page<E> {
     /// The commits. Those of one stream come in order and without a gap, also across pages.
-    pub commits: Vec<Scanned<E>>,
+    pub commits: Vec<ScannedCommit<E>>,
     /// Streams that can't be read. A scan names each of them once, and yields only their commits before the problem.
     pub unreadable: Vec<UnreadableStream>,
     /// The position at which the next page begins; `None` after the last page.

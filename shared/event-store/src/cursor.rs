@@ -2,7 +2,7 @@
 
 use event_sourcing::{StreamId, Version};
 
-use crate::{CommitId, Page, ScanPosition, Scanned, StoreError, UnreadableStream};
+use crate::{CommitId, Page, ScanPosition, ScannedCommit, StoreError, UnreadableStream};
 
 /// The version of a commit, if it is the one after `last`.
 pub(crate) fn follows(stream: &StreamId, last: Version, found: i64) -> Result<Version, UnreadableStream> {
@@ -74,7 +74,7 @@ impl<E> PageOfRows<E> {
     pub(crate) fn take(
         &mut self,
         name: &str,
-        read: impl FnOnce(&StreamId, Version) -> Result<Scanned<E>, StoreError>,
+        read: impl FnOnce(&StreamId, Version) -> Result<ScannedCommit<E>, StoreError>,
     ) -> Result<(), StoreError> {
         self.rows += 1;
         let version = match &self.cursor {

@@ -27,13 +27,13 @@ use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use commit::{
-    Answered, Backlog, CommandHash, Commit, CommitId, Load, Metadata, NoEvent, Page, ScanPosition, Scanned,
-    Stream, UnreadableStream, fold, fold_to,
+    AnsweredCommand, Backlog, CommandHash, CommandRecord, Commit, CommitId, Load, Metadata, Page,
+    ScanPosition, ScannedCommit, Stream, UnreadableStream, fold, fold_to,
 };
 pub use heads::Heads;
 #[cfg(feature = "mongodb")]
 pub use mongodb::connection::parse_url as parse_mongodb_url;
-pub use reminders::{Mark, REMINDERS, Remind, Reminder, ReminderCounts, Reminders};
+pub use reminders::{Mark, REMINDERS, Reminder, ReminderCounts, ReminderPolicy, Reminders};
 
 /// The time for which the store keeps the small record of a command without events.
 pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -144,7 +144,7 @@ impl EventStore {
     ///
     /// # Errors
     /// [`AppendError::Conflict`] when the stream has this command id.
-    pub async fn remember(&self, record: NoEvent) -> Result<(), AppendError> {
+    pub async fn remember(&self, record: CommandRecord) -> Result<(), AppendError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.remember(record).await,

@@ -30,14 +30,14 @@ pub struct Mark {
     /// The commit.
     pub commit: CommitId,
     /// The change to the commit's reminder that is part of the mark.
-    pub remind: Remind,
+    pub remind: ReminderPolicy,
     /// The first version of an earlier commit of the stream. The mark ends that commit's reminder.
     pub ends: Option<Version>,
 }
 
 /// The effect of a commit's mark on its reminder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remind {
+pub enum ReminderPolicy {
     /// The commit gets one: its last event is published again until the stream has moved on.
     UntilFollowed,
     /// The commit gets none.
@@ -46,7 +46,7 @@ pub enum Remind {
 
 impl From<CommitId> for Mark {
     fn from(commit: CommitId) -> Self {
-        Self { commit, remind: Remind::Never, ends: None }
+        Self { commit, remind: ReminderPolicy::Never, ends: None }
     }
 }
 
@@ -94,7 +94,7 @@ pub struct ReminderCounts {
 
 /// A reminder as the store keeps it. `since` is the time at which the delay begins, so a new delay holds for old reminders too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct ReminderRow {
     pub(crate) commit: CommitId,
     pub(crate) since: Timestamp,
     pub(crate) sent: u32,
@@ -103,7 +103,7 @@ pub(crate) struct Row {
 
 /// The condition for a due reminder, as times for its `since`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Due {
+pub(crate) struct DueTimes {
     /// A reminder is due if its `since` is not later than this.
     pub(crate) until: Timestamp,
     /// A reminder is due if its `since` is later than this. No reminder is ever set so late, so only a clock that was ahead can
@@ -140,7 +140,7 @@ impl Reminders {
     pub async fn due(&self, limit: usize) -> Result<Vec<Reminder>, StoreError> {
         let now = self.store.time().await?;
         let (until, beyond) = (before(now, self.after), before(after(now, LONGEST), self.after));
-        let rows = self.store.due_reminders(Due { until, beyond, now }, limit).await?;
+        let rows = self.store.due_reminders(DueTimes { until, beyond, now }, limit).await?;
         Ok(rows.into_iter().map(|row| self.reminder(row, now)).collect())
     }
 
@@ -191,7 +191,7 @@ impl Reminders {
     ) -> Result<(), StoreError> {
         let wait = doubled(SET_ASIDE, sent).max(pause);
         let since = before(after(self.store.time().await?, wait), self.after);
-        let row = Row { commit: commit.clone(), since, sent, problem: Some(problem.to_owned()) };
+        let row = ReminderRow { commit: commit.clone(), since, sent, problem: Some(problem.to_owned()) };
         self.store.set_aside(row).await
     }
 
@@ -224,13 +224,14 @@ impl Reminders {
         // too.
         let is_same = since.as_millisecond() == reminder.since.as_millisecond();
         let since = if is_same { after(since, TICK) } else { since };
-        let row = Row { commit: reminder.commit.clone(), since, sent, problem: reminder.problem.clone() };
+        let row =
+            ReminderRow { commit: reminder.commit.clone(), since, sent, problem: reminder.problem.clone() };
         let is_set = self.store.move_reminder(row.clone(), reminder.since).await?;
         Ok(is_set.then(|| self.reminder(row, reminder.read_at)))
     }
 
-    fn reminder(&self, row: Row, read_at: Timestamp) -> Reminder {
-        let Row { commit, since, sent, problem } = row;
+    fn reminder(&self, row: ReminderRow, read_at: Timestamp) -> Reminder {
+        let ReminderRow { commit, since, sent, problem } = row;
         Reminder { commit, due: after(since, self.after), sent, problem, since, read_at }
     }
 }
@@ -247,7 +248,7 @@ impl EventStore {
         }
     }
 
-    async fn due_reminders(&self, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
+    async fn due_reminders(&self, due: DueTimes, limit: usize) -> Result<Vec<ReminderRow>, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.due_reminders(due, limit).await,
@@ -256,7 +257,11 @@ impl EventStore {
         }
     }
 
-    async fn list_reminders(&self, behind: Option<&CommitId>, limit: usize) -> Result<Vec<Row>, StoreError> {
+    async fn list_reminders(
+        &self,
+        behind: Option<&CommitId>,
+        limit: usize,
+    ) -> Result<Vec<ReminderRow>, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.list_reminders(behind, limit).await,
@@ -275,7 +280,7 @@ impl EventStore {
     }
 
     /// Moves the reminder to the row's time. Returns true if the reminder's time was `since` until then.
-    async fn move_reminder(&self, row: Row, since: Timestamp) -> Result<bool, StoreError> {
+    async fn move_reminder(&self, row: ReminderRow, since: Timestamp) -> Result<bool, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.move_reminder(row, since).await,
@@ -284,7 +289,7 @@ impl EventStore {
         }
     }
 
-    async fn set_aside(&self, row: Row) -> Result<(), StoreError> {
+    async fn set_aside(&self, row: ReminderRow) -> Result<(), StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.set_aside(row).await,

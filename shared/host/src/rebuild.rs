@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 use event_sourcing::{Recorded, StreamId, Version, View};
-use event_store::{EventStore, Page, Scanned};
+use event_store::{EventStore, Page, ScannedCommit};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, SwapRefused, ViewId};
 use serde::Serialize;
@@ -197,8 +197,8 @@ async fn scan_into<V: View>(
     }
 }
 
-fn recorded<E>(commit: Scanned<E>) -> impl Iterator<Item = Recorded<E>> {
-    let Scanned { stream, version, recorded_at, events } = commit;
+fn recorded<E>(commit: ScannedCommit<E>) -> impl Iterator<Item = Recorded<E>> {
+    let ScannedCommit { stream, version, recorded_at, events } = commit;
     events.into_iter().enumerate().map(move |(index, event)| Recorded {
         stream: stream.clone(),
         version: version.plus(index),

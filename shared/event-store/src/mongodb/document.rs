@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::{
-    ANSWERED_KEPT, Answered, CommandHash, Commit, Metadata, NoEvent, Scanned, StoreError, UnreadableStream,
+    ANSWERED_KEPT, AnsweredCommand, CommandHash, CommandRecord, Commit, Metadata, ScannedCommit, StoreError,
+    UnreadableStream,
 };
 
 /// The largest commit, in bytes. Every server takes documents of 16 MiB; the rest is room for the additions of the protocol.
@@ -72,7 +73,7 @@ fn of_event(event: &EncodedEvent) -> RawDocumentBuf {
 
 /// Returns a small record's document. It has no id of ours: the driver creates one that is not text, so no scan meets it. It has
 /// no version, so it is no commit. The server deletes it some time after [`ANSWERED_KEPT`] from `now`.
-pub(super) fn of_record(record: &NoEvent, now: Timestamp) -> Result<RawDocumentBuf, StoreError> {
+pub(super) fn of_record(record: &CommandRecord, now: Timestamp) -> Result<RawDocumentBuf, StoreError> {
     let kept = SignedDuration::try_from(ANSWERED_KEPT).map_err(unwritable)?;
     let forget_at = now.checked_add(kept).map_err(unwritable)?;
     let mut document = RawDocumentBuf::new();
@@ -124,20 +125,23 @@ pub(super) fn scanned<E: EventType>(
     stream: &StreamId,
     last: Version,
     document: &RawDocument,
-) -> Result<Scanned<E>, UnreadableStream> {
+) -> Result<ScannedCommit<E>, UnreadableStream> {
     let version = follows(stream, last, first_version(stream, document)?)?;
     let read = || Ok((recorded_at(document)?, events(version, document, decoded)?));
     let (recorded_at, events) = read().map_err(|problem: String| unreadable_at(stream, version, &problem))?;
-    Ok(Scanned { stream: stream.clone(), version, recorded_at, events })
+    Ok(ScannedCommit { stream: stream.clone(), version, recorded_at, events })
 }
 
 /// Reads the answer to a command from its document: a commit or a small record.
-pub(super) fn answered(stream: &StreamId, document: &RawDocument) -> Result<Answered, UnreadableStream> {
+pub(super) fn answered(
+    stream: &StreamId,
+    document: &RawDocument,
+) -> Result<AnsweredCommand, UnreadableStream> {
     let with_events = is_commit(document);
     let read = || {
         let version = whole(document, if with_events { "last_version" } else { "answered" })?;
         let version = Version::new(u64::try_from(version).map_err(|error| error.to_string())?);
-        Ok(Answered { command_hash: hash(document)?, version, with_events })
+        Ok(AnsweredCommand { command_hash: hash(document)?, version, with_events })
     };
     read().map_err(|problem: String| unreadable(stream, &format!("an answer: {problem}")))
 }
@@ -151,7 +155,7 @@ pub(super) fn first_version(stream: &StreamId, document: &RawDocument) -> Result
 }
 
 /// Converts a stored event's type, schema and data to the form that the caller needs.
-type Read<T> = fn(&str, u32, &RawValue) -> Result<T, String>;
+type EventReader<T> = fn(&str, u32, &RawValue) -> Result<T, String>;
 
 fn encoded(kind: &str, schema: u32, data: &RawValue) -> Result<EncodedEvent, String> {
     Ok(EncodedEvent { kind: kind.into(), schema, data: data.to_owned() })
@@ -161,7 +165,7 @@ fn decoded<E: EventType>(kind: &str, schema: u32, data: &RawValue) -> Result<E, 
     event::decode(kind, schema, data).map_err(|problem| problem.to_string())
 }
 
-fn events<T>(version: Version, document: &RawDocument, read: Read<T>) -> Result<Vec<T>, String> {
+fn events<T>(version: Version, document: &RawDocument, read: EventReader<T>) -> Result<Vec<T>, String> {
     let stored = document.get_array("events").map_err(|_| "events is not an array".to_owned())?;
     let mut events = Vec::new();
     for event in stored {
@@ -179,7 +183,7 @@ fn events<T>(version: Version, document: &RawDocument, read: Read<T>) -> Result<
     }
 }
 
-fn read_event<T>(event: &RawDocument, read: Read<T>) -> Result<T, String> {
+fn read_event<T>(event: &RawDocument, read: EventReader<T>) -> Result<T, String> {
     let schema = whole(event, "schema")?;
     let schema = u32::try_from(schema).map_err(|_| format!("schema {schema} is none"))?;
     let data: &RawValue = serde_json::from_str(text(event, "data")?).map_err(|error| error.to_string())?;
@@ -235,7 +239,7 @@ mod tests {
     #[test]
     fn a_small_record_is_forgotten_a_day_after_it_is_written() {
         let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
-        let record = NoEvent {
+        let record = CommandRecord {
             stream: StreamId::parse("a").unwrap(),
             command_id: CommandId::system("no-op").unwrap(),
             command_hash: CommandHash([1; 32]),

@@ -20,7 +20,7 @@ use crate::{Backlog, CommitId, Page, ScanPosition, StoreError};
 /// The number of times that a page with a gap is read again before the gap is believed; see the reader's `read_again`.
 const READ_AGAIN: usize = 2;
 
-type Commits = Collection<RawDocumentBuf>;
+type CommitCollection = Collection<RawDocumentBuf>;
 
 /// Scans in the order of the ids, all of which are text. So the commits of a stream come together and in order, and a page begins
 /// with a seek. Small records have ids that are not text, so the scan does not meet them.
@@ -92,7 +92,7 @@ pub(super) async fn outstanding(
 
 /// Returns streams that have an unpublished commit which is not young. They are more than `limit` where there are more.
 async fn some_streams(
-    commits: &Commits,
+    commits: &CommitCollection,
     young: &RangeInclusive<Timestamp>,
     limit: usize,
 ) -> Result<Vec<String>, StoreError> {
@@ -105,7 +105,11 @@ async fn some_streams(
 }
 
 /// Returns streams with an unpublished commit that was recorded `then`.
-async fn streams_of(commits: &Commits, then: Document, limit: usize) -> Result<BTreeSet<String>, StoreError> {
+async fn streams_of(
+    commits: &CommitCollection,
+    then: Document,
+    limit: usize,
+) -> Result<BTreeSet<String>, StoreError> {
     let unpublished = |recorded_at: Document| doc! { "unpublished": true, "recorded_at": recorded_at };
     let all = unpublished(then);
     let mut streams = BTreeSet::new();
@@ -123,7 +127,11 @@ async fn streams_of(commits: &Commits, then: Document, limit: usize) -> Result<B
 }
 
 /// Returns the earliest or the latest time at which one of these commits was recorded.
-async fn end(commits: &Commits, filter: Document, direction: i32) -> Result<Option<String>, StoreError> {
+async fn end(
+    commits: &CommitCollection,
+    filter: Document,
+    direction: i32,
+) -> Result<Option<String>, StoreError> {
     let found = commits
         .find_one(filter)
         .sort(doc! { "recorded_at": direction })
@@ -145,7 +153,7 @@ fn between(oldest: &str, newest: &str) -> String {
 
 /// Adds the streams of up to `limit` commits. Returns the number of those commits.
 async fn collect_streams(
-    commits: &Commits,
+    commits: &CommitCollection,
     filter: Document,
     limit: usize,
     streams: &mut BTreeSet<String>,
@@ -165,7 +173,7 @@ async fn collect_streams(
 
 /// Returns the first unpublished commit of each stream by its version, not by its time, because a clock may have gone back. The
 /// streams alone are the condition, so that no server decides to read the whole outbox.
-async fn oldest_of(commits: &Commits, streams: &[String]) -> Result<Vec<CommitId>, StoreError> {
+async fn oldest_of(commits: &CommitCollection, streams: &[String]) -> Result<Vec<CommitId>, StoreError> {
     let unpublished = doc! { "$cond": ["$unpublished", "$version", Bson::Null] };
     let oldest = [
         doc! { "$match": { "stream": { "$in": streams } } },

@@ -12,7 +12,7 @@ use super::Answer;
 use super::connection::{Connection, Topology, within};
 use super::document::id;
 use super::failure::unavailable;
-use crate::{CommitId, Mark, Remind, StoreError};
+use crate::{CommitId, Mark, ReminderPolicy, StoreError};
 
 /// The most commits that one update names.
 const UPDATE: usize = 1_000;
@@ -29,15 +29,15 @@ const GATHER: Duration = Duration::from_millis(10);
 const HOLD: Duration = Duration::from_millis(500);
 
 /// The commits that one caller marks.
-pub(super) struct Job {
+pub(super) struct MarkJob {
     pub(super) marks: Vec<Mark>,
     pub(super) answer: Answer<()>,
 }
 
-impl Job {
+impl MarkJob {
     /// Returns the commit that gets a reminder, if exactly one does.
     fn reminded(&self) -> Option<&CommitId> {
-        let mut reminded = self.marks.iter().filter(|mark| mark.remind == Remind::UntilFollowed);
+        let mut reminded = self.marks.iter().filter(|mark| mark.remind == ReminderPolicy::UntilFollowed);
         match (reminded.next(), reminded.next()) {
             (Some(mark), None) => Some(&mark.commit),
             _ => None,
@@ -53,12 +53,12 @@ impl Job {
 
 /// The jobs that wait for the marks of their streams' next commits. The key is the commit that gets the reminder.
 #[derive(Default)]
-struct Held(HashMap<CommitId, Job>);
+struct HeldJobs(HashMap<CommitId, MarkJob>);
 
-impl Held {
+impl HeldJobs {
     /// Takes new jobs. Returns the jobs to do now, some of which were held before, and the commits whose jobs wait from now on. A
     /// job that is alone never waits.
-    fn exchange(&mut self, jobs: Vec<Job>) -> (Vec<Job>, Vec<CommitId>) {
+    fn exchange(&mut self, jobs: Vec<MarkJob>) -> (Vec<MarkJob>, Vec<CommitId>) {
         let several = jobs.len() > 1;
         let (mut now, mut waiting) = (Vec::with_capacity(jobs.len()), Vec::new());
         for job in jobs {
@@ -70,31 +70,31 @@ impl Held {
                 _ => now.push(job),
             }
         }
-        let ended: Vec<CommitId> = now.iter().flat_map(Job::ended).collect();
+        let ended: Vec<CommitId> = now.iter().flat_map(MarkJob::ended).collect();
         now.extend(ended.iter().filter_map(|commit| self.0.remove(commit)));
         waiting.retain(|commit| self.0.contains_key(commit));
         (now, waiting)
     }
 }
 
-pub(super) struct Marks {
+pub(super) struct Marker {
     connection: Arc<Connection>,
-    held: Mutex<Held>,
+    held: Mutex<HeldJobs>,
 }
 
 /// A commit's stream and first version.
-type Place<'a> = (&'a StreamId, Version);
+type CommitPlace<'a> = (&'a StreamId, Version);
 
 /// The commits of several marks, by the update that they need.
-struct Batch<'a> {
+struct MarkBatch<'a> {
     /// The commits that are marked, lose a reminder, or both.
-    plain: BTreeSet<Place<'a>>,
+    plain: BTreeSet<CommitPlace<'a>>,
     ends_reminders: bool,
     /// The commits that are marked and get a reminder.
-    reminded: BTreeSet<Place<'a>>,
+    reminded: BTreeSet<CommitPlace<'a>>,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> MarkBatch<'a> {
     fn of(marks: impl Iterator<Item = &'a Mark> + Clone) -> Self {
         let ended = marks.clone().filter_map(|mark| Some((&mark.commit.stream, mark.ends?)));
         let mut batch = Self { plain: ended.collect(), ends_reminders: false, reminded: BTreeSet::new() };
@@ -102,7 +102,7 @@ impl<'a> Batch<'a> {
         for mark in marks {
             let place = (&mark.commit.stream, mark.commit.version);
             // A commit whose successor is marked too gets no reminder.
-            if mark.remind == Remind::UntilFollowed && !batch.plain.contains(&place) {
+            if mark.remind == ReminderPolicy::UntilFollowed && !batch.plain.contains(&place) {
                 batch.reminded.insert(place);
             } else {
                 batch.plain.insert(place);
@@ -121,12 +121,12 @@ impl<'a> Batch<'a> {
     }
 }
 
-impl Marks {
+impl Marker {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
         Self { connection, held: Mutex::default() }
     }
 
-    pub(super) async fn work(self: Arc<Self>, jobs: Vec<Job>) {
+    pub(super) async fn work(self: Arc<Self>, jobs: Vec<MarkJob>) {
         let several = jobs.len() > 1;
         let (now, waiting) = self.held.lock().exchange(jobs);
         if !waiting.is_empty() {
@@ -145,8 +145,8 @@ impl Marks {
         self.end(late).await;
     }
 
-    async fn end(&self, jobs: Vec<Job>) {
-        let marked = self.mark(&Batch::of(jobs.iter().flat_map(|job| &job.marks))).await;
+    async fn end(&self, jobs: Vec<MarkJob>) {
+        let marked = self.mark(&MarkBatch::of(jobs.iter().flat_map(|job| &job.marks))).await;
         for job in jobs {
             // The caller may no longer wait, so a failed send is ignored.
             let _ = job.answer.send(marked.clone());
@@ -154,18 +154,18 @@ impl Marks {
     }
 
     /// Does both updates at once: they have no commit in common.
-    async fn mark(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+    async fn mark(&self, batch: &MarkBatch<'_>) -> Result<(), StoreError> {
         tokio::try_join!(self.mark_plain(batch), self.mark_reminded(batch)).map(drop)
     }
 
-    async fn mark_plain(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+    async fn mark_plain(&self, batch: &MarkBatch<'_>) -> Result<(), StoreError> {
         self.update_all(&batch.plain, &doc! {}, batch.plain_change()).await.map(drop)
     }
 
     /// Marks commits and sets their reminders. A commit that already has a reminder was set aside by a receiver that was faster
     /// than the mark. It keeps that reminder, which is due sooner. A commit that another process has marked meanwhile, with the
     /// next commit of its stream, gets no reminder.
-    async fn mark_reminded(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+    async fn mark_reminded(&self, batch: &MarkBatch<'_>) -> Result<(), StoreError> {
         let (places, change) = (&batch.reminded, setting());
         let without = doc! { "unpublished": true, "reminder": { "$exists": false } };
         let changed = self.update_all(places, &without, change).await?;
@@ -180,11 +180,11 @@ impl Marks {
     /// Returns the number of commits that the update has changed.
     async fn update_all(
         &self,
-        places: &BTreeSet<Place<'_>>,
+        places: &BTreeSet<CommitPlace<'_>>,
         condition: &Document,
         change: Document,
     ) -> Result<u64, StoreError> {
-        let places: Vec<Place<'_>> = places.iter().copied().collect();
+        let places: Vec<CommitPlace<'_>> = places.iter().copied().collect();
         let mut changed = 0;
         for places in places.chunks(UPDATE) {
             changed += within(self.update(places, condition.clone(), change.clone())).await?;
@@ -194,7 +194,7 @@ impl Marks {
 
     async fn update(
         &self,
-        places: &[Place<'_>],
+        places: &[CommitPlace<'_>],
         condition: Document,
         change: Document,
     ) -> Result<u64, StoreError> {
@@ -217,7 +217,7 @@ fn setting() -> Document {
 
 /// Returns the filter for these commits. It names the streams for a router only, which finds the shards by them. Any other server
 /// does not need them, and some take a longer path with them.
-pub(super) fn filter(places: &[Place<'_>], topology: Topology) -> Document {
+pub(super) fn filter(places: &[CommitPlace<'_>], topology: Topology) -> Document {
     let ids = places.iter().map(|(stream, version)| id(stream.as_str(), *version));
     let mut filter = doc! { "_id": any(ids) };
     if topology == Topology::Sharded {
@@ -240,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    fn mark(stream: &str, version: u64, remind: Remind, ends: Option<u64>) -> Mark {
+    fn mark(stream: &str, version: u64, remind: ReminderPolicy, ends: Option<u64>) -> Mark {
         let (stream, version) = (StreamId::parse(stream).unwrap(), Version::new(version));
         Mark { commit: CommitId { stream, version }, remind, ends: ends.map(Version::new) }
     }
@@ -248,30 +248,30 @@ mod tests {
     #[test]
     fn a_commit_whose_successor_is_marked_with_it_gets_no_reminder_and_one_update_does_all_else() {
         let marks = [
-            mark("a", 2, Remind::UntilFollowed, None),
-            mark("a", 3, Remind::Never, Some(2)),
-            mark("b", 2, Remind::UntilFollowed, None),
-            mark("c", 3, Remind::Never, Some(2)),
-            mark("d", 1, Remind::Never, None),
+            mark("a", 2, ReminderPolicy::UntilFollowed, None),
+            mark("a", 3, ReminderPolicy::Never, Some(2)),
+            mark("b", 2, ReminderPolicy::UntilFollowed, None),
+            mark("c", 3, ReminderPolicy::Never, Some(2)),
+            mark("d", 1, ReminderPolicy::Never, None),
         ];
-        let batch = Batch::of(marks.iter());
-        let places = |places: &BTreeSet<Place<'_>>| -> Vec<String> {
+        let batch = MarkBatch::of(marks.iter());
+        let places = |places: &BTreeSet<CommitPlace<'_>>| -> Vec<String> {
             places.iter().map(|(stream, version)| format!("{stream}{version}")).collect()
         };
         assert_eq!(places(&batch.plain), ["a2", "a3", "c2", "c3", "d1"]);
         assert_eq!(places(&batch.reminded), ["b2"]);
         assert_eq!(batch.plain_change(), doc! { "$unset": { "unpublished": "", "reminder": "" } });
-        let plain = Batch::of(marks[4..].iter());
+        let plain = MarkBatch::of(marks[4..].iter());
         assert_eq!(plain.plain_change(), doc! { "$unset": { "unpublished": "" } });
     }
 
     #[test]
     fn of_many_marks_those_that_set_reminders_wait_for_their_streams_next() {
-        let job = |marks: &[Mark]| Job { marks: marks.to_vec(), answer: oneshot::channel().0 };
-        let start = |stream| job(&[mark(stream, 2, Remind::UntilFollowed, None)]);
-        let outcome = |stream| job(&[mark(stream, 3, Remind::Never, Some(2))]);
-        let mut held = Held::default();
-        let mut done = |jobs: Vec<Job>| -> Vec<String> {
+        let job = |marks: &[Mark]| MarkJob { marks: marks.to_vec(), answer: oneshot::channel().0 };
+        let start = |stream| job(&[mark(stream, 2, ReminderPolicy::UntilFollowed, None)]);
+        let outcome = |stream| job(&[mark(stream, 3, ReminderPolicy::Never, Some(2))]);
+        let mut held = HeldJobs::default();
+        let mut done = |jobs: Vec<MarkJob>| -> Vec<String> {
             let marks = held.exchange(jobs).0.into_iter().flat_map(|job| job.marks);
             let mut done: Vec<_> =
                 marks.map(|mark| format!("{}{}", mark.commit.stream, mark.commit.version)).collect();
@@ -279,7 +279,10 @@ mod tests {
             done
         };
         assert_eq!(done(vec![start("alone")]), ["alone2"]);
-        assert_eq!(done(vec![start("a"), start("b"), job(&[mark("c", 1, Remind::Never, None)])]), ["c1"]);
+        assert_eq!(
+            done(vec![start("a"), start("b"), job(&[mark("c", 1, ReminderPolicy::Never, None)])]),
+            ["c1"]
+        );
         assert_eq!(done(vec![outcome("a")]), ["a2", "a3"]);
         assert_eq!(done(vec![outcome("d"), start("d")]), ["d2", "d3"], "in whatever sequence");
         // A relay sends this one again. The first job must not get lost.

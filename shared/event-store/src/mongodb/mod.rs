@@ -33,14 +33,14 @@ use runtime::batcher::TaskBatcher;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::reminders::{Due, Row};
+use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
-    AppendError, Backlog, Commit, CommitId, Heads, Load, Mark, NoEvent, OpenError, Page, ReminderCounts,
-    ScanPosition, StoreError,
+    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
+    ReminderCounts, ScanPosition, StoreError,
 };
 use connection::Connection;
 use head_cache::HeadCache;
-use mark::Marks;
+use mark::Marker;
 use read::Reader;
 use write::{Write, Writer};
 
@@ -62,8 +62,8 @@ const PATIENCE: Duration = Duration::from_secs(6);
 pub struct MongoDbEventStore {
     connection: Arc<Connection>,
     writer: TaskBatcher<Write>,
-    reader: TaskBatcher<read::Job>,
-    marks: TaskBatcher<mark::Job>,
+    reader: TaskBatcher<read::LoadJob>,
+    marks: TaskBatcher<mark::MarkJob>,
     head_cache: Arc<HeadCache>,
 }
 
@@ -80,7 +80,7 @@ impl MongoDbEventStore {
         let head_cache = Arc::new(HeadCache::default());
         let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&head_cache)));
         let reader = Arc::new(Reader::new(Arc::clone(&connection), Arc::clone(&head_cache)));
-        let marks = Arc::new(Marks::new(Arc::clone(&connection)));
+        let marks = Arc::new(Marker::new(Arc::clone(&connection)));
         Ok(Self {
             head_cache,
             connection,
@@ -95,7 +95,7 @@ impl MongoDbEventStore {
         ask(&self.writer, |answer| Write::commit(&commit, document, answer)).await
     }
 
-    pub(crate) async fn remember(&self, record: NoEvent) -> Result<(), AppendError> {
+    pub(crate) async fn remember(&self, record: CommandRecord) -> Result<(), AppendError> {
         // The time is by the server's clock, because the server deletes the record.
         let now = connection::within(self.connection.server()).await?.now();
         let document = document::of_record(&record, now)?;
@@ -106,14 +106,18 @@ impl MongoDbEventStore {
         if marks.is_empty() {
             return Ok(());
         }
-        ask(&self.marks, |answer| mark::Job { marks, answer }).await
+        ask(&self.marks, |answer| mark::MarkJob { marks, answer }).await
     }
 
     pub(crate) async fn time(&self) -> Result<Timestamp, StoreError> {
         reminders::time(&self.connection).await
     }
 
-    pub(crate) async fn due_reminders(&self, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn due_reminders(
+        &self,
+        due: DueTimes,
+        limit: usize,
+    ) -> Result<Vec<ReminderRow>, StoreError> {
         reminders::due(&self.connection, due, limit).await
     }
 
@@ -121,7 +125,7 @@ impl MongoDbEventStore {
         &self,
         behind: Option<&CommitId>,
         limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
+    ) -> Result<Vec<ReminderRow>, StoreError> {
         reminders::list(&self.connection, behind, limit).await
     }
 
@@ -129,11 +133,11 @@ impl MongoDbEventStore {
         reminders::count(&self.connection).await
     }
 
-    pub(crate) async fn move_reminder(&self, row: Row, since: Timestamp) -> Result<bool, StoreError> {
+    pub(crate) async fn move_reminder(&self, row: ReminderRow, since: Timestamp) -> Result<bool, StoreError> {
         reminders::set(&self.connection, row, since).await
     }
 
-    pub(crate) async fn set_aside(&self, row: Row) -> Result<(), StoreError> {
+    pub(crate) async fn set_aside(&self, row: ReminderRow) -> Result<(), StoreError> {
         reminders::set_aside(&self.connection, row).await
     }
 
@@ -145,7 +149,7 @@ impl MongoDbEventStore {
         let mut streams = Vec::with_capacity(loads.len());
         for loads in loads.chunks(TURN) {
             let loads = loads.to_vec();
-            let found: read::Streams = ask(&self.reader, |answer| read::Job { loads, answer }).await?;
+            let found: read::Streams = ask(&self.reader, |answer| read::LoadJob { loads, answer }).await?;
             streams.extend(found);
         }
         Ok(streams)

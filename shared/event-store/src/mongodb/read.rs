@@ -22,13 +22,13 @@ const READ_AGAIN: usize = 2;
 pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
 
 /// The loads of one caller.
-pub(super) struct Job {
+pub(super) struct LoadJob {
     pub(super) loads: Vec<Load>,
     pub(super) answer: Answer<Streams>,
 }
 
 /// Documents by their stream.
-type Found = HashMap<String, Vec<RawDocumentBuf>>;
+type FoundDocuments = HashMap<String, Vec<RawDocumentBuf>>;
 
 pub(super) struct Reader {
     connection: Arc<Connection>,
@@ -40,7 +40,7 @@ impl Reader {
         Self { connection, heads }
     }
 
-    pub(super) async fn work(self: Arc<Self>, mut jobs: Vec<Job>) {
+    pub(super) async fn work(self: Arc<Self>, mut jobs: Vec<LoadJob>) {
         jobs.retain(|job| !job.answer.is_closed());
         let found = self.find(jobs.iter().flat_map(|job| &job.loads)).await;
         let mut doubtful = Vec::new();
@@ -71,12 +71,12 @@ impl Reader {
         Ok(streams)
     }
 
-    async fn find<'a>(&self, loads: impl Iterator<Item = &'a Load>) -> Result<Found, StoreError> {
-        let Some(filter) = filter(loads) else { return Ok(Found::new()) };
+    async fn find<'a>(&self, loads: impl Iterator<Item = &'a Load>) -> Result<FoundDocuments, StoreError> {
+        let Some(filter) = filter(loads) else { return Ok(FoundDocuments::new()) };
         within(async {
             let commits = self.connection.commits().await?;
             let find = async {
-                let mut found = Found::new();
+                let mut found = FoundDocuments::new();
                 let mut cursor = commits.find(filter).batch_size(10_000).await?;
                 while cursor.advance().await? {
                     let document = cursor.current();
@@ -94,11 +94,11 @@ impl Reader {
         .await
     }
 
-    fn read(&self, found: &Found, loads: &[Load]) -> Streams {
+    fn read(&self, found: &FoundDocuments, loads: &[Load]) -> Streams {
         loads.iter().map(|load| self.read_stream(found, load)).collect()
     }
 
-    fn read_stream(&self, found: &Found, load: &Load) -> Result<Stream, UnreadableStream> {
+    fn read_stream(&self, found: &FoundDocuments, load: &Load) -> Result<Stream, UnreadableStream> {
         let Some(documents) = found.get(load.stream.as_str()) else { return Ok(Stream::default()) };
         let mut stream = Stream { commits: Vec::new(), answered: answer(load, documents)? };
         let mut last = load.after;
@@ -150,7 +150,10 @@ fn is_not_supported(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(error) if [9, 72, 115, 123, 238, 303].contains(&error.code))
 }
 
-fn answer(load: &Load, documents: &[RawDocumentBuf]) -> Result<Option<crate::Answered>, UnreadableStream> {
+fn answer(
+    load: &Load,
+    documents: &[RawDocumentBuf],
+) -> Result<Option<crate::AnsweredCommand>, UnreadableStream> {
     let Some(command) = &load.command else { return Ok(None) };
     let is_asked = |document: &&RawDocumentBuf| document.get_str("command_id").ok() == Some(command.as_str());
     documents.iter().find(is_asked).map(|document| document::answered(&load.stream, document)).transpose()

@@ -14,7 +14,7 @@ use super::failure::unavailable;
 use super::maintenance::unreadable;
 use super::mark::filter;
 use crate::cursor::outstanding;
-use crate::reminders::{Due, REMINDERS, Row};
+use crate::reminders::{DueTimes, REMINDERS, ReminderRow};
 use crate::{CommitId, ReminderCounts, StoreError};
 
 /// Returns the time on the server's clock.
@@ -31,7 +31,11 @@ pub(super) async fn time(connection: &Connection) -> Result<Timestamp, StoreErro
 
 /// Returns the reminders that are due by their time, and then those that a clock which was ahead has set. These are two ranges of
 /// one index. Each range has a lower end; without it, some servers do not see that the partial index covers the range.
-pub(super) async fn due(connection: &Connection, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
+pub(super) async fn due(
+    connection: &Connection,
+    due: DueTimes,
+    limit: usize,
+) -> Result<Vec<ReminderRow>, StoreError> {
     let not_exhausted = doc! { "$not": { "$gte": REMINDERS } };
     let by_time = doc! {
         "reminder.since": { "$gt": DateTime::MIN, "$lte": written(due.until) }, "reminder.sent": &not_exhausted
@@ -54,7 +58,7 @@ pub(super) async fn list(
     connection: &Connection,
     behind: Option<&CommitId>,
     limit: usize,
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<Vec<ReminderRow>, StoreError> {
     let behind = behind.map_or(String::new(), |commit| id(commit.stream.as_str(), commit.version));
     let all = doc! { "reminder.since": { "$gt": DateTime::MIN }, "_id": { "$gt": behind } };
     find(connection, all, doc! { "_id": 1 }, limit).await
@@ -65,7 +69,7 @@ async fn find(
     filter: Document,
     sort: Document,
     limit: usize,
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<Vec<ReminderRow>, StoreError> {
     within(async {
         let commits = connection.commits().await?;
         let found = commits
@@ -85,7 +89,7 @@ async fn find(
 }
 
 /// Reads a document's reminder. One that none of our programs wrote is skipped.
-fn read(document: &RawDocument) -> Result<Option<Row>, StoreError> {
+fn read(document: &RawDocument) -> Result<Option<ReminderRow>, StoreError> {
     let stream = text(document, "stream").map_err(unreadable)?;
     let reminder = document.get_document("reminder").map_err(|error| unreadable(error.to_string()))?;
     let since = reminder.get_datetime("since").map_err(|error| unreadable(error.to_string()))?;
@@ -93,17 +97,21 @@ fn read(document: &RawDocument) -> Result<Option<Row>, StoreError> {
     let sent = whole(reminder, "sent").unwrap_or_default().try_into().unwrap_or(u32::MAX);
     let problem = reminder.get_str("problem").ok().map(str::to_owned);
     let commit = outstanding(stream, whole(document, "version"));
-    Ok(commit.map(|commit| Row { commit, since, sent, problem }))
+    Ok(commit.map(|commit| ReminderRow { commit, since, sent, problem }))
 }
 
 /// Guarantee: of several relays that claim a reminder, only one finds the time that it has read.
-pub(super) async fn set(connection: &Connection, row: Row, since: Timestamp) -> Result<bool, StoreError> {
+pub(super) async fn set(
+    connection: &Connection,
+    row: ReminderRow,
+    since: Timestamp,
+) -> Result<bool, StoreError> {
     let found = doc! { "reminder.since": written(since) };
     let set = doc! { "$set": { "reminder.since": written(row.since), "reminder.sent": row.sent } };
     update(connection, &[row.commit], found, set).await.map(|changed| changed > 0)
 }
 
-pub(super) async fn set_aside(connection: &Connection, row: Row) -> Result<(), StoreError> {
+pub(super) async fn set_aside(connection: &Connection, row: ReminderRow) -> Result<(), StoreError> {
     let reminder = doc! { "since": written(row.since), "sent": row.sent, "problem": row.problem };
     update(connection, &[row.commit], doc! {}, doc! { "$set": { "reminder": reminder } }).await.map(drop)
 }

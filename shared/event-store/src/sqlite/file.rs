@@ -118,7 +118,7 @@ pub(super) fn refused(path: &Path, problem: impl Display) -> OpenError {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Problem {
+enum FileProblem {
     #[error("it can't be opened or made; is it a file, in a folder that this program may write to?")]
     NoAccess,
     #[error("it can't be written to")]
@@ -139,7 +139,7 @@ enum Problem {
     Sqlite(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Problem {
+impl From<rusqlite::Error> for FileProblem {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Self::NoAccess,
@@ -151,21 +151,21 @@ impl From<rusqlite::Error> for Problem {
 }
 
 /// Opens the file for writing, checks that it is one of ours, and prepares it.
-fn open_ours(path: &Path) -> Result<Connection, Problem> {
+fn open_ours(path: &Path) -> Result<Connection, FileProblem> {
     let mut connection = connect(path, Purpose::Write)?;
     prepare(&mut connection)?;
     Ok(connection)
 }
 
-fn prepare(connection: &mut Connection) -> Result<(), Problem> {
+fn prepare(connection: &mut Connection) -> Result<(), FileProblem> {
     // This check comes before any change, so that another program's file stays as it is.
     let known = is_ours(connection)?;
     if connection.is_readonly(MAIN_DB)? {
-        return Err(Problem::ReadOnly);
+        return Err(FileProblem::ReadOnly);
     }
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Problem::NoLog(mode));
+        return Err(FileProblem::NoLog(mode));
     }
     // A checkpoint has its own syncs, so it comes every 16 MB of log instead of every 4. SQLite also truncates a log that has
     // grown.
@@ -179,20 +179,20 @@ fn prepare(connection: &mut Connection) -> Result<(), Problem> {
 }
 
 /// Returns true if the tables exist, and false if the file is empty. Anything else is an error.
-fn is_ours(connection: &Connection) -> Result<bool, Problem> {
+fn is_ours(connection: &Connection) -> Result<bool, FileProblem> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let (application, schema) = (number("application_id")?, number("user_version")?);
     let empty = !connection.prepare("SELECT 1 FROM sqlite_schema")?.exists([])?;
     match (application, schema) {
         (0, 0) if empty => Ok(false),
-        (APPLICATION, newer) if newer > SCHEMA => Err(Problem::Newer(newer)),
+        (APPLICATION, newer) if newer > SCHEMA => Err(FileProblem::Newer(newer)),
         (APPLICATION, SCHEMA) => Ok(true),
-        (APPLICATION, older @ 1..SCHEMA) => Err(Problem::Older(older)),
-        _ => Err(Problem::Foreign),
+        (APPLICATION, older @ 1..SCHEMA) => Err(FileProblem::Older(older)),
+        _ => Err(FileProblem::Foreign),
     }
 }
 
-fn create(connection: &mut Connection) -> Result<(), Problem> {
+fn create(connection: &mut Connection) -> Result<(), FileProblem> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have created the tables meanwhile.
     if is_ours(&transaction)? {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 /// An [`EncodedEvent`] that borrows from the row, because a rebuild reads millions of them.
 #[derive(Deserialize)]
-pub(super) struct Stored<'a> {
+pub(super) struct StoredEvent<'a> {
     #[serde(rename = "type", borrow)]
     pub(super) kind: Cow<'a, str>,
     pub(super) schema: u32,
@@ -25,9 +25,9 @@ pub(super) fn write_events(events: &[EncodedEvent], buffer: &mut Vec<u8>) -> ser
 /// Parses the events and converts each with `read`. An error says what is wrong with them.
 pub(super) fn read_events<T>(
     text: &str,
-    read: impl FnMut(Stored<'_>) -> Result<T, String>,
+    read: impl FnMut(StoredEvent<'_>) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
-    let stored: Vec<Stored<'_>> =
+    let stored: Vec<StoredEvent<'_>> =
         serde_json::from_str(text).map_err(|error| format!("no events: {error}"))?;
     if stored.is_empty() {
         return Err("a commit without events".to_owned());

@@ -12,12 +12,12 @@ use super::file::{self, Purpose};
 use super::read::failed;
 use super::{Answer, json, unavailable};
 use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
-use crate::{Backlog, CommitId, Page, ScanPosition, Scanned, StoreError};
+use crate::{Backlog, CommitId, Page, ScanPosition, ScannedCommit, StoreError};
 
 /// A question, with the channel for its answer.
-pub(super) struct Question(Box<Put>);
+pub(super) struct Question(Box<QuestionFn>);
 
-type Put = dyn FnOnce(Result<&Connection, StoreError>) + Send;
+type QuestionFn = dyn FnOnce(Result<&Connection, StoreError>) + Send;
 
 impl Question {
     pub(super) fn new<T: Send + 'static>(
@@ -87,16 +87,16 @@ fn read_scanned<E: EventType>(
     row: &Row<'_>,
     stream: &StreamId,
     last: Version,
-) -> Result<Scanned<E>, StoreError> {
+) -> Result<ScannedCommit<E>, StoreError> {
     let fail = |error| failed(stream, error);
     let version = follows(stream, last, row.get(1).map_err(fail)?)?;
     let unreadable = |problem: String| unreadable_at(stream, version, &problem);
     let recorded_at = time(row.get(2).map_err(fail)?).map_err(unreadable)?;
-    let decode = |stored: json::Stored<'_>| {
+    let decode = |stored: json::StoredEvent<'_>| {
         event::decode(&stored.kind, stored.schema, stored.data).map_err(|problem| problem.to_string())
     };
     let events = json::read_events(text(row, 3).map_err(fail)?, decode).map_err(unreadable)?;
-    Ok(Scanned { stream: stream.clone(), version, recorded_at, events })
+    Ok(ScannedCommit { stream: stream.clone(), version, recorded_at, events })
 }
 
 const OUTSTANDING: &str = "

@@ -27,10 +27,10 @@ use runtime::batcher::Batcher;
 use runtime::files::OpenedFile;
 use tokio::sync::oneshot;
 
-use crate::reminders::{Due, Row};
+use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
-    AppendError, Backlog, Commit, CommitId, Heads, Load, Mark, NoEvent, OpenError, Page, ReminderCounts,
-    ScanPosition, StoreError,
+    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
+    ReminderCounts, ScanPosition, StoreError,
 };
 use maintenance::{Maintainer, Question};
 use write::{Task, Write, Writer};
@@ -42,7 +42,7 @@ const TURN: usize = 512;
 #[derive(Clone)]
 pub struct SqliteEventStore {
     opened: OpenedFile,
-    reader: Batcher<read::Job>,
+    reader: Batcher<read::LoadJob>,
     maintainer: Batcher<Question>,
     // The last field, so that it closes last. SQLite then writes the log back into the file and deletes the log.
     writer: Batcher<Write>,
@@ -81,7 +81,7 @@ impl SqliteEventStore {
         self.write_new(Task::Append(commit)).await
     }
 
-    pub(crate) async fn remember(&self, record: NoEvent) -> Result<(), AppendError> {
+    pub(crate) async fn remember(&self, record: CommandRecord) -> Result<(), AppendError> {
         self.write_new(Task::Remember(record)).await
     }
 
@@ -96,17 +96,17 @@ impl SqliteEventStore {
         self.write(Task::Mark(marks)).await.map(drop)
     }
 
-    pub(crate) async fn move_reminder(&self, row: Row, since: Timestamp) -> Result<bool, StoreError> {
-        let moved = self.write(Task::Reminder(reminders::Task::Move(row, since))).await?;
+    pub(crate) async fn move_reminder(&self, row: ReminderRow, since: Timestamp) -> Result<bool, StoreError> {
+        let moved = self.write(Task::Reminder(reminders::ReminderTask::Move(row, since))).await?;
         Ok(moved > 0)
     }
 
-    pub(crate) async fn set_aside(&self, row: Row) -> Result<(), StoreError> {
-        self.write(Task::Reminder(reminders::Task::SetAside(row))).await.map(drop)
+    pub(crate) async fn set_aside(&self, row: ReminderRow) -> Result<(), StoreError> {
+        self.write(Task::Reminder(reminders::ReminderTask::SetAside(row))).await.map(drop)
     }
 
     pub(crate) async fn end_reminders(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
-        self.write(Task::Reminder(reminders::Task::End(commits))).await.map(drop)
+        self.write(Task::Reminder(reminders::ReminderTask::End(commits))).await.map(drop)
     }
 
     pub(crate) async fn forget_answered(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -118,7 +118,7 @@ impl SqliteEventStore {
     }
 
     pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<read::Streams, StoreError> {
-        ask(&self.reader, |answer| read::Job { loads, answer }).await
+        ask(&self.reader, |answer| read::LoadJob { loads, answer }).await
     }
 
     pub(crate) async fn scan<E: EventType>(
@@ -142,7 +142,11 @@ impl SqliteEventStore {
         self.maintain(move |connection| maintenance::outstanding(connection, &young, limit)).await
     }
 
-    pub(crate) async fn due_reminders(&self, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
+    pub(crate) async fn due_reminders(
+        &self,
+        due: DueTimes,
+        limit: usize,
+    ) -> Result<Vec<ReminderRow>, StoreError> {
         self.maintain(move |connection| reminders::due(connection, due, limit)).await
     }
 
@@ -150,7 +154,7 @@ impl SqliteEventStore {
         &self,
         behind: Option<&CommitId>,
         limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
+    ) -> Result<Vec<ReminderRow>, StoreError> {
         let behind = behind.cloned();
         self.maintain(move |connection| reminders::list(connection, behind.as_ref(), limit)).await
     }

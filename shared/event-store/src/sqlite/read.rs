@@ -7,13 +7,13 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction
 use super::columns::{number, text, time, version};
 use super::{Answer, check, json, unavailable};
 use crate::cursor::{follows, unreadable, unreadable_at};
-use crate::{Answered, CommandHash, Commit, Load, StoreError, Stream, UnreadableStream};
+use crate::{AnsweredCommand, CommandHash, Commit, Load, StoreError, Stream, UnreadableStream};
 
 /// Each stream with its own result.
 pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
 
 /// The loads of one caller.
-pub(super) struct Job {
+pub(super) struct LoadJob {
     pub(super) loads: Vec<Load>,
     pub(super) answer: Answer<Streams>,
 }
@@ -27,7 +27,7 @@ const ANSWERED: &str =
     "SELECT command_hash, version, recorded_at IS NULL FROM streams WHERE stream = ?1 AND key = ?2";
 
 /// Answers all the jobs in one transaction: they have one snapshot, and SQLite takes its lock once.
-pub(super) fn work(connection: &mut Connection, opened: &OpenedFile, jobs: &mut Vec<Job>) {
+pub(super) fn work(connection: &mut Connection, opened: &OpenedFile, jobs: &mut Vec<LoadJob>) {
     let snapshot = check(opened).and_then(|()| connection.transaction().map_err(|error| unavailable(&error)));
     for job in jobs.drain(..) {
         let streams = snapshot
@@ -94,7 +94,7 @@ fn read_commit(stream: &StreamId, last: Version, row: &Row<'_>) -> Result<Commit
     })
 }
 
-fn encoded(event: json::Stored<'_>) -> Result<EncodedEvent, String> {
+fn encoded(event: json::StoredEvent<'_>) -> Result<EncodedEvent, String> {
     let data = event.data.to_owned();
     Ok(EncodedEvent { kind: event.kind.into(), schema: event.schema, data })
 }
@@ -103,9 +103,9 @@ fn read_answer(
     snapshot: &Transaction<'_>,
     stream: &StreamId,
     command: &CommandId,
-) -> Result<Option<Answered>, StoreError> {
+) -> Result<Option<AnsweredCommand>, StoreError> {
     let read = |row: &Row<'_>| {
-        Ok(Answered {
+        Ok(AnsweredCommand {
             command_hash: CommandHash(row.get(0)?),
             version: version(row.get(1)?),
             with_events: row.get(2)?,

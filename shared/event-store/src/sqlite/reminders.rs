@@ -1,12 +1,12 @@
 //! Reminders as rows of a small table. It holds only the commits that wait.
 
 use event_sourcing::Version;
-use rusqlite::{Connection, Row as SqlRow, params};
+use rusqlite::{Connection, Row, params};
 
 use super::columns::{number, text, time};
 use super::unavailable;
 use crate::cursor::outstanding;
-use crate::reminders::{Due, REMINDERS, Row};
+use crate::reminders::{DueTimes, REMINDERS, ReminderRow};
 use crate::{CommitId, ReminderCounts, StoreError};
 
 /// The table stands beside the tables of the schema and changes nothing in them. This program creates it if it is missing, and a
@@ -61,19 +61,19 @@ const COUNT: &str = "
     SELECT count(*), count(problem), count(*) FILTER (WHERE sent >= ?1) FROM reminders";
 
 /// A write to the table.
-pub(super) enum Task {
+pub(super) enum ReminderTask {
     End(Vec<CommitId>),
-    Move(Row, jiff::Timestamp),
-    SetAside(Row),
+    Move(ReminderRow, jiff::Timestamp),
+    SetAside(ReminderRow),
 }
 
 /// Does one write. Returns the number of changed rows.
-pub(super) fn write(connection: &Connection, task: &Task) -> rusqlite::Result<u64> {
+pub(super) fn write(connection: &Connection, task: &ReminderTask) -> rusqlite::Result<u64> {
     match task {
-        Task::End(commits) => commits.iter().try_fold(0, |ended, commit| {
+        ReminderTask::End(commits) => commits.iter().try_fold(0, |ended, commit| {
             Ok(ended + end(connection, commit.stream.as_str(), commit.version)?)
         }),
-        Task::Move(row, since) => changed(
+        ReminderTask::Move(row, since) => changed(
             connection,
             MOVE,
             params![
@@ -84,7 +84,7 @@ pub(super) fn write(connection: &Connection, task: &Task) -> rusqlite::Result<u6
                 since.as_microsecond(),
             ],
         ),
-        Task::SetAside(row) => changed(
+        ReminderTask::SetAside(row) => changed(
             connection,
             SET_ASIDE,
             params![
@@ -113,7 +113,11 @@ fn changed(connection: &Connection, statement: &str, values: impl rusqlite::Para
     Ok(connection.prepare_cached(statement)?.execute(values)? as u64)
 }
 
-pub(super) fn due(connection: &Connection, due: Due, limit: usize) -> Result<Vec<Row>, StoreError> {
+pub(super) fn due(
+    connection: &Connection,
+    due: DueTimes,
+    limit: usize,
+) -> Result<Vec<ReminderRow>, StoreError> {
     let [until, beyond, now] = [due.until, due.beyond, due.now].map(jiff::Timestamp::as_microsecond);
     rows(connection, DUE, params![until, beyond, now, REMINDERS, limit as i64])
 }
@@ -122,7 +126,7 @@ pub(super) fn list(
     connection: &Connection,
     behind: Option<&CommitId>,
     limit: usize,
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<Vec<ReminderRow>, StoreError> {
     let behind = behind.map_or("", |commit| commit.stream.as_str());
     rows(connection, LIST, params![behind, limit as i64])
 }
@@ -142,7 +146,7 @@ fn rows(
     connection: &Connection,
     statement: &str,
     values: impl rusqlite::Params,
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<Vec<ReminderRow>, StoreError> {
     let mut statement = connection.prepare_cached(statement).map_err(|error| unavailable(&error))?;
     let mut found = statement.query(values).map_err(|error| unavailable(&error))?;
     let mut rows = Vec::new();
@@ -153,12 +157,12 @@ fn rows(
 }
 
 /// Reads a row. A row that none of our programs wrote is skipped.
-fn read(row: &SqlRow<'_>) -> Result<Option<Row>, StoreError> {
+fn read(row: &Row<'_>) -> Result<Option<ReminderRow>, StoreError> {
     let fail = |error: rusqlite::Error| unavailable(&error);
     let version: i64 = row.get(1).map_err(fail)?;
     let since = time(row.get(2).map_err(fail)?).map_err(|problem| StoreError::Unavailable(problem.into()))?;
     let sent: Option<u32> = row.get(3).map_err(fail)?;
     let problem = row.get(4).map_err(fail)?;
     let commit = outstanding(text(row, 0).map_err(fail)?, Ok(version));
-    Ok(commit.map(|commit| Row { commit, since, sent: sent.unwrap_or(0), problem }))
+    Ok(commit.map(|commit| ReminderRow { commit, since, sent: sent.unwrap_or(0), problem }))
 }

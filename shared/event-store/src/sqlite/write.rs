@@ -10,14 +10,14 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params
 
 use super::columns::number;
 use super::{Answer, check, json, reminders, unavailable};
-use crate::{Commit, Mark, NoEvent, Remind};
+use crate::{CommandRecord, Commit, Mark, ReminderPolicy};
 
 /// One write.
 pub(super) enum Task {
     Append(Arc<Commit>),
-    Remember(NoEvent),
+    Remember(CommandRecord),
     Mark(Vec<Mark>),
-    Reminder(reminders::Task),
+    Reminder(reminders::ReminderTask),
     Forget(Timestamp),
 }
 
@@ -157,7 +157,7 @@ impl<'c> Statements<'c> {
         if version != 1 && self.last_version_of(stream)? + 1 != version {
             return Ok(0);
         }
-        let (events, awaits) = (Text(text), commit.awaits_outcome);
+        let (events, awaits) = (JsonText(text), commit.awaits_outcome);
         let row =
             params![stream, version, last_version, hash, recorded_at, events, command_id, metadata, awaits];
         if changed(&mut self.add_commit, row)? == 0 {
@@ -181,7 +181,7 @@ impl<'c> Statements<'c> {
     fn mark(&mut self, marks: &[Mark]) -> rusqlite::Result<u64> {
         marks.iter().try_fold(0, |marked, Mark { commit, remind, ends }| {
             let stream = commit.stream.as_str();
-            if *remind == Remind::UntilFollowed {
+            if *remind == ReminderPolicy::UntilFollowed {
                 reminders::set(self.connection, commit)?;
             }
             if let Some(version) = ends {
@@ -192,7 +192,7 @@ impl<'c> Statements<'c> {
     }
 }
 
-fn remember(connection: &Connection, record: &NoEvent) -> rusqlite::Result<u64> {
+fn remember(connection: &Connection, record: &CommandRecord) -> rusqlite::Result<u64> {
     changed(
         &mut *connection.prepare_cached(REMEMBER)?,
         params![
@@ -210,9 +210,9 @@ fn changed(statement: &mut Statement<'_>, values: &[&dyn ToSql]) -> rusqlite::Re
 }
 
 /// JSON for a text column, without a copy.
-struct Text<'a>(&'a [u8]);
+struct JsonText<'a>(&'a [u8]);
 
-impl ToSql for Text<'_> {
+impl ToSql for JsonText<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
     }
@@ -234,14 +234,14 @@ mod tests {
     use super::*;
     use crate::{CommandHash, Metadata, StoreError};
 
-    type Answered = oneshot::Receiver<Result<u64, StoreError>>;
+    type AnswerReceiver = oneshot::Receiver<Result<u64, StoreError>>;
 
     fn writer(folder: &Path) -> Writer {
         let (path, connection) = file::open(&folder.join("events.db")).unwrap();
         Writer::new(connection, OpenedFile::at(&path).unwrap())
     }
 
-    fn create(stream: usize) -> (Write, Answered) {
+    fn create(stream: usize) -> (Write, AnswerReceiver) {
         let commit = Commit {
             stream: StreamId::parse(&format!("task-{stream}")).unwrap(),
             version: Version::new(1),
@@ -296,7 +296,7 @@ mod tests {
     fn a_first_commit_leaves_nothing_where_its_command_id_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = writer(folder.path());
-        let record = NoEvent {
+        let record = CommandRecord {
             stream: StreamId::parse("task-0").unwrap(),
             command_id: CommandId::system("create").unwrap(),
             command_hash: CommandHash([0; 32]),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use event_sourcing::testing::{Event, Task};
 use event_sourcing::{Aggregate, CommandId, EncodedEvent, IdempotencyKey, StreamId, Version};
 use event_store::{
-    Answered, AppendError, CommandHash, Commit, CommitId, EventStore, Load, Metadata, NoEvent, Stream,
+    AnsweredCommand, AppendError, CommandHash, CommandRecord, Commit, CommitId, EventStore, Load, Metadata,
+    Stream,
 };
 use jiff::Timestamp;
 
@@ -57,8 +58,8 @@ pub(crate) fn commit_by(command_id: &str, stream: &str, version: u64) -> Commit 
     Commit { command_id: command(command_id), ..commit(stream, version, 1) }
 }
 
-pub(crate) fn record(command_id: &str, stream: &str, version: u64) -> NoEvent {
-    NoEvent {
+pub(crate) fn record(command_id: &str, stream: &str, version: u64) -> CommandRecord {
+    CommandRecord {
         stream: id(stream),
         command_id: command(command_id),
         command_hash: hash(9),
@@ -99,7 +100,7 @@ pub(crate) async fn load(store: &EventStore, stream: &str) -> Vec<Commit> {
     store.load(whole(stream)).await.unwrap().commits
 }
 
-pub(crate) async fn answer(store: &EventStore, stream: &str, command_id: &str) -> Option<Answered> {
+pub(crate) async fn answer(store: &EventStore, stream: &str, command_id: &str) -> Option<AnsweredCommand> {
     let asked = Load { command: Some(command(command_id)), ..whole(stream) };
     let Stream { answered, .. } = store.load(asked).await.unwrap();
     answered

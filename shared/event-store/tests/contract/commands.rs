@@ -2,7 +2,7 @@
 
 use event_sourcing::Version;
 use event_sourcing::testing::Event;
-use event_store::{Answered, AppendError, Commit, NoEvent};
+use event_store::{AnsweredCommand, AppendError, CommandRecord, Commit};
 use futures_util::future::join_all;
 
 use crate::build::{
@@ -19,7 +19,7 @@ pub(crate) async fn a_repeated_command_conflicts_and_its_answer_is_found(stores:
         assert!(!wins(&store, again).await);
     }
     // The hash of the first attempt tells the caller if the command is the same.
-    let answered = Answered { command_hash: hash(1), version: Version::new(2), with_events: true };
+    let answered = AnsweredCommand { command_hash: hash(1), version: Version::new(2), with_events: true };
     assert_eq!(answer(&store, "a", "a-command-1").await, Some(answered));
     assert_eq!(answer(&store, "a", "unheard-of").await, None);
     assert_eq!(versions(&load(&store, "a").await), [1, 3]);
@@ -38,7 +38,7 @@ pub(crate) async fn a_command_without_events_is_remembered(stores: &impl Stores)
     append_each(&store, "a", 1..=2).await;
     store.remember(record("no-op", "a", 2)).await.unwrap();
     append_each(&store, "a", [3]).await;
-    let answered = Answered { command_hash: hash(9), version: Version::new(2), with_events: false };
+    let answered = AnsweredCommand { command_hash: hash(9), version: Version::new(2), with_events: false };
     assert_eq!(answer(&stores.open().await, "a", "no-op").await, Some(answered));
     // The record is no commit.
     assert_eq!(versions(&load(&store, "a").await), [1, 2, 3]);
@@ -82,7 +82,7 @@ pub(crate) async fn small_records_are_forgotten_when_they_are_old(stores: &impl 
     let store = stores.open().await;
     append(&store, commit_by("commit", "a", 1)).await;
     for age in 0..4 {
-        let kept = NoEvent { recorded_at: second(age), ..record(&format!("no-op-{age}"), "a", 1) };
+        let kept = CommandRecord { recorded_at: second(age), ..record(&format!("no-op-{age}"), "a", 1) };
         store.remember(kept).await.unwrap();
     }
     // A server that deletes records by itself uses its own clock, and answers 0.

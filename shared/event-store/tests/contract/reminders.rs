@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use event_sourcing::Version;
-use event_store::{Mark, REMINDERS, Remind, Reminder, ReminderCounts, Reminders};
+use event_store::{Mark, REMINDERS, Reminder, ReminderCounts, ReminderPolicy, Reminders};
 use futures_util::future::join_all;
 
 use crate::build::{append_each, place};
@@ -13,7 +13,7 @@ use crate::stores::Stores;
 const LONG: Duration = Duration::from_secs(900);
 
 fn waits(stream: &str, version: u64) -> Mark {
-    Mark { remind: Remind::UntilFollowed, ..place(stream, version).into() }
+    Mark { remind: ReminderPolicy::UntilFollowed, ..place(stream, version).into() }
 }
 
 fn ends(stream: &str, version: u64, ended: u64) -> Mark {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use event_sourcing::testing::Event;
 use event_sourcing::{StreamId, Version};
-use event_store::{EventStore, Heads, ScanPosition, Scanned, StoreError};
+use event_store::{EventStore, Heads, ScanPosition, ScannedCommit, StoreError};
 use futures_util::future::join_all;
 
 use crate::build::{append, append_each, commit, id};
@@ -12,7 +12,7 @@ use crate::loads::expect_unreadable;
 use crate::stores::Stores;
 
 /// Scans all pages. No page has more commits than asked for, and every page before the last has some.
-async fn scan(store: &EventStore, limit: usize) -> Vec<Scanned<Event>> {
+async fn scan(store: &EventStore, limit: usize) -> Vec<ScannedCommit<Event>> {
     let mut scanned = Vec::new();
     let mut after = None;
     loop {
@@ -28,7 +28,7 @@ async fn scan(store: &EventStore, limit: usize) -> Vec<Scanned<Event>> {
 }
 
 /// Returns the number of events of each stream. The commits of a stream must come in order, without a gap.
-fn lengths(scanned: &[Scanned<Event>]) -> BTreeMap<StreamId, Version> {
+fn lengths(scanned: &[ScannedCommit<Event>]) -> BTreeMap<StreamId, Version> {
     let mut lengths = BTreeMap::new();
     for commit in scanned {
         let length: &mut Version = lengths.entry(commit.stream.clone()).or_default();
@@ -59,7 +59,7 @@ pub(crate) async fn a_scan_sees_every_commit_once_whatever_the_page(stores: &imp
         assert_eq!(scanned.len(), appended.len());
         lengths(&scanned);
         for commit in &appended {
-            let whole = Scanned {
+            let whole = ScannedCommit {
                 stream: commit.stream.clone(),
                 version: commit.version,
                 recorded_at: commit.recorded_at,
@@ -102,7 +102,7 @@ pub(crate) async fn a_scan_sees_what_was_there_before_while_others_write(stores:
     }
 }
 
-async fn rest(store: &EventStore, from: ScanPosition) -> Vec<Scanned<Event>> {
+async fn rest(store: &EventStore, from: ScanPosition) -> Vec<ScannedCommit<Event>> {
     let mut scanned = Vec::new();
     let mut after = Some(from);
     while let Some(position) = after {
