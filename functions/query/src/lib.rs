@@ -16,7 +16,7 @@ use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use read_store::{Filter, Lookup, ReadStore, ReadStoreError};
-use runtime::http::{AtOnce, PathText, json, preference, query};
+use runtime::http::{NoWait, PathText, json, preference, query};
 use runtime::{Problem, Routes, Store};
 use serde::Deserialize;
 pub use settings::{Settings, Waits};
@@ -161,7 +161,7 @@ fn order_at(version: Version, entry: Option<Entry<OrderRow>>) -> Result<Entry<Or
 
 /// Returns how long the client is ready to wait: `Prefer: wait=S` (RFC 7240), in whole seconds.
 fn patience(parts: &Parts, waits: Waits) -> Result<Duration, Problem> {
-    if parts.extensions.get::<AtOnce>().is_some() {
+    if parts.extensions.get::<NoWait>().is_some() {
         return Ok(Duration::ZERO);
     }
     let Some(wait) = preference(&parts.headers, "wait") else {

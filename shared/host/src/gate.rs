@@ -21,7 +21,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::Method;
 use parking_lot::Mutex;
-use runtime::http::{Actor, AtOnce, discard_body, read_body};
+use runtime::http::{Actor, NoWait, discard_body, read_body};
 use runtime::{Problem, Route, Store};
 use tokio_util::task::TaskTracker;
 
@@ -170,7 +170,7 @@ impl Gate {
         if need == Need::Wait && place.is_none() {
             // Too many queries wait already, so this one is answered at once with what there is. It gets a place only while less
             // than half of the queries' places are taken: the other half stays for other queries.
-            request.extensions_mut().insert(AtOnce);
+            request.extensions_mut().insert(NoWait);
             place = Counted::one_of(self.most.div_ceil(2), &self.queries);
         }
         let _place = place.ok_or_else(too_many)?;

@@ -192,10 +192,10 @@ mod tests {
     }
 
     /// A batch that has begun, and the way to tell it to go on.
-    type Begun = (Vec<u32>, oneshot::Sender<()>);
+    type RunningBatch = (Vec<u32>, oneshot::Sender<()>);
 
     /// A batcher, and its batches as they begin. Each batch goes on when it is told to.
-    fn held(limit: usize, side_by_side: usize) -> (TaskBatcher<u32>, mpsc::UnboundedReceiver<Begun>) {
+    fn held(limit: usize, side_by_side: usize) -> (TaskBatcher<u32>, mpsc::UnboundedReceiver<RunningBatch>) {
         let (begun, batches) = mpsc::unbounded_channel();
         let batcher = TaskBatcher::start(limit, side_by_side, move |batch| {
             let begun = begun.clone();

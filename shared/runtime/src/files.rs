@@ -38,7 +38,7 @@ pub fn create_file(path: &Path) -> io::Result<()> {
 /// A file in use is no longer the one at its path. Data that is written to it now is lost when the process ends.
 #[derive(Clone, Debug, Error)]
 #[error("the file {} was deleted or replaced while it was in use; start again on the one that is to be used", .path.display())]
-pub struct Gone {
+pub struct LostFile {
     path: PathBuf,
 }
 
@@ -64,11 +64,11 @@ impl OpenedFile {
     /// Checks that the file is still the one at its path. This costs one look at the file system, which has it in memory.
     ///
     /// # Errors
-    /// [`Gone`] when it is not.
-    pub fn check(&self) -> Result<(), Gone> {
+    /// [`LostFile`] when it is not.
+    pub fn check(&self) -> Result<(), LostFile> {
         match fs::metadata(&self.path) {
             Ok(found) if (found.dev(), found.ino()) == (self.device, self.inode) => Ok(()),
-            _ => Err(Gone { path: self.path.clone() }),
+            _ => Err(LostFile { path: self.path.clone() }),
         }
     }
 }

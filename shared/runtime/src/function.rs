@@ -40,7 +40,7 @@ where
 {
     let metrics = Metrics::start(application);
     let open = async || Ok(http::wrap(open().await?.into_router()));
-    let opened = Opened::start(open, settings::have_secrets(application)).await?;
+    let opened = LazyValue::start(open, settings::have_secrets(application)).await?;
     lambda_runtime::run(service_fn(async |event| {
         let router = opened.get().await.cloned().unwrap_or_else(|error| not_open(&error));
         let answer = answer(router, event).await;
@@ -66,7 +66,7 @@ where
     O: Serialize,
 {
     let metrics = Metrics::start(application);
-    let opened = Opened::start(open, settings::have_secrets(application)).await?;
+    let opened = LazyValue::start(open, settings::have_secrets(application)).await?;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<I>| {
         let deadline = Instant::now() + remaining(event.context.deadline(), SystemTime::now());
         let answer = handle(opened.get().await?, event.payload, deadline).await;
@@ -105,12 +105,12 @@ fn not_open(error: &Error) -> Router {
 }
 
 /// A value that is opened once: at the start, or at the first invocation. If that fails, the next invocation tries again.
-struct Opened<T, O> {
+struct LazyValue<T, O> {
     open: O,
     cell: OnceCell<T>,
 }
 
-impl<T, O, F> Opened<T, O>
+impl<T, O, F> LazyValue<T, O>
 where
     O: Fn() -> F,
     F: Future<Output = Result<T, Error>>,

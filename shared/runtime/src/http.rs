@@ -46,7 +46,7 @@ pub struct Actor(pub String);
 
 /// A mark in a request's extensions: the request is answered at once with what there is, however long its client is ready to wait.
 #[derive(Clone, Copy, Debug)]
-pub struct AtOnce;
+pub struct NoWait;
 
 /// Wraps a router in [`with_fallbacks`], and answers every request through [`traced`].
 pub fn wrap(router: Router) -> Router {

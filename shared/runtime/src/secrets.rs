@@ -51,7 +51,7 @@ pub struct SecretError {
 
 /// The place where a setting's value is kept.
 #[derive(Debug, PartialEq, Eq)]
-enum Place<'a> {
+enum SecretLocation<'a> {
     /// AWS Secrets Manager: the secret's name or ARN, and the member where the secret is a JSON object.
     Secret { id: &'a str, member: Option<&'a str> },
     /// AWS Systems Manager Parameter Store: the parameter's name or ARN.
@@ -61,7 +61,7 @@ enum Place<'a> {
     Login { scheme: &'a str, id: &'a str, rest: &'a str },
 }
 
-impl<'a> Place<'a> {
+impl<'a> SecretLocation<'a> {
     fn of(setting: &'a str) -> Option<Self> {
         if let Some((scheme, rest)) = setting.split_once("://{secret:") {
             let (id, rest) = rest.split_once("}@").unwrap_or_default();
@@ -143,7 +143,7 @@ fn text(value: &Value) -> Option<String> {
 /// Returns whether a setting stands for a secret.
 #[must_use]
 pub fn is_secret(setting: &str) -> bool {
-    Place::of(setting).is_some()
+    SecretLocation::of(setting).is_some()
 }
 
 /// Returns a setting's value: the secret that it stands for, or else the setting itself.
@@ -151,7 +151,7 @@ pub fn is_secret(setting: &str) -> bool {
 /// # Errors
 /// [`SecretError`] when the extension does not answer in time or refuses, or the secret has another form.
 pub async fn resolve(setting: &SecretUrl) -> Result<SecretUrl, SecretError> {
-    let Some(place) = Place::of(setting.expose()) else {
+    let Some(place) = SecretLocation::of(setting.expose()) else {
         return Ok(setting.clone());
     };
     let port = env::var("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT");
@@ -171,7 +171,7 @@ struct Extension {
 }
 
 /// The result of one request.
-enum Asked {
+enum Reply {
     Answered(Bytes),
     /// The extension is not up yet, or its own call failed on the way.
     Later(String),
@@ -179,27 +179,27 @@ enum Asked {
 }
 
 impl Extension {
-    async fn look_up(&self, place: &Place<'_>) -> Result<String, String> {
+    async fn look_up(&self, place: &SecretLocation<'_>) -> Result<String, String> {
         place.check()?;
         let client = Client::builder(TokioExecutor::new()).build_http();
         let until = Instant::now() + self.patience;
         loop {
             let asked = timeout_at(until, self.ask(&client, place)).await;
-            match asked.unwrap_or_else(|_| Asked::Later("no answer".to_owned())) {
-                Asked::Answered(answer) => return place.value(&answer),
-                Asked::Refused(problem) => return Err(problem),
-                Asked::Later(problem) if Instant::now() + ASK_AGAIN >= until => {
+            match asked.unwrap_or_else(|_| Reply::Later("no answer".to_owned())) {
+                Reply::Answered(answer) => return place.value(&answer),
+                Reply::Refused(problem) => return Err(problem),
+                Reply::Later(problem) if Instant::now() + ASK_AGAIN >= until => {
                     return Err(format!(
                         "{problem}, for {:?}; is the layer AWS-Parameters-and-Secrets-Lambda-Extension there?",
                         self.patience
                     ));
                 }
-                Asked::Later(_) => sleep(ASK_AGAIN).await,
+                Reply::Later(_) => sleep(ASK_AGAIN).await,
             }
         }
     }
 
-    async fn ask(&self, client: &Client<HttpConnector, Empty<Bytes>>, place: &Place<'_>) -> Asked {
+    async fn ask(&self, client: &Client<HttpConnector, Empty<Bytes>>, place: &SecretLocation<'_>) -> Reply {
         // The request goes to an address. A lookup of a name may give IPv6 first, where the extension does not listen.
         let request = Request::get(format!("http://127.0.0.1:{}{}", self.port, place.path()));
         let request = match HeaderValue::try_from(&self.token) {
@@ -207,10 +207,10 @@ impl Extension {
                 token.set_sensitive(true);
                 request.header(TOKEN, token).body(Empty::new())
             }
-            Err(_) => return Asked::Refused("AWS_SESSION_TOKEN is not a header's value".to_owned()),
+            Err(_) => return Reply::Refused("AWS_SESSION_TOKEN is not a header's value".to_owned()),
         };
         let Ok(request) = request else {
-            return Asked::Refused("it makes no URL".to_owned());
+            return Reply::Refused("it makes no URL".to_owned());
         };
         let answer = timeout(ANSWER, async {
             let (parts, body) =
@@ -221,16 +221,16 @@ impl Extension {
         match answer.await {
             Ok(Ok((status, body))) => judge(status, body),
             Ok(Err(problem)) => {
-                Asked::Later(format!("the extension can't be reached on port {}: {problem}", self.port))
+                Reply::Later(format!("the extension can't be reached on port {}: {problem}", self.port))
             }
-            Err(_) => Asked::Later(format!("the extension did not answer within {} s", ANSWER.as_secs())),
+            Err(_) => Reply::Later(format!("the extension did not answer within {} s", ANSWER.as_secs())),
         }
     }
 }
 
-fn judge(status: StatusCode, body: Bytes) -> Asked {
+fn judge(status: StatusCode, body: Bytes) -> Reply {
     if status.is_success() {
-        return Asked::Answered(body);
+        return Reply::Answered(body);
     }
     let text = String::from_utf8_lossy(&body);
     let said: String = text.trim().chars().take(REFUSAL).collect();
@@ -238,7 +238,7 @@ fn judge(status: StatusCode, body: Bytes) -> Asked {
     // Before the first invocation it answers 400 "not ready to serve traffic, please wait".
     let later =
         status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || text.contains("not ready");
-    if later { Asked::Later(problem) } else { Asked::Refused(problem) }
+    if later { Reply::Later(problem) } else { Reply::Refused(problem) }
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub enum LogFormat {
 #[error(
     "--log {filter:?} is not a filter: {problem}; allowed: a level such as info, or info,processor=debug"
 )]
-pub struct BadFilter {
+pub struct InvalidFilter {
     filter: String,
     problem: String,
 }
@@ -43,17 +43,17 @@ impl TelemetrySettings {
     /// Starts the log. A second start in the same process changes nothing.
     ///
     /// # Errors
-    /// [`BadFilter`] when `log` is not a filter.
-    pub fn start(&self) -> Result<(), BadFilter> {
+    /// [`InvalidFilter`] when `log` is not a filter.
+    pub fn start(&self) -> Result<(), InvalidFilter> {
         start(&self.log, self.log_format)
     }
 
     /// Starts the log as [`start_in_background`] does.
     ///
     /// # Errors
-    /// [`BadFilter`] when `log` is not a filter.
+    /// [`InvalidFilter`] when `log` is not a filter.
     #[cfg(feature = "background-log")]
-    pub fn start_in_background(&self) -> Result<Log, BadFilter> {
+    pub fn start_in_background(&self) -> Result<Log, InvalidFilter> {
         start_in_background(&self.log, self.log_format)
     }
 }
@@ -62,18 +62,18 @@ impl TelemetrySettings {
 /// keep lines that wait. A second start in the same process changes nothing.
 ///
 /// # Errors
-/// [`BadFilter`] when `filter` is not one.
-pub fn start(filter: &str, format: LogFormat) -> Result<(), BadFilter> {
+/// [`InvalidFilter`] when `filter` is not one.
+pub fn start(filter: &str, format: LogFormat) -> Result<(), InvalidFilter> {
     start_on(io::stderr, filter, format)
 }
 
-fn start_on<W>(writer: W, filter: &str, format: LogFormat) -> Result<(), BadFilter>
+fn start_on<W>(writer: W, filter: &str, format: LogFormat) -> Result<(), InvalidFilter>
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     // `EnvFilter` is not used: it would bring a whole library of regular expressions into every function.
     let targets: Targets = filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-        BadFilter { filter: filter.to_owned(), problem: error.to_string() }
+        InvalidFilter { filter: filter.to_owned(), problem: error.to_string() }
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = lines.with_ansi(io::stderr().is_terminal());
@@ -91,7 +91,7 @@ mod background {
 
     use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
-    use super::{BadFilter, LogFormat, start_on};
+    use super::{InvalidFilter, LogFormat, start_on};
 
     /// The most lines that may wait for a reader of the log.
     const LINES: usize = 10_000;
@@ -128,8 +128,8 @@ mod background {
     /// Lambda is frozen between two invocations, and its last lines with it.
     ///
     /// # Errors
-    /// [`BadFilter`] when `filter` is not one.
-    pub fn start_in_background(filter: &str, format: LogFormat) -> Result<Log, BadFilter> {
+    /// [`InvalidFilter`] when `filter` is not one.
+    pub fn start_in_background(filter: &str, format: LogFormat) -> Result<Log, InvalidFilter> {
         let (writer, worker) =
             NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).finish(io::stderr());
         let lost = writer.error_counter();

@@ -20,7 +20,7 @@ use std::time::Duration;
 use event_sourcing::{Entry, Recorded, StreamId, Version, View};
 use jiff::Timestamp;
 use runtime::batcher::{Batcher, Stopped};
-use runtime::files::{Gone, OpenedFile};
+use runtime::files::{LostFile, OpenedFile};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -46,8 +46,8 @@ type Answer<T, E = ReadStoreError> = oneshot::Sender<Result<T, E>>;
 /// A read that may take long.
 type Scan = Box<dyn FnOnce(&mut Connection) + Send>;
 
-impl From<Gone> for ReadStoreError {
-    fn from(gone: Gone) -> Self {
+impl From<LostFile> for ReadStoreError {
+    fn from(gone: LostFile) -> Self {
         Self::Unavailable(gone.to_string())
     }
 }

@@ -286,8 +286,8 @@ async fn what_can_not_be_opened_at_the_start_stops_the_function_and_later_is_tri
             tried => Ok(tried),
         }
     };
-    assert!(Opened::start(open, false).await.is_err());
-    let opened = Opened::start(open, true).await.unwrap_or_else(|error| panic!("{error}"));
+    assert!(LazyValue::start(open, false).await.is_err());
+    let opened = LazyValue::start(open, true).await.unwrap_or_else(|error| panic!("{error}"));
     assert!(opened.get().await.is_err());
     assert_eq!(opened.get().await.unwrap(), &2);
     assert_eq!(opened.get().await.unwrap(), &2);

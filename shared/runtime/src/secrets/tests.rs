@@ -39,7 +39,7 @@ impl Server {
     }
 
     async fn look_up(&self, setting: &str) -> Result<String, String> {
-        self.extension.look_up(&Place::of(setting).unwrap()).await
+        self.extension.look_up(&SecretLocation::of(setting).unwrap()).await
     }
 
     fn asked(&self) -> Vec<(String, String)> {
@@ -108,9 +108,9 @@ async fn an_extension_that_is_not_there_yet_is_waited_for() {
     drop(listener);
     let extension = Extension { port: address.port(), token: String::new(), patience: PATIENCE };
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let place = Place::of("parameter:p").unwrap();
-    assert!(matches!(extension.ask(&client, &place).await, Asked::Later(_)));
-    let looked_up = tokio::spawn(async move { extension.look_up(&Place::Parameter("p")).await });
+    let place = SecretLocation::of("parameter:p").unwrap();
+    assert!(matches!(extension.ask(&client, &place).await, Reply::Later(_)));
+    let looked_up = tokio::spawn(async move { extension.look_up(&SecretLocation::Parameter("p")).await });
     let listener = TcpListener::bind(address).await.unwrap();
     let server = tokio::spawn(async move {
         axum::serve(listener, Router::new().fallback(async || PARAMETER)).await.unwrap();
