@@ -58,11 +58,11 @@ pub(crate) struct Signer {
 /// The request can't be signed.
 #[derive(Debug, thiserror::Error)]
 #[error("the request can't be signed: {0}")]
-pub(crate) struct Unsigned(String);
+pub(crate) struct SigningError(String);
 
 impl Signer {
     /// Adds the headers of Signature Version 4. The signature covers the method, the URL, the headers and the body.
-    pub(crate) fn sign(&self, request: &mut Request, now: SystemTime) -> Result<(), Unsigned> {
+    pub(crate) fn sign(&self, request: &mut Request, now: SystemTime) -> Result<(), SigningError> {
         let headers = self.headers(request, now)?;
         request.headers_mut().extend(headers);
         Ok(())
@@ -72,7 +72,7 @@ impl Signer {
         &self,
         request: &Request,
         now: SystemTime,
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, Unsigned> {
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, SigningError> {
         let identity = self.credentials.clone().into();
         let params = SigningParams::builder()
             .identity(&identity)
@@ -98,8 +98,8 @@ impl Signer {
     }
 }
 
-fn unsigned(error: impl fmt::Display) -> Unsigned {
-    Unsigned(error.to_string())
+fn unsigned(error: impl fmt::Display) -> SigningError {
+    SigningError(error.to_string())
 }
 
 /// Reads the credentials from the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if it is set,
@@ -134,7 +134,7 @@ pub(crate) fn example_variables(name: &str) -> Option<String> {
 
 /// The network in which a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum Network {
     /// This machine or its own network. Requests use no proxy.
     Local,
     /// The internet. Requests use the environment's proxy, if it has one.
@@ -142,22 +142,22 @@ pub(crate) enum Reach {
 }
 
 /// Returns a client that follows no redirects.
-pub(crate) fn client(reach: Reach) -> Result<Client, reqwest::Error> {
+pub(crate) fn client(reach: Network) -> Result<Client, reqwest::Error> {
     builder(reach).build()
 }
 
 /// Returns a client that follows no redirects. Its requests take no longer than `patience`.
-pub(crate) fn patient_client(reach: Reach, patience: Duration) -> Result<Client, reqwest::Error> {
+pub(crate) fn patient_client(reach: Network, patience: Duration) -> Result<Client, reqwest::Error> {
     builder(reach).timeout(patience).build()
 }
 
-fn builder(reach: Reach) -> ClientBuilder {
+fn builder(reach: Network) -> ClientBuilder {
     // This fails only if another part of the process has installed a provider. That provider serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = Client::builder().redirect(reqwest::redirect::Policy::none());
     match reach {
-        Reach::Local => builder.no_proxy(),
-        Reach::Internet => builder,
+        Network::Local => builder.no_proxy(),
+        Network::Internet => builder,
     }
 }
 
@@ -168,12 +168,12 @@ pub struct BaseUrl(Arc<str>);
 /// The text is not a base URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} must be http://HOST:PORT or https://HOST")]
-pub struct NoBaseUrl(String);
+pub struct InvalidBaseUrl(String);
 
 impl FromStr for BaseUrl {
-    type Err = NoBaseUrl;
+    type Err = InvalidBaseUrl;
 
-    fn from_str(text: &str) -> Result<Self, NoBaseUrl> {
+    fn from_str(text: &str) -> Result<Self, InvalidBaseUrl> {
         let is_one = |url: Url| {
             matches!(url.scheme(), "http" | "https")
                 && url.has_host()
@@ -181,7 +181,7 @@ impl FromStr for BaseUrl {
                 && url.fragment().is_none()
         };
         if !Url::parse(text).is_ok_and(is_one) {
-            return Err(NoBaseUrl(text.to_owned()));
+            return Err(InvalidBaseUrl(text.to_owned()));
         }
         Ok(Self(text.trim_end_matches('/').into()))
     }
@@ -189,9 +189,9 @@ impl FromStr for BaseUrl {
 
 impl BaseUrl {
     /// Returns the server's network. A server without TLS is on this machine or in its network.
-    pub(crate) fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Network {
         let is_plain = self.0.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
-        if is_plain { Reach::Local } else { Reach::Internet }
+        if is_plain { Network::Local } else { Network::Internet }
     }
 }
 

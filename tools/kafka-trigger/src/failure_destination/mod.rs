@@ -21,10 +21,10 @@ use serde_json::json;
 use thiserror::Error;
 
 use self::answer::Answer;
-use self::resource::Kind;
-pub use self::resource::{AwsResource, NoResource};
-use crate::aws::{self, Reach, Signer, Unsigned, root_cause};
-pub use crate::aws::{BaseUrl, NoBaseUrl};
+use self::resource::ResourceKind;
+pub use self::resource::{AwsResource, InvalidResource};
+use crate::aws::{self, Network, Signer, SigningError, root_cause};
+pub use crate::aws::{BaseUrl, InvalidBaseUrl};
 use crate::failure_record::{self, Context};
 use event_source_mapping::DeadLetter;
 
@@ -34,12 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The client can't be made.
 #[derive(Debug, Error)]
 #[error("no HTTP client: {0}")]
-pub struct NoClient(String);
+pub struct ClientError(String);
 
 /// The destination has not accepted the records. The text says why.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub struct NotTaken(String);
+pub struct DeliveryError(String);
 
 /// A failure destination and its address.
 pub struct FailureDestination {
@@ -57,41 +57,41 @@ impl FailureDestination {
     /// It connects with the first record, and not before.
     ///
     /// # Errors
-    /// [`NoClient`] when the HTTP client can't be made.
+    /// [`ClientError`] when the HTTP client can't be made.
     pub fn open(
         resource: AwsResource,
         url: BaseUrl,
         region: &str,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, NoClient> {
+    ) -> Result<Self, ClientError> {
         let signer = Signer {
             service: resource.kind.service(),
             region: resource.region().unwrap_or(region).to_owned(),
             credentials: aws::credentials(variable).unwrap_or_else(|_| aws::made_up_credentials()),
         };
         let client =
-            aws::patient_client(Reach::Local, PATIENCE).map_err(|error| NoClient(error.to_string()))?;
+            aws::patient_client(Network::Local, PATIENCE).map_err(|error| ClientError(error.to_string()))?;
         Ok(Self { resource, client, url, signer })
     }
 
     /// Sends a message or an object about records that were discarded together.
     ///
     /// # Errors
-    /// [`NotTaken`] when the destination did not confirm it. The destination may have stored it all the same.
-    pub async fn take(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<(), NotTaken> {
+    /// [`DeliveryError`] when the destination did not confirm it. The destination may have stored it all the same.
+    pub async fn take(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<(), DeliveryError> {
         let problem = match self.send(discarded, context).await {
             Ok(answer) => match answer.refusal(self.resource.kind) {
                 None => return Ok(()),
                 Some(refusal) => refusal,
             },
-            Err(Failure::Http(error)) => root_cause(&error),
-            Err(Failure::Json(error)) => error.to_string(),
-            Err(Failure::Signature(error)) => error.to_string(),
+            Err(RequestError::Http(error)) => root_cause(&error),
+            Err(RequestError::Json(error)) => error.to_string(),
+            Err(RequestError::Signature(error)) => error.to_string(),
         };
-        Err(NotTaken(format!("{} at {}: {problem}", self.resource, self.url)))
+        Err(DeliveryError(format!("{} at {}: {problem}", self.resource, self.url)))
     }
 
-    async fn send(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<Answer, Failure> {
+    async fn send(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<Answer, RequestError> {
         let mut request = self.request(discarded, context)?;
         self.signer.sign(&mut request, SystemTime::now())?;
         let response = self.client.execute(request).await?;
@@ -99,15 +99,15 @@ impl FailureDestination {
         Ok(Answer { status, has_etag, body: response.bytes().await? })
     }
 
-    fn request(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<Request, Failure> {
+    fn request(&self, discarded: &DeadLetter, context: &Context<'_>) -> Result<Request, RequestError> {
         let Self { resource, client, url, .. } = self;
         let request = match resource.kind {
-            Kind::Bucket => {
+            ResourceKind::Bucket => {
                 let object = failure_record::object(discarded, context)?;
                 let url = format!("{url}/{}/{}", resource.name(), object.key);
                 client.put(url).header(CONTENT_TYPE, "application/json").body(object.value)
             }
-            Kind::Topic => {
+            ResourceKind::Topic => {
                 let form = Serializer::new(String::new())
                     .append_pair("Action", "Publish")
                     .append_pair("Version", "2010-03-31")
@@ -119,7 +119,7 @@ impl FailureDestination {
                     .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
                     .body(form)
             }
-            Kind::Queue => {
+            ResourceKind::Queue => {
                 let queue = format!("{url}/{}/{}", resource.account(), resource.name());
                 let message = failure_record::notice(discarded, context)?;
                 client
@@ -135,13 +135,13 @@ impl FailureDestination {
 
 /// A request failed without an answer.
 #[derive(Debug, Error)]
-enum Failure {
+enum RequestError {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
-    Signature(#[from] Unsigned),
+    Signature(#[from] SigningError),
 }
 
 #[cfg(test)]

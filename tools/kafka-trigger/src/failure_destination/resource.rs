@@ -12,7 +12,7 @@ use event_source_mapping::message::cut;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsResource {
     arn: String,
-    pub(super) kind: Kind,
+    pub(super) kind: ResourceKind,
     /// The region; `None` for a bucket, because its ARN has no region.
     region: Option<String>,
     account: String,
@@ -20,13 +20,13 @@ pub struct AwsResource {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ResourceKind {
     Bucket,
     Queue,
     Topic,
 }
 
-impl Kind {
+impl ResourceKind {
     pub(super) fn service(self) -> Service {
         match self {
             Self::Bucket => Service::S3,
@@ -41,29 +41,31 @@ impl Kind {
 #[error(
     "{0} is not a failure destination; it must be the ARN of a standard queue of SQS, a standard topic of SNS or a bucket of S3"
 )]
-pub struct NoResource(String);
+pub struct InvalidResource(String);
 
 impl FromStr for AwsResource {
-    type Err = NoResource;
+    type Err = InvalidResource;
 
-    fn from_str(arn: &str) -> Result<Self, NoResource> {
-        parse(arn).ok_or_else(|| NoResource(cut(arn, 200)))
+    fn from_str(arn: &str) -> Result<Self, InvalidResource> {
+        parse(arn).ok_or_else(|| InvalidResource(cut(arn, 200)))
     }
 }
 
 fn parse(arn: &str) -> Option<AwsResource> {
     let parts: Vec<&str> = arn.split(':').collect();
     let (kind, region, account, name) = match parts[..] {
-        ["arn", _, "sqs", region, account, name] => (Kind::Queue, Some(region), account, name),
-        ["arn", _, "sns", region, account, name] => (Kind::Topic, Some(region), account, name),
-        ["arn", _, "s3", "", "", name] => (Kind::Bucket, None, "", name),
+        ["arn", _, "sqs", region, account, name] => (ResourceKind::Queue, Some(region), account, name),
+        ["arn", _, "sns", region, account, name] => (ResourceKind::Topic, Some(region), account, name),
+        ["arn", _, "s3", "", "", name] => (ResourceKind::Bucket, None, "", name),
         _ => return None,
     };
     let is_allowed = |byte: u8| {
-        byte.is_ascii_alphanumeric() || byte == b'-' || byte == if kind == Kind::Bucket { b'.' } else { b'_' }
+        byte.is_ascii_alphanumeric()
+            || byte == b'-'
+            || byte == if kind == ResourceKind::Bucket { b'.' } else { b'_' }
     };
-    let is_account =
-        kind == Kind::Bucket || !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_digit());
+    let is_account = kind == ResourceKind::Bucket
+        || !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_digit());
     let is_one = is_account && region != Some("") && !name.is_empty() && name.bytes().all(is_allowed);
     is_one.then(|| AwsResource {
         arn: arn.to_owned(),
@@ -109,13 +111,13 @@ mod tests {
         for (arn, kind, region, account, name) in [
             (
                 "arn:aws:sqs:eu-west-1:123456789012:dead",
-                Kind::Queue,
+                ResourceKind::Queue,
                 Some("eu-west-1"),
                 "123456789012",
                 "dead",
             ),
-            ("arn:aws:sns:us-east-1:1:given_up", Kind::Topic, Some("us-east-1"), "1", "given_up"),
-            ("arn:aws-cn:s3:::a.bucket", Kind::Bucket, None, "", "a.bucket"),
+            ("arn:aws:sns:us-east-1:1:given_up", ResourceKind::Topic, Some("us-east-1"), "1", "given_up"),
+            ("arn:aws-cn:s3:::a.bucket", ResourceKind::Bucket, None, "", "a.bucket"),
         ] {
             let resource: AwsResource = arn.parse().unwrap();
             assert_eq!((resource.kind, resource.region()), (kind, region));

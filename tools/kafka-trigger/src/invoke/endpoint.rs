@@ -9,13 +9,13 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response};
 use thiserror::Error;
 
-use super::Failure;
+use super::CallError;
 use super::turns::{FunctionTurns, Turns};
-use crate::aws::{self, BaseUrl, Reach, Service, Signer};
+use crate::aws::{self, BaseUrl, Network, Service, Signer};
 
 /// The endpoint can't be used as it is given.
 #[derive(Debug, Error)]
-pub enum BadEndpoint {
+pub enum InvalidEndpoint {
     /// The text is not a URL.
     #[error("--invoke is {0:?}; it must be http://HOST:PORT, https://HOST or aws")]
     Url(String),
@@ -42,23 +42,23 @@ impl Endpoint {
     /// `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL_LAMBDA` and `AWS_ENDPOINT_URL`.
     ///
     /// # Errors
-    /// [`BadEndpoint`] when the URL is wrong, a variable is missing, or the HTTP client can't be made.
-    pub fn open(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, BadEndpoint> {
+    /// [`InvalidEndpoint`] when the URL is wrong, a variable is missing, or the HTTP client can't be made.
+    pub fn open(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidEndpoint> {
         let variable = |name: &'static str| variable(name).filter(|value| !value.is_empty());
         if text != "aws" {
-            let (client, url) = (client(Reach::Local)?, parse(text)?);
+            let (client, url) = (client(Network::Local)?, parse(text)?);
             return Ok(Self { client, url, signer: None, turns: no_bound() });
         }
         let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
-        let region = region.ok_or(BadEndpoint::Environment("AWS_REGION"))?;
-        let credentials = aws::credentials(variable).map_err(BadEndpoint::Environment)?;
+        let region = region.ok_or(InvalidEndpoint::Environment("AWS_REGION"))?;
+        let credentials = aws::credentials(variable).map_err(InvalidEndpoint::Environment)?;
         let url = variable("AWS_ENDPOINT_URL_LAMBDA").or_else(|| variable("AWS_ENDPOINT_URL"));
         let url = url.unwrap_or_else(|| {
             let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
             format!("https://lambda.{region}.{domain}")
         });
         let signer = Some(Arc::new(Signer { service: Service::Lambda, region, credentials }));
-        Ok(Self { client: client(Reach::Internet)?, url: parse(&url)?, signer, turns: no_bound() })
+        Ok(Self { client: client(Network::Internet)?, url: parse(&url)?, signer, turns: no_bound() })
     }
 
     /// Limits the calls of one function that the endpoint gets at once, from all callers together. Other calls wait for their
@@ -81,7 +81,7 @@ impl Endpoint {
         path: &str,
         body: Bytes,
         patience: Duration,
-    ) -> Result<Response, Failure> {
+    ) -> Result<Response, CallError> {
         let mut request = self
             .client
             .post(format!("{}{path}", self.url))
@@ -101,12 +101,12 @@ fn no_bound() -> Arc<Turns> {
     Arc::new(Turns::new(None))
 }
 
-fn client(reach: Reach) -> Result<Client, BadEndpoint> {
-    aws::client(reach).map_err(|error| BadEndpoint::Client(error.to_string()))
+fn client(reach: Network) -> Result<Client, InvalidEndpoint> {
+    aws::client(reach).map_err(|error| InvalidEndpoint::Client(error.to_string()))
 }
 
-fn parse(text: &str) -> Result<BaseUrl, BadEndpoint> {
-    text.parse().map_err(|_| BadEndpoint::Url(text.to_owned()))
+fn parse(text: &str) -> Result<BaseUrl, InvalidEndpoint> {
+    text.parse().map_err(|_| InvalidEndpoint::Url(text.to_owned()))
 }
 
 impl fmt::Display for Endpoint {

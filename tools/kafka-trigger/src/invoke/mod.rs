@@ -16,9 +16,9 @@ use tokio::time;
 use tracing::warn;
 
 use self::answer::Answer;
-pub use self::endpoint::{BadEndpoint, Endpoint};
+pub use self::endpoint::{Endpoint, InvalidEndpoint};
 use self::turns::FunctionTurns;
-use crate::aws::{Unsigned, root_cause};
+use crate::aws::{SigningError, root_cause};
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
 use event_source_mapping::{InvokeError, Target};
 
@@ -68,11 +68,11 @@ struct Shared {
 /// The time to wait for an answer, and the meaning of no answer.
 struct Patience {
     wait: Duration,
-    late: Late,
+    late: TimeoutMeaning,
 }
 
 #[derive(Clone, Copy)]
-enum Late {
+enum TimeoutMeaning {
     /// The function took too long.
     TimedOut,
     /// The function may not have run at all.
@@ -80,7 +80,7 @@ enum Late {
 }
 
 /// The endpoint's answer: the status, the kind of error from the header, and the body.
-type Answered = (StatusCode, Option<String>, bytes::Bytes);
+type EndpointAnswer = (StatusCode, Option<String>, bytes::Bytes);
 
 impl Invoke {
     /// The invocation timeout for the mapping: in effect none. Only the target knows when the function began and what a missing
@@ -156,13 +156,13 @@ impl Shared {
     fn patience(&self) -> Patience {
         let FunctionAddress { timeout, first_answer, .. } = self.function;
         match (self.endpoint.is_aws(), self.has_answered.load(Ordering::Relaxed)) {
-            (true, _) => Patience { wait: timeout + AWS_GRACE, late: Late::NotReached },
-            (false, true) => Patience { wait: timeout + LOCAL_GRACE, late: Late::TimedOut },
-            (false, false) => Patience { wait: timeout.max(first_answer), late: Late::NotReached },
+            (true, _) => Patience { wait: timeout + AWS_GRACE, late: TimeoutMeaning::NotReached },
+            (false, true) => Patience { wait: timeout + LOCAL_GRACE, late: TimeoutMeaning::TimedOut },
+            (false, false) => Patience { wait: timeout.max(first_answer), late: TimeoutMeaning::NotReached },
         }
     }
 
-    fn judge(&self, (status, function_error, body): Answered) -> Result<Answer, InvokeError> {
+    fn judge(&self, (status, function_error, body): EndpointAnswer) -> Result<Answer, InvokeError> {
         let report = self.function.report_batch_item_failures;
         let judged = answer::judge(status, function_error.as_deref(), &body, report);
         let is_the_functions = matches!(judged, Ok(Answer::Response(_)) | Err(InvokeError::Function(_)));
@@ -173,16 +173,16 @@ impl Shared {
         judged
     }
 
-    fn explain(&self, failure: &Failure) -> InvokeError {
+    fn explain(&self, failure: &CallError) -> InvokeError {
         InvokeError::Transport(match failure {
-            Failure::Http(error) => format!("{}: {}", self.endpoint, root_cause(error)),
-            Failure::Signature(_) => failure.to_string(),
+            CallError::Http(error) => format!("{}: {}", self.endpoint, root_cause(error)),
+            CallError::Signature(_) => failure.to_string(),
         })
     }
 
     fn late(&self, patience: &Patience) -> InvokeError {
         match patience.late {
-            Late::TimedOut => {
+            TimeoutMeaning::TimedOut => {
                 let seconds = self.function.timeout.as_secs_f64();
                 warn!(
                     function = self.function.names.first(),
@@ -192,7 +192,7 @@ impl Shared {
                 // These are Lambda's words.
                 InvokeError::Function(format!("Task timed out after {seconds:.2} seconds"))
             }
-            Late::NotReached => InvokeError::Transport(format!(
+            TimeoutMeaning::NotReached => InvokeError::Transport(format!(
                 "{} has not answered within {} s; it may still be compiling",
                 self.endpoint,
                 patience.wait.as_secs_f64()
@@ -206,7 +206,7 @@ async fn answered(
     path: &str,
     event: bytes::Bytes,
     longest: Duration,
-) -> Result<Answered, Failure> {
+) -> Result<EndpointAnswer, CallError> {
     let response = endpoint.post(path, event, longest).await?;
     let (status, function_error) = (response.status(), function_error(response.headers()));
     Ok((status, function_error, response.bytes().await?))
@@ -221,11 +221,11 @@ fn function_error(headers: &HeaderMap) -> Option<String> {
 
 /// A call ended without an answer.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum CallError {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
     #[error(transparent)]
-    Signature(#[from] Unsigned),
+    Signature(#[from] SigningError),
 }
 
 #[cfg(test)]

@@ -14,31 +14,31 @@ use tokio::task::JoinHandle;
 use super::*;
 
 /// A status and a body.
-type Said = (u16, &'static str);
+type CannedAnswer = (u16, &'static str);
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(50);
-const TAKEN: Said = (200, "{}");
-const ERROR: Said = (500, r#"{"errorType":"Boom","errorMessage":"on purpose"}"#);
+const TAKEN: CannedAnswer = (200, "{}");
+const ERROR: CannedAnswer = (500, r#"{"errorType":"Boom","errorMessage":"on purpose"}"#);
 
 /// A call that has arrived at the endpoint.
-struct Arrived {
+struct IncomingCall {
     function: String,
-    answer: oneshot::Sender<Said>,
+    answer: oneshot::Sender<CannedAnswer>,
 }
 
-struct Place {
+struct TestEndpoint {
     endpoint: Endpoint,
-    arrivals: mpsc::UnboundedReceiver<Arrived>,
+    arrivals: mpsc::UnboundedReceiver<IncomingCall>,
 }
 
-impl Place {
+impl TestEndpoint {
     async fn new() -> Self {
         let (arrive, arrivals) = mpsc::unbounded_channel();
         let arrive = Arc::new(Mutex::new(arrive));
         let invoke = async move |Path(function): Path<String>| {
             let (answer, answered) = oneshot::channel();
-            arrive.lock().unwrap().send(Arrived { function, answer }).unwrap();
+            arrive.lock().unwrap().send(IncomingCall { function, answer }).unwrap();
             // If the test drops the sender, the function never answers.
             let Ok((status, body)) = answered.await else { return std::future::pending().await };
             (axum::http::StatusCode::from_u16(status).unwrap(), body)
@@ -69,7 +69,7 @@ impl Place {
         Invoke::new(self.endpoint.clone(), address)
     }
 
-    async fn arrived(&mut self, function: &str) -> oneshot::Sender<Said> {
+    async fn arrived(&mut self, function: &str) -> oneshot::Sender<CannedAnswer> {
         let arrived = self.arrivals.recv().await.unwrap();
         assert_eq!(arrived.function, function);
         arrived.answer
@@ -97,7 +97,7 @@ fn call(invoke: &Invoke) -> JoinHandle<Result<BatchResponse, String>> {
 
 #[tokio::test]
 async fn a_call_that_waits_for_its_turn_does_not_use_up_its_functions_time() {
-    let mut place = Place::with_calls_at_once(1).await;
+    let mut place = TestEndpoint::with_calls_at_once(1).await;
     let first = call(&place.function("f", LONG));
     let answer = place.arrived("f").await;
     // This call comes from another mapping to the same function.
@@ -112,7 +112,7 @@ async fn a_call_that_waits_for_its_turn_does_not_use_up_its_functions_time() {
 
 #[tokio::test]
 async fn a_call_that_timed_out_keeps_its_turn_until_the_endpoint_is_done_with_it() {
-    let mut place = Place::with_calls_at_once(1).await;
+    let mut place = TestEndpoint::with_calls_at_once(1).await;
     let slow = call(&place.function("f", SHORT));
     let answer = place.arrived("f").await;
     assert_eq!(slow.await.unwrap().unwrap_err(), "the function failed: Task timed out after 0.05 seconds");
@@ -126,7 +126,7 @@ async fn a_call_that_timed_out_keeps_its_turn_until_the_endpoint_is_done_with_it
 
 #[tokio::test]
 async fn an_endpoint_that_can_take_more_is_sent_more() {
-    for mut place in [Place::with_calls_at_once(2).await, Place::new().await] {
+    for mut place in [TestEndpoint::with_calls_at_once(2).await, TestEndpoint::new().await] {
         let function = place.function("f", LONG);
         let calls = [call(&function), call(&function)];
         let answers = [place.arrived("f").await, place.arrived("f").await];
@@ -139,7 +139,7 @@ async fn an_endpoint_that_can_take_more_is_sent_more() {
 
 #[tokio::test]
 async fn functions_do_not_wait_for_each_other() {
-    let mut place = Place::with_calls_at_once(1).await;
+    let mut place = TestEndpoint::with_calls_at_once(1).await;
     let calls = [call(&place.function("f", LONG)), call(&place.function("g", LONG))];
     let arrived = [place.arrivals.recv().await.unwrap(), place.arrivals.recv().await.unwrap()];
     arrived.into_iter().for_each(|arrived| arrived.answer.send(TAKEN).unwrap());
@@ -150,9 +150,10 @@ async fn functions_do_not_wait_for_each_other() {
 
 #[tokio::test]
 async fn a_function_has_answered_when_itself_did_and_not_when_its_endpoint_did() {
-    let mut place = Place::new().await;
+    let mut place = TestEndpoint::new().await;
     let function = place.new_function("f", SHORT, LONG);
-    let not_its_own: [Said; 5] = [(404, "none"), (429, "later"), (502, "down"), (500, "?"), (413, "large")];
+    let not_its_own: [CannedAnswer; 5] =
+        [(404, "none"), (429, "later"), (502, "down"), (500, "?"), (413, "large")];
     for said in not_its_own {
         let call = call(&function);
         place.arrived("f").await.send(said).unwrap();
@@ -170,7 +171,7 @@ async fn a_function_has_answered_when_itself_did_and_not_when_its_endpoint_did()
 
 #[tokio::test]
 async fn that_no_first_answer_came_is_not_held_against_the_records() {
-    let mut place = Place::new().await;
+    let mut place = TestEndpoint::new().await;
     let call = call(&place.new_function("f", SHORT, SHORT));
     let never = place.arrived("f").await;
     let said = call.await.unwrap().unwrap_err();

@@ -21,12 +21,12 @@ const MOST_VALUES: usize = PAYLOAD_LIMIT;
 /// A schema.
 pub(super) struct Avro {
     /// The types. They refer to each other by index.
-    types: Vec<Type>,
+    types: Vec<AvroType>,
     root: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Type {
+enum AvroType {
     Primitive(Primitive),
     /// The symbols, as JSON strings.
     Enum(Vec<String>),
@@ -75,7 +75,7 @@ impl Avro {
 
     fn decode(&self, bytes: &[u8], framing: Framing, json: Option<&mut Vec<u8>>) -> Result<(), String> {
         let mut datum = Datum { types: &self.types, bytes, json, values_left: MOST_VALUES };
-        if self.types[self.root] == Type::Primitive(Primitive::Bytes) && framing == Framing::Confluent {
+        if self.types[self.root] == AvroType::Primitive(Primitive::Bytes) && framing == Framing::Confluent {
             // Confluent's serializers write a value of type bytes without its length.
             datum.latin1(bytes);
             return Ok(());
@@ -99,7 +99,7 @@ fn parse(text: &str) -> Result<Value, String> {
 
 /// Reads schemas from JSON. The registry has checked them already. This reader ignores parts that do not matter for decoding.
 struct SchemaReader {
-    types: Vec<Type>,
+    types: Vec<AvroType>,
     names: HashMap<String, usize>,
     /// The references that no type has needed so far.
     pending: Vec<Value>,
@@ -112,21 +112,21 @@ impl SchemaReader {
             Value::Array(branches) => {
                 let branches = branches.iter().map(|branch| self.read(branch, namespace));
                 let branches = branches.collect::<Result<_, _>>()?;
-                Ok(self.put(Type::Union(branches)))
+                Ok(self.put(AvroType::Union(branches)))
             }
             Value::Object(_) => self.complex(schema, namespace),
             other => Err(format!("{other} is not a type")),
         }
     }
 
-    fn put(&mut self, kind: Type) -> usize {
+    fn put(&mut self, kind: AvroType) -> usize {
         self.types.push(kind);
         self.types.len() - 1
     }
 
     fn named(&mut self, name: &str, namespace: &str) -> Result<usize, String> {
         if let Some(primitive) = primitive(name) {
-            return Ok(self.put(Type::Primitive(primitive)));
+            return Ok(self.put(AvroType::Primitive(primitive)));
         }
         let full = full_name(name, namespace);
         while !self.names.contains_key(&full) {
@@ -152,22 +152,22 @@ impl SchemaReader {
         match kind {
             "array" => {
                 let items = self.read(&schema["items"], namespace)?;
-                Ok(self.put(Type::Array(items)))
+                Ok(self.put(AvroType::Array(items)))
             }
             "map" => {
                 let values = self.read(&schema["values"], namespace)?;
-                Ok(self.put(Type::Map(values)))
+                Ok(self.put(AvroType::Map(values)))
             }
             "fixed" => {
                 let size = schema["size"].as_u64().and_then(|size| usize::try_from(size).ok());
                 let size = size.ok_or("a fixed type has no size")?;
-                let place = self.put(Type::Primitive(Primitive::Fixed(size)));
+                let place = self.put(AvroType::Primitive(Primitive::Fixed(size)));
                 self.define(schema, namespace, place)?;
                 Ok(place)
             }
             "enum" => {
                 let symbols = schema["symbols"].as_array().ok_or("an enum has no symbols")?;
-                let place = self.put(Type::Enum(symbols.iter().map(Value::to_string).collect()));
+                let place = self.put(AvroType::Enum(symbols.iter().map(Value::to_string).collect()));
                 self.define(schema, namespace, place)?;
                 Ok(place)
             }
@@ -178,7 +178,7 @@ impl SchemaReader {
 
     fn record(&mut self, schema: &Value, namespace: &str) -> Result<usize, String> {
         // The index comes first, because a record may contain itself.
-        let place = self.put(Type::Record(Vec::new()));
+        let place = self.put(AvroType::Record(Vec::new()));
         let full = self.define(schema, namespace, place)?;
         let within = full.rsplit_once('.').map_or("", |(namespace, _)| namespace);
         let mut fields = Vec::new();
@@ -186,7 +186,7 @@ impl SchemaReader {
             let name = field["name"].as_str().ok_or_else(|| format!("a field of {full} has no name"))?;
             fields.push((Value::from(name).to_string(), self.read(&field["type"], within)?));
         }
-        self.types[place] = Type::Record(fields);
+        self.types[place] = AvroType::Record(fields);
         Ok(place)
     }
 
@@ -227,7 +227,7 @@ fn full_name(name: &str, namespace: &str) -> String {
 
 /// A datum, while it is read.
 struct Datum<'a> {
-    types: &'a [Type],
+    types: &'a [AvroType],
     /// The bytes that are not read yet.
     bytes: &'a [u8],
     /// The JSON so far. `None` means that the datum is only checked.
@@ -241,17 +241,17 @@ impl<'a> Datum<'a> {
         let depth_left = depth_left.checked_sub(1).ok_or("it is nested too deep")?;
         self.values_left = self.values_left.checked_sub(1).ok_or("it has too many values")?;
         match &types[place] {
-            Type::Union(branches) => {
+            AvroType::Union(branches) => {
                 let branch = *self.index(branches, "types of the union")?;
                 self.value(branch, depth_left)
             }
-            Type::Array(items) => {
+            AvroType::Array(items) => {
                 self.write(b"[");
                 self.blocks(|datum| datum.value(*items, depth_left))?;
                 self.write(b"]");
                 Ok(())
             }
-            Type::Map(values) => {
+            AvroType::Map(values) => {
                 self.write(b"{");
                 self.blocks(|datum| {
                     datum.text()?;
@@ -261,13 +261,13 @@ impl<'a> Datum<'a> {
                 self.write(b"}");
                 Ok(())
             }
-            Type::Record(fields) => self.record(fields, depth_left),
-            Type::Enum(symbols) => {
+            AvroType::Record(fields) => self.record(fields, depth_left),
+            AvroType::Enum(symbols) => {
                 let symbol = self.index(symbols, "symbols of the enum")?;
                 self.write(symbol.as_bytes());
                 Ok(())
             }
-            Type::Primitive(kind) => self.primitive(*kind),
+            AvroType::Primitive(kind) => self.primitive(*kind),
         }
     }
 

@@ -9,7 +9,7 @@ use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::schema::{DataFormat, Source};
+use super::schema::{DataFormat, SchemaSource};
 use super::wire::SchemaId;
 use super::{LookupError, PATIENCE};
 use crate::aws::{self, BaseUrl, root_cause};
@@ -17,7 +17,7 @@ use event_source_mapping::message::cut;
 
 /// The registry can't be used as it is given. No message repeats a URL, because a URL may contain a password.
 #[derive(Debug, Error)]
-pub enum BadRegistry {
+pub enum InvalidRegistry {
     /// The text is not a URL.
     #[error(
         "it must be http://[USER:PASSWORD@]HOST[:PORT][/PATH], or https://…; in a password, all but letters and digits is percent-encoded"
@@ -47,7 +47,7 @@ pub(super) struct Confluent {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct SchemaAnswer {
     schema: String,
     /// `None` means Avro.
     schema_type: Option<String>,
@@ -62,25 +62,26 @@ struct Reference {
 }
 
 #[derive(Deserialize)]
-struct Problem {
+struct ErrorAnswer {
     error_code: Option<u32>,
     message: Option<String>,
 }
 
 impl Confluent {
-    pub(super) fn open(url: &str) -> Result<Self, BadRegistry> {
-        let url: BaseUrl = url.parse().map_err(|_| BadRegistry::Url)?;
+    pub(super) fn open(url: &str) -> Result<Self, InvalidRegistry> {
+        let url: BaseUrl = url.parse().map_err(|_| InvalidRegistry::Url)?;
         Ok(Self { client: client(&url)?, url })
     }
 
-    pub(super) async fn schema(&self, id: &SchemaId) -> Result<Source, LookupError> {
-        let Answer { schema, schema_type, references } = self.get(&format!("/schemas/ids/{id}")).await?;
+    pub(super) async fn schema(&self, id: &SchemaId) -> Result<SchemaSource, LookupError> {
+        let SchemaAnswer { schema, schema_type, references } =
+            self.get(&format!("/schemas/ids/{id}")).await?;
         let name = schema_type.as_deref().unwrap_or("AVRO");
         let format = DataFormat::of_name(name).ok_or_else(|| {
             LookupError::NotFound(format!("its type is {name}; there are AVRO, PROTOBUF and JSON"))
         })?;
         let references = self.references(references.unwrap_or_default()).await?;
-        Ok(Source { format, text: schema, references })
+        Ok(SchemaSource { format, text: schema, references })
     }
 
     /// Returns all schemas to which a schema refers, directly or through others, each once.
@@ -103,7 +104,7 @@ impl Confluent {
         Ok(found)
     }
 
-    async fn get(&self, path: &str) -> Result<Answer, LookupError> {
+    async fn get(&self, path: &str) -> Result<SchemaAnswer, LookupError> {
         let request = self
             .client
             .get(format!("{}{path}", self.url))
@@ -122,7 +123,7 @@ impl Confluent {
 /// Interprets a failure. It separates "there is no such schema", as the registry says it, from all other problems, such as a
 /// wrong path.
 fn judge(status: StatusCode, body: &[u8]) -> LookupError {
-    let problem = serde_json::from_slice::<Problem>(body).ok();
+    let problem = serde_json::from_slice::<ErrorAnswer>(body).ok();
     let code = problem.as_ref().and_then(|problem| problem.error_code);
     let said = problem.and_then(|problem| problem.message);
     let said = said.unwrap_or_else(|| cut(String::from_utf8_lossy(body).trim(), 200));
@@ -145,8 +146,8 @@ pub(super) fn of_status(status: StatusCode, said: &str, hint: &str) -> String {
 }
 
 /// Returns a client for a registry at this URL. It uses no proxy for a registry on this machine or in its network.
-pub(super) fn client(url: &BaseUrl) -> Result<Client, BadRegistry> {
-    aws::patient_client(url.reach(), PATIENCE).map_err(|error| BadRegistry::Client(error.to_string()))
+pub(super) fn client(url: &BaseUrl) -> Result<Client, InvalidRegistry> {
+    aws::patient_client(url.reach(), PATIENCE).map_err(|error| InvalidRegistry::Client(error.to_string()))
 }
 
 pub(super) fn unavailable(error: &reqwest::Error) -> LookupError {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::LookupError;
-use super::confluent::{BadRegistry, client, of_status, unavailable};
-use super::schema::{DataFormat, Source};
+use super::confluent::{InvalidRegistry, client, of_status, unavailable};
+use super::schema::{DataFormat, SchemaSource};
 use super::wire::SchemaId;
 use crate::aws::{self, BaseUrl, Service, Signer};
 use event_source_mapping::message::cut;
@@ -23,13 +23,13 @@ pub(super) struct Glue {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct SchemaAnswer {
     schema_definition: String,
     data_format: String,
 }
 
 #[derive(Deserialize)]
-struct Problem {
+struct ErrorAnswer {
     #[serde(rename = "__type", default)]
     kind: String,
     #[serde(alias = "Message")]
@@ -41,12 +41,12 @@ impl Glue {
         region: &str,
         url: Option<&str>,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, BadRegistry> {
+    ) -> Result<Self, InvalidRegistry> {
         let variable = |name: &'static str| variable(name).filter(|value| !value.is_empty());
         let credentials = match (aws::credentials(variable), url) {
             (Ok(credentials), _) => credentials,
             (Err(_), Some(_)) => aws::made_up_credentials(),
-            (Err(missing), None) => return Err(BadRegistry::Environment(missing)),
+            (Err(missing), None) => return Err(InvalidRegistry::Environment(missing)),
         };
         let signer = Signer { service: Service::Glue, region: region.to_owned(), credentials };
         let of_variable = || variable("AWS_ENDPOINT_URL_GLUE").or_else(|| variable("AWS_ENDPOINT_URL"));
@@ -54,11 +54,11 @@ impl Glue {
             let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
             format!("https://glue.{region}.{domain}")
         });
-        let url: BaseUrl = url.parse().map_err(|_| BadRegistry::Url)?;
+        let url: BaseUrl = url.parse().map_err(|_| InvalidRegistry::Url)?;
         Ok(Self { client: client(&url)?, url, signer })
     }
 
-    pub(super) async fn schema(&self, id: &SchemaId) -> Result<Source, LookupError> {
+    pub(super) async fn schema(&self, id: &SchemaId) -> Result<SchemaSource, LookupError> {
         let cannot = |error: &dyn std::fmt::Display| LookupError::Unavailable(error.to_string());
         let mut request = self
             .client
@@ -75,19 +75,20 @@ impl Glue {
         if !status.is_success() {
             return Err(judge(status, &body));
         }
-        let Ok(Answer { schema_definition: text, data_format: name }) = serde_json::from_slice(&body) else {
+        let Ok(SchemaAnswer { schema_definition: text, data_format: name }) = serde_json::from_slice(&body)
+        else {
             return Err(LookupError::Unavailable("its answer is not a schema".to_owned()));
         };
         let format = DataFormat::of_name(&name).ok_or_else(|| {
             LookupError::NotFound(format!("its format is {name}; there are AVRO, PROTOBUF and JSON"))
         })?;
         // Glue has no references.
-        Ok(Source { format, text, references: Vec::new() })
+        Ok(SchemaSource { format, text, references: Vec::new() })
     }
 }
 
 fn judge(status: StatusCode, body: &[u8]) -> LookupError {
-    let problem = serde_json::from_slice::<Problem>(body).ok();
+    let problem = serde_json::from_slice::<ErrorAnswer>(body).ok();
     let is_missing =
         problem.as_ref().is_some_and(|problem| problem.kind.ends_with("EntityNotFoundException"));
     let kind = problem.as_ref().map(|problem| problem.kind.clone()).unwrap_or_default();

@@ -36,13 +36,13 @@ use tokio::time::{self, Instant};
 
 use self::confluent::Confluent;
 use self::glue::Glue;
-use self::schema::{Schema, Source};
-use self::wire::{Framed, Framing, SchemaId};
+use self::schema::{Schema, SchemaSource};
+use self::wire::{FramedPayload, Framing, SchemaId};
 use event_source_mapping::event::{KafkaRecord, SchemaMetadata};
 use event_source_mapping::message::message;
 use event_source_mapping::{DecodeError, DecodeOutcome, Decoder, DiscardReason, RecordFormat};
 
-pub use self::confluent::BadRegistry;
+pub use self::confluent::InvalidRegistry;
 
 /// The time after which a registry without an answer is reported.
 const SAY_AFTER: Duration = Duration::from_millis(800);
@@ -61,7 +61,7 @@ pub struct SchemaRegistry(Arc<Registry>);
 
 struct Registry {
     client: Client,
-    schemas: Mutex<HashMap<SchemaId, Entry>>,
+    schemas: Mutex<HashMap<SchemaId, SchemaEntry>>,
     is_silent: AtomicBool,
     tell: Box<dyn Fn(Availability<'_>) + Send + Sync>,
 }
@@ -81,7 +81,7 @@ pub enum Availability<'a> {
 }
 
 /// The state of a schema in this process.
-enum Entry {
+enum SchemaEntry {
     Known(Arc<Schema>),
     /// The registry has no such schema, or none that can be used: the reason, and the time until which this counts. `None` means
     /// for good.
@@ -112,14 +112,14 @@ pub struct Decoding {
 }
 
 /// A key or a value that was decoded.
-struct Part {
+struct DecodedPart {
     bytes: Bytes,
     json: Option<Bytes>,
     schema: Arc<SchemaMetadata>,
 }
 
 /// The reason why a key or a value is not decoded.
-enum Hindrance {
+enum DecodeObstacle {
     Fault(DecodeError),
     Lookup(BoxFuture<'static, ()>),
 }
@@ -128,11 +128,11 @@ impl SchemaRegistry {
     /// A registry with Confluent's API, at a URL that may contain a user and a password. `tell` gets each change of its state.
     ///
     /// # Errors
-    /// [`BadRegistry`] when the URL is wrong, or the HTTP client can't be made.
+    /// [`InvalidRegistry`] when the URL is wrong, or the HTTP client can't be made.
     pub fn confluent(
         url: &str,
         tell: impl Fn(Availability<'_>) + Send + Sync + 'static,
-    ) -> Result<Self, BadRegistry> {
+    ) -> Result<Self, InvalidRegistry> {
         Ok(Self::new(Client::Confluent(Confluent::open(url)?), tell))
     }
 
@@ -141,13 +141,13 @@ impl SchemaRegistry {
     /// credentials may be missing. `tell` gets each change of the registry's state.
     ///
     /// # Errors
-    /// [`BadRegistry`] when the URL is wrong, the credentials are missing, or the HTTP client can't be made.
+    /// [`InvalidRegistry`] when the URL is wrong, the credentials are missing, or the HTTP client can't be made.
     pub fn glue(
         region: &str,
         url: Option<&str>,
         variable: impl Fn(&str) -> Option<String>,
         tell: impl Fn(Availability<'_>) + Send + Sync + 'static,
-    ) -> Result<Self, BadRegistry> {
+    ) -> Result<Self, InvalidRegistry> {
         Ok(Self::new(Client::Glue(Glue::open(region, url, variable)?), tell))
     }
 
@@ -183,10 +183,12 @@ impl SchemaRegistry {
         });
         let (key, value) = match parts {
             Ok(parts) => parts,
-            Err(Hindrance::Fault(undecodable)) => return DecodeOutcome::Undecodable { record, undecodable },
-            Err(Hindrance::Lookup(lookup)) => return DecodeOutcome::Later { record, lookup },
+            Err(DecodeObstacle::Fault(undecodable)) => {
+                return DecodeOutcome::Undecodable { record, undecodable };
+            }
+            Err(DecodeObstacle::Lookup(lookup)) => return DecodeOutcome::Later { record, lookup },
         };
-        let as_delivered = |part: &Part| match &part.json {
+        let as_delivered = |part: &DecodedPart| match &part.json {
             Some(json) if wants_json => json.clone(),
             _ => part.bytes.clone(),
         };
@@ -200,57 +202,60 @@ impl SchemaRegistry {
         DecodeOutcome::Record { record, json: value.json }
     }
 
-    fn part(&self, bytes: &Bytes, wants_json: bool, name: &str) -> Result<Part, Hindrance> {
+    fn part(&self, bytes: &Bytes, wants_json: bool, name: &str) -> Result<DecodedPart, DecodeObstacle> {
         let fault = |problem: String| {
             let error = message(&format!("the {name} can't be decoded: {problem}"));
-            Hindrance::Fault(DecodeError { reason: DiscardReason::Undecodable, error })
+            DecodeObstacle::Fault(DecodeError { reason: DiscardReason::Undecodable, error })
         };
-        let Framed { id, payload } = self.0.framing().open(bytes).map_err(fault)?;
+        let FramedPayload { id, payload } = self.0.framing().open(bytes).map_err(fault)?;
         let schema = self.schema(&id).map_err(|hindrance| match hindrance {
-            Hindrance::Fault(DecodeError { reason, error }) => {
-                Hindrance::Fault(DecodeError { reason, error: format!("the {name}: {error}") })
+            DecodeObstacle::Fault(DecodeError { reason, error }) => {
+                DecodeObstacle::Fault(DecodeError { reason, error: format!("the {name}: {error}") })
             }
             lookup => lookup,
         })?;
         let of_schema = |problem: String| fault(format!("by schema {id}: {problem}"));
         let json = schema.check(&payload, wants_json, self.0.framing()).map_err(of_schema)?;
-        Ok(Part { bytes: payload, json, schema: Arc::clone(schema.metadata()) })
+        Ok(DecodedPart { bytes: payload, json, schema: Arc::clone(schema.metadata()) })
     }
 
     /// Returns a known schema. For another it returns a future that is ready when the schema has been looked up.
-    fn schema(&self, id: &SchemaId) -> Result<Arc<Schema>, Hindrance> {
+    fn schema(&self, id: &SchemaId) -> Result<Arc<Schema>, DecodeObstacle> {
         let mut schemas = self.0.schemas.lock();
         match schemas.get(id) {
-            Some(Entry::Known(schema)) => return Ok(Arc::clone(schema)),
-            Some(Entry::Missing(why, until)) if until.is_none_or(|until| Instant::now() < until) => {
-                return Err(Hindrance::Fault(why.clone()));
+            Some(SchemaEntry::Known(schema)) => return Ok(Arc::clone(schema)),
+            Some(SchemaEntry::Missing(why, until)) if until.is_none_or(|until| Instant::now() < until) => {
+                return Err(DecodeObstacle::Fault(why.clone()));
             }
-            Some(Entry::Pending(lookup)) => return Err(Hindrance::Lookup(lookup.clone().boxed())),
-            Some(Entry::Missing(..)) | None => {}
+            Some(SchemaEntry::Pending(lookup)) => return Err(DecodeObstacle::Lookup(lookup.clone().boxed())),
+            Some(SchemaEntry::Missing(..)) | None => {}
         }
         let lookup = self.clone().look_up(id.clone()).boxed().shared();
-        schemas.insert(id.clone(), Entry::Pending(lookup.clone()));
-        Err(Hindrance::Lookup(lookup.boxed()))
+        schemas.insert(id.clone(), SchemaEntry::Pending(lookup.clone()));
+        Err(DecodeObstacle::Lookup(lookup.boxed()))
     }
 
     async fn look_up(self, id: SchemaId) {
         let entry = match self.0.patiently(&id).await {
             Ok(source) => match Schema::new(source, &id) {
-                Ok(schema) => Entry::Known(Arc::new(schema)),
+                Ok(schema) => SchemaEntry::Known(Arc::new(schema)),
                 Err(problem) => {
                     let error = message(&format!("schema {id} can't be used: {problem}"));
-                    Entry::Missing(DecodeError { reason: DiscardReason::Undecodable, error }, None)
+                    SchemaEntry::Missing(DecodeError { reason: DiscardReason::Undecodable, error }, None)
                 }
             },
             Err(why) => {
                 let error = message(&format!("the registry has no schema {id}: {why}"));
                 let until = Instant::now() + MISSING_HOLDS;
-                Entry::Missing(DecodeError { reason: DiscardReason::SchemaNotFound, error }, Some(until))
+                SchemaEntry::Missing(
+                    DecodeError { reason: DiscardReason::SchemaNotFound, error },
+                    Some(until),
+                )
             }
         };
         let mut schemas = self.0.schemas.lock();
         if schemas.len() >= MOST_MISSING {
-            schemas.retain(|_, entry| !matches!(entry, Entry::Missing(_, Some(_))));
+            schemas.retain(|_, entry| !matches!(entry, SchemaEntry::Missing(_, Some(_))));
         }
         schemas.insert(id, entry);
     }
@@ -265,7 +270,7 @@ impl Registry {
     }
 
     /// Asks until the registry answers: with a schema, or with the reason why there is none.
-    async fn patiently(&self, id: &SchemaId) -> Result<Source, String> {
+    async fn patiently(&self, id: &SchemaId) -> Result<SchemaSource, String> {
         let mut failures = 0;
         loop {
             let problem = match self.ask(id).await {
@@ -285,7 +290,7 @@ impl Registry {
         }
     }
 
-    async fn ask(&self, id: &SchemaId) -> Result<Source, LookupError> {
+    async fn ask(&self, id: &SchemaId) -> Result<SchemaSource, LookupError> {
         let answer = async {
             match &self.client {
                 Client::Confluent(confluent) => confluent.schema(id).await,
@@ -298,8 +303,8 @@ impl Registry {
     /// Waits for the answer. Reports a registry that does not answer in time, before the request itself times out.
     async fn said_when_late(
         &self,
-        answer: impl Future<Output = Result<Source, LookupError>>,
-    ) -> Result<Source, LookupError> {
+        answer: impl Future<Output = Result<SchemaSource, LookupError>>,
+    ) -> Result<SchemaSource, LookupError> {
         let mut answer = std::pin::pin!(answer);
         if let Ok(answer) = time::timeout(SAY_AFTER, &mut answer).await {
             return answer;

@@ -67,7 +67,7 @@ impl Protobuf {
         let mut files: HashMap<String, String> = known.chain(references).collect();
         files.insert(MAIN.to_owned(), text);
         let mut resolver = ChainFileResolver::new();
-        resolver.add(Files(files));
+        resolver.add(ProtoFiles(files));
         resolver.add(GoogleFileResolver::new());
         let mut compiler = Compiler::with_file_resolver(resolver);
         compiler.open_file(MAIN).map_err(|error| one_line(&error))?;
@@ -150,9 +150,9 @@ fn zigzag(rest: &mut &[u8]) -> Result<i64, String> {
     Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
 }
 
-struct Files(HashMap<String, String>);
+struct ProtoFiles(HashMap<String, String>);
 
-impl FileResolver for Files {
+impl FileResolver for ProtoFiles {
     fn resolve_path(&self, path: &Path) -> Option<String> {
         path.to_str().filter(|name| self.0.contains_key(*name)).map(str::to_owned)
     }

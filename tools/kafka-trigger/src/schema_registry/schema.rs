@@ -12,7 +12,7 @@ use event_source_mapping::event::SchemaMetadata;
 
 /// A schema as a registry stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct SchemaSource {
     pub(super) format: DataFormat,
     pub(super) text: String,
     /// All schemas to which it refers, directly or through others, by the names that it uses for them.
@@ -29,11 +29,11 @@ pub(super) enum DataFormat {
 
 /// A schema that is ready to decode.
 pub(super) struct Schema {
-    kind: Kind,
+    kind: SchemaKind,
     metadata: Arc<SchemaMetadata>,
 }
 
-enum Kind {
+enum SchemaKind {
     Avro(Avro),
     Protobuf(Protobuf),
     Json(JsonSchema),
@@ -60,12 +60,12 @@ impl DataFormat {
 }
 
 impl Schema {
-    pub(super) fn new(source: Source, id: &SchemaId) -> Result<Self, String> {
-        let Source { format, text, references } = source;
+    pub(super) fn new(source: SchemaSource, id: &SchemaId) -> Result<Self, String> {
+        let SchemaSource { format, text, references } = source;
         let kind = match format {
-            DataFormat::Avro => Kind::Avro(Avro::new(&text, &references)?),
-            DataFormat::Protobuf => Kind::Protobuf(Protobuf::new(text, references)?),
-            DataFormat::Json => Kind::Json(JsonSchema::new(&text, &references)?),
+            DataFormat::Avro => SchemaKind::Avro(Avro::new(&text, &references)?),
+            DataFormat::Protobuf => SchemaKind::Protobuf(Protobuf::new(text, references)?),
+            DataFormat::Json => SchemaKind::Json(JsonSchema::new(&text, &references)?),
         };
         let metadata =
             Arc::new(SchemaMetadata { data_format: format.name().to_owned(), schema_id: id.to_string() });
@@ -84,13 +84,15 @@ impl Schema {
         framing: Framing,
     ) -> Result<Option<Bytes>, String> {
         match &self.kind {
-            Kind::Avro(avro) if wants_json => avro.to_json(payload, framing).map(|json| Some(json.into())),
-            Kind::Avro(avro) => avro.check(payload, framing).map(|()| None),
-            Kind::Protobuf(protobuf) => {
+            SchemaKind::Avro(avro) if wants_json => {
+                avro.to_json(payload, framing).map(|json| Some(json.into()))
+            }
+            SchemaKind::Avro(avro) => avro.check(payload, framing).map(|()| None),
+            SchemaKind::Protobuf(protobuf) => {
                 let message = protobuf.message(payload, framing)?;
                 if wants_json { message.to_json().map(|json| Some(json.into())) } else { Ok(None) }
             }
-            Kind::Json(schema) => schema.check(payload).map(|()| Some(payload.clone())),
+            SchemaKind::Json(schema) => schema.check(payload).map(|()| Some(payload.clone())),
         }
     }
 }

@@ -28,17 +28,17 @@ pub(super) enum SchemaId {
 
 /// A key or a value without its header.
 #[derive(Debug, PartialEq)]
-pub(super) struct Framed {
+pub(super) struct FramedPayload {
     pub(super) id: SchemaId,
     /// The decompressed rest. A Protobuf message still begins with the index of its type, as on AWS.
     pub(super) payload: Bytes,
 }
 
 impl Framing {
-    pub(super) fn open(self, bytes: &Bytes) -> Result<Framed, String> {
+    pub(super) fn open(self, bytes: &Bytes) -> Result<FramedPayload, String> {
         match (self, bytes.first_chunk::<5>(), bytes.first_chunk::<18>()) {
             (Self::Confluent, Some([0, id @ ..]), _) => {
-                Ok(Framed { id: SchemaId::Number(u32::from_be_bytes(*id)), payload: bytes.slice(5..) })
+                Ok(FramedPayload { id: SchemaId::Number(u32::from_be_bytes(*id)), payload: bytes.slice(5..) })
             }
             (Self::Glue, _, Some([3, compression, id @ ..])) => {
                 let payload = match compression {
@@ -50,7 +50,7 @@ impl Framing {
                         ));
                     }
                 };
-                Ok(Framed { id: SchemaId::Version(Uuid::from_bytes(*id)), payload })
+                Ok(FramedPayload { id: SchemaId::Version(Uuid::from_bytes(*id)), payload })
             }
             _ => Err(self.refusal(bytes)),
         }
@@ -109,14 +109,14 @@ mod tests {
 
     use super::*;
 
-    fn opened(framing: Framing, bytes: &[u8]) -> Result<Framed, String> {
+    fn opened(framing: Framing, bytes: &[u8]) -> Result<FramedPayload, String> {
         framing.open(&Bytes::copy_from_slice(bytes))
     }
 
     #[test]
     fn confluents_header_is_a_zero_and_a_number() {
         let framed = opened(Framing::Confluent, &[0, 0, 0, 1, 2, 7, 8]).unwrap();
-        assert_eq!(framed, Framed { id: SchemaId::Number(258), payload: Bytes::from_static(&[7, 8]) });
+        assert_eq!(framed, FramedPayload { id: SchemaId::Number(258), payload: Bytes::from_static(&[7, 8]) });
         assert_eq!(framed.id.to_string(), "258");
         assert!(opened(Framing::Confluent, &[0, 0, 0, 0, 1]).unwrap().payload.is_empty());
     }

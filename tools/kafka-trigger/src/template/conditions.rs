@@ -1,13 +1,13 @@
 //! Evaluates `Conditions`, which decide the parts of a template that exist.
 
-use super::evaluate::{Evaluated, Evaluator, wrong};
+use super::evaluate::{EvalResult, Evaluator, wrong};
 use super::node::Node;
 use super::scalars;
 use super::value::names;
 
 impl Evaluator<'_> {
     /// Does a condition hold? Each is evaluated once.
-    pub(super) fn condition(&self, name: &str) -> Evaluated<bool> {
+    pub(super) fn condition(&self, name: &str) -> EvalResult<bool> {
         if let Some(known) = self.conditions.borrow().get(name) {
             let itself = || wrong(format!("condition {name} depends on itself"));
             return known.clone().unwrap_or_else(itself);
@@ -27,7 +27,7 @@ impl Evaluator<'_> {
         holds
     }
 
-    fn holds(&self, node: &Node) -> Evaluated<bool> {
+    fn holds(&self, node: &Node) -> EvalResult<bool> {
         self.deeper(|| match node.intrinsic() {
             Some(("Condition", given)) => match given.text() {
                 Some(name) => self.condition(name),
@@ -51,7 +51,7 @@ impl Evaluator<'_> {
 
     /// Returns `decisive` if one condition has this value, whatever errors the others have. Else it returns the first error, or
     /// the opposite value.
-    fn decided_by(&self, decisive: bool, conditions: &[Node]) -> Evaluated<bool> {
+    fn decided_by(&self, decisive: bool, conditions: &[Node]) -> EvalResult<bool> {
         let mut first = None;
         for condition in conditions {
             match self.holds(condition) {

@@ -1,6 +1,6 @@
 //! Evaluates parts of a template.
 //!
-//! Some values are known only to a deployment: a resource's id, another stack's export, a secret. Such a value is [`Unknown`]. It
+//! Some values are known only to a deployment: a resource's id, another stack's export, a secret. Such a value is [`UnknownValue`]. It
 //! is passed on with its name, and is an error only where it is needed. The caller can give it a value, as for a parameter.
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Options;
 use super::node::Node;
 use super::parameters::Parameters;
-use super::value::{Trouble, Unknown, Value};
+use super::value::{EvalError, UnknownValue, Value};
 use event_source_mapping::message::message;
 
 /// The deepest evaluation, through parts and the conditions that they name.
@@ -20,7 +20,7 @@ const LONGEST: usize = 64 << 20;
 /// The approximate size of an evaluated part without its text, in bytes.
 pub(super) const NODE: usize = 64;
 
-pub(super) type Evaluated<T = Value> = Result<T, Trouble>;
+pub(super) type EvalResult<T = Value> = Result<T, EvalError>;
 
 /// Evaluates parts of a template.
 pub(super) struct Evaluator<'a> {
@@ -37,18 +37,18 @@ pub(super) struct Evaluator<'a> {
     /// Notes about the evaluated parts, a sentence each.
     notes: RefCell<BTreeSet<String>>,
     /// The conditions that were evaluated. `None` means that the condition is still being evaluated.
-    pub(super) conditions: RefCell<HashMap<String, Option<Evaluated<bool>>>>,
+    pub(super) conditions: RefCell<HashMap<String, Option<EvalResult<bool>>>>,
     depth: Cell<usize>,
     made: Cell<usize>,
 }
 
-pub(super) fn wrong<T>(problem: impl AsRef<str>) -> Evaluated<T> {
-    Err(Trouble::Wrong(message(problem.as_ref())))
+pub(super) fn wrong<T>(problem: impl AsRef<str>) -> EvalResult<T> {
+    Err(EvalError::Wrong(message(problem.as_ref())))
 }
 
-pub(super) fn unknown<T>(written: impl ToString, why: impl AsRef<str>) -> Evaluated<T> {
+pub(super) fn unknown<T>(written: impl ToString, why: impl AsRef<str>) -> EvalResult<T> {
     let (written, why) = (message(&written.to_string()), message(why.as_ref()));
-    Err(Trouble::Unknown(Unknown { written, why }))
+    Err(EvalError::Unknown(UnknownValue { written, why }))
 }
 
 impl<'a> Evaluator<'a> {
@@ -68,7 +68,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Returns the value of a part. The result is unknown if the part as a whole is.
-    pub(super) fn value(&self, node: &Node) -> Evaluated {
+    pub(super) fn value(&self, node: &Node) -> EvalResult {
         self.spend(NODE)?;
         self.deeper(|| match node {
             Node::Null => Ok(Value::Absent),
@@ -77,7 +77,7 @@ impl<'a> Evaluator<'a> {
             Node::Map(map) => match node.intrinsic() {
                 Some((name, given)) if name != "Condition" => self.call(name, given, node),
                 _ => {
-                    let parts = map.values().map(|part| self.part(part)).collect::<Evaluated<Vec<_>>>()?;
+                    let parts = map.values().map(|part| self.part(part)).collect::<EvalResult<Vec<_>>>()?;
                     let entries = map.keys().cloned().zip(parts);
                     Ok(Value::Map(entries.filter(|(_, value)| *value != Value::Absent).collect()))
                 }
@@ -96,9 +96,9 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Returns the value of a part of a list or a map. An unknown part is a value of the list or the map too.
-    fn part(&self, node: &Node) -> Evaluated {
+    fn part(&self, node: &Node) -> EvalResult {
         match self.value(node) {
-            Err(Trouble::Unknown(unknown)) => {
+            Err(EvalError::Unknown(unknown)) => {
                 self.spend(unknown.written.len() + unknown.why.len())?;
                 Ok(Value::Unknown(unknown))
             }
@@ -106,13 +106,13 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn present<'n>(&self, nodes: impl Iterator<Item = &'n Node>) -> Evaluated<impl Iterator<Item = Value>> {
-        let values = nodes.map(|node| self.part(node)).collect::<Evaluated<Vec<_>>>()?;
+    fn present<'n>(&self, nodes: impl Iterator<Item = &'n Node>) -> EvalResult<impl Iterator<Item = Value>> {
+        let values = nodes.map(|node| self.part(node)).collect::<EvalResult<Vec<_>>>()?;
         Ok(values.into_iter().filter(|value| *value != Value::Absent))
     }
 
     /// Evaluates one level deeper. It refuses to go too deep, so that a template can't overflow this program's stack.
-    pub(super) fn deeper<T>(&self, evaluate: impl FnOnce() -> Evaluated<T>) -> Evaluated<T> {
+    pub(super) fn deeper<T>(&self, evaluate: impl FnOnce() -> EvalResult<T>) -> EvalResult<T> {
         let depth = self.depth.get();
         if depth >= DEEPEST {
             return wrong(format!("parts and conditions refer to each other more than {DEEPEST} deep"));
@@ -124,11 +124,11 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Returns the value of a part that must be a text.
-    pub(super) fn text(&self, node: &Node) -> Evaluated<String> {
+    pub(super) fn text(&self, node: &Node) -> EvalResult<String> {
         as_text(self.value(node)?, node)
     }
 
-    pub(super) fn list(&self, node: &Node) -> Evaluated<Vec<Value>> {
+    pub(super) fn list(&self, node: &Node) -> EvalResult<Vec<Value>> {
         match self.value(node)? {
             Value::List(list) => Ok(list),
             other => wrong(format!("{node} must be a list, and is {}", other.shown())),
@@ -136,7 +136,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Counts the bytes that the evaluation produces, and refuses too many. A short template could otherwise grow without limit.
-    pub(super) fn spend(&self, bytes: usize) -> Evaluated<()> {
+    pub(super) fn spend(&self, bytes: usize) -> EvalResult<()> {
         self.made.set(self.made.get().saturating_add(bytes));
         if self.made.get() > LONGEST {
             return wrong(format!("the template evaluates to more than {} MiB", LONGEST >> 20));
@@ -145,10 +145,10 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-pub(super) fn as_text(value: Value, node: &Node) -> Evaluated<String> {
+pub(super) fn as_text(value: Value, node: &Node) -> EvalResult<String> {
     match value {
         Value::Text(text) => Ok(text),
-        Value::Unknown(unknown) => Err(Trouble::Unknown(unknown)),
+        Value::Unknown(unknown) => Err(EvalError::Unknown(unknown)),
         other => wrong(format!("{node} must be a text, and is {}", other.shown())),
     }
 }

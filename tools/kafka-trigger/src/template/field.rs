@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::error::TemplateError;
 use super::evaluate::Evaluator;
 use super::node::Node;
-use super::value::{Trouble, Unknown, Value};
+use super::value::{EvalError, UnknownValue, Value};
 
 /// A property's value, which may be absent, and its place for error messages.
 #[derive(Clone)]
@@ -26,8 +26,10 @@ impl Field {
         let (resource, property) = (resource.to_owned(), property.to_owned());
         match node.map_or(Ok(Value::Absent), |node| evaluator.value(node)) {
             Ok(value) => Ok(Self { resource, property, value }),
-            Err(Trouble::Unknown(unknown)) => Ok(Self { resource, property, value: Value::Unknown(unknown) }),
-            Err(Trouble::Wrong(problem)) => Err(TemplateError::Invalid { resource, property, problem }),
+            Err(EvalError::Unknown(unknown)) => {
+                Ok(Self { resource, property, value: Value::Unknown(unknown) })
+            }
+            Err(EvalError::Wrong(problem)) => Err(TemplateError::Invalid { resource, property, problem }),
         }
     }
 
@@ -98,7 +100,7 @@ impl Field {
     }
 
     /// Returns the unknown value: this one, or the first one in its list.
-    pub(super) fn unknown(&self) -> Option<&Unknown> {
+    pub(super) fn unknown(&self) -> Option<&UnknownValue> {
         match &self.value {
             Value::Unknown(unknown) => Some(unknown),
             Value::List(list) => list.iter().find_map(|value| match value {
@@ -140,7 +142,7 @@ impl Field {
 }
 
 /// Returns the error for a value that is needed and not known.
-pub(super) fn unresolved(resource: &str, property: &str, unknown: Unknown) -> TemplateError {
+pub(super) fn unresolved(resource: &str, property: &str, unknown: UnknownValue) -> TemplateError {
     TemplateError::Unresolved {
         resource: resource.to_owned(),
         property: property.to_owned(),
@@ -150,10 +152,10 @@ pub(super) fn unresolved(resource: &str, property: &str, unknown: Unknown) -> Te
 }
 
 /// Returns the error for a part that could not be evaluated.
-pub(super) fn trouble(resource: &str, property: &str, trouble: Trouble) -> TemplateError {
+pub(super) fn trouble(resource: &str, property: &str, trouble: EvalError) -> TemplateError {
     match trouble {
-        Trouble::Unknown(unknown) => unresolved(resource, property, unknown),
-        Trouble::Wrong(problem) => {
+        EvalError::Unknown(unknown) => unresolved(resource, property, unknown),
+        EvalError::Wrong(problem) => {
             TemplateError::Invalid { resource: resource.to_owned(), property: property.to_owned(), problem }
         }
     }

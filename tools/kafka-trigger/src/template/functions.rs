@@ -8,7 +8,7 @@ use super::error::TemplateError;
 use super::evaluate::Evaluator;
 use super::field::Field;
 use super::node::Node;
-use super::value::Trouble;
+use super::value::EvalError;
 
 pub(super) const SERVERLESS: &str = "AWS::Serverless::Function";
 const PLAIN: &str = "AWS::Lambda::Function";
@@ -133,7 +133,7 @@ pub(super) fn resources<'a>(evaluator: &Evaluator<'a>) -> impl Iterator<Item = (
 }
 
 /// Does the resource's own `Condition` hold?
-pub(super) fn holds(evaluator: &Evaluator<'_>, resource: &Node) -> Result<bool, Trouble> {
+pub(super) fn holds(evaluator: &Evaluator<'_>, resource: &Node) -> Result<bool, EvalError> {
     match resource.get("Condition").and_then(Node::text) {
         Some(name) => evaluator.condition(name),
         None => Ok(true),

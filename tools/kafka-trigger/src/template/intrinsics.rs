@@ -2,14 +2,14 @@
 
 use serde_json::Value as Json;
 
-use super::evaluate::{Evaluated, Evaluator, NODE, as_text, unknown, wrong};
+use super::evaluate::{EvalResult, Evaluator, NODE, as_text, unknown, wrong};
 use super::node::Node;
 use super::substitute::{self, Piece};
-use super::value::{Trouble, Value, names};
+use super::value::{EvalError, Value, names};
 
 impl Evaluator<'_> {
     /// Returns the value of an intrinsic function.
-    pub(super) fn call(&self, name: &str, given: &Node, whole: &Node) -> Evaluated {
+    pub(super) fn call(&self, name: &str, given: &Node, whole: &Node) -> EvalResult {
         match name {
             "Ref" => match given.text() {
                 Some(name) => self.reference(name, whole),
@@ -29,7 +29,7 @@ impl Evaluator<'_> {
                 let [between, list] = self.arguments(given, whole, "a delimiter and a list")?;
                 let between = self.text(between)?;
                 let texts = self.list(list)?.into_iter().map(|value| as_text(value, whole));
-                self.text_of(self.joined(&texts.collect::<Evaluated<Vec<_>>>()?, &between)?)
+                self.text_of(self.joined(&texts.collect::<EvalResult<Vec<_>>>()?, &between)?)
             }
             "Fn::Select" => self.select(given, whole),
             "Fn::Split" => {
@@ -63,7 +63,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn substitute(&self, given: &Node, whole: &Node) -> Evaluated {
+    fn substitute(&self, given: &Node, whole: &Node) -> EvalResult {
         let (text, variables) = match given {
             Node::List(_) => {
                 let [text, variables] = self.arguments(given, whole, "a text and a map of variables")?;
@@ -73,7 +73,7 @@ impl Evaluator<'_> {
         };
         let Some(text) = text.text() else { return wrong(format!("{whole}: Fn::Sub must be given a text")) };
         let mut whole_text = String::new();
-        for piece in substitute::pieces(text).map_err(Trouble::Wrong)? {
+        for piece in substitute::pieces(text).map_err(EvalError::Wrong)? {
             let Piece::Variable(name) = piece else {
                 if let Piece::Text(text) = piece {
                     whole_text.push_str(text);
@@ -98,31 +98,31 @@ impl Evaluator<'_> {
     }
 
     /// Returns a part as JSON. The value of an intrinsic function is a text, or is made of texts.
-    fn json(&self, node: &Node) -> Evaluated<Json> {
+    fn json(&self, node: &Node) -> EvalResult<Json> {
         self.spend(NODE)?;
         self.deeper(|| match node {
             Node::Null => Ok(Json::Null),
             Node::Bare(text) => Ok(serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.clone()))),
             Node::List(list) => {
                 let present = list.iter().filter(|node| !node.is_no_value());
-                present.map(|node| self.json(node)).collect::<Evaluated<_>>().map(Json::Array)
+                present.map(|node| self.json(node)).collect::<EvalResult<_>>().map(Json::Array)
             }
             Node::Map(map) if node.intrinsic().is_none() => {
                 let present = map.iter().filter(|(_, node)| !node.is_no_value());
                 let entries = present.map(|(name, node)| Ok((name.clone(), self.json(node)?)));
-                entries.collect::<Evaluated<_>>().map(Json::Object)
+                entries.collect::<EvalResult<_>>().map(Json::Object)
             }
             other => json_of(self.value(other)?),
         })
     }
 
-    fn find_in_map(&self, given: &Node, whole: &Node) -> Evaluated {
+    fn find_in_map(&self, given: &Node, whole: &Node) -> EvalResult {
         let (keys, default) = match given.list() {
             Some([keys @ .., default]) if keys.len() == 3 => (keys, default.get("DefaultValue")),
             Some(keys) if keys.len() == 3 => (keys, None),
             _ => return wrong(format!("{whole}: Fn::FindInMap must be given a map and two keys")),
         };
-        let keys = keys.iter().map(|key| self.text(key)).collect::<Evaluated<Vec<_>>>()?;
+        let keys = keys.iter().map(|key| self.text(key)).collect::<EvalResult<Vec<_>>>()?;
         let mut found = self.template.get("Mappings");
         for key in &keys {
             let within = found;
@@ -140,14 +140,14 @@ impl Evaluator<'_> {
         found.map_or(Ok(Value::Absent), |found| self.value(found))
     }
 
-    fn select(&self, given: &Node, whole: &Node) -> Evaluated {
+    fn select(&self, given: &Node, whole: &Node) -> EvalResult {
         let [index, list] = self.arguments(given, whole, "an index and a list")?;
         let index = self.text(index)?;
         let list = self.list(list)?;
         let count = list.len();
         let place = index.trim().parse::<usize>().ok();
         match place.and_then(|place| list.into_iter().nth(place)) {
-            Some(Value::Unknown(unknown)) => Err(Trouble::Unknown(unknown)),
+            Some(Value::Unknown(unknown)) => Err(EvalError::Unknown(unknown)),
             Some(value) => Ok(value),
             None => {
                 wrong(format!("{whole}: the index is {index}, and the list has {count} elements, from 0"))
@@ -160,27 +160,27 @@ impl Evaluator<'_> {
         given: &'n Node,
         whole: &Node,
         allowed: &str,
-    ) -> Evaluated<&'n [Node; N]> {
+    ) -> EvalResult<&'n [Node; N]> {
         let arguments = given.list().and_then(|list| list.try_into().ok());
-        arguments.ok_or_else(|| Trouble::Wrong(format!("{whole} must be given {allowed}")))
+        arguments.ok_or_else(|| EvalError::Wrong(format!("{whole} must be given {allowed}")))
     }
 
-    fn joined(&self, texts: &[String], between: &str) -> Evaluated<String> {
+    fn joined(&self, texts: &[String], between: &str) -> EvalResult<String> {
         let length = texts.iter().map(String::len).sum::<usize>() + between.len() * texts.len();
         self.spend(length)?;
         Ok(texts.join(between))
     }
 }
 
-fn json_of(value: Value) -> Evaluated<Json> {
+fn json_of(value: Value) -> EvalResult<Json> {
     Ok(match value {
         Value::Absent => Json::Null,
         Value::Text(text) => Json::String(text),
-        Value::List(list) => Json::Array(list.into_iter().map(json_of).collect::<Evaluated<_>>()?),
+        Value::List(list) => Json::Array(list.into_iter().map(json_of).collect::<EvalResult<_>>()?),
         Value::Map(map) => {
             let entries = map.into_iter().map(|(name, value)| Ok((name, json_of(value)?)));
-            Json::Object(entries.collect::<Evaluated<_>>()?)
+            Json::Object(entries.collect::<EvalResult<_>>()?)
         }
-        Value::Unknown(unknown) => return Err(Trouble::Unknown(unknown)),
+        Value::Unknown(unknown) => return Err(EvalError::Unknown(unknown)),
     })
 }

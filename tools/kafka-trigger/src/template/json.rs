@@ -11,7 +11,7 @@ use super::node::{Map, Node};
 pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Node, serde_json::Error> {
     let noted = RefCell::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let node = Part(&noted).deserialize(&mut deserializer)?;
+    let node = NodeReader(&noted).deserialize(&mut deserializer)?;
     deserializer.end()?;
     warnings.append(&mut noted.into_inner());
     Ok(node)
@@ -19,9 +19,9 @@ pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<Node, serd
 
 /// Reads a part, and collects warnings.
 #[derive(Clone, Copy)]
-struct Part<'a>(&'a RefCell<Vec<String>>);
+struct NodeReader<'a>(&'a RefCell<Vec<String>>);
 
-impl<'de> DeserializeSeed<'de> for Part<'_> {
+impl<'de> DeserializeSeed<'de> for NodeReader<'_> {
     type Value = Node;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
@@ -29,7 +29,7 @@ impl<'de> DeserializeSeed<'de> for Part<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Part<'_> {
+impl<'de> Visitor<'de> for NodeReader<'_> {
     type Value = Node;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

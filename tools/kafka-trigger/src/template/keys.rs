@@ -116,7 +116,7 @@ pub(super) fn check(
     properties: &Map,
     known: &[&'static [(&'static str, Keys)]],
 ) -> Result<Vec<String>, TemplateError> {
-    let mut found = Found::default();
+    let mut found = KeyFindings::default();
     for (name, node) in properties.iter().filter(|(_, node)| **node != Node::Null) {
         if let Some(keys) = found.keys_of("", name, known) {
             found.look(evaluator, name, node, keys);
@@ -133,12 +133,12 @@ pub(super) fn check(
 }
 
 #[derive(Default)]
-struct Found {
+struct KeyFindings {
     unknown: Vec<String>,
     without_effect: Vec<String>,
 }
 
-impl Found {
+impl KeyFindings {
     /// Returns the content that a key may have. If the key is not known, records a problem. `Fn::…` is recorded as without
     /// effect.
     fn keys_of(

@@ -1,9 +1,9 @@
 //! Unrolls `Fn::ForEach` of the transform `AWS::LanguageExtensions`. It is a key of a map, and makes entries for each value of a
 //! list.
 
-use super::evaluate::{Evaluated, Evaluator, NODE, as_text, wrong};
+use super::evaluate::{EvalResult, Evaluator, NODE, as_text, wrong};
 use super::node::{Map, Node};
-use super::value::{Trouble, shorten};
+use super::value::{EvalError, shorten};
 
 const LOOP: &str = "Fn::ForEach::";
 const TRANSFORM: &str = "AWS::LanguageExtensions";
@@ -75,7 +75,7 @@ fn elements(evaluator: &Evaluator<'_>, node: &Node) -> Vec<Node> {
     }
 }
 
-fn entries(evaluator: &Evaluator<'_>, given: &Node) -> Evaluated<Map> {
+fn entries(evaluator: &Evaluator<'_>, given: &Node) -> EvalResult<Map> {
     let mut entries = Map::new();
     for body in bodies(evaluator, given)? {
         match body {
@@ -87,7 +87,7 @@ fn entries(evaluator: &Evaluator<'_>, given: &Node) -> Evaluated<Map> {
 }
 
 /// Returns the loop's body for each value.
-fn bodies(evaluator: &Evaluator<'_>, given: &Node) -> Evaluated<Vec<Node>> {
+fn bodies(evaluator: &Evaluator<'_>, given: &Node) -> EvalResult<Vec<Node>> {
     let [name, values, body] = evaluator.arguments(given, given, "a name, a list and a map")?;
     let Some(name) = name.text() else { return wrong(format!("{name} is given for its name")) };
     let values = evaluator.list(values)?;
@@ -110,10 +110,10 @@ fn weight(node: &Node) -> usize {
     }
 }
 
-fn why(trouble: Trouble) -> String {
+fn why(trouble: EvalError) -> String {
     match trouble {
-        Trouble::Unknown(unknown) => format!("it is over {}, {}", unknown.written, unknown.why),
-        Trouble::Wrong(problem) => problem,
+        EvalError::Unknown(unknown) => format!("it is over {}, {}", unknown.written, unknown.why),
+        EvalError::Wrong(problem) => problem,
     }
 }
 

@@ -69,18 +69,18 @@ pub struct Template {
     /// The mappings that are enabled and whose conditions hold, by logical id.
     pub mappings: Vec<KafkaMapping>,
     /// The mappings that can't be followed. They are a problem only for a caller who needs them.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedMapping>,
     /// The mappings that are not enabled.
-    pub disabled: Vec<Disabled>,
+    pub disabled: Vec<DisabledMapping>,
     /// The mappings whose condition does not hold.
-    pub excluded: Vec<Excluded>,
+    pub excluded: Vec<ExcludedMapping>,
     /// The parts of the template that are not followed, or not as AWS would follow them: a sentence each.
     pub warnings: Vec<String>,
 }
 
 /// A Kafka event source mapping that is not enabled.
 #[derive(Clone, Debug)]
-pub struct Disabled {
+pub struct DisabledMapping {
     /// Its logical id.
     pub logical_id: String,
     /// The logical id of its function, if it is known.
@@ -91,7 +91,7 @@ pub struct Disabled {
 
 /// A Kafka event source mapping that does not exist, because a condition does not hold.
 #[derive(Clone, Debug)]
-pub struct Excluded {
+pub struct ExcludedMapping {
     /// Its logical id.
     pub logical_id: String,
     /// The condition's name.
@@ -100,7 +100,7 @@ pub struct Excluded {
 
 /// A Kafka event source mapping that can't be followed, because a part of it is wrong, or is needed and not known.
 #[derive(Clone, Debug)]
-pub struct Refused {
+pub struct RefusedMapping {
     /// Its logical id.
     pub logical_id: String,
     /// The logical id of its function, if it is known.

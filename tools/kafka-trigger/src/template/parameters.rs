@@ -39,7 +39,7 @@ pub(super) fn read(template: &Node, options: &Options) -> Result<Parameters, Tem
         return Err(TemplateError::Structure { problem: "Parameters must be a map".to_owned() });
     };
     let read = |(name, declaration): (&String, &Node)| {
-        let declared = Declared { declaration };
+        let declared = ParameterDeclaration { declaration };
         let given = options.parameters.get(name).or(options.defaults.get(name));
         let parameter = declared.value(given.map(String::as_str), name);
         let wrong = |problem| Parameter::Wrong(format!("parameter {name}: {problem}"));
@@ -48,11 +48,11 @@ pub(super) fn read(template: &Node, options: &Options) -> Result<Parameters, Tem
     Ok(parameters.iter().map(read).collect())
 }
 
-struct Declared<'a> {
+struct ParameterDeclaration<'a> {
     declaration: &'a Node,
 }
 
-impl Declared<'_> {
+impl ParameterDeclaration<'_> {
     fn value(&self, given: Option<&str>, name: &str) -> Result<Parameter, String> {
         let kind =
             self.text("Type").ok_or("it has no Type; it must be String, Number, CommaDelimitedList…")?;

@@ -1,7 +1,7 @@
 //! Resolves `Ref`, `Fn::GetAtt`, `${…}` and dynamic references. If only a deployment knows a value, the caller's value can
 //! replace it.
 
-use super::evaluate::{Evaluated, Evaluator, NODE, unknown, wrong};
+use super::evaluate::{EvalResult, Evaluator, NODE, unknown, wrong};
 use super::functions;
 use super::node::Node;
 use super::parameters::Parameter;
@@ -9,7 +9,7 @@ use super::value::{Value, names};
 
 impl Evaluator<'_> {
     /// Returns the value of `Ref`, and of `${Name}` in `Fn::Sub`.
-    pub(super) fn reference(&self, name: &str, written: impl ToString) -> Evaluated {
+    pub(super) fn reference(&self, name: &str, written: impl ToString) -> EvalResult {
         match name {
             "AWS::NoValue" => return Ok(Value::Absent),
             "AWS::NotificationARNs" => return Ok(Value::List(Vec::new())),
@@ -42,7 +42,7 @@ impl Evaluator<'_> {
     }
 
     /// Returns the value of `Fn::GetAtt`. Its argument is a list of two, or a text with a full stop between them.
-    pub(super) fn attribute(&self, given: &Node, whole: &Node) -> Evaluated {
+    pub(super) fn attribute(&self, given: &Node, whole: &Node) -> EvalResult {
         let (resource, attribute) = match given {
             Node::Text(text) | Node::Bare(text) => match text.split_once('.') {
                 Some((resource, attribute)) => (resource.to_owned(), attribute.to_owned()),
@@ -58,7 +58,7 @@ impl Evaluator<'_> {
         self.attribute_of(&resource, &attribute, whole)
     }
 
-    pub(super) fn attribute_of(&self, resource: &str, attribute: &str, written: impl ToString) -> Evaluated {
+    pub(super) fn attribute_of(&self, resource: &str, attribute: &str, written: impl ToString) -> EvalResult {
         let key = format!("{resource}.{attribute}");
         if let Some(given) = self.given_text(&key) {
             return given;
@@ -69,7 +69,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn of_a_resource(&self, resource: &str, key: &str, written: impl ToString) -> Evaluated {
+    fn of_a_resource(&self, resource: &str, key: &str, written: impl ToString) -> EvalResult {
         let Some(found) = self.template.at(&["Resources", resource]) else {
             return unknown(written, "and the template has no such parameter or resource");
         };
@@ -89,12 +89,12 @@ impl Evaluator<'_> {
         Some(self.given.get(name).map_or(default, String::as_str).to_owned())
     }
 
-    pub(super) fn given_text(&self, key: &str) -> Option<Evaluated> {
+    pub(super) fn given_text(&self, key: &str) -> Option<EvalResult> {
         self.given.get(key).map(|text| Ok(Value::Text(text.clone())))
     }
 
     /// Returns a text, with its dynamic references replaced by the caller's values.
-    pub(super) fn text_of(&self, mut text: String) -> Evaluated {
+    pub(super) fn text_of(&self, mut text: String) -> EvalResult {
         self.spend(text.len())?;
         while let Some((start, end)) = dynamic_reference(&text) {
             let reference = &text[start..end];
@@ -109,7 +109,7 @@ impl Evaluator<'_> {
         Ok(Value::Text(text))
     }
 
-    fn list_of(&self, value: &Value) -> Evaluated {
+    fn list_of(&self, value: &Value) -> EvalResult {
         if let Value::List(list) = value {
             self.spend(NODE * list.len())?;
         }

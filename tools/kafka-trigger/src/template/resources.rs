@@ -8,9 +8,9 @@ use super::node::Node;
 
 /// The names of resources of some types, and their references. The patterns may contain `{name}`, `{arn}`, `{partition}`,
 /// `{region}`, `{account}` and `{suffix}`.
-pub(super) struct Kind {
+pub(super) struct ResourceType {
     types: &'static [&'static str],
-    name: Name,
+    name: NameSource,
     arn: &'static str,
     /// The pattern for the value of `Ref`.
     reference: &'static str,
@@ -18,7 +18,7 @@ pub(super) struct Kind {
     attributes: &'static [(&'static str, &'static str)],
 }
 
-enum Name {
+enum NameSource {
     /// A property, or else the logical id.
     Property(&'static str),
     /// The function's name and the alias's own name.
@@ -29,32 +29,32 @@ enum Name {
 
 const FUNCTION_ARN: &str = "arn:{partition}:lambda:{region}:{account}:function:{name}";
 
-const ALIAS: Kind = Kind {
+const ALIAS: ResourceType = ResourceType {
     types: &["AWS::Lambda::Alias"],
-    name: Name::Alias,
+    name: NameSource::Alias,
     arn: FUNCTION_ARN,
     reference: "{arn}",
     attributes: &[("AliasArn", "{arn}"), ("Arn", "{arn}")],
 };
-const VERSION: Kind = Kind {
+const VERSION: ResourceType = ResourceType {
     types: &["AWS::Lambda::Version"],
-    name: Name::Version,
+    name: NameSource::Version,
     arn: FUNCTION_ARN,
     reference: "{arn}",
     attributes: &[("FunctionArn", "{arn}"), ("Arn", "{arn}"), ("Version", LATEST)],
 };
-const ROLE: Kind = Kind {
+const ROLE: ResourceType = ResourceType {
     types: &["AWS::IAM::Role"],
-    name: Name::Property("RoleName"),
+    name: NameSource::Property("RoleName"),
     arn: "arn:{partition}:iam::{account}:role/{name}",
     reference: "{name}",
     attributes: &[("Arn", "{arn}")],
 };
 
-static KINDS: &[Kind] = &[
-    Kind {
+static KINDS: &[ResourceType] = &[
+    ResourceType {
         types: &["AWS::Lambda::Function", SERVERLESS],
-        name: Name::Property("FunctionName"),
+        name: NameSource::Property("FunctionName"),
         arn: FUNCTION_ARN,
         reference: "{name}",
         attributes: &[("Arn", "{arn}")],
@@ -62,16 +62,16 @@ static KINDS: &[Kind] = &[
     ALIAS,
     VERSION,
     ROLE,
-    Kind {
+    ResourceType {
         types: &["AWS::MSK::Cluster", "AWS::MSK::ServerlessCluster"],
-        name: Name::Property("ClusterName"),
+        name: NameSource::Property("ClusterName"),
         arn: "arn:{partition}:kafka:{region}:{account}:cluster/{name}/00000000-0000-0000-0000-000000000000-1",
         reference: "{arn}",
         attributes: &[("Arn", "{arn}")],
     },
-    Kind {
+    ResourceType {
         types: &["AWS::SQS::Queue"],
-        name: Name::Property("QueueName"),
+        name: NameSource::Property("QueueName"),
         arn: "arn:{partition}:sqs:{region}:{account}:{name}",
         reference: "https://sqs.{region}.{suffix}/{account}/{name}",
         attributes: &[
@@ -80,44 +80,44 @@ static KINDS: &[Kind] = &[
             ("QueueUrl", "https://sqs.{region}.{suffix}/{account}/{name}"),
         ],
     },
-    Kind {
+    ResourceType {
         types: &["AWS::SNS::Topic"],
-        name: Name::Property("TopicName"),
+        name: NameSource::Property("TopicName"),
         arn: "arn:{partition}:sns:{region}:{account}:{name}",
         reference: "{arn}",
         attributes: &[("TopicArn", "{arn}"), ("TopicName", "{name}")],
     },
-    Kind {
+    ResourceType {
         types: &["AWS::S3::Bucket"],
-        name: Name::Property("BucketName"),
+        name: NameSource::Property("BucketName"),
         arn: "arn:{partition}:s3:::{name}",
         reference: "{name}",
         attributes: &[("Arn", "{arn}")],
     },
-    Kind {
+    ResourceType {
         types: &["AWS::Kinesis::Stream"],
-        name: Name::Property("Name"),
+        name: NameSource::Property("Name"),
         arn: "arn:{partition}:kinesis:{region}:{account}:stream/{name}",
         reference: "{name}",
         attributes: &[("Arn", "{arn}")],
     },
-    Kind {
+    ResourceType {
         types: &["AWS::DynamoDB::Table"],
-        name: Name::Property("TableName"),
+        name: NameSource::Property("TableName"),
         arn: "arn:{partition}:dynamodb:{region}:{account}:table/{name}",
         reference: "{name}",
         attributes: &[("Arn", "{arn}"), ("StreamArn", "{arn}/stream/2015-05-11T21:21:33.291")],
     },
-    Kind {
+    ResourceType {
         types: &["AWS::SecretsManager::Secret"],
-        name: Name::Property("Name"),
+        name: NameSource::Property("Name"),
         arn: "arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-000000",
         reference: "{arn}",
         attributes: &[("Id", "{arn}")],
     },
-    Kind {
+    ResourceType {
         types: &["AWS::Glue::Registry"],
-        name: Name::Property("Name"),
+        name: NameSource::Property("Name"),
         arn: "arn:{partition}:glue:{region}:{account}:registry/{name}",
         reference: "{arn}",
         attributes: &[("Arn", "{arn}")],
@@ -156,7 +156,7 @@ impl Evaluator<'_> {
             return Some(known.clone().unwrap_or_else(|| id.to_owned()));
         }
         self.names.borrow_mut().insert(id.to_owned(), None);
-        let default = matches!(kind.name, Name::Property(_)).then(|| id.to_owned());
+        let default = matches!(kind.name, NameSource::Property(_)).then(|| id.to_owned());
         let name = self.name_by(kind, id, resource).or(default);
         match &name {
             Some(name) => self.names.borrow_mut().insert(id.to_owned(), Some(name.clone())),
@@ -165,23 +165,23 @@ impl Evaluator<'_> {
         name
     }
 
-    fn name_by(&self, kind: &Kind, id: &str, resource: &Node) -> Option<String> {
+    fn name_by(&self, kind: &ResourceType, id: &str, resource: &Node) -> Option<String> {
         let text = |name| self.text(resource.at(&["Properties", name])?).ok();
         let of_function = |qualifier: &str| {
             let function = text("FunctionName")?;
             Some(format!("{}:{qualifier}", functions::parts(&function).0))
         };
         match kind.name {
-            Name::Property(property) => {
+            NameSource::Property(property) => {
                 let given = self.given.get(id).filter(|_| kind.reference == "{name}").cloned();
                 given.or_else(|| text(property))
             }
-            Name::Alias => of_function(&text("Name")?),
-            Name::Version => of_function(LATEST),
+            NameSource::Alias => of_function(&text("Name")?),
+            NameSource::Version => of_function(LATEST),
         }
     }
 
-    fn kind_and_name(&self, id: &str) -> Option<(&'static Kind, String)> {
+    fn kind_and_name(&self, id: &str) -> Option<(&'static ResourceType, String)> {
         let Some(resource) = self.template.at(&["Resources", id]) else { return self.of_sam(id) };
         let kind = kind_of(resource).filter(|_| !matches!(functions::holds(self, resource), Ok(false)))?;
         Some((kind, self.resource_name(id)?))
@@ -189,7 +189,7 @@ impl Evaluator<'_> {
 
     /// Returns a resource that SAM makes of a function. A template refers to it as `Function.Alias` or `Function.Version`. In the
     /// stack it is `FunctionAliasNAME` or `FunctionRole`.
-    fn of_sam(&self, id: &str) -> Option<(&'static Kind, String)> {
+    fn of_sam(&self, id: &str) -> Option<(&'static ResourceType, String)> {
         let published = |function: &str| {
             let alias = functions::auto_published(self, self.serverless(function)?)?;
             Some((self.resource_name(function)?, alias))
@@ -217,7 +217,7 @@ impl Evaluator<'_> {
         (is_one && !matches!(functions::holds(self, resource), Ok(false))).then_some(resource)
     }
 
-    fn fill(&self, pattern: &str, kind: &Kind, name: &str) -> String {
+    fn fill(&self, pattern: &str, kind: &ResourceType, name: &str) -> String {
         let pseudo = |name: &str| self.pseudo_parameter(name).unwrap_or_default();
         pattern
             .replace("{arn}", kind.arn)
@@ -229,7 +229,7 @@ impl Evaluator<'_> {
     }
 }
 
-fn kind_of(resource: &Node) -> Option<&'static Kind> {
+fn kind_of(resource: &Node) -> Option<&'static ResourceType> {
     let wanted = resource.get("Type")?.text()?;
     KINDS.iter().find(|kind| kind.types.contains(&wanted))
 }

@@ -2,14 +2,14 @@
 //! their own.
 
 use super::error::TemplateError;
-use super::evaluate::{Evaluated, Evaluator};
+use super::evaluate::{EvalResult, Evaluator};
 use super::field::{Field, trouble};
 use super::functions::{self, SERVERLESS};
 use super::kafka::{self, Source};
 use super::keys;
 use super::node::{Map, Node};
 use super::value::shorten;
-use super::{Disabled, Excluded, Function, KafkaMapping, Refused, Template};
+use super::{DisabledMapping, ExcludedMapping, Function, KafkaMapping, RefusedMapping, Template};
 
 const MAPPING: &str = "AWS::Lambda::EventSourceMapping";
 
@@ -39,24 +39,24 @@ pub(super) fn read(evaluator: &Evaluator<'_>, found: &mut Template) {
 }
 
 /// A mapping's logical id, its function's logical id if that is known, and whether the mapping is enabled.
-struct Place {
+struct MappingPlace {
     logical_id: String,
     function: Option<String>,
     is_enabled: bool,
 }
 
 impl Template {
-    fn put(&mut self, place: Place, read: Result<KafkaMapping, TemplateError>) {
-        let Place { logical_id, function, is_enabled } = place;
+    fn put(&mut self, place: MappingPlace, read: Result<KafkaMapping, TemplateError>) {
+        let MappingPlace { logical_id, function, is_enabled } = place;
         match (read, is_enabled) {
             (Ok(mapping), true) => self.mappings.push(mapping),
-            (Err(error), true) => self.refused.push(Refused { logical_id, function, error }),
-            (mapping, false) => self.disabled.push(Disabled { logical_id, function, mapping }),
+            (Err(error), true) => self.refused.push(RefusedMapping { logical_id, function, error }),
+            (mapping, false) => self.disabled.push(DisabledMapping { logical_id, function, mapping }),
         }
     }
 
     fn refuse(&mut self, logical_id: String, function: Option<String>, error: TemplateError) {
-        self.refused.push(Refused { logical_id, function, error });
+        self.refused.push(RefusedMapping { logical_id, function, error });
     }
 }
 
@@ -133,7 +133,7 @@ fn serverless_event(
         kafka::mapping(evaluator, source, around)
     };
     let is_enabled = is_enabled(evaluator, &id_of_mapping, properties)?;
-    let place = Place { logical_id: id_of_mapping.clone(), function: Some(id.to_owned()), is_enabled };
+    let place = MappingPlace { logical_id: id_of_mapping.clone(), function: Some(id.to_owned()), is_enabled };
     found.put(place, read());
     Ok(())
 }
@@ -163,8 +163,11 @@ fn plain_mapping(
     };
     let around = keys::check(evaluator, id, resource.map().unwrap_or(&Map::new()), &[keys::RESOURCE])?;
     let is_enabled = is_enabled(evaluator, id, properties)?;
-    let place =
-        Place { logical_id: id.to_owned(), function: function_of(evaluator, id, resource), is_enabled };
+    let place = MappingPlace {
+        logical_id: id.to_owned(),
+        function: function_of(evaluator, id, resource),
+        is_enabled,
+    };
     found.put(
         place,
         plain_source(evaluator, id, properties).and_then(|source| kafka::mapping(evaluator, source, around)),
@@ -207,7 +210,7 @@ fn is_there(
     let holds = functions::holds(evaluator, resource).map_err(|problem| trouble(id, "Condition", problem))?;
     if !holds {
         let condition = resource.get("Condition").map(ToString::to_string).unwrap_or_default();
-        found.excluded.push(Excluded { logical_id: mapping.to_owned(), condition });
+        found.excluded.push(ExcludedMapping { logical_id: mapping.to_owned(), condition });
     }
     Ok(holds)
 }
@@ -264,7 +267,7 @@ fn branches(node: &Node) -> Vec<&Node> {
 }
 
 /// Returns the part that the conditions of the `Fn::If`s around it select. Returns `None` if that is `AWS::NoValue` or null.
-fn chosen<'n>(evaluator: &Evaluator<'_>, mut node: &'n Node) -> Evaluated<Option<&'n Node>> {
+fn chosen<'n>(evaluator: &Evaluator<'_>, mut node: &'n Node) -> EvalResult<Option<&'n Node>> {
     while let Some(("Fn::If", given)) = node.intrinsic() {
         let [condition, yes, no] = evaluator.arguments(given, node, "a condition and two values")?;
         node = if evaluator.condition(condition.text().unwrap_or_default())? { yes } else { no };

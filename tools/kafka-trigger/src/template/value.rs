@@ -12,12 +12,12 @@ pub(super) enum Value {
     Text(String),
     List(Vec<Value>),
     Map(BTreeMap<String, Value>),
-    Unknown(Unknown),
+    Unknown(UnknownValue),
 }
 
 /// A value that only a deployment knows, or that the caller did not give.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Unknown {
+pub(super) struct UnknownValue {
     /// The text in the template, such as `!Ref Cluster`.
     pub(super) written: String,
     /// The reason why it has no value, and the way to give it one: the second half of a sentence.
@@ -26,9 +26,9 @@ pub(super) struct Unknown {
 
 /// The reason why a part has no value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Trouble {
+pub(super) enum EvalError {
     /// The value can't be known here.
-    Unknown(Unknown),
+    Unknown(UnknownValue),
     /// The part has the wrong form.
     Wrong(String),
 }

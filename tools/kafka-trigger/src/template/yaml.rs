@@ -79,14 +79,14 @@ fn parsed(text: &str) -> Result<(Node, Vec<String>), TemplateError> {
 }
 
 /// The reason why there is no tree.
-enum Unread {
+enum ParseError {
     /// The text is not YAML.
     Text(ScanError),
     /// The node that begins here can't be a part of a template's tree.
     Tree { line: usize, column: usize, problem: String },
 }
 
-impl Unread {
+impl ParseError {
     /// Returns the place where the parser needs another text than libyaml does, and that text. Returns `None` if the error has
     /// another cause.
     fn repair(&self, text: &str) -> Option<(Range<usize>, &'static str)> {
@@ -117,7 +117,7 @@ impl Unread {
     }
 }
 
-fn tree(text: &str) -> Result<(Node, Vec<String>), Unread> {
+fn tree(text: &str) -> Result<(Node, Vec<String>), ParseError> {
     let options = granit_parser::options! {
         emit_comments: false,
         bom_inside_document_as_content: true,
@@ -126,10 +126,10 @@ fn tree(text: &str) -> Result<(Node, Vec<String>), Unread> {
     let mut parser = Parser::new_from_str_with_options(text, options);
     let mut builder = Builder::default();
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(Unread::Text)?;
+        let (event, span) = event.map_err(ParseError::Text)?;
         builder.take(event).map_err(|problem| {
             let (line, column) = (span.start.line(), span.start.col() + 1);
-            Unread::Tree { line, column, problem }
+            ParseError::Tree { line, column, problem }
         })?;
     }
     Ok((builder.document.unwrap_or(Node::Null), builder.twice))
@@ -138,8 +138,8 @@ fn tree(text: &str) -> Result<(Node, Vec<String>), Unread> {
 /// Builds the tree from the parser's events.
 #[derive(Default)]
 struct Builder {
-    open: Vec<Open>,
-    anchors: HashMap<usize, Anchored>,
+    open: Vec<OpenNode>,
+    anchors: HashMap<usize, AnchoredNode>,
     document: Option<Node>,
     weight: usize,
     /// The names that stand twice in one map.
@@ -147,8 +147,8 @@ struct Builder {
 }
 
 /// A list or a map that has not ended.
-struct Open {
-    content: Content,
+struct OpenNode {
+    content: Collection,
     anchor: usize,
     /// The name of its short tag.
     tag: Option<String>,
@@ -158,20 +158,20 @@ struct Open {
     depth: usize,
 }
 
-enum Content {
+enum Collection {
     List(Vec<Node>),
-    Map { map: Map, name: Option<Name>, merged: Vec<Node> },
+    Map { map: Map, name: Option<KeyName>, merged: Vec<Node> },
 }
 
 /// The name before a value in a map.
-enum Name {
+enum KeyName {
     Own(String),
     /// `<<`
     Merge,
 }
 
 /// A node with an anchor, which an alias can repeat.
-struct Anchored {
+struct AnchoredNode {
     node: Node,
     weight: usize,
     depth: usize,
@@ -184,10 +184,10 @@ impl Builder {
                 Err("a second document begins here; a template is one".to_owned())
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.begin(Content::List(Vec::new()), anchor, tag.as_deref())
+                self.begin(Collection::List(Vec::new()), anchor, tag.as_deref())
             }
             Event::MappingStart(_, anchor, tag) => {
-                let content = Content::Map { map: Map::new(), name: None, merged: Vec::new() };
+                let content = Collection::Map { map: Map::new(), name: None, merged: Vec::new() };
                 self.begin(content, anchor, tag.as_deref())
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -208,7 +208,7 @@ impl Builder {
                 self.put(node, 0)
             }
             Event::Alias(anchor) => {
-                let Some(Anchored { weight, depth, .. }) = self.anchors.get(&anchor) else {
+                let Some(AnchoredNode { weight, depth, .. }) = self.anchors.get(&anchor) else {
                     return Err("an alias stands within what it names".to_owned());
                 };
                 let (weight, depth) = (*weight, *depth);
@@ -221,13 +221,13 @@ impl Builder {
         }
     }
 
-    fn begin(&mut self, content: Content, anchor: usize, tag: Option<&Tag>) -> Result<(), String> {
+    fn begin(&mut self, content: Collection, anchor: usize, tag: Option<&Tag>) -> Result<(), String> {
         self.weigh(NODE)?;
         // A short tag becomes a map of its own around its node.
         let tag = tag.and_then(short_name).map(str::to_owned);
         let depth = usize::from(tag.is_some());
         check_depth(self.open.len() + 1 + depth)?;
-        self.open.push(Open { content, anchor, tag, weight: self.weight - NODE, depth: 0 });
+        self.open.push(OpenNode { content, anchor, tag, weight: self.weight - NODE, depth: 0 });
         Ok(())
     }
 
@@ -235,8 +235,8 @@ impl Builder {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let mut depth = open.depth + 1;
         let mut node = match open.content {
-            Content::List(list) => Node::List(list),
-            Content::Map { map, merged, .. } => Node::Map(merge(map, merged)?),
+            Collection::List(list) => Node::List(list),
+            Collection::Map { map, merged, .. } => Node::Map(merge(map, merged)?),
         };
         if let Some(tag) = open.tag {
             node = tagged(&tag, node);
@@ -254,13 +254,13 @@ impl Builder {
         };
         open.depth = open.depth.max(depth);
         match &mut open.content {
-            Content::List(list) => list.push(node),
-            Content::Map { map, name, merged } => match (name.take(), node) {
-                (None, Node::Text(text) | Node::Bare(text)) => *name = Some(Name::Own(text)),
-                (None, Node::Null) => *name = Some(Name::Own("null".to_owned())),
+            Collection::List(list) => list.push(node),
+            Collection::Map { map, name, merged } => match (name.take(), node) {
+                (None, Node::Text(text) | Node::Bare(text)) => *name = Some(KeyName::Own(text)),
+                (None, Node::Null) => *name = Some(KeyName::Own("null".to_owned())),
                 (None, node) => return Err(format!("{node} stands where a name must be")),
-                (Some(Name::Merge), node) => merged.push(node),
-                (Some(Name::Own(name)), node) => {
+                (Some(KeyName::Merge), node) => merged.push(node),
+                (Some(KeyName::Own(name)), node) => {
                     if map.insert(name.clone(), node).is_some() {
                         self.twice.push(name);
                     }
@@ -273,8 +273,8 @@ impl Builder {
     /// Takes `<<` as the name of a merge, if a map waits for a name. Returns whether it did.
     fn begins_merge(&mut self) -> bool {
         match self.open.last_mut().map(|open| &mut open.content) {
-            Some(Content::Map { name: name @ None, .. }) => {
-                *name = Some(Name::Merge);
+            Some(Collection::Map { name: name @ None, .. }) => {
+                *name = Some(KeyName::Merge);
                 true
             }
             _ => false,
@@ -285,7 +285,7 @@ impl Builder {
         // Zero means that there is no anchor.
         if anchor > 0 {
             self.weigh(weight)?;
-            self.anchors.insert(anchor, Anchored { node: node.clone(), weight, depth });
+            self.anchors.insert(anchor, AnchoredNode { node: node.clone(), weight, depth });
         }
         Ok(())
     }

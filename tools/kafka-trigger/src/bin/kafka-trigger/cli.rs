@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use kafka_trigger::failure_destination::{BaseUrl, NoBaseUrl};
+use kafka_trigger::failure_destination::{BaseUrl, InvalidBaseUrl};
 use runtime::SecretUrl;
 
 /// Run the Kafka event source mappings of a SAM or CloudFormation template on this machine
@@ -203,7 +203,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 fn destination(text: &str) -> Result<(String, BaseUrl), String> {
     let (name, url) = pair(text).map_err(|_| "it must be ARN=URL".to_owned())?;
-    Ok((name, url.parse().map_err(|error: NoBaseUrl| error.to_string())?))
+    Ok((name, url.parse().map_err(|error: InvalidBaseUrl| error.to_string())?))
 }
 
 /// Parses a batch window. Lambda's own limit is 300 s.

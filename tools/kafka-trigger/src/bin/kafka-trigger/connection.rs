@@ -20,9 +20,9 @@ const WAITS: Backoff = Backoff { first: Duration::from_millis(200), longest: Dur
 
 /// The lists of brokers that were reported as unreachable. Each is reported once, for any number of mappings that read from it.
 #[derive(Clone, Default)]
-pub(crate) struct Unreachable(Arc<Mutex<BTreeSet<String>>>);
+pub(crate) struct UnreachableBrokers(Arc<Mutex<BTreeSet<String>>>);
 
-impl Unreachable {
+impl UnreachableBrokers {
     /// Waits until a broker accepts a connection and the topic exists. A lasting problem is reported once. Returns `false` if the
     /// program must stop before that.
     pub(crate) async fn wait_for(

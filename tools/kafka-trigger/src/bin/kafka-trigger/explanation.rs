@@ -11,7 +11,7 @@ use crate::cli::Cli;
 use crate::plan::{Destination, Plan};
 
 /// One value that is in force.
-struct Row {
+struct SettingRow {
     name: &'static str,
     value: Value,
     /// The value, for people.
@@ -30,7 +30,7 @@ pub(crate) fn print(plans: &[Plan], cli: &Cli) {
 
 fn as_json(plans: &[Plan], cli: &Cli) -> String {
     let mapping = |plan: &Plan| {
-        let row = |row: Row| (row.name.to_owned(), json!({"value": row.value, "from": row.from}));
+        let row = |row: SettingRow| (row.name.to_owned(), json!({"value": row.value, "from": row.from}));
         let mut mapping: Map<String, Value> = rows(plan, cli).into_iter().map(row).collect();
         mapping.insert("mapping".to_owned(), json!(plan.template.logical_id));
         mapping.insert("without_effect".to_owned(), json!(plan.template.without_effect));
@@ -46,7 +46,7 @@ fn as_text(plans: &[Plan], cli: &Cli) -> String {
         let rows = rows(plan, cli);
         let widest = rows.iter().map(|row| row.text.chars().count().min(60)).max().unwrap_or_default();
         let mut table = plan.template.logical_id.clone();
-        for Row { name, text, from, .. } in rows {
+        for SettingRow { name, text, from, .. } in rows {
             let name = name.replace('_', " ");
             table.push_str(&format!("\n  {name:<17}  {text:<widest$}  {from}"));
         }
@@ -59,7 +59,7 @@ fn as_text(plans: &[Plan], cli: &Cli) -> String {
     tables.join("\n\n")
 }
 
-fn rows(plan: &Plan, cli: &Cli) -> Vec<Row> {
+fn rows(plan: &Plan, cli: &Cli) -> Vec<SettingRow> {
     let mut rows = places(plan, cli);
     rows.extend(schemas(plan, cli));
     rows.extend(batches(plan, cli));
@@ -73,31 +73,31 @@ fn property(plan: &Plan, name: &str) -> String {
     if plan.template.set.contains(name) { format!("template: {name}") } else { DEFAULT.to_owned() }
 }
 
-fn row(name: &'static str, value: impl Into<Value>, from: impl Into<String>) -> Row {
+fn row(name: &'static str, value: impl Into<Value>, from: impl Into<String>) -> SettingRow {
     let value = value.into();
     let text = match &value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    Row { name, value, text, from: from.into() }
+    SettingRow { name, value, text, from: from.into() }
 }
 
-impl Row {
+impl SettingRow {
     fn shown(self, text: impl Into<String>) -> Self {
         Self { text: text.into(), ..self }
     }
 }
 
-fn on_or_off(name: &'static str, is_on: bool, from: String) -> Row {
+fn on_or_off(name: &'static str, is_on: bool, from: String) -> SettingRow {
     row(name, is_on, from).shown(if is_on { "yes" } else { "no" })
 }
 
-fn seconds(name: &'static str, seconds: f64, from: String) -> Row {
+fn seconds(name: &'static str, seconds: f64, from: String) -> SettingRow {
     row(name, seconds, from).shown(format!("{seconds} s"))
 }
 
 /// The rows about the function, the topic, the group, the brokers, the event source and the starting position.
-fn places(plan: &Plan, cli: &Cli) -> Vec<Row> {
+fn places(plan: &Plan, cli: &Cli) -> Vec<SettingRow> {
     let Plan { template, mapping, function, brokers, .. } = plan;
     let from_cli =
         |is_set: bool, flag: &str, other: &str| if is_set { flag.to_owned() } else { other.to_owned() };
@@ -133,7 +133,7 @@ fn places(plan: &Plan, cli: &Cli) -> Vec<Row> {
 }
 
 /// The rows about the schema registry and the decoding of keys and values.
-fn schemas(plan: &Plan, cli: &Cli) -> Vec<Row> {
+fn schemas(plan: &Plan, cli: &Cli) -> Vec<SettingRow> {
     let from = || property(plan, "SchemaRegistryConfig");
     let (Some(registry), Some(config)) = (&plan.registry, &plan.template.schema_registry) else {
         return vec![row("schema_registry", Value::Null, from()).shown("none")];
@@ -169,7 +169,7 @@ fn position(position: StartingPosition) -> String {
     }
 }
 
-fn batches(plan: &Plan, cli: &Cli) -> Vec<Row> {
+fn batches(plan: &Plan, cli: &Cli) -> Vec<SettingRow> {
     let (mapping, filters) = (&plan.mapping, &plan.template.filters);
     let window_from = match cli.window {
         Some(_) => "--window".to_owned(),
@@ -184,7 +184,7 @@ fn batches(plan: &Plan, cli: &Cli) -> Vec<Row> {
     ]
 }
 
-fn failures(plan: &Plan) -> Vec<Row> {
+fn failures(plan: &Plan) -> Vec<SettingRow> {
     let Plan { mapping, destination, template, .. } = plan;
     let is_set = template.set.contains("MaximumRetryAttempts");
     let retries_from = match (is_set, destination) {
@@ -221,7 +221,7 @@ fn failures(plan: &Plan) -> Vec<Row> {
 }
 
 /// The address of the failure destination, if there is one.
-fn failures_at(plan: &Plan) -> Option<Row> {
+fn failures_at(plan: &Plan) -> Option<SettingRow> {
     const NAME: &str = "failures_at";
     match &plan.destination {
         Destination::None => None,
@@ -236,7 +236,7 @@ fn failures_at(plan: &Plan) -> Option<Row> {
     }
 }
 
-fn calls(plan: &Plan, cli: &Cli) -> Vec<Row> {
+fn calls(plan: &Plan, cli: &Cli) -> Vec<SettingRow> {
     let timeout_from = match cli.timeout {
         Some(_) => "--timeout".to_owned(),
         None => property(plan, "Timeout"),

@@ -10,12 +10,12 @@ use kafka_trigger::failure_destination::FailureDestination;
 use kafka_trigger::failure_record::{self, Context, FailureMessage};
 use uuid::Uuid;
 
-use crate::lines::{Fate, Lines};
+use crate::lines::{DeadLetterFate, Lines};
 use crate::plan::{Destination, Plan};
 
 /// A failure destination that receives discarded records.
-struct DeadLetters {
-    taker: Taker,
+struct DeadLetterSender {
+    taker: DeadLetterTarget,
     /// Its name in the template.
     name: String,
     function_arn: String,
@@ -23,7 +23,7 @@ struct DeadLetters {
     mapping: Uuid,
 }
 
-enum Taker {
+enum DeadLetterTarget {
     Topic(EventChannel),
     Aws(FailureDestination),
 }
@@ -34,15 +34,15 @@ pub(crate) fn on_failure(plan: &Plan, lines: Lines) -> anyhow::Result<OnFailure>
         Destination::None => return Ok(printed(lines, None)),
         Destination::OutOfReach(arn) => return Ok(printed(lines, Some(arn.clone()))),
         Destination::Topic(name) => {
-            (format!("kafka://{name}"), Taker::Topic(EventChannel::open(&plan.url(name)?)?))
+            (format!("kafka://{name}"), DeadLetterTarget::Topic(EventChannel::open(&plan.url(name)?)?))
         }
         Destination::At(resource, url) => {
             let variable = |name: &str| env::var(name).ok();
             let opened = FailureDestination::open(resource.clone(), url.clone(), &plan.region, variable)?;
-            (resource.to_string(), Taker::Aws(opened))
+            (resource.to_string(), DeadLetterTarget::Aws(opened))
         }
     };
-    let letters = Arc::new(DeadLetters {
+    let letters = Arc::new(DeadLetterSender {
         taker,
         name,
         function_arn: plan.function_arn.clone(),
@@ -53,7 +53,7 @@ pub(crate) fn on_failure(plan: &Plan, lines: Lines) -> anyhow::Result<OnFailure>
         let (letters, lines) = (Arc::clone(&letters), lines.clone());
         async move {
             letters.take(&discarded).await?;
-            lines.given_up(&discarded, Fate::SentTo(&letters.name));
+            lines.given_up(&discarded, DeadLetterFate::SentTo(&letters.name));
             Ok(())
         }
     }))
@@ -62,7 +62,7 @@ pub(crate) fn on_failure(plan: &Plan, lines: Lines) -> anyhow::Result<OnFailure>
 /// Returns a handler that only prints a line: there is no destination, or no URL for it.
 fn printed(lines: Lines, out_of_reach: Option<String>) -> OnFailure {
     OnFailure::hand_over(move |discarded| {
-        let fate = out_of_reach.as_deref().map_or(Fate::Dropped, Fate::OutOfReach);
+        let fate = out_of_reach.as_deref().map_or(DeadLetterFate::Dropped, DeadLetterFate::OutOfReach);
         lines.given_up(&discarded, fate);
         async { Ok(()) }
     })
@@ -74,7 +74,7 @@ fn mapping_id(plan: &Plan) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
 }
 
-impl DeadLetters {
+impl DeadLetterSender {
     async fn take(&self, discarded: &DeadLetter) -> Result<(), String> {
         let context = Context {
             function_arn: &self.function_arn,
@@ -84,8 +84,8 @@ impl DeadLetters {
             now: Timestamp::now(),
         };
         match &self.taker {
-            Taker::Topic(channel) => publish_each(channel, discarded, &context).await,
-            Taker::Aws(destination) => {
+            DeadLetterTarget::Topic(channel) => publish_each(channel, discarded, &context).await,
+            DeadLetterTarget::Aws(destination) => {
                 destination.take(discarded, &context).await.map_err(|error| error.to_string())
             }
         }

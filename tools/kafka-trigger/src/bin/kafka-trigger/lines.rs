@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
     mapping: Arc<str>,
-    form: Form,
+    form: LineFormat,
 }
 
 /// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum LineFormat {
     /// For people.
     Text,
     /// For machines: one JSON object a line.
@@ -27,7 +27,7 @@ pub(crate) enum Form {
 
 /// The fate of discarded records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate<'a> {
+pub(crate) enum DeadLetterFate<'a> {
     /// The failure destination has taken them.
     SentTo(&'a str),
     /// The failure destination has no URL. The line is the only trace of the records.
@@ -37,24 +37,24 @@ pub(crate) enum Fate<'a> {
 }
 
 impl Lines {
-    pub(crate) fn new(mapping: &str, form: Form) -> Self {
+    pub(crate) fn new(mapping: &str, form: LineFormat) -> Self {
         Self { mapping: mapping.into(), form }
     }
 
     pub(crate) fn invocation(&self, invocation: &Invocation) {
         let now = Timestamp::now();
         print(&match self.form {
-            Form::Text => invocation_as_text(invocation, now),
-            Form::Json => invocation_as_json(&self.mapping, invocation, now),
+            LineFormat::Text => invocation_as_text(invocation, now),
+            LineFormat::Json => invocation_as_json(&self.mapping, invocation, now),
         });
     }
 
     /// Prints the line of discarded records.
-    pub(crate) fn given_up(&self, discarded: &DeadLetter, fate: Fate<'_>) {
+    pub(crate) fn given_up(&self, discarded: &DeadLetter, fate: DeadLetterFate<'_>) {
         let now = Timestamp::now();
         print(&match self.form {
-            Form::Text => given_up_as_text(discarded, fate, now),
-            Form::Json => given_up_as_json(&self.mapping, discarded, fate, now),
+            LineFormat::Text => given_up_as_text(discarded, fate, now),
+            LineFormat::Json => given_up_as_json(&self.mapping, discarded, fate, now),
         });
     }
 }
@@ -133,13 +133,13 @@ fn range(discarded: &DeadLetter) -> Option<OffsetRange> {
     })
 }
 
-fn given_up_as_text(discarded: &DeadLetter, fate: Fate<'_>, now: Timestamp) -> String {
+fn given_up_as_text(discarded: &DeadLetter, fate: DeadLetterFate<'_>, now: Timestamp) -> String {
     let DeadLetter { function, records, reason, attempts, error } = discarded;
     let range = range(discarded).map(|range| range.to_string()).unwrap_or_default();
     let fate = match fate {
-        Fate::SentTo(name) => format!("sent to {name}"),
-        Fate::OutOfReach(name) => format!("not sent to {name}, which has no --destination"),
-        Fate::Dropped => "dropped".to_owned(),
+        DeadLetterFate::SentTo(name) => format!("sent to {name}"),
+        DeadLetterFate::OutOfReach(name) => format!("not sent to {name}, which has no --destination"),
+        DeadLetterFate::Dropped => "dropped".to_owned(),
     };
     let error = if error.is_empty() { String::new() } else { format!(": {}", one_line(error)) };
     format!(
@@ -151,12 +151,17 @@ fn given_up_as_text(discarded: &DeadLetter, fate: Fate<'_>, now: Timestamp) -> S
     )
 }
 
-fn given_up_as_json(mapping: &str, discarded: &DeadLetter, fate: Fate<'_>, time: Timestamp) -> String {
+fn given_up_as_json(
+    mapping: &str,
+    discarded: &DeadLetter,
+    fate: DeadLetterFate<'_>,
+    time: Timestamp,
+) -> String {
     let DeadLetter { function, records, reason, attempts, error } = discarded;
     let (destination, out_of_reach) = match fate {
-        Fate::SentTo(name) => (Some(name), None),
-        Fate::OutOfReach(name) => (None, Some(name)),
-        Fate::Dropped => (None, None),
+        DeadLetterFate::SentTo(name) => (Some(name), None),
+        DeadLetterFate::OutOfReach(name) => (None, Some(name)),
+        DeadLetterFate::Dropped => (None, None),
     };
     json!({
         "time": time,
@@ -239,14 +244,19 @@ mod tests {
         };
         let queue = "arn:aws:sqs:eu-west-1:1:dead";
         for (fate, text, destination, out_of_reach) in [
-            (Fate::SentTo("kafka://dead"), "sent to kafka://dead", json!("kafka://dead"), Value::Null),
             (
-                Fate::OutOfReach(queue),
+                DeadLetterFate::SentTo("kafka://dead"),
+                "sent to kafka://dead",
+                json!("kafka://dead"),
+                Value::Null,
+            ),
+            (
+                DeadLetterFate::OutOfReach(queue),
                 "not sent to arn:aws:sqs:eu-west-1:1:dead, which has no --destination",
                 Value::Null,
                 json!(queue),
             ),
-            (Fate::Dropped, "dropped", Value::Null, Value::Null),
+            (DeadLetterFate::Dropped, "dropped", Value::Null, Value::Null),
         ] {
             let line = given_up_as_text(&discarded, fate, Timestamp::UNIX_EPOCH);
             let expected =

@@ -10,7 +10,7 @@ use event_source_mapping::Mapping;
 use kafka_trigger::failure_destination::{AwsResource, BaseUrl};
 use kafka_trigger::invoke::FunctionAddress;
 use kafka_trigger::template::{
-    Disabled, Excluded, Function, KafkaMapping, Refused, StartingPosition, Template,
+    DisabledMapping, ExcludedMapping, Function, KafkaMapping, RefusedMapping, StartingPosition, Template,
 };
 
 use crate::brokers::Brokers;
@@ -63,7 +63,7 @@ impl Plans {
         let Template { mappings: mut chosen, mut refused, disabled, excluded, warnings } = template;
         notes.extend(warnings);
         if let Some(excluded) = excluded.iter().find(|excluded| cli.mappings.contains(&excluded.logical_id)) {
-            let Excluded { logical_id, condition } = excluded;
+            let ExcludedMapping { logical_id, condition } = excluded;
             bail!(
                 "--mapping names {logical_id}, which is not there: its condition {condition} does not hold"
             );
@@ -71,7 +71,7 @@ impl Plans {
         let names = names(&chosen, &refused).chain(disabled.iter().map(|one| one.logical_id.clone()));
         known(&cli.mappings, &names.collect::<Vec<_>>(), "--mapping")?;
         let reasons = reasons(&disabled, &excluded);
-        for Disabled { logical_id, function, mapping } in disabled {
+        for DisabledMapping { logical_id, function, mapping } in disabled {
             if !cli.mappings.contains(&logical_id) {
                 notes.push(format!("{logical_id} is disabled and not run; --mapping {logical_id} runs it"));
                 continue;
@@ -81,10 +81,10 @@ impl Plans {
             ));
             match mapping {
                 Ok(mapping) => chosen.push(mapping),
-                Err(error) => refused.push(Refused { logical_id, function, error }),
+                Err(error) => refused.push(RefusedMapping { logical_id, function, error }),
             }
         }
-        let is_absent = |Excluded { logical_id, condition }: &Excluded| {
+        let is_absent = |ExcludedMapping { logical_id, condition }: &ExcludedMapping| {
             format!("{logical_id} is not run: its condition {condition} does not hold")
         };
         notes.extend(excluded.iter().map(is_absent));
@@ -119,7 +119,7 @@ impl Plans {
 }
 
 /// Returns the reasons why nothing is run, as far as the template's mappings explain it.
-fn reasons(disabled: &[Disabled], excluded: &[Excluded]) -> String {
+fn reasons(disabled: &[DisabledMapping], excluded: &[ExcludedMapping]) -> String {
     let mut reasons = String::new();
     if !disabled.is_empty() {
         let names: Vec<&str> = disabled.iter().map(|one| one.logical_id.as_str()).collect();
@@ -156,11 +156,14 @@ fn ids(mapping: &KafkaMapping) -> Vec<String> {
     vec![mapping.logical_id.clone(), mapping.function.logical_id.clone()]
 }
 
-fn ids_of_refused(refused: &Refused) -> Vec<String> {
+fn ids_of_refused(refused: &RefusedMapping) -> Vec<String> {
     [Some(refused.logical_id.clone()), refused.function.clone()].into_iter().flatten().collect()
 }
 
-fn names<'a>(mappings: &'a [KafkaMapping], refused: &'a [Refused]) -> impl Iterator<Item = String> + use<'a> {
+fn names<'a>(
+    mappings: &'a [KafkaMapping],
+    refused: &'a [RefusedMapping],
+) -> impl Iterator<Item = String> + use<'a> {
     mappings.iter().flat_map(ids).chain(refused.iter().flat_map(ids_of_refused))
 }
 
@@ -171,7 +174,7 @@ fn is_chosen(chosen: &[String], ids: Vec<String>) -> bool {
 
 /// Refuses to run if a selected mapping can't be followed, and reports the problems of all of those. The other mappings need not
 /// be right.
-fn refuse(refused: Vec<Refused>, others_can: bool, cli: &Cli) -> anyhow::Result<()> {
+fn refuse(refused: Vec<RefusedMapping>, others_can: bool, cli: &Cli) -> anyhow::Result<()> {
     let chosen = refused.into_iter().filter(|refused| is_chosen(&cli.mappings, ids_of_refused(refused)));
     let problems: Vec<String> = chosen.map(|refused| refused.error.to_string()).collect();
     if problems.is_empty() {

@@ -17,13 +17,13 @@ use crate::cli::Cli;
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedRegistry {
     /// The registry's address, or a message that says how to give it.
-    pub(crate) place: Result<Place, String>,
+    pub(crate) place: Result<RegistryAddress, String>,
     decoding: Decoding,
 }
 
 /// The address of a schema registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum RegistryAddress {
     /// One with Confluent's API.
     Confluent(SecretUrl),
     /// The registry of AWS Glue, by its ARN: at AWS, or at a server that stands in for it.
@@ -37,19 +37,19 @@ impl PlannedRegistry {
         let id = &template.logical_id;
         let given = cli.registry.clone();
         let place = match (&config.uri, given) {
-            (SchemaRegistryUri::Glue(arn), url) => Ok(Place::Glue { arn: arn.clone(), url }),
-            (SchemaRegistryUri::Confluent(_), Some(url)) => Ok(Place::Confluent(url)),
+            (SchemaRegistryUri::Glue(arn), url) => Ok(RegistryAddress::Glue { arn: arn.clone(), url }),
+            (SchemaRegistryUri::Confluent(_), Some(url)) => Ok(RegistryAddress::Confluent(url)),
             (SchemaRegistryUri::Unknown(_), Some(url)) => {
                 notes.push(format!(
                     "{id}: the template does not say of which kind its schema registry is; --registry is taken for one with Confluent's API"
                 ));
-                Ok(Place::Confluent(url))
+                Ok(RegistryAddress::Confluent(url))
             }
             (SchemaRegistryUri::Unknown(written), None) => Err(format!(
                 "{id}: SchemaRegistryConfig.SchemaRegistryURI depends on {written}, or give the registry with --registry URL"
             )),
             (SchemaRegistryUri::Confluent(url), None) => match login(&config.access) {
-                None => Ok(Place::Confluent(url.as_str().into())),
+                None => Ok(RegistryAddress::Confluent(url.as_str().into())),
                 Some((kind, secret)) => Err(format!(
                     "{id} logs in to its schema registry by {kind} ({secret}), which is not read from here; give the login with \
                      --registry 'https://user:password@host'"
@@ -80,7 +80,7 @@ fn login(access: &[(String, String)]) -> Option<&(String, String)> {
 }
 
 /// Shows the address to people, without a password.
-impl fmt::Display for Place {
+impl fmt::Display for RegistryAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Confluent(url) => url.fmt(formatter),
@@ -100,8 +100,8 @@ impl Registries {
         let Some(PlannedRegistry { place, decoding }) = registry else { return Ok(Decoder::None) };
         let place = place.as_ref().map_err(|problem| anyhow!("{problem}"))?;
         let key = match place {
-            Place::Confluent(url) => url.expose().to_owned(),
-            Place::Glue { arn, url } => {
+            RegistryAddress::Confluent(url) => url.expose().to_owned(),
+            RegistryAddress::Glue { arn, url } => {
                 format!("{} {}", region(arn)?, url.as_ref().map(SecretUrl::expose).unwrap_or_default())
             }
         };
@@ -115,7 +115,7 @@ impl Registries {
     }
 }
 
-fn open(place: &Place) -> anyhow::Result<SchemaRegistry> {
+fn open(place: &RegistryAddress) -> anyhow::Result<SchemaRegistry> {
     let name = place.to_string();
     let tell = move |availability: Availability<'_>| match availability {
         Availability::Silent(problem) => {
@@ -126,8 +126,8 @@ fn open(place: &Place) -> anyhow::Result<SchemaRegistry> {
         Availability::Answers => eprintln!("kafka-trigger: the schema registry {name} is available now"),
     };
     let opened = match place {
-        Place::Confluent(url) => SchemaRegistry::confluent(url.expose(), tell),
-        Place::Glue { arn, url } => {
+        RegistryAddress::Confluent(url) => SchemaRegistry::confluent(url.expose(), tell),
+        RegistryAddress::Glue { arn, url } => {
             let url = url.as_ref().map(SecretUrl::expose);
             SchemaRegistry::glue(region(arn)?, url, |name| env::var(name).ok(), tell)
         }

@@ -8,7 +8,7 @@ use std::process::{self, ExitCode};
 use anyhow::Context as _;
 use event_channel::{ConsumerSettings, EventChannel};
 use event_source_mapping::{ChannelSource, InvalidMapping, Mapping, Observer};
-use kafka_trigger::invoke::{BadEndpoint, Endpoint, Invoke};
+use kafka_trigger::invoke::{Endpoint, InvalidEndpoint, Invoke};
 use kafka_trigger::template::{self, Options};
 use runtime::signals::Signals;
 use runtime::telemetry::{self, LogFormat};
@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cli::Cli;
-use crate::connection::Unreachable;
+use crate::connection::UnreachableBrokers;
 use crate::explanation;
 use crate::failures;
-use crate::lines::{Form, Lines};
+use crate::lines::{LineFormat, Lines};
 use crate::metrics::Metrics;
 use crate::plan::{Destination, Plan, Plans, window};
 use crate::registry::Registries;
@@ -52,7 +52,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     };
     let (stop, stopped) = watch::channel(false);
     let mut mappings = JoinSet::new();
-    let unreachable = Unreachable::default();
+    let unreachable = UnreachableBrokers::default();
     let mut channels = Vec::new();
     for plan in plans {
         eprintln!("{}", announcement(&plan, &endpoint));
@@ -66,7 +66,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(supervise(mappings, signals, &stop).await)
 }
 
-fn endpoint(cli: &Cli) -> Result<Endpoint, BadEndpoint> {
+fn endpoint(cli: &Cli) -> Result<Endpoint, InvalidEndpoint> {
     let endpoint = Endpoint::open(&cli.invoke, |name| env::var(name).ok())?;
     Ok(match cli.calls_at_once() {
         Some(calls) => endpoint.with_calls_at_once(calls),
@@ -119,7 +119,7 @@ fn start(
     plan: &Plan,
     endpoint: &Endpoint,
     cli: &Cli,
-    unreachable: &Unreachable,
+    unreachable: &UnreachableBrokers,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<EventChannel> {
     let channel = EventChannel::open(&plan.url(&plan.template.topic)?)?;
@@ -127,7 +127,8 @@ fn start(
     let settings = ConsumerSettings { beginning: plan.beginning, ..ConsumerSettings::default() };
     let source = ChannelSource::new(channel.subscribe_with(&plan.mapping.group, settings, |_| true)?);
     let target = Invoke::new(endpoint.clone(), plan.function.clone());
-    let lines = Lines::new(&plan.template.logical_id, if cli.json { Form::Json } else { Form::Text });
+    let lines =
+        Lines::new(&plan.template.logical_id, if cli.json { LineFormat::Json } else { LineFormat::Text });
     let told = lines.clone();
     let mapping = Mapping {
         invocation_timeout: Invoke::INVOCATION_TIMEOUT,

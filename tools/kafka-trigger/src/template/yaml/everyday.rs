@@ -58,7 +58,7 @@ const END: u8 = 0;
 
 /// The place of a part of a block.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum BlockPlace {
     /// Behind a key. A list may begin at the key's own column.
     Value,
     /// Behind a dash.
@@ -66,7 +66,7 @@ enum Place {
 }
 
 /// A part, before its tag is applied.
-enum Part<'a> {
+enum ScalarOrTree<'a> {
     Scalar { text: Cow<'a, str>, is_plain: bool },
     Tree(Node),
 }
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
             if reader.is_key() {
                 return reader.map(reader.column());
             }
-            reader.part(indent, Place::Item)
+            reader.part(indent, BlockPlace::Item)
         })
     }
 
@@ -102,15 +102,18 @@ impl<'a> Reader<'a> {
         let mut map = Map::new();
         loop {
             let start = self.at;
-            let key =
-                if self.is_quote() { Part::quoted(self.quoted()?) } else { Part::plain(self.plain_key()?) };
+            let key = if self.is_quote() {
+                ScalarOrTree::quoted(self.quoted()?)
+            } else {
+                ScalarOrTree::plain(self.plain_key()?)
+            };
             let name = self.name(key)?;
             self.skip_spaces();
             if self.byte(0) != b':' || self.at - start > LONGEST_KEY || self.line > start {
                 return None;
             }
             self.at += 1;
-            let value = self.value(column, Place::Value)?;
+            let value = self.value(column, BlockPlace::Value)?;
             self.put(&mut map, name, value);
             if self.column() < column {
                 return Some(Node::Map(map));
@@ -126,40 +129,40 @@ impl<'a> Reader<'a> {
         let mut list = Vec::new();
         while self.column() == column && self.is_dash() {
             self.at += 1;
-            list.push(self.value(column, Place::Item)?);
+            list.push(self.value(column, BlockPlace::Item)?);
         }
         Some(Node::List(list))
     }
 
     /// Reads the value behind a key's colon or an item's dash, on the same line or below it.
-    fn value(&mut self, column: isize, place: Place) -> Option<Node> {
+    fn value(&mut self, column: isize, place: BlockPlace) -> Option<Node> {
         self.skip_spaces();
         if self.is_at_end_of_line() {
             return match self.below(column, place)? {
                 Some(node) => Some(node),
-                None => self.finish(Part::plain(Cow::Borrowed("")), None),
+                None => self.finish(ScalarOrTree::plain(Cow::Borrowed("")), None),
             };
         }
         match place {
-            Place::Value => self.deeper(|reader| reader.part(column, place)),
-            Place::Item => self.node(column),
+            BlockPlace::Value => self.deeper(|reader| reader.part(column, place)),
+            BlockPlace::Item => self.node(column),
         }
     }
 
     /// Reads the value on the lines below. Returns no node if the lines belong to another part.
-    fn below(&mut self, column: isize, place: Place) -> Option<Option<Node>> {
+    fn below(&mut self, column: isize, place: BlockPlace) -> Option<Option<Node>> {
         self.skip_to_content()?;
         if self.column() > column {
             return self.node(column).map(Some);
         }
-        if place == Place::Value && self.column() == column && self.is_dash() {
+        if place == BlockPlace::Value && self.column() == column && self.is_dash() {
             return self.deeper(|reader| reader.list(column)).map(Some);
         }
         Some(None)
     }
 
     /// Reads a part that is not a map or list of a block, unless it has a tag.
-    fn part(&mut self, indent: isize, place: Place) -> Option<Node> {
+    fn part(&mut self, indent: isize, place: BlockPlace) -> Option<Node> {
         let tag = self.tag()?;
         if tag.is_some() && self.is_at_end_of_line() {
             self.skip_to_content()?;
@@ -168,20 +171,20 @@ impl<'a> Reader<'a> {
                 return None;
             }
             return match self.below(indent, place)? {
-                Some(node @ (Node::List(_) | Node::Map(_))) => self.finish(Part::Tree(node), tag),
+                Some(node @ (Node::List(_) | Node::Map(_))) => self.finish(ScalarOrTree::Tree(node), tag),
                 // A scalar below its tag has already been resolved, as if it had no tag.
                 Some(_) => None,
-                None => self.finish(Part::plain(Cow::Borrowed("")), tag),
+                None => self.finish(ScalarOrTree::plain(Cow::Borrowed("")), tag),
             };
         }
         let part = match self.byte(0) {
-            b'|' | b'>' => Part::quoted(self.block_scalar(indent)?),
+            b'|' | b'>' => ScalarOrTree::quoted(self.block_scalar(indent)?),
             b'[' | b'{' | b'\'' | b'"' => {
                 let part = self.flow_or_quoted()?;
                 self.end_line()?;
                 part
             }
-            _ => Part::plain(self.plain(indent)?),
+            _ => ScalarOrTree::plain(self.plain(indent)?),
         };
         self.finish(part, tag)
     }
@@ -339,16 +342,16 @@ impl<'a> Reader<'a> {
         let tag = self.tag()?;
         let part = match self.byte(0) {
             b'[' | b'{' | b'\'' | b'"' => self.flow_or_quoted()?,
-            _ => Part::plain(self.flow_plain()?),
+            _ => ScalarOrTree::plain(self.flow_plain()?),
         };
         self.finish(part, tag)
     }
 
-    fn flow_or_quoted(&mut self) -> Option<Part<'a>> {
+    fn flow_or_quoted(&mut self) -> Option<ScalarOrTree<'a>> {
         match self.byte(0) {
-            b'[' => self.deeper(Self::flow_list).map(Part::Tree),
-            b'{' => self.deeper(Self::flow_map).map(Part::Tree),
-            _ => self.quoted().map(Part::quoted),
+            b'[' => self.deeper(Self::flow_list).map(ScalarOrTree::Tree),
+            b'{' => self.deeper(Self::flow_map).map(ScalarOrTree::Tree),
+            _ => self.quoted().map(ScalarOrTree::quoted),
         }
     }
 
@@ -369,8 +372,11 @@ impl<'a> Reader<'a> {
         self.at += 1;
         while !self.closes(b'}')? {
             let start = self.at;
-            let key =
-                if self.is_quote() { Part::quoted(self.quoted()?) } else { Part::plain(self.flow_plain()?) };
+            let key = if self.is_quote() {
+                ScalarOrTree::quoted(self.quoted()?)
+            } else {
+                ScalarOrTree::plain(self.flow_plain()?)
+            };
             let name = self.name(key)?;
             self.skip_spaces();
             if self.byte(0) != b':'
@@ -383,7 +389,7 @@ impl<'a> Reader<'a> {
             self.at += 1;
             self.skip_to_content()?;
             let value = match self.byte(0) {
-                b',' | b'}' => self.finish(Part::plain(Cow::Borrowed("")), None)?,
+                b',' | b'}' => self.finish(ScalarOrTree::plain(Cow::Borrowed("")), None)?,
                 _ => self.flow()?,
             };
             self.put(&mut map, name, value);
@@ -565,20 +571,20 @@ impl<'a> Reader<'a> {
         Some(Some(&name[..length]))
     }
 
-    fn finish(&mut self, part: Part<'_>, tag: Option<&str>) -> Option<Node> {
+    fn finish(&mut self, part: ScalarOrTree<'_>, tag: Option<&str>) -> Option<Node> {
         Some(match (part, tag) {
-            (Part::Scalar { text, is_plain }, tag) => {
+            (ScalarOrTree::Scalar { text, is_plain }, tag) => {
                 self.weigh(text.len())?;
                 scalar(text, is_plain && tag.is_none(), tag)
             }
-            (Part::Tree(node), Some(tag)) => tagged(tag, node),
-            (Part::Tree(node), None) => node,
+            (ScalarOrTree::Tree(node), Some(tag)) => tagged(tag, node),
+            (ScalarOrTree::Tree(node), None) => node,
         })
     }
 
     /// Returns the name that a key is. A merge (`<<`) is left to the parser.
-    fn name(&mut self, key: Part<'_>) -> Option<String> {
-        if matches!(&key, Part::Scalar { text, is_plain: true } if *text == "<<") {
+    fn name(&mut self, key: ScalarOrTree<'_>) -> Option<String> {
+        if matches!(&key, ScalarOrTree::Scalar { text, is_plain: true } if *text == "<<") {
             return None;
         }
         match self.finish(key, None)? {
@@ -616,7 +622,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl<'a> Part<'a> {
+impl<'a> ScalarOrTree<'a> {
     fn plain(text: Cow<'a, str>) -> Self {
         Self::Scalar { text, is_plain: true }
     }
