@@ -299,8 +299,8 @@ async fn bisecting_never_passes_a_record_before_an_earlier_one() {
 #[tokio::test(start_paused = true)]
 async fn a_function_that_is_not_reached_is_tried_without_end_and_that_does_not_count() {
     #[derive(Clone)]
-    struct Unreachable(Calls);
-    impl Target for Unreachable {
+    struct UnreachableTarget(Calls);
+    impl Target for UnreachableTarget {
         async fn invoke(
             &self,
             event: KafkaEvent,
@@ -320,7 +320,7 @@ async fn a_function_that_is_not_reached_is_tried_without_end_and_that_does_not_c
         on_failure: letters.destination(),
         ..mapping()
     };
-    let running = start(mapping, &topic, Unreachable(calls.clone()));
+    let running = start(mapping, &topic, UnreachableTarget(calls.clone()));
     topic.until_committed(0, 2).await;
     running.stop().await;
     assert_eq!(letters.all(), []);

@@ -223,19 +223,19 @@ pub(crate) fn mapping() -> Mapping {
 }
 
 /// A mapping that runs; it must be stopped.
-pub(crate) struct Running {
+pub(crate) struct MappingRun {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-pub(crate) fn start(mapping: Mapping, topic: &Topic, target: impl Target) -> Running {
+pub(crate) fn start(mapping: Mapping, topic: &Topic, target: impl Target) -> MappingRun {
     let (stop, stopped) = watch::channel(false);
     let source = topic.clone();
     let task = tokio::spawn(async move { run(mapping, source, target, stopped).await.unwrap() });
-    Running { stop, task }
+    MappingRun { stop, task }
 }
 
-impl Running {
+impl MappingRun {
     /// Asks it to stop, and does not wait.
     pub(crate) fn ask_to_stop(&self) {
         self.stop.send(true).unwrap();

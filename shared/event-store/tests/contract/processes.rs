@@ -19,16 +19,16 @@ const ANSWERED: &str = "answered ";
 const WRITERS: usize = 8;
 
 /// The other process. The drop kills it however the test ends.
-struct Writing(Child);
+struct WriterProcess(Child);
 
-impl Drop for Writing {
+impl Drop for WriterProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-impl Writing {
+impl WriterProcess {
     fn start<S: Stores>(stores: &S, scenario: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", &format!("{}::{scenario}", S::NAME)])
@@ -72,7 +72,7 @@ pub(crate) async fn what_was_answered_is_there_after_kill_9<S: Stores>(stores: &
     if let Ok(url) = std::env::var(STORE) {
         return write_without_end(&url).await;
     }
-    let mut writing = Writing::start(stores, "what_was_answered_is_there_after_kill_9");
+    let mut writing = WriterProcess::start(stores, "what_was_answered_is_there_after_kill_9");
     let mut answers = writing.answers();
     let mut answered: BTreeMap<String, u64> = answers.by_ref().take(1_000).collect();
     // SIGKILL, in the middle of appends. Then read the answers that the process could still print.
@@ -101,7 +101,7 @@ pub(crate) async fn processes_see_and_respect_what_others_wrote<S: Stores>(store
         return write_without_end(&url).await;
     }
     let store = stores.open().await;
-    let mut writing = Writing::start(stores, "processes_see_and_respect_what_others_wrote");
+    let mut writing = WriterProcess::start(stores, "processes_see_and_respect_what_others_wrote");
     let mut answers = writing.answers();
     let mut own = 0;
     for (stream, last) in answers.by_ref().take(200) {

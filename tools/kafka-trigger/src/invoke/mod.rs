@@ -51,7 +51,7 @@ pub struct FunctionAddress {
 
 /// A function behind the Invoke API.
 #[derive(Clone)]
-pub struct Invoke {
+pub struct InvokeApiTarget {
     shared: Arc<Shared>,
 }
 
@@ -82,7 +82,7 @@ enum TimeoutMeaning {
 /// The endpoint's answer: the status, the kind of error from the header, and the body.
 type EndpointAnswer = (StatusCode, Option<String>, bytes::Bytes);
 
-impl Invoke {
+impl InvokeApiTarget {
     /// The invocation timeout for the mapping: in effect none. Only the target knows when the function began and what a missing
     /// answer means. And a call may wait for its turn without a limit.
     pub const INVOCATION_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -96,7 +96,7 @@ impl Invoke {
     }
 }
 
-impl Target for Invoke {
+impl Target for InvokeApiTarget {
     async fn invoke(&self, event: KafkaEvent, _: Instant) -> Result<BatchResponse, InvokeError> {
         let event = serde_json::to_vec(&event)
             .map_err(|error| InvokeError::Function(format!("its event can't be written: {error}")))?;

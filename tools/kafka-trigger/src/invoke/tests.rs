@@ -56,17 +56,17 @@ impl TestEndpoint {
     }
 
     /// A function that has answered before.
-    fn function(&self, name: &str, timeout: Duration) -> Invoke {
+    fn function(&self, name: &str, timeout: Duration) -> InvokeApiTarget {
         let invoke = self.new_function(name, timeout, Duration::ZERO);
         invoke.shared.has_answered.store(true, Ordering::Relaxed);
         invoke
     }
 
-    fn new_function(&self, name: &str, timeout: Duration, first_answer: Duration) -> Invoke {
+    fn new_function(&self, name: &str, timeout: Duration, first_answer: Duration) -> InvokeApiTarget {
         let (names, qualifier) = (vec![name.to_owned()], None);
         let report_batch_item_failures = false;
         let address = FunctionAddress { names, qualifier, timeout, first_answer, report_batch_item_failures };
-        Invoke::new(self.endpoint.clone(), address)
+        InvokeApiTarget::new(self.endpoint.clone(), address)
     }
 
     async fn arrived(&mut self, function: &str) -> oneshot::Sender<CannedAnswer> {
@@ -87,7 +87,7 @@ impl TestEndpoint {
     }
 }
 
-fn call(invoke: &Invoke) -> JoinHandle<Result<BatchResponse, String>> {
+fn call(invoke: &InvokeApiTarget) -> JoinHandle<Result<BatchResponse, String>> {
     let invoke = invoke.clone();
     tokio::spawn(async move {
         let answer = invoke.invoke(KafkaEvent::default(), Instant::now()).await;

@@ -8,7 +8,7 @@ use std::process::{self, ExitCode};
 use anyhow::Context as _;
 use event_channel::{ConsumerSettings, EventChannel};
 use event_source_mapping::{ChannelSource, InvalidMapping, Mapping, Observer};
-use kafka_trigger::invoke::{Endpoint, InvalidEndpoint, Invoke};
+use kafka_trigger::invoke::{Endpoint, InvalidEndpoint, InvokeApiTarget};
 use kafka_trigger::template::{self, Options};
 use runtime::signals::Signals;
 use runtime::telemetry::{self, LogFormat};
@@ -126,12 +126,12 @@ fn start(
     // The mapping filters, and not the channel. So the metrics count filtered records too.
     let settings = ConsumerSettings { beginning: plan.beginning, ..ConsumerSettings::default() };
     let source = ChannelSource::new(channel.subscribe_with(&plan.mapping.group, settings, |_| true)?);
-    let target = Invoke::new(endpoint.clone(), plan.function.clone());
+    let target = InvokeApiTarget::new(endpoint.clone(), plan.function.clone());
     let lines =
         Lines::new(&plan.template.logical_id, if cli.json { LineFormat::Json } else { LineFormat::Text });
     let told = lines.clone();
     let mapping = Mapping {
-        invocation_timeout: Invoke::INVOCATION_TIMEOUT,
+        invocation_timeout: InvokeApiTarget::INVOCATION_TIMEOUT,
         on_failure: failures::on_failure(plan, lines)?,
         observer: Observer::new(move |invocation| told.invocation(&invocation)),
         ..plan.mapping.clone()
