@@ -16,7 +16,7 @@ struct Settings {
     lambda: LambdaSettings,
     #[command(flatten)]
     reminders: ReminderSettings,
-    /// Seconds that a commit is left to whoever appended it
+    /// Seconds that the relay leaves a commit to the process that appended it
     #[arg(long, env = "RELAY_MIN_AGE", value_name = "S", default_value = "20", value_parser = seconds)]
     relay_min_age: Duration,
 }

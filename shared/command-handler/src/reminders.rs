@@ -30,8 +30,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The setting of programs that send reminders or set streams aside.
 #[derive(Args, Clone, Debug)]
 pub struct ReminderSettings {
-    /// Seconds that an order may wait for its outcome until its fulfilment is asked for again, by publishing its event again; the time
-    /// doubles with each reminder
+    /// Seconds after which an order without an outcome gets a reminder: its event is published again. The time doubles with each
+    /// reminder
     #[arg(long, env = "REMINDER_AFTER", value_name = "S", default_value = "900", value_parser = delay)]
     pub reminder_after: Duration,
 }

@@ -29,7 +29,7 @@ pub struct CommandSettings {
     /// The channel.
     #[command(flatten)]
     pub channel: ChannelSettings,
-    /// Orders kept in memory, so that a second command on one skips the load
+    /// The number of orders that the cache holds. A command on a cached order skips the load
     #[arg(long, env = "KEPT_ORDERS", value_name = "ORDERS", default_value = "10000")]
     pub kept_orders: NonZeroUsize,
 }
@@ -69,7 +69,7 @@ pub struct LambdaSettings {
     /// The stores.
     #[command(flatten)]
     pub commands: CommandSettings,
-    /// Milliseconds that a command waits for its events to be published before it answers; the relay publishes what was not
+    /// Milliseconds that a command waits for its events to be published before it answers. After that, the relay publishes them
     #[arg(long, env = "PUBLISH_PATIENCE", value_name = "MS", default_value = "3000", value_parser = milliseconds)]
     pub publish_patience: Duration,
     /// The log.

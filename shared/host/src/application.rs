@@ -206,7 +206,7 @@ impl<A: Aggregate, V: View> Application<A, V> {
             .subcommands(self.commands.iter().map(|(command, _)| command.clone()))
             .subcommand(completions);
         let help = format!(
-            "{}\n\nWithout a command, `serve` is meant. Every flag can also be set by the variable that its help names. \
+            "{}\n\nWithout a command, `serve` runs. Every flag can also be set by the variable that its help names. \
              Exit codes: 0 done, 1 something is wrong or failed, 2 the command could not begin.",
             self.about
         );
@@ -272,7 +272,7 @@ impl<A: Aggregate, V: View> Application<A, V> {
     }
 }
 
-/// Print a shell's completions
+/// Print the completions for a shell
 #[derive(Args)]
 struct CompletionsArgs {
     /// The shell

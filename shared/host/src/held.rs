@@ -15,7 +15,7 @@ use crate::stores::ViewStore;
 /// How many held events are read at a time.
 const PAGE: usize = 500;
 
-/// Look at, redrive and drop events that the projector has taken aside
+/// List, show, redrive or drop the events that the projector holds
 #[derive(Args, Clone, Debug)]
 pub struct HeldArgs {
     #[command(subcommand)]
@@ -28,33 +28,33 @@ enum Action {
     List {
         #[command(flatten)]
         scope: Scope,
-        /// One JSON object a line
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// Show one held event whole
+    /// Show one held event in full
     Show {
         #[command(flatten)]
         store: ViewStore,
-        /// The held event's number
+        /// The number of the held event
         id: i64,
-        /// As one JSON object
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Try held events again, in the order of their versions; for after a fix
+    /// Apply held events again in the order of their versions, for example after a fix
     Redrive {
         #[command(flatten)]
         scope: Scope,
-        /// As one JSON object
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Delete one held event; refused if {a-kind} needs it for its next version
+    /// Delete one held event. This is refused if {a-kind} needs the event for its next version
     Drop {
         #[command(flatten)]
         store: ViewStore,
-        /// The held event's number
+        /// The number of the held event
         id: i64,
     },
 }
@@ -64,7 +64,7 @@ enum Action {
 struct Scope {
     #[command(flatten)]
     store: ViewStore,
-    /// Only those of this {kind}
+    /// Only the events of this {kind}
     #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
     stream: Option<StreamId>,
 }

@@ -17,7 +17,7 @@ const AT_START: Duration = Duration::from_secs(5);
 /// The waits between attempts while the server does not answer.
 const WAITS: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
 
-/// Create or update what the servers must have: tables, indexes, the topic
+/// Create or update the tables, the indexes and the topic that the system needs on the servers
 #[derive(Args, Clone, Debug)]
 pub struct MigrateArgs {
     #[command(flatten)]

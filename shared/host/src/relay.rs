@@ -11,13 +11,13 @@ use runtime::settings::seconds;
 use crate::application::{Application, settings_of};
 use crate::receivers::Receivers;
 
-/// Publish what the event store holds unpublished, and end
+/// Publish the unpublished commits of the event store, and exit
 #[derive(Args, Clone, Debug)]
 pub struct RelayArgs {
-    /// Seconds that a commit is left to whoever appended it
+    /// Seconds that the relay leaves a commit to the process that appended it
     #[arg(long, env = "RELAY_MIN_AGE", value_name = "S", default_value = "0", value_parser = seconds)]
     relay_min_age: Duration,
-    /// Seconds after which to end, whatever is left
+    /// Seconds after which the command exits, even if commits are left
     #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
     within: Duration,
     /// Print one JSON object

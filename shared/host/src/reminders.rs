@@ -15,20 +15,20 @@ use crate::stores::EventStoreAlone;
 /// How many reminders are read at a time.
 const PAGE: usize = 500;
 
-/// List {kind}s that wait for their outcome, with what they wait for
+/// List the {kind}s that wait for their outcome, and their reminders
 #[derive(Args, Clone, Debug)]
 pub struct RemindersArgs {
     #[command(flatten)]
     store: EventStoreAlone,
     #[command(flatten)]
     reminders: ReminderSettings,
-    /// Only those that are set aside: the service fails with them, or they can't be read
+    /// Only {kind}s that are set aside, because the service fails with them or they can't be read
     #[arg(long)]
     set_aside: bool,
-    /// Only those that are not asked for any more
+    /// Only {kind}s that get no more reminders
     #[arg(long)]
     overdue: bool,
-    /// One JSON object a line
+    /// Print one JSON object a line
     #[arg(long)]
     json: bool,
 }

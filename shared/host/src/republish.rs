@@ -27,13 +27,13 @@ const SIDE_BY_SIDE: usize = 32;
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Publish again what the event store has, for when the channel has lost it; without an option, everything
+/// Publish events again that the channel has lost. Without an option, it publishes all events
 #[derive(Args, Clone, Debug)]
 pub struct RepublishArgs {
     /// Only the events of this {kind}
     #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
     stream: Option<StreamId>,
-    /// Only events that were recorded since this time, such as 2026-11-29T14:00:00Z, and what follows them in their {kind}s
+    /// Only events that were recorded since this time, such as 2026-11-29T14:00:00Z, and the later events of their {kind}s
     #[arg(long, value_name = "TIME", conflicts_with = "stream")]
     since: Option<Timestamp>,
     /// Print one JSON object

@@ -97,7 +97,7 @@ pub fn of_application(application: &str, command: Command) -> Command {
 /// The folder of the state for which no URL is set.
 #[derive(Args, Clone, Debug)]
 pub struct DataSettings {
-    /// Folder of the embedded default's files
+    /// The folder of the embedded stores' files
     #[arg(long, env = "DATA", value_name = "FOLDER", default_value = "data", value_parser = folder)]
     pub data: PathBuf,
 }
@@ -105,7 +105,7 @@ pub struct DataSettings {
 /// The choice of the event store.
 #[derive(Args, Clone, Debug)]
 pub struct EventStoreSettings {
-    /// The event store [default: sqlite:FOLDER/events.db, in the --data folder]
+    /// The URL of the event store [default: sqlite:FOLDER/events.db, in the --data folder]
     #[arg(long, env = "EVENT_STORE", value_name = "URL")]
     pub event_store: Option<SecretUrl>,
 }
@@ -113,7 +113,7 @@ pub struct EventStoreSettings {
 /// The choice of the channel.
 #[derive(Args, Clone, Debug)]
 pub struct ChannelSettings {
-    /// The event channel
+    /// The URL of the event channel
     #[arg(long, env = "CHANNEL", value_name = "URL", default_value = "memory:?topic={application}.events")]
     pub channel: SecretUrl,
 }
@@ -121,7 +121,7 @@ pub struct ChannelSettings {
 /// The choice of the read store.
 #[derive(Args, Clone, Debug)]
 pub struct ReadStoreSettings {
-    /// The read store [default: sqlite:FOLDER/views.db, in the --data folder]
+    /// The URL of the read store [default: sqlite:FOLDER/views.db, in the --data folder]
     #[arg(long, env = "READ_STORE", value_name = "URL")]
     pub read_store: Option<SecretUrl>,
 }

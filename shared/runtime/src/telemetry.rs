@@ -8,19 +8,19 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 
-/// How the log is written.
+/// The settings of the log.
 #[derive(Args, Clone, Debug)]
 pub struct TelemetrySettings {
-    /// What is logged: a level (error, warn, info, debug, trace), or levels by module such as `info,processor=debug`
+    /// The level of the log (error, warn, info, debug, trace), or levels by module, such as `info,processor=debug`
     #[arg(long, env = "LOG", global = true, value_name = "FILTER", default_value = "info")]
     pub log: String,
 
-    /// How a line of the log looks
+    /// The format of the log
     #[arg(long, env = "LOG_FORMAT", global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
-/// How a line of the log looks.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
