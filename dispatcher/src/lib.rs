@@ -3,10 +3,6 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-#[cfg(feature = "servers")]
-pub mod import_seed;
-pub mod load;
-
 use domain::{APPLICATION, Order, OrdersView};
 use host::{Application, Trigger};
 use processor::{FulfilmentSettings, Processor};

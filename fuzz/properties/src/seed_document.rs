@@ -2,7 +2,7 @@
 //! line.
 
 // Only the decoder, without the driver and the stores that are built with the rest of its crate.
-#[path = "../../../dispatcher/src/import_seed/document.rs"]
+#[path = "../../../tools/import-seed/src/document.rs"]
 mod document;
 
 use bson::oid::ObjectId;

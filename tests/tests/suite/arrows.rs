@@ -7,7 +7,7 @@ use std::{env, fs};
 use serde_json::Value;
 
 /// Every crate, and our crates that it may import. All but the pure crates may import `runtime`, which is left out here.
-const MAY_IMPORT: [(&str, &[&str]); 24] = [
+const MAY_IMPORT: [(&str, &[&str]); 26] = [
     ("event-sourcing", &[]),
     ("domain", &["event-sourcing"]),
     ("runtime", &[]),
@@ -38,6 +38,8 @@ const MAY_IMPORT: [(&str, &[&str]); 24] = [
     ("processor", &["domain", "command-handler", "event-source-mapping", "event-store", "event-channel"]),
     ("relay", &["domain", "command-handler", "event-store", "event-channel"]),
     ("reconciler", &["domain", "event-store", "read-store"]),
+    ("load", &["domain", "host"]),
+    ("import-seed", &["domain", "command-handler", "event-store", "host"]),
     ("dispatcher", &[ANY]),
     // Black box: it imports not even the domain, except as a model of its decisions in the tests themselves.
     ("tests", &[]),
@@ -60,6 +62,9 @@ const MAY_IMPORT: [(&str, &[&str]); 24] = [
 
 /// The crates that do no I/O.
 const PURE: [&str; 2] = ["event-sourcing", "domain"];
+
+/// The crates that are commands of the dispatcher.
+const COMMANDS: [&str; 2] = ["load", "import-seed"];
 
 /// Every crate of ours that is not a program.
 const ANY: &str = "any";
@@ -147,6 +152,14 @@ fn only_the_dispatcher_and_what_is_fuzzed_import_functions_and_nobody_imports_th
                 "{package} imports {import}"
             );
         }
+    }
+}
+
+#[test]
+fn only_the_dispatcher_imports_its_commands() {
+    for (package, imported) in imports(&["normal", "build", "dev"]) {
+        let commands: Vec<_> = COMMANDS.into_iter().filter(|&command| imported.contains(command)).collect();
+        assert_eq!(commands, if package == "dispatcher" { &COMMANDS[..] } else { &[] }, "{package}");
     }
 }
 

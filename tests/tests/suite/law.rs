@@ -1,4 +1,5 @@
-//! The law: only `domain`, `functions`, `dispatcher` and the template know what an order is.
+//! The law: only `domain`, `functions`, `dispatcher` with its commands (`tools/load`, `tools/import-seed`) and the template know what
+//! an order is.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,15 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use host::line;
+use host::output::OutputError;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::document::Refusal;
-use host::output::OutputError;
+use crate::document::Refusal;
 
 /// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// It changed its order.
     Imported,
     /// It was imported before, or asks for something that has already happened.
@@ -21,7 +21,7 @@ pub(super) enum Taken {
 }
 
 /// Counts the outcomes, and prints refusals on stdout while a bar moves on a terminal.
-pub(super) struct Report {
+pub(crate) struct Report {
     bar: ProgressBar,
     json: bool,
     imported: AtomicU64,
@@ -31,18 +31,18 @@ pub(super) struct Report {
 
 /// The counts at the end of a report.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     /// Commands that changed their order.
-    pub(super) imported: u64,
+    pub(crate) imported: u64,
     /// Commands that were imported before, or ask for something that has already happened.
-    pub(super) already_there: u64,
+    pub(crate) already_there: u64,
     /// Documents that were refused.
-    pub(super) refused: u64,
+    pub(crate) refused: u64,
 }
 
 impl Report {
     /// Creates a report on about `documents` documents.
-    pub(super) fn new(documents: u64, json: bool) -> Self {
+    pub(crate) fn new(documents: u64, json: bool) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} commands  {per_sec}  {eta} left");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(documents).with_style(style) };
@@ -51,7 +51,7 @@ impl Report {
     }
 
     /// Notes the outcome of the command of this document.
-    pub(super) fn note(&self, id: String, taken: Taken) -> Result<(), OutputError> {
+    pub(crate) fn note(&self, id: String, taken: Taken) -> Result<(), OutputError> {
         match taken {
             Taken::Imported => self.count(&self.imported),
             Taken::AlreadyThere => self.count(&self.already_there),
@@ -61,7 +61,7 @@ impl Report {
     }
 
     /// Notes and prints a document that was refused.
-    pub(super) fn refuse(&self, refusal: &Refusal) -> Result<(), OutputError> {
+    pub(crate) fn refuse(&self, refusal: &Refusal) -> Result<(), OutputError> {
         let told = match serde_json::to_string(refusal) {
             Ok(json) if self.json => json,
             _ => format!("refused {}: {}", refusal.id, refusal.reason),
@@ -71,7 +71,7 @@ impl Report {
     }
 
     /// Removes the bar and returns the counts.
-    pub(super) fn end(&self) -> Summary {
+    pub(crate) fn end(&self) -> Summary {
         self.bar.finish_and_clear();
         let [imported, already_there, refused] =
             [&self.imported, &self.already_there, &self.refused].map(|count| count.load(Ordering::Relaxed));

@@ -26,34 +26,34 @@ const QUOTED: usize = 60;
 
 /// A command of the seed as one of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SeedCommand {
+pub(crate) struct SeedCommand {
     /// The document's `_id`, as it is shown.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The command's id. It follows from the `_id`, so that a command that is imported again is the same command.
-    pub(super) command_id: CommandId,
+    pub(crate) command_id: CommandId,
     /// The order.
-    pub(super) order: OrderId,
+    pub(crate) order: OrderId,
     /// The command for the order.
-    pub(super) command: Command,
+    pub(crate) command: Command,
     /// The hash of what the command asks.
-    pub(super) hash: CommandHash,
+    pub(crate) hash: CommandHash,
 }
 
 /// A document that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// The document's `_id`, as it is shown.
     #[serde(rename = "_id")]
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The problem, and the allowed values.
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 /// Translates a document.
 ///
 /// # Errors
 /// The [`Refusal`] to be reported.
-pub(super) fn translate(document: &RawDocument) -> Result<SeedCommand, Refusal> {
+pub(crate) fn translate(document: &RawDocument) -> Result<SeedCommand, Refusal> {
     let (id, command_id) = identity(document).map_err(|reason| Refusal { id: "?".to_owned(), reason })?;
     match order_and_command(document) {
         Ok((order, command, hash)) => Ok(SeedCommand { id, command_id, order, command, hash }),

@@ -6,8 +6,12 @@
 //! - `target` brings a command into the event store, once.
 //! - `report` counts what became of each document.
 //!
+//! `dispatcher/tests/import_seed` tests the command as a process, on real servers.
+//!
 //! An import can be ended at any moment and run again. The id of a command follows from its document, so no command takes effect
 //! twice.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod document;
 // The tests are not in `document` itself, because the fuzzers build that file too.
@@ -27,12 +31,11 @@ use clap::Args;
 use command_handler::{AnswerPolicy, CommandHandler, CommandSettings};
 use domain::Order;
 use event_store::EventStore;
-use host::line;
+use host::stores::cannot_open;
+use host::{CannotStart, line};
 use runtime::SecretUrl;
 use serde::Serialize;
 
-use host::CannotStart;
-use host::stores::cannot_open;
 use report::{Report, Summary};
 use source::Seed;
 use target::Target;

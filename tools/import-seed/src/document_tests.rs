@@ -7,7 +7,7 @@ use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use proptest::prelude::*;
 
-use super::document::{Refusal, SeedCommand, translate};
+use crate::document::{Refusal, SeedCommand, translate};
 
 const HEX: &str = "5f0c0a1b2c3d4e5f60718293";
 

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::check::Expected;
-use super::client::{Answer, Client, HttpCall};
+use crate::check::Expected;
+use crate::client::{Answer, Client, HttpCall};
 
 /// How many missed orders the result names.
 const NAMED: usize = 20;
@@ -66,7 +66,7 @@ impl fmt::Display for Verified {
 }
 
 /// The state that the clients of a verification share.
-pub(super) struct Verification {
+pub(crate) struct Verification {
     orders: Vec<(String, Expected)>,
     next: AtomicUsize,
     done: AtomicU64,
@@ -75,7 +75,7 @@ pub(super) struct Verification {
 }
 
 impl Verification {
-    pub(super) fn new(expected: HashMap<String, Expected>, within: Duration) -> Self {
+    pub(crate) fn new(expected: HashMap<String, Expected>, within: Duration) -> Self {
         let orders: Vec<_> = expected.into_iter().collect();
         let found = Verified { orders: orders.len() as u64, ..Verified::default() };
         Self {
@@ -87,7 +87,7 @@ impl Verification {
         }
     }
 
-    pub(super) fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
 
@@ -110,7 +110,7 @@ impl Verification {
     }
 }
 
-pub(super) async fn run(verification: Arc<Verification>, clients: Vec<Client>) -> anyhow::Result<Verified> {
+pub(crate) async fn run(verification: Arc<Verification>, clients: Vec<Client>) -> anyhow::Result<Verified> {
     let mut readers = JoinSet::new();
     for mut client in clients {
         let verification = Arc::clone(&verification);

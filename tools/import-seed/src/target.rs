@@ -7,11 +7,11 @@ use command_handler::{CommandError, CommandHandler, CommandRequest, KeyOrigin};
 use domain::{Aggregate, Command, Event, Order, OrderId, Version};
 use event_store::{EventStore, Load, Metadata, StoreError, Stream, fold};
 
-use super::document::SeedCommand;
-use super::report::Taken;
+use crate::document::SeedCommand;
+use crate::report::Taken;
 
 /// The actor that imported commits name.
-pub(super) const ACTOR: &str = "import-seed";
+pub(crate) const ACTOR: &str = "import-seed";
 
 /// How often a command is tried while the event store is not available or other commands win the stream. The pauses between tries
 /// double, and after the last try the import ends.
@@ -19,7 +19,7 @@ const TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The target of the commands.
-pub(super) enum Target {
+pub(crate) enum Target {
     /// The event store, by way of the handler of all commands.
     EventStore(CommandHandler<Order>),
     /// Nothing: the event store is only read.
@@ -28,7 +28,7 @@ pub(super) enum Target {
 
 impl Target {
     /// Creates the taker of one lane's commands.
-    pub(super) fn taker(&self) -> Taker {
+    pub(crate) fn taker(&self) -> Taker {
         match self {
             Self::EventStore(handler) => {
                 Taker { store: handler.store().clone(), way: Way::Handle(handler.clone()) }
@@ -39,7 +39,7 @@ impl Target {
 }
 
 /// Takes commands, one after the other.
-pub(super) struct Taker {
+pub(crate) struct Taker {
     store: EventStore,
     way: Way,
 }
@@ -55,7 +55,7 @@ impl Taker {
     ///
     /// # Errors
     /// When the event store is not available, or other commands win the stream, at each try.
-    pub(super) async fn take(&mut self, seed: &SeedCommand) -> anyhow::Result<Taken> {
+    pub(crate) async fn take(&mut self, seed: &SeedCommand) -> anyhow::Result<Taken> {
         let (mut tries, mut pause) = (1, FIRST_PAUSE);
         loop {
             match self.try_to_take(seed).await {

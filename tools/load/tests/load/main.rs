@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use dispatcher::load::{self, Ended, LoadArgs, Report, Verified};
+use load::{Ended, LoadArgs, Report, Verified};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,17 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use domain::OrderId;
+use host::tokens::Tokens;
 use http::HeaderValue;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde::{Deserialize, Serialize};
 
-use super::client::{Client, Target};
-use super::report::Kind;
-use super::worker::Plan;
-use host::tokens::Tokens;
+use crate::call::Call;
+use crate::client::{Client, Target};
+use crate::plan::Plan;
 
 /// Drive a running system with orders, measure it, and check what it acknowledged
 #[derive(Args, Clone, Debug)]
@@ -88,22 +87,8 @@ pub struct LoadArgs {
     pub json: bool,
 }
 
-/// A kind of call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Call {
-    /// POST /
-    Create,
-    /// POST /{id}
-    Process,
-    /// GET /{id}; of an order that this load has written, no older than it was acknowledged.
-    Get,
-    /// All of these.
-    All,
-}
-
 impl LoadArgs {
-    pub(super) fn plan(&self) -> anyhow::Result<Plan> {
+    pub(crate) fn plan(&self) -> anyhow::Result<Plan> {
         let calls = if self.only.contains(&Call::All) {
             vec![Call::Create, Call::Process, Call::Get]
         } else {
@@ -117,6 +102,9 @@ impl LoadArgs {
         OrderId::parse(&format!("{prefix}-{}", self.orders))
             .context("--prefix does not make an order's id")?;
         Ok(Plan {
+            orders: self.orders,
+            clients: self.clients,
+            calls_per_second: self.rate,
             calls,
             prefix,
             seed,
@@ -129,7 +117,7 @@ impl LoadArgs {
     }
 
     /// The clients, spread over the replicas.
-    pub(super) fn clients(&self) -> anyhow::Result<Vec<Client>> {
+    pub(crate) fn clients(&self) -> anyhow::Result<Vec<Client>> {
         let authorization = self.authorization()?;
         let client = |number| Client::new(&self.url, number as usize, authorization.as_ref(), self.timeout);
         Ok((0..self.clients).map(client).collect())
@@ -142,17 +130,6 @@ impl LoadArgs {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).with_context(file)?;
         value.set_sensitive(true);
         Ok(Some(value))
-    }
-}
-
-impl Call {
-    pub(super) fn kind(self) -> Option<Kind> {
-        match self {
-            Self::Create => Some(Kind::Create),
-            Self::Process => Some(Kind::Process),
-            Self::Get => Some(Kind::Get),
-            Self::All => None,
-        }
     }
 }
 

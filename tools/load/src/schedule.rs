@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// Hands out the orders, each once: as fast as they are taken, or at a fixed rate.
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     orders: u64,
     next: AtomicU64,
     pace: Option<Pace>,
 }
 
 /// The number of an order, and the time from which its first call counts.
-pub(super) struct Slot {
-    pub(super) number: u64,
-    pub(super) due: Instant,
+pub(crate) struct Slot {
+    pub(crate) number: u64,
+    pub(crate) due: Instant,
 }
 
 struct Pace {
@@ -45,13 +45,13 @@ impl Schedule {
     ///
     /// # Errors
     /// When the system can't start another thread.
-    pub(super) fn start(orders: u64, rate: Option<f64>) -> io::Result<Self> {
+    pub(crate) fn start(orders: u64, rate: Option<f64>) -> io::Result<Self> {
         let pace = rate.map(|rate| Pace::start(orders, rate)).transpose()?;
         Ok(Self { orders, next: AtomicU64::new(0), pace })
     }
 
     /// The next order, once it is due; `None` after the last.
-    pub(super) async fn next(&self) -> Option<Slot> {
+    pub(crate) async fn next(&self) -> Option<Slot> {
         let Some(pace) = &self.pace else {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             return (number < self.orders).then(|| Slot { number, due: Instant::now() });

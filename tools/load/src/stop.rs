@@ -18,20 +18,20 @@ pub enum Ended {
 }
 
 /// Tells all clients at once that the load is over.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     why: watch::Sender<Option<Ended>>,
 }
 
 /// The load is over.
-pub(super) struct Stopped;
+pub(crate) struct Stopped;
 
 impl Stop {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { why: watch::Sender::new(None) }
     }
 
     /// Ends the load; the first reason stays.
-    pub(super) fn now(&self, why: Ended) {
+    pub(crate) fn now(&self, why: Ended) {
         self.why.send_if_modified(|old| {
             let first = old.is_none();
             old.get_or_insert(why);
@@ -39,22 +39,22 @@ impl Stop {
         });
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.why.borrow().is_some()
     }
 
-    pub(super) fn ended(&self) -> Ended {
+    pub(crate) fn ended(&self) -> Ended {
         self.why.borrow().unwrap_or(Ended::Done)
     }
 
     /// Waits until the load is over.
-    pub(super) async fn stopped(&self) {
+    pub(crate) async fn stopped(&self) {
         // This value owns the sender, so waiting can't fail.
         let _ = self.why.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Waits for a time, or fails as soon as the load is over.
-    pub(super) async fn sleep(&self, time: Duration) -> Result<(), Stopped> {
+    pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Stopped> {
         tokio::select! {
             () = self.stopped() => Err(Stopped),
             () = tokio::time::sleep(time) => Ok(()),

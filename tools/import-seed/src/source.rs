@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use host::CannotStart;
+use host::stores::cannot_open;
 use mongodb::bson::{RawDocument, RawDocumentBuf, doc};
 use mongodb::error::Error;
 use mongodb::options::{ClientOptions, ConnectionString};
 use mongodb::{Client, Collection, Cursor};
 use runtime::SecretUrl;
 use tokio::time::timeout;
-
-use host::CannotStart;
-use host::stores::cannot_open;
 
 /// The original program's database, which is used if the URL's path names none.
 const DATABASE: &str = "go_event_sourcing_example";
@@ -27,7 +26,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const PAGE: u32 = 1_000;
 
 /// The commands of the original program.
-pub(super) struct Seed {
+pub(crate) struct Seed {
     commands: Collection<RawDocumentBuf>,
 }
 
@@ -37,7 +36,7 @@ impl Seed {
     ///
     /// # Errors
     /// [`CannotStart`], without a password, when the URL can't be used, no server answers, or the collection is not there.
-    pub(super) async fn open(url: &SecretUrl) -> Result<Self, CannotStart> {
+    pub(crate) async fn open(url: &SecretUrl) -> Result<Self, CannotStart> {
         let cannot = |problem: &str| cannot_open(format!("the seed can't be read: {problem}"));
         if !["mongodb", "mongodb+srv"].contains(&url.scheme()) {
             return Err(cannot(
@@ -60,7 +59,7 @@ impl Seed {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub(super) async fn count(&self) -> anyhow::Result<u64> {
+    pub(crate) async fn count(&self) -> anyhow::Result<u64> {
         in_time(self.commands.estimated_document_count().into_future()).await.map_err(broken)
     }
 
@@ -69,7 +68,7 @@ impl Seed {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub(super) async fn read(&self) -> anyhow::Result<Documents> {
+    pub(crate) async fn read(&self) -> anyhow::Result<Documents> {
         let wanted = doc! { "name": 1, "data": 1 };
         let found = self.commands.find(doc! {}).sort(doc! { "_id": 1 }).projection(wanted).batch_size(PAGE);
         Ok(Documents { cursor: in_time(found.into_future()).await.map_err(broken)? })
@@ -77,7 +76,7 @@ impl Seed {
 }
 
 /// The documents of a seed, a page at a time.
-pub(super) struct Documents {
+pub(crate) struct Documents {
     cursor: Cursor<RawDocumentBuf>,
 }
 
@@ -86,7 +85,7 @@ impl Documents {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<&RawDocument>> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<&RawDocument>> {
         let is_one = in_time(self.cursor.advance()).await.map_err(broken)?;
         Ok(is_one.then(|| self.cursor.current()))
     }

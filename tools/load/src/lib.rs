@@ -1,6 +1,7 @@
 //! `orders load` drives a running system over HTTP and measures it. It writes acknowledgements to a file, and can read their
 //! orders back.
 //!
+//! - `args` is the command line. `plan` is what follows from it: which `call`s are made for each order, how many, and how.
 //! - `client` is HTTP: one keep-alive connection a client.
 //! - `schedule` says which order comes next and when; `stop` ends a load early.
 //! - `worker` is one client: the calls for each order, and how they are repeated.
@@ -9,9 +10,13 @@
 //!
 //! It knows the system only by its public API: nothing here touches a store, a channel or a function.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
+mod call;
 mod check;
 mod client;
+mod plan;
 mod report;
 mod schedule;
 mod stop;
@@ -26,17 +31,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use host::CannotStart;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-pub use args::{Call, LoadArgs};
+pub use args::LoadArgs;
+pub use call::Call;
 pub use client::Target;
 pub use report::{Latency, Report, Series};
 pub use stop::Ended;
 pub use verify::{Mismatch, Verified};
-
-use host::CannotStart;
 
 use check::CheckFile;
 use report::Tally;
@@ -70,8 +75,8 @@ pub async fn drive(args: &LoadArgs) -> anyhow::Result<Report> {
     let plan = args.plan().map_err(cannot_start)?;
     let check = args.check.as_deref().map(CheckFile::open).transpose().map_err(cannot_start)?;
     let clients = args.clients().map_err(cannot_start)?;
-    let schedule = Schedule::start(args.orders, plan.orders_per_second(args.rate))
-        .context("no thread to keep the time")?;
+    let schedule =
+        Schedule::start(plan.orders, plan.orders_per_second()).context("no thread to keep the time")?;
     let load = Arc::new(Load { plan, schedule, check, stop: Stop::new(), answered: AtomicU64::new(0) });
 
     let started = Instant::now();
@@ -80,17 +85,16 @@ pub async fn drive(args: &LoadArgs) -> anyhow::Result<Report> {
         workers.spawn(Worker::new(number, client, Arc::clone(&load))?.run());
     }
     let tally = Tally::new(load.plan.kinds())?;
-    let calls = args.orders * load.plan.calls.len() as u64;
     let tally = tokio::select! {
         tally = all_of(workers, tally) => tally?,
         never = stop_on_signal(&load.stop) => match never {},
-        never = show_progress(calls, || load.answered.load(Ordering::Relaxed)) => match never {},
+        never = show_progress(load.plan.total_calls(), || load.answered.load(Ordering::Relaxed)) => match never {},
     };
     let took = started.elapsed();
     if let Some(check) = &load.check {
         check.finish().context("the check file can't be written, so it may lack acknowledgements")?;
     }
-    Ok(Report::new(args, &load.plan.prefix, load.stop.ended(), took, tally))
+    Ok(Report::new(&load.plan, load.stop.ended(), took, tally))
 }
 
 async fn all_of(mut workers: JoinSet<Tally>, mut whole: Tally) -> anyhow::Result<Tally> {

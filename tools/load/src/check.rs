@@ -10,11 +10,11 @@ use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::args::Call;
+use crate::call::Call;
 
 /// A successful answer to a command, as a line of the file: `{"call","id","version","key"}`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Acknowledged<'a> {
+pub(crate) struct Acknowledged<'a> {
     call: Call,
     #[serde(borrow)]
     id: Cow<'a, str>,
@@ -26,14 +26,14 @@ pub(super) struct Acknowledged<'a> {
 }
 
 impl<'a> Acknowledged<'a> {
-    pub(super) fn new(call: Call, id: &'a str, version: u64, key: &'a str) -> Self {
+    pub(crate) fn new(call: Call, id: &'a str, version: u64, key: &'a str) -> Self {
         Self { call, id: id.into(), version, key: key.into() }
     }
 }
 
 /// The file to which acknowledgements are appended. After a successful [`CheckFile::finish`] it has every line that
 /// [`CheckFile::append`] accepted.
-pub(super) struct CheckFile {
+pub(crate) struct CheckFile {
     out: Mutex<Out>,
 }
 
@@ -48,7 +48,7 @@ const LONGEST_LINE: u64 = 4096;
 
 impl CheckFile {
     /// Opens a file to append to, or creates it. It cuts off an unfinished last line, whose writer was killed.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         Self::open_at_end(path).with_context(|| format!("the check file {}", path.display()))
     }
 
@@ -69,7 +69,7 @@ impl CheckFile {
         Ok(Self { out: Mutex::new(Out { lines: BufWriter::with_capacity(1 << 16, file), failed: None }) })
     }
 
-    pub(super) fn append(&self, acknowledged: &Acknowledged<'_>) -> Result<(), Unwritten> {
+    pub(crate) fn append(&self, acknowledged: &Acknowledged<'_>) -> Result<(), Unwritten> {
         let mut out = self.out.lock();
         let written = serde_json::to_writer(&mut out.lines, acknowledged)
             .map_err(io::Error::from)
@@ -81,7 +81,7 @@ impl CheckFile {
     }
 
     /// Writes all lines to the disk. If it fails, lines may be missing from the file.
-    pub(super) fn finish(&self) -> io::Result<()> {
+    pub(crate) fn finish(&self) -> io::Result<()> {
         let mut out = self.out.lock();
         if let Some(error) = out.failed.take() {
             return Err(error);
@@ -92,19 +92,19 @@ impl CheckFile {
 }
 
 /// The line may not be in the file; [`CheckFile::finish`] returns the reason.
-pub(super) struct Unwritten;
+pub(crate) struct Unwritten;
 
 /// The state that an order must have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Expected {
+pub(crate) struct Expected {
     /// It has at least this version.
-    pub(super) version: u64,
+    pub(crate) version: u64,
     /// Its processing was acknowledged, so it comes to an end.
-    pub(super) processed: bool,
+    pub(crate) processed: bool,
 }
 
 /// Reads the expected state of each order. An unfinished last line is no acknowledgement.
-pub(super) fn read(path: &Path) -> anyhow::Result<HashMap<String, Expected>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<HashMap<String, Expected>> {
     let file = File::open(path).with_context(|| format!("the check file {}", path.display()))?;
     let mut lines = BufReader::new(file);
     let mut orders = HashMap::<String, Expected>::new();

@@ -7,32 +7,12 @@ use std::time::Duration;
 use hdrhistogram::{CreationError, Histogram};
 use serde::Serialize;
 
-use super::args::{Call, LoadArgs};
-use super::stop::Ended;
-
-/// The kinds of latencies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    Create,
-    Process,
-    Get,
-    /// From sending a command until a plain GET shows it.
-    Queryable,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Process => "process",
-            Self::Get => "get",
-            Self::Queryable => "queryable",
-        }
-    }
-}
+use crate::call::{Call, Kind};
+use crate::plan::Plan;
+use crate::stop::Ended;
 
 /// The counts of one client, or of several together.
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Nanoseconds.
     latencies: Vec<(Kind, Histogram<u32>)>,
     errors: BTreeMap<String, u64>,
@@ -42,7 +22,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(kinds: impl Iterator<Item = Kind>) -> Result<Self, CreationError> {
+    pub(crate) fn new(kinds: impl Iterator<Item = Kind>) -> Result<Self, CreationError> {
         let histogram = |kind| Ok((kind, Histogram::new(3)?));
         Ok(Self {
             latencies: kinds.map(histogram).collect::<Result<_, _>>()?,
@@ -53,7 +33,7 @@ impl Tally {
         })
     }
 
-    pub(super) fn answered(&mut self, kind: Kind, latency: Duration) {
+    pub(crate) fn answered(&mut self, kind: Kind, latency: Duration) {
         if let Some((_, latencies)) = self.latencies.iter_mut().find(|(of, _)| *of == kind) {
             // The histogram grows as needed, so that no time is too long for it.
             let _ = latencies.record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
@@ -61,7 +41,7 @@ impl Tally {
     }
 
     /// Counts a failed call. `what` is the status, or the reason why there was none.
-    pub(super) fn failed(&mut self, call: Call, what: &str, detail: &str) {
+    pub(crate) fn failed(&mut self, call: Call, what: &str, detail: &str) {
         let name = call.kind().map_or("call", Kind::name);
         let error = format!("{name} {what}");
         self.first_error
@@ -72,14 +52,14 @@ impl Tally {
         }
     }
 
-    pub(super) fn repeated(&mut self, why: &str) {
+    pub(crate) fn repeated(&mut self, why: &str) {
         match self.retries.get_mut(why) {
             Some(count) => *count += 1,
             None => *self.retries.entry(why.to_owned()).or_default() += 1,
         }
     }
 
-    pub(super) fn add(&mut self, other: Self) -> Result<(), hdrhistogram::AdditionError> {
+    pub(crate) fn add(&mut self, other: Self) -> Result<(), hdrhistogram::AdditionError> {
         for ((_, mine), (_, others)) in self.latencies.iter_mut().zip(&other.latencies) {
             mine.add(others)?;
         }
@@ -153,7 +133,7 @@ pub struct Latency {
 }
 
 impl Report {
-    pub(super) fn new(args: &LoadArgs, prefix: &str, ended: Ended, took: Duration, tally: Tally) -> Self {
+    pub(crate) fn new(plan: &Plan, ended: Ended, took: Duration, tally: Tally) -> Self {
         let seconds = took.as_secs_f64();
         let made = tally.latencies.iter().filter(|(_, latencies)| !latencies.is_empty());
         let calls: BTreeMap<_, _> =
@@ -162,10 +142,10 @@ impl Report {
             calls.iter().filter(|(name, _)| **name != Kind::Queryable.name()).map(|(_, s)| s.count).sum();
         Self {
             ended,
-            prefix: prefix.to_owned(),
-            clients: args.clients,
-            orders: args.orders,
-            rate: args.rate,
+            prefix: plan.prefix.clone(),
+            clients: plan.clients,
+            orders: plan.orders,
+            rate: plan.calls_per_second,
             seconds,
             answered,
             per_second: answered as f64 / seconds,

@@ -9,53 +9,25 @@ use http::{Method, StatusCode};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::args::Call;
-use super::check::{Acknowledged, CheckFile};
-use super::client::{Answer, Client, HttpCall};
-use super::report::{Kind, Tally};
-use super::schedule::Schedule;
-use super::stop::{Ended, Stop};
-
-/// The plan of a load: the calls for each order, and how they are made.
-pub(super) struct Plan {
-    pub(super) calls: Vec<Call>,
-    /// The prefix of the ids; the order's number follows.
-    pub(super) prefix: String,
-    pub(super) seed: u64,
-    /// One order in so many is watched until it is queryable.
-    pub(super) queryable_every: Option<u64>,
-    /// How long such an order is watched.
-    pub(super) queryable_within: Duration,
-    /// How often a call is repeated, on all replicas together.
-    pub(super) repeats: u32,
-    /// How long a call is repeated at most, however few its repeats. The limit is for a server that hangs: there each try is
-    /// long.
-    pub(super) patience: Duration,
-}
-
-impl Plan {
-    pub(super) fn orders_per_second(&self, calls_per_second: Option<f64>) -> Option<f64> {
-        calls_per_second.map(|rate| rate / self.calls.len() as f64)
-    }
-
-    /// The kinds of latencies that are measured.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
-        let calls = self.calls.iter().filter_map(|call| call.kind());
-        calls.chain(self.queryable_every.map(|_| Kind::Queryable))
-    }
-}
+use crate::call::{Call, Kind};
+use crate::check::{Acknowledged, CheckFile};
+use crate::client::{Answer, Client, HttpCall};
+use crate::plan::Plan;
+use crate::report::Tally;
+use crate::schedule::Schedule;
+use crate::stop::{Ended, Stop};
 
 /// The state that the clients of a load share.
-pub(super) struct Load {
-    pub(super) plan: Plan,
-    pub(super) schedule: Schedule,
-    pub(super) check: Option<CheckFile>,
-    pub(super) stop: Stop,
+pub(crate) struct Load {
+    pub(crate) plan: Plan,
+    pub(crate) schedule: Schedule,
+    pub(crate) check: Option<CheckFile>,
+    pub(crate) stop: Stop,
     /// Calls that have ended, for the progress bar.
-    pub(super) answered: AtomicU64,
+    pub(crate) answered: AtomicU64,
 }
 
-pub(super) struct Worker {
+pub(crate) struct Worker {
     client: Client,
     load: Arc<Load>,
     tally: Tally,
@@ -74,14 +46,14 @@ enum Lost {
 
 impl Worker {
     /// Creates a client. Its `number` makes its delays differ from those of the load's other clients.
-    pub(super) fn new(number: u64, client: Client, load: Arc<Load>) -> anyhow::Result<Self> {
+    pub(crate) fn new(number: u64, client: Client, load: Arc<Load>) -> anyhow::Result<Self> {
         let tally = Tally::new(load.plan.kinds())?;
         let random = SmallRng::seed_from_u64(load.plan.seed.wrapping_add(number));
         Ok(Self { client, load, tally, random })
     }
 
     /// Takes orders until there are none, or the load is stopped.
-    pub(super) async fn run(mut self) -> Tally {
+    pub(crate) async fn run(mut self) -> Tally {
         let load = Arc::clone(&self.load);
         while !load.stop.is_over() {
             let slot = tokio::select! {

@@ -8,10 +8,10 @@ use domain::OrderId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::document::{SeedCommand, translate};
-use super::report::Report;
-use super::source::Documents;
-use super::target::{Taker, Target};
+use crate::document::{SeedCommand, translate};
+use crate::report::Report;
+use crate::source::Documents;
+use crate::target::{Taker, Target};
 
 /// How many commands are in hand at a time. The stores take the waiting commands as one batch.
 const LANES: usize = 128;
@@ -23,7 +23,7 @@ const LENGTH: usize = 16;
 ///
 /// # Errors
 /// When the seed or the event store fails. Commands that were imported before that stay.
-pub(super) async fn take_all(
+pub(crate) async fn take_all(
     documents: Documents,
     target: &Target,
     report: &Arc<Report>,

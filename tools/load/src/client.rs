@@ -54,34 +54,34 @@ impl Target {
 }
 
 /// A call with all its parts, so that it can be repeated as it was.
-pub(super) struct HttpCall {
-    pub(super) method: Method,
+pub(crate) struct HttpCall {
+    pub(crate) method: Method,
     /// Begins with `/`.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// The `Idempotency-Key` of a command.
-    pub(super) key: Option<String>,
+    pub(crate) key: Option<String>,
     /// JSON, or empty.
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl HttpCall {
-    pub(super) fn get(path: String) -> Self {
+    pub(crate) fn get(path: String) -> Self {
         Self { method: Method::GET, path, key: None, body: Bytes::new() }
     }
 }
 
 /// The answer to a call.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     /// The version in the `ETag`, if it is one.
-    pub(super) version: Option<u64>,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) body: Bytes,
+    pub(crate) version: Option<u64>,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Bytes,
 }
 
 /// No answer came back. The server may or may not have done what it was asked.
 #[derive(Debug, Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     #[error("{0} can't be reached: {1}")]
     Connect(String, io::Error),
     #[error("the connection broke: {0}")]
@@ -95,7 +95,7 @@ pub(super) enum Failure {
 }
 
 /// One client: it calls, waits for the answer, calls again.
-pub(super) struct Client {
+pub(crate) struct Client {
     targets: Arc<[Target]>,
     current: usize,
     authorization: Option<HeaderValue>,
@@ -105,7 +105,7 @@ pub(super) struct Client {
 
 impl Client {
     /// Creates a client. Its `number` chooses the replica with which it begins.
-    pub(super) fn new(
+    pub(crate) fn new(
         targets: &[Target],
         number: usize,
         authorization: Option<&HeaderValue>,
@@ -122,19 +122,19 @@ impl Client {
     }
 
     /// Goes on with the next replica, if there are several.
-    pub(super) fn next_replica(&mut self) {
+    pub(crate) fn next_replica(&mut self) {
         if self.targets.len() > 1 {
             self.current = (self.current + 1) % self.targets.len();
             self.connection = None;
         }
     }
 
-    pub(super) fn replicas(&self) -> u32 {
+    pub(crate) fn replicas(&self) -> u32 {
         self.targets.len() as u32
     }
 
     /// Makes one try, over the open connection if there is one.
-    pub(super) async fn call(&mut self, call: &HttpCall) -> Result<Answer, Failure> {
+    pub(crate) async fn call(&mut self, call: &HttpCall) -> Result<Answer, Failure> {
         let request = self.request(call)?;
         let timeout = self.timeout;
         // The connection is taken out, so that one that fails or times out is not used again.
