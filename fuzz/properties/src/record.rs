@@ -25,7 +25,8 @@ pub fn check(value: &[u8]) {
                     assert_is_id(stream.as_str());
                     assert!(version == 0 || version > Version::MAX, "{version}");
                 }
-                Undecodable::Unknown { stream, version, .. } => {
+                Undecodable::Unknown { stream, version, .. }
+                | Undecodable::Unreadable { stream, version, .. } => {
                     assert_is_id(stream.as_str());
                     assert!((1..=Version::MAX).contains(&version.get()), "{version}");
                 }

@@ -1,11 +1,11 @@
 //! The whole view of orders for lists and lookups: the row, its indexes, its fold.
 
-use event_sourcing::{Aggregate, Index, Refused, View, choice_value, row};
+use event_sourcing::{Aggregate, Index, Keys, Refused, View, choice_value, row};
 use jiff::Timestamp;
 
-use crate::RecordedEvent;
 use crate::order::{Details, Event, Order, Status};
 use crate::values::{OrderName, Reason};
+use crate::{OrderId, RecordedEvent};
 
 row! {
     /// An order as clients see it, beside its id and its version. Each field is a column.
@@ -40,10 +40,19 @@ impl View for OrdersView {
     const INDEXES: &'static [Index] = &[BY_NAME, BY_STATUS];
 
     type Event = Event;
+    type Key = OrderId;
     type Row = OrderRow;
 
+    fn keys(recorded: &RecordedEvent) -> Result<Keys<OrderId>, Refused> {
+        Ok(Keys::One(recorded.stream.clone()))
+    }
+
     /// Uses the fold of the aggregate, so that the view never shows another state than decisions use.
-    fn apply(row: Option<OrderRow>, recorded: &RecordedEvent) -> Result<Option<OrderRow>, Refused> {
+    fn apply(
+        _: &OrderId,
+        row: Option<OrderRow>,
+        recorded: &RecordedEvent,
+    ) -> Result<Option<OrderRow>, Refused> {
         let created_at = row.as_ref().map_or(recorded.time, |row| row.created_at);
         let order = match row {
             None => Order::Absent,

@@ -7,14 +7,17 @@
 //! - [`wire`] is the form in which an event travels: the value and the headers of a record on the channel.
 //! - [`command_id`] is the identity of a command, which is distinct for each kind and caller.
 //! - [`values`] are parsed once at the edge and can't be wrong afterwards; [`text_value!`] declares an application's own.
-//! - [`view`] is the data for queries: rows folded from events, and the columns in which rows are stored.
+//! - [`view`] is the data for queries: rows folded from events, and the columns in which rows are stored. An [`Entry`] is a stream's
+//!   place in a view; [`Rows`] are the rows that streams share.
 //! - [`given`](mod@given) is the form of an aggregate's tests: given these events, when this command, then these events.
 
 pub mod aggregate;
 pub mod command_id;
+mod entry;
 pub mod event;
 mod excerpt;
 pub mod given;
+pub mod rows;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod values;
@@ -23,9 +26,11 @@ pub mod wire;
 
 pub use aggregate::{Aggregate, Command, Gap, Rejection, RejectionKind, Snapshot};
 pub use command_id::{CommandId, CommandKind};
+pub use entry::{Entry, NotApplied};
 pub use event::{EncodedEvent, EventType, UnknownEvent, Upcaster};
+pub use rows::Rows;
 pub use values::{IdempotencyKey, Invalid, StreamId, Version};
 pub use view::{
-    Column, ColumnKind, ColumnValue, Entry, Garbled, Index, NotApplied, Refused, Row, Value, View,
+    Column, ColumnKind, ColumnValue, Garbled, Index, Key, Keys, Refused, Row, Value, View, is_by_stream,
 };
 pub use wire::{Recorded, Undecodable};

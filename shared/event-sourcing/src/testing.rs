@@ -1,12 +1,21 @@
 //! A small aggregate and its view, for the tests of crates that store, publish, handle or show any aggregate. It is a task that
-//! is opened, started, stopped and finished.
+//! is opened, started, stopped and finished. [`LabelsView`] is a view whose rows are shared by streams.
+//!
+//! [`any_interleaving`] is for the author of any such view.
 
+mod interleaving;
+mod labels;
+
+pub use interleaving::{Interleaved, any_interleaving};
 use jiff::Timestamp;
+pub use labels::{BY_SUBJECT, BY_TASKS, LabelEvent, LabelRow, LabelsView, PANIC_LABEL, REFUSED_LABEL};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 use thiserror::Error;
 
-use crate::{Aggregate, EventType, Index, Recorded, Refused, RejectionKind, View, choice_value, row};
+use crate::{
+    Aggregate, EventType, Index, Keys, Recorded, Refused, RejectionKind, StreamId, View, choice_value, row,
+};
 
 /// A task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -215,9 +224,18 @@ impl View for TasksView {
     const INDEXES: &'static [Index] = &[BY_TITLE, BY_STAGE];
 
     type Event = Event;
+    type Key = StreamId;
     type Row = TaskRow;
 
-    fn apply(row: Option<TaskRow>, recorded: &Recorded<Event>) -> Result<Option<TaskRow>, Refused> {
+    fn keys(recorded: &Recorded<Event>) -> Result<Keys<StreamId>, Refused> {
+        Ok(Keys::One(recorded.stream.clone()))
+    }
+
+    fn apply(
+        _: &StreamId,
+        row: Option<TaskRow>,
+        recorded: &Recorded<Event>,
+    ) -> Result<Option<TaskRow>, Refused> {
         let Some(row) = row else {
             let Event::TaskOpened { title } = &recorded.event else { return Ok(None) };
             let (title, opened_at) = (title.clone(), recorded.time);

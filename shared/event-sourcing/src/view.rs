@@ -2,20 +2,25 @@
 //!
 //! One file declares a view: its row ([`row!`](crate::row)), its indexes and its fold. The stores create its tables from them.
 
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::aggregate::Gap;
 use crate::event::EventType;
-use crate::values::{StreamId, Version};
+use crate::values::StreamId;
 use crate::wire::Recorded;
 
-/// A view with one row a stream.
+/// A view: rows that are folded from the events of any number of streams.
+///
+/// [`View::keys`] says which rows an event touches. There are two kinds of views:
+/// - **One row a stream.** The key is the stream itself (`type Key = StreamId`), and the row carries the stream's version.
+/// - **Any other key.** A stream may have several rows, and streams may share a row. The stores keep the versions of the streams
+///   beside the rows. A row must not depend on how the events of its streams interleave, because nothing puts the events of
+///   different streams in a sequence. `testing::any_interleaving` shows it for a view.
 pub trait View: Clone + Debug + Send + Sync + 'static {
     /// The view's name: a lower-case letter, then lower-case letters, digits and `_`. The names of its tables come from it.
     const NAME: &'static str;
@@ -26,14 +31,75 @@ pub trait View: Clone + Debug + Send + Sync + 'static {
 
     /// The events from which it is folded.
     type Event: EventType;
+    /// The key of a row: the stream, or the value of a column named `key`.
+    type Key: Key;
     /// The view's row.
     type Row: Row;
 
-    /// Returns the row after an event; `None` if the stream has no row. An event that changes nothing returns the row as it is.
+    /// Returns the keys of the rows that the event touches. An event without keys changes no row, but the view moves on.
     ///
     /// # Errors
-    /// [`Refused`] when the event can't become a row. The stream stops there, and the event is held with that reason.
-    fn apply(row: Option<Self::Row>, event: &Recorded<Self::Event>) -> Result<Option<Self::Row>, Refused>;
+    /// As [`View::apply`].
+    fn keys(event: &Recorded<Self::Event>) -> Result<Keys<Self::Key>, Refused>;
+
+    /// Returns the row of a key after an event. It is called once for each of the event's keys, so it is given the key.
+    /// `None` means no row: a row that there was is deleted. An event that changes nothing returns the row as it is.
+    ///
+    /// # Errors
+    /// [`Refused`] when the event can't become a row. None of the event's rows changes then. Its stream stops there, and the event
+    /// is held with that reason.
+    fn apply(
+        key: &Self::Key,
+        row: Option<Self::Row>,
+        event: &Recorded<Self::Event>,
+    ) -> Result<Option<Self::Row>, Refused>;
+}
+
+/// A type whose values can be the keys of rows. It is a column that always has a value.
+pub trait Key: ColumnValue + Clone + Debug + Ord + Send + Sync + 'static {}
+
+impl<K: ColumnValue + Clone + Debug + Ord + Send + Sync + 'static> Key for K {}
+
+/// The keys of an event. A key that stands there twice counts once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys<K> {
+    /// None.
+    None,
+    /// One.
+    One(K),
+    /// Any number.
+    Many(Vec<K>),
+}
+
+impl<K: Key> Keys<K> {
+    /// Returns the keys in their sequence, each once.
+    #[must_use]
+    pub fn sorted(self) -> Vec<K> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(key) => vec![as_stored(key)],
+            Self::Many(keys) => {
+                let mut keys: Vec<K> = keys.into_iter().map(as_stored).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                keys
+            }
+        }
+    }
+}
+
+/// Returns the key as a column gives it back. Two times of one microsecond are one key.
+fn as_stored<K: Key>(key: K) -> K {
+    match K::KIND {
+        ColumnKind::Time => K::from_value(key.to_value()).unwrap_or(key),
+        _ => key,
+    }
+}
+
+/// Returns true if the view has one row a stream, which carries the stream's version.
+#[must_use]
+pub fn is_by_stream<V: View>() -> bool {
+    TypeId::of::<V::Key>() == TypeId::of::<StreamId>()
 }
 
 /// The reason for which a fold refuses an event.
@@ -97,8 +163,8 @@ pub enum ColumnKind {
     Time,
 }
 
-/// A value of a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value of a column. Values of a column compare as the stores compare them: texts by their bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value<'a> {
     /// No value.
     Null,
@@ -148,6 +214,18 @@ impl<'a> Value<'a> {
         match self {
             Self::Text(text) => Ok(text),
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Returns the value with a text of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Text(text) => Value::Text(text.into_owned().into()),
+            Self::Integer(number) => Value::Integer(number),
+            Self::Boolean(value) => Value::Boolean(value),
+            Self::Time(time) => Value::Time(time),
         }
     }
 }
@@ -293,76 +371,6 @@ macro_rules! choice_value {
     };
 }
 
-/// A stream's entry in a view: its row after a number of its events. It serializes as the row does, with `id` and `version`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Entry<R> {
-    /// The stream.
-    pub id: StreamId,
-    /// The stream's row; `None` if the events so far make no row.
-    #[serde(flatten)]
-    pub row: Option<R>,
-    /// The number of those events.
-    pub version: Version,
-}
-
-/// The reason for which an event was not applied.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum NotApplied {
-    /// The event is not the next one.
-    #[error(transparent)]
-    Gap(#[from] Gap),
-    /// The fold refuses the event.
-    #[error(transparent)]
-    Refused(#[from] Refused),
-}
-
-impl<R: Row> Entry<R> {
-    /// Returns the entry before the first event.
-    #[must_use]
-    pub const fn absent(id: StreamId) -> Self {
-        Self { id, row: None, version: Version::NONE }
-    }
-
-    /// Applies the next event of the stream.
-    ///
-    /// # Errors
-    /// [`NotApplied`]; the entry is unchanged then.
-    pub fn apply<V: View<Row = R>>(&mut self, event: &Recorded<V::Event>) -> Result<(), NotApplied> {
-        if event.version != self.version.next() {
-            return Err(Gap { have: self.version, found: event.version }.into());
-        }
-        // A fold that panics must stop no other stream. It works on its own copy, so nothing here is left half done.
-        let row = self.row.clone();
-        let folded = catch_unwind(AssertUnwindSafe(|| V::apply(row, event)));
-        self.row = folded.unwrap_or_else(|_| Err(Refused("the fold panicked".to_owned())))?;
-        self.version = event.version;
-        Ok(())
-    }
-
-    /// Returns the entry after these events, which begin with the stream's first.
-    ///
-    /// # Errors
-    /// As [`Entry::apply`].
-    pub fn fold<'e, V: View<Row = R>>(
-        id: StreamId,
-        events: impl IntoIterator<Item = &'e Recorded<V::Event>>,
-    ) -> Result<Self, NotApplied> {
-        let mut entry = Self::absent(id);
-        for event in events {
-            entry.apply::<V>(event)?;
-        }
-        Ok(entry)
-    }
-
-    /// Returns true if a store keeps both entries alike. Columns keep times in whole microseconds.
-    #[must_use]
-    pub fn is_kept_as(&self, other: &Self) -> bool {
-        self.id == other.id
-            && self.version == other.version
-            && self.row.as_ref().map(R::values) == other.row.as_ref().map(R::values)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,34 +391,6 @@ mod tests {
         }
     }
 
-    #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-    enum Event {
-        Counted { number: i64 },
-        Cleared,
-        Refused,
-        Panicked,
-    }
-
-    impl EventType for Event {}
-
-    #[derive(Clone, Debug)]
-    struct Samples;
-
-    impl View for Samples {
-        const NAME: &'static str = "samples";
-        type Event = Event;
-        type Row = Sample;
-
-        fn apply(_: Option<Sample>, recorded: &Recorded<Event>) -> Result<Option<Sample>, Refused> {
-            match recorded.event {
-                Event::Counted { number } => Ok(Some(Sample { number: Some(number), ..sample() })),
-                Event::Cleared => Ok(None),
-                Event::Refused => Err(Refused("not this one".to_owned())),
-                Event::Panicked => panic!("on purpose"),
-            }
-        }
-    }
-
     fn sample() -> Sample {
         Sample {
             text: "a text".to_owned(),
@@ -419,11 +399,6 @@ mod tests {
             at: "1969-12-31T23:59:59.999999Z".parse().unwrap(),
             stream: StreamId::parse("a").unwrap(),
         }
-    }
-
-    fn recorded(version: u64, event: Event) -> Recorded<Event> {
-        let stream = StreamId::parse("a").unwrap();
-        Recorded { stream, version: Version::new(version), time: Timestamp::UNIX_EPOCH, event }
     }
 
     #[test]
@@ -463,37 +438,5 @@ mod tests {
             let (time, kept): (Timestamp, Timestamp) = (time.parse().unwrap(), kept.parse().unwrap());
             assert_eq!(Timestamp::from_value(time.to_value()).unwrap(), kept);
         }
-    }
-
-    #[test]
-    fn an_entry_takes_in_the_next_event_and_no_other() {
-        let mut entry = Entry::absent(StreamId::parse("a").unwrap());
-        entry.apply::<Samples>(&recorded(1, Event::Counted { number: 7 })).unwrap();
-        let before = entry.clone();
-        for (event, problem) in [
-            (recorded(1, Event::Cleared), "version 1 can't follow version 1"),
-            (recorded(3, Event::Cleared), "version 3 can't follow version 1"),
-            (recorded(2, Event::Refused), "not this one"),
-            (recorded(2, Event::Panicked), "the fold panicked"),
-        ] {
-            assert_eq!(entry.apply::<Samples>(&event).unwrap_err().to_string(), problem);
-            assert_eq!(entry, before);
-        }
-        entry.apply::<Samples>(&recorded(2, Event::Cleared)).unwrap();
-        assert_eq!((&entry.row, entry.version), (&None, Version::new(2)));
-        let folded = Entry::fold::<Samples>(
-            before.id,
-            &[recorded(1, Event::Counted { number: 7 }), recorded(2, Event::Cleared)],
-        );
-        assert_eq!(folded, Ok(entry));
-    }
-
-    #[test]
-    fn an_entry_serializes_as_its_row_with_id_and_version() {
-        let absent = Entry::<Sample>::absent(StreamId::parse("a").unwrap());
-        assert_eq!(serde_json::to_string(&absent).unwrap(), r#"{"id":"a","version":0}"#);
-        let entry = Entry { row: Some(sample()), version: Version::new(3), ..absent };
-        let shown = r#"{"id":"a","text":"a text","number":null,"flag":true,"at":"1969-12-31T23:59:59.999999Z","stream":"a","version":3}"#;
-        assert_eq!(serde_json::to_string(&entry).unwrap(), shown);
     }
 }

@@ -56,6 +56,16 @@ pub enum Undecodable {
         /// The unknown part.
         problem: UnknownEvent,
     },
+    /// The event store can't read the event, so that nobody can send it.
+    #[error("the event store can't read it: {problem}")]
+    Unreadable {
+        /// The stream.
+        stream: StreamId,
+        /// The version.
+        version: Version,
+        /// The fault.
+        problem: String,
+    },
 }
 
 impl<E: EventType> Recorded<E> {

@@ -1,7 +1,7 @@
 //! The command `rebuild` builds the view anew from the event store, beside the view in use, and then swaps the two. Meanwhile the
 //! system serves queries and accepts commands.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
-use event_sourcing::{Recorded, StreamId, Version, View};
+use event_sourcing::{Recorded, StreamId, Version, View, is_by_stream};
 use event_store::{EventStore, Page, ScannedCommit};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, SwapRefused, ViewId};
@@ -135,16 +135,22 @@ async fn rebuild<V: View>(
 }
 
 /// Copies the rows of unreadable streams from the view in use to the new view. Those rows may be at a later version than the
-/// program can read today.
+/// program can read today. Rows that streams share can't be copied: there the streams stay as far as they can be read.
 async fn take_over<V: View>(
     view: &ReadStore<V>,
     building: ViewId,
-    unreadable: &BTreeSet<Arc<str>>,
+    unreadable: &BTreeMap<Arc<str>, String>,
 ) -> anyhow::Result<()> {
-    let ids: Vec<StreamId> = unreadable.iter().filter_map(|stream| StreamId::parse(stream).ok()).collect();
-    for ids in ids.chunks(TAKEN_OVER) {
-        let mut entries = Vec::with_capacity(ids.len());
-        for id in ids {
+    let parsed =
+        |(stream, problem): (&Arc<str>, &String)| Some((StreamId::parse(stream).ok()?, problem.clone()));
+    let streams: Vec<(StreamId, String)> = unreadable.iter().filter_map(parsed).collect();
+    for streams in streams.chunks(TAKEN_OVER) {
+        if !is_by_stream::<V>() {
+            view.set_aside(building, streams.to_vec()).await?;
+            continue;
+        }
+        let mut entries = Vec::with_capacity(streams.len());
+        for (id, _) in streams {
             entries.extend(view.get(id).await?.filter(|entry| entry.version != Version::NONE));
         }
         view.take_over(building, entries).await?;
@@ -157,7 +163,8 @@ async fn take_over<V: View>(
 struct Scan {
     commits: u64,
     events: u64,
-    unreadable: BTreeSet<Arc<str>>,
+    /// The streams that can't be read, with the problem.
+    unreadable: BTreeMap<Arc<str>, String>,
 }
 
 /// Reads the next page while it writes the last one into the new view. An unreadable stream is reported and does not stop the
@@ -174,7 +181,8 @@ async fn scan_into<V: View>(
         let Page { commits: scanned, unreadable, next } = page;
         for problem in unreadable {
             progress.suspend(|| complain!("{problem}"));
-            scan.unreadable.insert(problem.stream);
+            let why = problem.problem.to_string();
+            scan.unreadable.insert(problem.stream, why);
         }
         let scanned_commits = scanned.len() as u64;
         let batch: Vec<Recorded<V::Event>> = scanned.into_iter().flat_map(recorded).collect();

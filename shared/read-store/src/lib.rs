@@ -4,6 +4,9 @@
 //! transaction. It ignores an event that is not newer. It holds any other event, and a held event blocks its own stream only. So
 //! each event has its effect exactly once, however often it arrives.
 //!
+//! A view has one row a stream, or rows that streams share (`event_sourcing::View`). In the first kind a stream's row has its
+//! version. In the second kind a table beside the rows has the versions, and both are written in one transaction.
+//!
 //! [`plan`] states each rule once. The variants read what it needs, ask it, and write its answer.
 //!
 //! Knows nothing of channels, event stores, HTTP or commands.
@@ -27,13 +30,13 @@ mod walk;
 
 use std::time::Duration;
 
-use event_sourcing::{Entry, Recorded, StreamId, Version, View};
+use event_sourcing::{Entry, Recorded, StreamId, Version, View, is_by_stream};
 use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use types::{
     BehindStream, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin, Page,
-    Projected, Redriven, SwapRefused, ViewId,
+    Projected, Redriven, RowPage, SwapRefused, ViewId,
 };
 pub use walk::{Step, Walk, Walker};
 
@@ -74,6 +77,9 @@ pub enum ReadStoreError {
     /// The store holds a value that no program of ours wrote, or is damaged.
     #[error("the read store holds {0}")]
     Corrupt(String),
+    /// The database refuses a value of an entry that the caller gave. (If an event makes such a value, the event is held.)
+    #[error("the read store refuses a value: {0}")]
+    Refused(String),
     /// The view is not being built: another rebuild has begun since, or the view is active already.
     #[error("view {} is not being built (any more)", .0.0)]
     NotBuilding(ViewId),
@@ -182,8 +188,8 @@ impl<V: View> ReadStore<V> {
 
     // ── For queries ──────────────────────────────────────────────────────────────────────────────────
 
-    /// Returns the active view's entry of a stream, and whether an event is held for it. Calls that are made at the same time
-    /// share one read.
+    /// Returns the active view's entry of a stream, and whether an event is held for it. If the view's key is not the stream, the
+    /// entry has the stream's version alone. Calls that are made at the same time share one read.
     ///
     /// # Errors
     /// When the store is not available.
@@ -199,12 +205,20 @@ impl<V: View> ReadStore<V> {
         Ok(self.see(id).await?.entry)
     }
 
-    /// Returns a page of rows of the active view, by id.
+    /// Returns a row of the active view by its key, in a view of either kind.
     ///
     /// # Errors
     /// When the store is not available.
-    pub async fn list(&self, filter: Filter) -> Result<Page<V::Row>, ReadStoreError> {
-        on_store!(self, store => store.list(filter).await)
+    pub async fn row(&self, key: &V::Key) -> Result<Option<V::Row>, ReadStoreError> {
+        on_store!(self, store => store.row(key).await)
+    }
+
+    /// Returns a page of rows of the active view, by key, in a view of either kind.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn page(&self, filter: Filter<V::Key>) -> Result<RowPage<V::Key, V::Row>, ReadStoreError> {
+        on_store!(self, store => store.page(filter).await)
     }
 
     /// Waits until the active view has the stream at `version` or a later one, and returns the stream as [`ReadStore::see`] does.
@@ -222,7 +236,8 @@ impl<V: View> ReadStore<V> {
     }
 
     /// Returns the entries of these streams in the active view, by one read, for `verify`. Absent entries are left out. Garbled
-    /// entries are left out too, so that `verify` repairs them.
+    /// entries are left out too, so that `verify` repairs them. If the view's key is not the stream, an entry has the version
+    /// alone.
     ///
     /// # Errors
     /// When the store is not available.
@@ -367,6 +382,21 @@ impl<V: View> ReadStore<V> {
         on_store!(self, store => store.take_over(view, entries).await)
     }
 
+    /// Holds an event of each of these streams in a view that is being built: the next one, which the event store can't read for
+    /// the reason that stands beside the stream. Use it in place of [`ReadStore::take_over`] in a view whose key is not the stream,
+    /// because rows that streams share can't be taken over. The swap goes by without these streams. When the event can be read, it
+    /// is applied if it is projected.
+    ///
+    /// # Errors
+    /// When the view is not being built or the store is not available.
+    pub async fn set_aside(
+        &self,
+        view: ViewId,
+        unreadable: Vec<(StreamId, String)>,
+    ) -> Result<(), SwapRefused> {
+        on_store!(self, store => store.set_aside(view, unreadable).await)
+    }
+
     /// Makes the view that was built the active one and deletes the former. Running projector batches finish first. Refuses while
     /// a stream is behind in the new view, or waits for a missing event there but not in the active view.
     ///
@@ -379,20 +409,27 @@ impl<V: View> ReadStore<V> {
 
     /// Writes entries into the active view over any that it has: the repair of a view that lost or garbled something. Does not
     /// change an entry that has a greater version by now. Applies held events that become next, and removes those that the entry
-    /// has passed. Returns the number of written entries.
+    /// has passed. Returns the number of written entries. Writes nothing if the view's key is not the stream: a rebuild repairs
+    /// such a view.
     ///
     /// # Errors
-    /// When the store is not available.
+    /// When the store is not available, or refuses a value of an entry.
     pub async fn repair(&self, entries: Vec<Entry<V::Row>>) -> Result<u64, ReadStoreError> {
+        if !is_by_stream::<V>() {
+            return Ok(0);
+        }
         on_store!(self, store => store.repair(entries).await)
     }
 
     /// Deletes streams from the active view, with the events held for them. `verify --repair` does so with rows whose stream does
-    /// not exist. Returns the number of deleted rows.
+    /// not exist. Returns the number of deleted rows. Deletes nothing if the view's key is not the stream.
     ///
     /// # Errors
     /// When the store is not available.
     pub async fn remove(&self, ids: Vec<StreamId>) -> Result<u64, ReadStoreError> {
+        if !is_by_stream::<V>() {
+            return Ok(0);
+        }
         on_store!(self, store => store.remove(ids).await)
     }
 
@@ -413,6 +450,16 @@ impl<V: View> ReadStore<V> {
     /// When it does not.
     pub async fn ping(&self) -> Result<(), ReadStoreError> {
         on_store!(self, store => store.ping().await)
+    }
+}
+
+impl<V: View<Key = StreamId>> ReadStore<V> {
+    /// Returns a page of rows of the active view, by id, each with its stream's version.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn list(&self, filter: Filter) -> Result<Page<V::Row>, ReadStoreError> {
+        on_store!(self, store => store.list(filter).await)
     }
 }
 

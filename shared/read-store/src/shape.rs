@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write};
 
-use event_sourcing::{Column, ColumnKind, Entry, Garbled, Index, Row, StreamId, Value, Version, View};
+use event_sourcing::{
+    Column, ColumnKind, ColumnValue, Entry, Garbled, Index, Row, StreamId, Value, Version, View, is_by_stream,
+};
 use parking_lot::Mutex;
 
 use crate::ViewId;
@@ -14,6 +16,8 @@ pub(crate) struct Shape {
     pub(crate) name: &'static str,
     /// Tells this shape from others. Programs whose shapes have the same key work on the same tables.
     pub(crate) key: &'static str,
+    /// The kind of the keys of its rows; none if it has one row a stream.
+    pub(crate) keyed_by: Option<ColumnKind>,
     pub(crate) columns: &'static [Column],
     pub(crate) indexes: &'static [Index],
 }
@@ -23,12 +27,27 @@ impl Shape {
     pub(crate) fn of<V: View>() -> Self {
         const { check::<V>() };
         let (name, columns) = (V::NAME, V::Row::COLUMNS);
-        Self { name, key: key(name, V::REVISION, columns), columns, indexes: V::INDEXES }
+        let keyed_by = if is_by_stream::<V>() { None } else { Some(V::Key::KIND) };
+        Self { name, key: key(name, V::REVISION, keyed_by, columns), keyed_by, columns, indexes: V::INDEXES }
+    }
+
+    /// The column by which rows are found and sorted: the stream's id, or the key.
+    pub(crate) const fn key_column(&self) -> Column {
+        match self.keyed_by {
+            None => Column { name: "id", kind: ColumnKind::Text, required: true },
+            Some(kind) => Column { name: "key", kind, required: true },
+        }
+    }
+
+    /// The columns of a row with its key, as a list.
+    pub(crate) fn row_list(&self) -> String {
+        let row = self.columns.iter().map(|column| column.name);
+        [self.key_column().name].into_iter().chain(row).collect::<Vec<_>>().join(", ")
     }
 
     /// The table of a view of this shape.
     pub(crate) const fn table(self, id: ViewId) -> Table {
-        Table { shape: self, id }
+        Table { shape: self, id, suffix: "" }
     }
 
     /// The columns of an entry, as a list: `id`, `version`, and those of the row.
@@ -59,17 +78,23 @@ impl Shape {
 /// The keys of this process. Every transaction asks for its views by a key, so each is made once, and leaked once.
 static KEYS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
-fn key(name: &str, revision: u32, columns: &[Column]) -> &'static str {
+const fn kind_name(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Text | ColumnKind::Choice(_) => "text",
+        ColumnKind::Integer => "integer",
+        ColumnKind::Boolean => "boolean",
+        ColumnKind::Time => "time",
+    }
+}
+
+fn key(name: &str, revision: u32, keyed_by: Option<ColumnKind>, columns: &[Column]) -> &'static str {
     let mut key = format!("{name} {revision}");
+    // Writing to a text has no way to fail.
+    if let Some(kind) = keyed_by {
+        let _ = write!(key, " by {}", kind_name(kind));
+    }
     for Column { name, kind, required } in columns {
-        let kind = match kind {
-            ColumnKind::Text | ColumnKind::Choice(_) => "text",
-            ColumnKind::Integer => "integer",
-            ColumnKind::Boolean => "boolean",
-            ColumnKind::Time => "time",
-        };
-        // Writing to a text has no way to fail.
-        let _ = write!(key, ", {name} {kind}{}", if *required { "" } else { "?" });
+        let _ = write!(key, ", {name} {}{}", kind_name(*kind), if *required { "" } else { "?" });
     }
     let mut keys = KEYS.lock();
     if let Some(known) = keys.get(key.as_str()) {
@@ -85,23 +110,50 @@ fn key(name: &str, revision: u32, columns: &[Column]) -> &'static str {
 pub(crate) struct Table {
     pub(crate) shape: Shape,
     pub(crate) id: ViewId,
+    suffix: &'static str,
 }
 
 impl Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", self.shape.name, self.id.0)
+        write!(f, "{}_{}{}", self.shape.name, self.id.0, self.suffix)
     }
 }
 
+/// The end of the name of a table that has the versions of the streams.
+pub(crate) const STREAMS: &str = "_streams";
+
 impl Table {
+    /// The table with the versions of the streams. It is the table of the rows if there is one row a stream. Otherwise it stands
+    /// beside that table, and its entries have no row.
+    pub(crate) const fn streams(self) -> Self {
+        match self.shape.keyed_by {
+            None => self,
+            Some(_) => {
+                Self { shape: Shape { columns: &[], indexes: &[], ..self.shape }, suffix: STREAMS, ..self }
+            }
+        }
+    }
+
     /// The indexes for pages: their names and their columns. A rebuild creates them last, because one sort is faster than an
     /// insertion at each row's place.
     pub(crate) fn page_indexes(self) -> impl Iterator<Item = (String, String)> {
+        let key = self.shape.key_column().name;
         self.shape
             .indexes
             .iter()
-            .map(move |Index { column }| (format!("{self}_by_{column}"), format!("{column}, id")))
+            .map(move |Index { column }| (format!("{self}_by_{column}"), format!("{column}, {key}")))
     }
+}
+
+/// The key of a row as the value of a column.
+pub(crate) fn key_value<V: View>(key: &V::Key) -> Value<'static> {
+    key.to_value().into_owned()
+}
+
+/// A row with its key, from the values of its columns.
+pub(crate) fn row<V: View>(key: Value<'_>, values: Vec<Value<'_>>) -> Result<(V::Key, V::Row), Garbled> {
+    let garbled = |problem| Garbled { column: "key", problem };
+    Ok((V::Key::from_value(key).map_err(garbled)?, V::Row::from_values(values)?))
 }
 
 /// The values of an entry's row; all null if the entry has no row.
@@ -137,13 +189,16 @@ const fn check<V: View>() {
     while at < columns.len() {
         assert!(is_name(columns[at].name), "a column's name has lower-case letters, digits and _");
         assert!(
-            !is_same(columns[at].name, "id") && !is_same(columns[at].name, "version"),
-            "every entry has an id and a version: no column has these names"
+            !is_same(columns[at].name, "id")
+                && !is_same(columns[at].name, "version")
+                && !is_same(columns[at].name, "key"),
+            "every view has an id, a version or a key: no column has these names"
         );
         has_required |= columns[at].required;
         at += 1;
     }
     assert!(has_required, "a view has a column that always has a value");
+    assert!(<V::Key as ColumnValue>::REQUIRED, "a key always has a value");
     let mut at = 0;
     while at < V::INDEXES.len() {
         let (mut column, mut is_known) = (0, false);

@@ -3,27 +3,40 @@
 use crate::shape::Table;
 
 /// Finds the streams that forbid a swap. A reader would see a stream go back that is behind in the new view. A stream would
-/// stop that waits for a missing event there but not in the active view.
+/// stop that waits for a missing event there but not in the active view. Neither counts if the event store can't read the
+/// stream's next event ([`SET_ASIDE`]): that would forbid every swap.
 ///
 /// Yields one row, if there is such a stream: the first one, its version in the old view and in the new one, and their number.
 pub(crate) fn behind(old: Table, new: Table) -> String {
     let version_in = |view: Table| format!("coalesce((SELECT version FROM {view} WHERE id = gap.stream), 0)");
     let (in_old, in_new) = (version_in(old), version_in(new));
     let (old_id, new_id) = (old.id.0, new.id.0);
+    let is_aside = |stream: &str, version: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM read_store_held AS aside WHERE aside.view = {new_id} AND aside.stream = {stream}
+                 AND aside.version = {version} + 1 AND {SET_ASIDE})"
+        )
+    };
+    let (behind_aside, gap_aside) =
+        (is_aside("has.id", "coalesce(gets.version, 0)"), is_aside("gap.stream", &in_new));
     // UNION, so that a stream which is both counts once.
     format!(
         "SELECT id, active, building, count(*) OVER () FROM (
              SELECT has.id AS id, has.version AS active, coalesce(gets.version, 0) AS building
              FROM {old} AS has LEFT JOIN {new} AS gets ON gets.id = has.id
-             WHERE coalesce(gets.version, 0) < has.version
+             WHERE coalesce(gets.version, 0) < has.version AND NOT {behind_aside}
              UNION
              SELECT DISTINCT gap.stream, {in_old}, {in_new} FROM read_store_held AS gap
-             WHERE gap.view = {new_id} AND gap.reason = 'gap' AND NOT EXISTS (
+             WHERE gap.view = {new_id} AND gap.reason = 'gap' AND NOT {gap_aside} AND NOT EXISTS (
                  SELECT 1 FROM read_store_held AS same
                  WHERE same.view = {old_id} AND same.stream = gap.stream AND same.version > {in_old})
          ) AS found ORDER BY id LIMIT 1"
     )
 }
+
+/// The condition for an event that a rebuild holds because the event store can't read it.
+pub(crate) const SET_ASIDE: &str =
+    "aside.reason = 'undecodable' AND aside.topic = '' AND aside.partition = -1 AND aside.value IS NULL";
 
 /// Moves the held events of the active view that the new one does not hold, so that nothing is lost. These are events that the
 /// new view's row has not passed, and all records without a stream or a version. They keep their numbers.

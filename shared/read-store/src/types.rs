@@ -30,7 +30,7 @@ impl<E> Incoming<E> {
     pub(crate) fn stream(&self) -> Option<&StreamId> {
         match &self.event {
             Ok(event) => Some(&event.stream),
-            Err(Undecodable::Unknown { stream, .. }) => Some(stream),
+            Err(Undecodable::Unknown { stream, .. } | Undecodable::Unreadable { stream, .. }) => Some(stream),
             Err(_) => None,
         }
     }
@@ -44,13 +44,15 @@ impl<E> Incoming<E> {
     /// An event that was read from the event store and not from a channel. If it is held, its origin says so.
     #[must_use]
     pub fn from_event_store(event: Recorded<E>, received_at: Timestamp) -> Self {
-        Self {
-            origin: Origin { topic: String::new(), partition: -1, offset: -1 },
-            key: Some(event.stream.as_str().into()),
-            value: None,
-            event: Ok(event),
-            received_at,
-        }
+        let key = Some(event.stream.as_str().into());
+        Self { origin: Origin::event_store(), key, value: None, event: Ok(event), received_at }
+    }
+
+    /// An event that the event store can't read.
+    pub(crate) fn unreadable(stream: StreamId, version: Version, problem: String) -> Self {
+        let key = Some(stream.as_str().into());
+        let event = Err(Undecodable::Unreadable { stream, version, problem });
+        Self { origin: Origin::event_store(), key, value: None, event, received_at: Timestamp::now() }
     }
 }
 
@@ -63,6 +65,13 @@ pub struct Origin {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
+}
+
+impl Origin {
+    /// The origin of an event that did not come through a channel.
+    const fn event_store() -> Self {
+        Self { topic: String::new(), partition: -1, offset: -1 }
+    }
 }
 
 /// The outcome of a batch's events in the active view, or of a backfill's events in the view that is being built.
@@ -99,7 +108,7 @@ pub enum HeldReason {
     UnknownType,
     /// The event names no valid stream.
     NoValidStream,
-    /// The view's fold refused it.
+    /// The view's fold refused it, or the database refused a row that it makes.
     Refused,
 }
 
@@ -198,18 +207,18 @@ impl<R> Default for Lookup<R> {
     }
 }
 
-/// The selection of a page's rows.
+/// The selection of a page's rows. `K` is the view's key: the stream in a view with one row a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
+pub struct Filter<K = StreamId> {
     /// The values that a row must have, each in its index.
     pub(crate) equal: Vec<(Index, Value<'static>)>,
-    /// The id after which the page begins (ids are compared by bytes): the last one of the former page.
-    pub after: Option<StreamId>,
+    /// The key after which the page begins (texts are compared by bytes): the last one of the former page.
+    pub after: Option<K>,
     /// The maximum number of rows, from 1.
     pub limit: usize,
 }
 
-impl Filter {
+impl<K> Filter<K> {
     /// Selects the first rows of all, at most `limit`, from 1.
     #[must_use]
     pub const fn first(limit: usize) -> Self {
@@ -219,20 +228,13 @@ impl Filter {
     /// Selects only rows that have this value in an index of the view.
     #[must_use]
     pub fn equal(mut self, index: Index, value: &impl ColumnValue) -> Self {
-        let value = match value.to_value() {
-            Value::Null => Value::Null,
-            Value::Text(text) => Value::Text(text.into_owned().into()),
-            Value::Integer(number) => Value::Integer(number),
-            Value::Boolean(value) => Value::Boolean(value),
-            Value::Time(time) => Value::Time(time),
-        };
-        self.equal.push((index, value));
+        self.equal.push((index, value.to_value().into_owned()));
         self
     }
 
-    /// Selects only rows after this id, the last one of the former page.
+    /// Selects only rows after this key, the last one of the former page.
     #[must_use]
-    pub fn after(self, after: Option<StreamId>) -> Self {
+    pub fn after(self, after: Option<K>) -> Self {
         Self { after, ..self }
     }
 }
@@ -245,6 +247,17 @@ pub struct Page<R> {
     /// True if more rows follow the last one.
     pub more: bool,
     /// True if an event is held for one of the streams.
+    pub held: bool,
+}
+
+/// A page of rows with their keys, by key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowPage<K, R> {
+    /// The rows.
+    pub rows: Vec<(K, R)>,
+    /// True if more rows follow the last one.
+    pub more: bool,
+    /// True if an event is held for any stream of the view. Streams share rows, so each of these rows may lack something.
     pub held: bool,
 }
 

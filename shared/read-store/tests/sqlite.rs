@@ -64,7 +64,7 @@ async fn a_batch_that_fails_leaves_nothing_and_can_come_again() {
     let raw = Connection::open(&path).unwrap();
     raw.execute_batch(
         "CREATE TRIGGER full BEFORE INSERT ON tasks_1 WHEN NEW.id = 'b'
-         BEGIN SELECT RAISE(ABORT, 'on purpose'); END",
+         BEGIN SELECT abs(-9223372036854775807 - 1); END",
     )
     .unwrap();
     let batch = || ["a", "b", "c"].into_iter().flat_map(|stream| events(stream, [1, 3])).collect::<Vec<_>>();

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use event_sourcing::{Entry, EventType, NotApplied, Recorded, StreamId, Version, View, wire};
+use event_sourcing::{
+    Entry, EventType, NotApplied, Recorded, Refused, Row, Rows, StreamId, Version, View, is_by_stream,
+};
 
-use super::{Done, HeldRow, Outcome, Release, Upsert, Verdict};
+use super::{Done, HeldRow, Outcome, Part, Release, Upsert, Verdict, held_event};
 use crate::types::{HeldId, HeldReason};
 
 pub(super) struct Line<'a, V: View> {
@@ -17,6 +19,37 @@ pub(super) struct Line<'a, V: View> {
     waiting: BTreeMap<(Version, HeldReason), Waiter<'a, V::Event>>,
     /// True if a record without a version is held for the stream.
     beside: bool,
+    /// The event whose row the database refuses.
+    refused: Option<(Version, Refused)>,
+}
+
+/// The rows that the lines share, in a view whose key is not the stream.
+pub(super) struct SharedRows<V: View> {
+    before: Rows<V>,
+    now: Rows<V>,
+    touched: BTreeSet<V::Key>,
+}
+
+impl<V: View> SharedRows<V> {
+    pub(super) fn new(rows: Rows<V>) -> Self {
+        Self { before: rows.clone(), now: rows, touched: BTreeSet::new() }
+    }
+
+    /// Applies the next event of a stream to the stream's entry and to the rows of its keys.
+    fn apply(&mut self, entry: &mut Entry<V::Row>, event: &Recorded<V::Event>) -> Result<(), NotApplied> {
+        if !is_by_stream::<V>() && event.version == entry.version.next() {
+            self.touched.extend(self.now.apply(event)?);
+        }
+        entry.apply::<V>(event)
+    }
+
+    pub(super) fn changed(self) -> BTreeMap<V::Key, Option<V::Row>> {
+        let Self { before, now, touched } = self;
+        let has_changed =
+            |key: &V::Key| now.get(key).map(V::Row::values) != before.get(key).map(V::Row::values);
+        let changed = touched.into_iter().filter(has_changed);
+        changed.map(|key| (key.clone(), now.get(&key).cloned())).collect()
+    }
 }
 
 /// A record that can't be applied yet.
@@ -30,13 +63,10 @@ pub(super) enum Waiter<'a, E> {
 }
 
 impl<'a, E: EventType> Waiter<'a, E> {
-    /// Returns the event, if the record is one. A held record is decoded anew, whatever the reason for which it is held.
+    /// Returns the event, if the record is one.
     fn event(&self, stream: &StreamId, version: Version) -> Option<Cow<'a, Recorded<E>>> {
         match self {
-            Self::Kept { value, .. } => {
-                let event: Recorded<E> = wire::decode(value.as_deref()?).ok()?;
-                (event.stream == *stream && event.version == version).then_some(Cow::Owned(event))
-            }
+            Self::Kept { value, .. } => held_event(value.as_deref(), stream, version).map(Cow::Owned),
             Self::Event { event, .. } => Some(Cow::Borrowed(event)),
             Self::Poison { .. } => None,
         }
@@ -53,11 +83,13 @@ impl<'a, E: EventType> Waiter<'a, E> {
 impl<'a, V: View> Line<'a, V> {
     pub(super) fn start(
         entry: Entry<V::Row>,
+        part: &Part<'_>,
         held: Vec<HeldRow>,
         by: Option<usize>,
-        done: &mut Done,
+        done: &mut Done<V>,
     ) -> Self {
-        let mut line = Self { from: entry.version, entry, waiting: BTreeMap::new(), beside: false };
+        let refused = part.refused().cloned();
+        let mut line = Self { from: entry.version, entry, waiting: BTreeMap::new(), beside: false, refused };
         for HeldRow { id, version, reason, value } in held {
             let Some(version) = version else {
                 line.beside = true;
@@ -79,13 +111,13 @@ impl<'a, V: View> Line<'a, V> {
         &mut self,
         version: Version,
         waiter: Waiter<'a, V::Event>,
-        done: &mut Done,
+        done: &mut Done<V>,
     ) -> Outcome {
         if version <= self.entry.version {
             return Outcome::Ignored;
         }
         let waiter = match waiter {
-            Waiter::Event { index, event } => match self.entry.apply::<V>(event) {
+            Waiter::Event { index, event } => match self.apply(event, done) {
                 Ok(()) => {
                     self.go_on(Some(index), done);
                     return Outcome::Applied;
@@ -107,15 +139,26 @@ impl<'a, V: View> Line<'a, V> {
         }
     }
 
+    fn apply(&mut self, event: &Recorded<V::Event>, done: &mut Done<V>) -> Result<(), NotApplied> {
+        match &self.refused {
+            Some((version, refused))
+                if *version == event.version && *version == self.entry.version.next() =>
+            {
+                Err(refused.clone().into())
+            }
+            _ => done.rows.apply(&mut self.entry, event),
+        }
+    }
+
     /// Applies waiting events as long as one of them is next, and removes those that the entry has passed.
-    fn go_on(&mut self, by: Option<usize>, done: &mut Done) {
+    fn go_on(&mut self, by: Option<usize>, done: &mut Done<V>) {
         while !self.waiting.is_empty() {
             let next = self.entry.version.next();
             let of_next = (next, HeldReason::Gap)..(next.next(), HeldReason::Gap);
             let event_of = |waiter: &Waiter<'a, V::Event>| waiter.event(&self.entry.id, next);
             let ready = self.waiting.range(of_next).find_map(|(key, waiter)| Some((*key, event_of(waiter)?)));
             let Some((key, event)) = ready else { break };
-            match self.entry.apply::<V>(&event) {
+            match self.apply(&event, done) {
                 Ok(()) => {}
                 Err(NotApplied::Gap(_)) => break,
                 Err(NotApplied::Refused(refused)) => {
@@ -133,7 +176,7 @@ impl<'a, V: View> Line<'a, V> {
     }
 
     /// Holds a waiting event for another reason: it became next, but the fold refused it. Now it waits for another program.
-    fn refuse(&mut self, key: (Version, HeldReason), verdict: Verdict, done: &mut Done) {
+    fn refuse(&mut self, key: (Version, HeldReason), verdict: Verdict, done: &mut Done<V>) {
         let refused = (key.0, HeldReason::Refused);
         if key == refused {
             return;
@@ -155,7 +198,7 @@ impl<'a, V: View> Line<'a, V> {
         }
     }
 
-    fn drop_passed(&mut self, done: &mut Done) {
+    fn drop_passed(&mut self, done: &mut Done<V>) {
         if self.waiting.is_empty() {
             return;
         }

@@ -4,36 +4,54 @@
 //! - Any other record is held once, with its reason, and blocks its own stream only.
 //! - When a row moves on, held events that have become next are applied, and those that the row has passed are removed. So a gap
 //!   heals by itself, in whatever order its events arrive.
+//! - In a view whose key is not the stream, an event changes the rows of all its keys or none of them.
+//! - If the database refuses a row, the event that made it counts as refused by the fold (see [`Part`]).
 //!
 //! Knows nothing of databases and transactions. The caller reads the rows and writes the plan, in one transaction, so that each
 //! event has its effect exactly once.
 
 mod line;
+mod part;
+mod reach;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use event_sourcing::{Entry, EventType, Refused, StreamId, Undecodable, UnknownEvent, Version, View, wire};
+use event_sourcing::{
+    Entry, EventType, Recorded, Refused, Rows, StreamId, Undecodable, UnknownEvent, Version, View, wire,
+};
 
-use self::line::{Finished, Line, Waiter};
+use self::line::{Finished, Line, SharedRows, Waiter};
+pub use self::part::{Part, Search};
+pub use self::reach::{Reach, reach};
 use crate::types::{HeldId, HeldReason, Incoming, Origin, Projected};
 
 /// The part of a view that a batch touches (see [`touched_streams`] and [`Stray::of`]).
 #[derive(Clone, Debug)]
-pub struct Known<R> {
+pub struct Known<V: View> {
     /// The entries. A stream that is not here has none.
-    pub entries: HashMap<StreamId, Entry<R>>,
+    pub entries: HashMap<StreamId, Entry<V::Row>>,
+    /// The rows of a view whose key is not the stream: those of the keys that [`reach`] names.
+    pub rows: Rows<V>,
     /// The held events of these streams.
     pub held: HashMap<StreamId, Vec<HeldRow>>,
     /// The held records without a stream or a version that the batch may bring again.
     pub strays: BTreeSet<Stray>,
 }
 
-impl<R> Default for Known<R> {
+impl<V: View> Default for Known<V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), held: HashMap::new(), strays: BTreeSet::new() }
+        Self { entries: HashMap::new(), rows: Rows::default(), held: HashMap::new(), strays: BTreeSet::new() }
+    }
+}
+
+impl<V: View> Known<V> {
+    /// The version of a stream in the view.
+    #[must_use]
+    pub fn version(&self, stream: &StreamId) -> Version {
+        self.entries.get(stream).map_or(Version::NONE, |entry| entry.version)
     }
 }
 
@@ -48,6 +66,16 @@ pub struct HeldRow {
     pub reason: HeldReason,
     /// The record's value, which is decoded when the event becomes next. Not needed if there is no version.
     pub value: Option<Vec<u8>>,
+}
+
+/// Decodes a held record anew, whatever the reason for which it is held. Returns the event if it is this one.
+fn held_event<E: EventType>(
+    value: Option<&[u8]>,
+    stream: &StreamId,
+    version: Version,
+) -> Option<Recorded<E>> {
+    let event: Recorded<E> = wire::decode(value?).ok()?;
+    (event.stream == *stream && event.version == version).then_some(event)
 }
 
 /// The identity of a record without a stream or a version: its place and its bytes. The place alone is not enough, because a
@@ -102,6 +130,9 @@ impl Verdict {
             Undecodable::BadVersion { stream, .. } => (Some(stream.clone()), None, HeldReason::Undecodable),
             Undecodable::Unknown { stream, version, problem } => {
                 (Some(stream.clone()), Some(*version), unknown_reason(problem))
+            }
+            Undecodable::Unreadable { stream, version, .. } => {
+                (Some(stream.clone()), Some(*version), HeldReason::Undecodable)
             }
         };
         Self { stream, version, reason, problem: shortened(undecodable.to_string()) }
@@ -164,6 +195,8 @@ pub fn touched_streams<E>(incoming: &[Incoming<E>]) -> Vec<StreamId> {
 pub struct Plan<'a, V: View> {
     /// The entries, by id, one a stream.
     pub upserts: Vec<Upsert<V::Row>>,
+    /// The rows that have changed, in a view whose key is not the stream; none for a row to delete.
+    pub rows: BTreeMap<V::Key, Option<V::Row>>,
     /// The records to hold, in the order in which they came.
     pub holds: Vec<Hold<'a, V::Event>>,
     /// Held events that are held for another reason from now on.
@@ -221,6 +254,8 @@ enum Outcome {
     Applied,
     Ignored,
     Held,
+    /// The record is not in the part of the batch that was planned.
+    Elsewhere,
 }
 
 impl<V: View> Plan<'_, V> {
@@ -235,53 +270,79 @@ impl<V: View> Plan<'_, V> {
                 Outcome::Applied => counts.applied += 1,
                 Outcome::Ignored => counts.ignored += 1,
                 Outcome::Held => counts.held += 1,
+                Outcome::Elsewhere => {}
             }
         }
         let released = |release: &&Release| release.by.is_some_and(|by| records.contains(&by));
         counts.released = self.releases.iter().filter(released).count();
         counts
     }
+
+    /// Adds the plan of another part of the same batch, which was written after this one.
+    pub fn join(&mut self, other: Self) {
+        self.upserts.extend(other.upserts);
+        self.rows.extend(other.rows);
+        self.holds.extend(other.holds);
+        self.rejudged.extend(other.rejudged);
+        self.releases.extend(other.releases);
+        self.passed.extend(other.passed);
+        for (outcome, of_other) in self.outcomes.iter_mut().zip(other.outcomes) {
+            if *outcome == Outcome::Elsewhere {
+                *outcome = of_other;
+            }
+        }
+    }
 }
 
-/// Plans the writes for records that come to a view in this order. Without records, it plans for the held events of the known
-/// streams. That is for after an entry was written by other means, or a held event was judged anew.
+/// Plans the writes for records that come to a view in this order, or for a part of them. Without records, it plans for the held
+/// events of the known streams. That is for after an entry was written by other means, or a held event was judged anew.
 #[must_use]
-pub fn plan<V: View>(known: Known<V::Row>, incoming: &[Incoming<V::Event>]) -> Plan<'_, V> {
-    let mut planner = Planner::new(known, incoming.len());
+pub fn plan<'a, V: View>(
+    known: Known<V>,
+    incoming: &'a [Incoming<V::Event>],
+    part: &Part<'_>,
+) -> Plan<'a, V> {
+    let mut planner = Planner::new(known, incoming.len(), part);
     for (index, record) in incoming.iter().enumerate() {
-        let outcome = planner.take(index, record);
-        planner.done.outcomes[index] = outcome;
+        if part.has(record) {
+            let outcome = planner.take(index, record);
+            planner.done.outcomes[index] = outcome;
+        }
     }
     planner.finish(incoming)
 }
 
-struct Planner<'a, V: View> {
-    known: Known<V::Row>,
+struct Planner<'a, 'p, V: View> {
+    known: Known<V>,
+    part: &'p Part<'p>,
     lines: HashMap<StreamId, Line<'a, V>>,
     holds: Vec<Hold<'a, V::Event>>,
-    done: Done,
+    done: Done<V>,
 }
 
 /// The decisions so far.
-struct Done {
+struct Done<V: View> {
+    rows: SharedRows<V>,
     outcomes: Vec<Outcome>,
     releases: Vec<Release>,
     passed: Vec<HeldId>,
     rejudged: Vec<(HeldId, Verdict)>,
 }
 
-impl<'a, V: View> Planner<'a, V> {
-    fn new(known: Known<V::Row>, records: usize) -> Self {
+impl<'a, 'p, V: View> Planner<'a, 'p, V> {
+    fn new(mut known: Known<V>, records: usize, part: &'p Part<'p>) -> Self {
         Self {
             lines: HashMap::with_capacity(known.entries.len()),
-            known,
+            part,
             holds: Vec::new(),
             done: Done {
-                outcomes: vec![Outcome::Ignored; records],
+                rows: SharedRows::new(std::mem::take(&mut known.rows)),
+                outcomes: vec![Outcome::Elsewhere; records],
                 releases: Vec::new(),
                 passed: Vec::new(),
                 rejudged: Vec::new(),
             },
+            known,
         }
     }
 
@@ -303,11 +364,11 @@ impl<'a, V: View> Planner<'a, V> {
     }
 
     /// The line of a stream. A new line first applies the held events that are next, on behalf of the record `by`.
-    fn line(&mut self, stream: &StreamId, by: Option<usize>) -> (&mut Line<'a, V>, &mut Done) {
-        let Self { known, lines, done, .. } = self;
+    fn line(&mut self, stream: &StreamId, by: Option<usize>) -> (&mut Line<'a, V>, &mut Done<V>) {
+        let Self { known, part, lines, done, .. } = self;
         let line = lines.entry(stream.clone()).or_insert_with(|| {
             let entry = known.entries.remove(stream).unwrap_or_else(|| Entry::absent(stream.clone()));
-            Line::start(entry, known.held.remove(stream).unwrap_or_default(), by, done)
+            Line::start(entry, part, known.held.remove(stream).unwrap_or_default(), by, done)
         });
         (line, done)
     }
@@ -341,7 +402,7 @@ impl<'a, V: View> Planner<'a, V> {
         // By id, because a table takes neighbouring rows faster than scattered ones.
         upserts.sort_unstable_by(|a, b| a.entry.id.cmp(&b.entry.id));
         holds.sort_unstable_by_key(|hold| hold.index);
-        let Done { outcomes, releases, passed, rejudged } = done;
-        Plan { upserts, holds, rejudged, releases, passed, outcomes }
+        let Done { rows, outcomes, releases, passed, rejudged } = done;
+        Plan { upserts, rows: rows.changed(), holds, rejudged, releases, passed, outcomes }
     }
 }

@@ -66,7 +66,7 @@ struct MemoryView {
 }
 
 impl MemoryView {
-    fn known(&self, streams: &[StreamId]) -> Known<TaskRow> {
+    fn known(&self, streams: &[StreamId]) -> Known<TasksView> {
         let mut known = Known::default();
         for stream in streams {
             known.entries.extend(self.entries.get(stream).map(|entry| (stream.clone(), entry.clone())));
@@ -82,7 +82,7 @@ impl MemoryView {
     }
 
     fn take(&mut self, batch: &[Incoming]) -> Projected {
-        let plan = plan::<TasksView>(self.known(&touched_streams(batch)), batch);
+        let plan = plan::<TasksView>(self.known(&touched_streams(batch)), batch, &Part::WHOLE);
         for upsert in &plan.upserts {
             let have = self.entries.get(&upsert.entry.id).map_or(Version::NONE, |entry| entry.version);
             assert_eq!(have, upsert.from, "an entry is folded from what the view has");
@@ -130,7 +130,7 @@ fn the_next_version_is_applied_and_what_is_not_newer_is_ignored() {
 #[test]
 fn a_stream_has_one_upsert_however_many_of_its_events_come() {
     let batch = [event("b", 1), event("a", 1), event("b", 2), event("b", 3)];
-    let plan = plan::<TasksView>(Known::default(), &batch);
+    let plan = plan::<TasksView>(Known::default(), &batch, &Part::WHOLE);
     let upserts: Vec<_> = plan.upserts.iter().map(|u| (u.from, u.entry.clone())).collect();
     assert_eq!(upserts, [(Version::NONE, fold("a", 1)), (Version::NONE, fold("b", 3))]);
 }
@@ -171,7 +171,7 @@ fn each_caller_gets_its_own_counts_of_a_common_plan() {
     let mut view = MemoryView::default();
     view.take(&[event("a", 2)]);
     let batch = [event("b", 1), event("c", 2), event("a", 1)];
-    let plan = plan::<TasksView>(view.known(&touched_streams(&batch)), &batch);
+    let plan = plan::<TasksView>(view.known(&touched_streams(&batch)), &batch, &Part::WHOLE);
     assert_eq!(plan.counts(0..2), counts(1, 0, 1, 0));
     assert_eq!(plan.counts(2..3), counts(1, 0, 0, 1));
 }
@@ -266,7 +266,7 @@ fn without_records_the_known_held_events_go_on() {
     let mut view = MemoryView::default();
     view.take(&[event("a", 2), event("a", 4), event("a", 5)]);
     view.entries.insert(id("a"), fold("a", 3));
-    let plan = plan::<TasksView>(view.known(&[id("a")]), &[]);
+    let plan = plan::<TasksView>(view.known(&[id("a")]), &[], &Part::WHOLE);
     assert_eq!(plan.passed, [HeldId(1)]);
     assert_eq!(plan.releases.iter().map(|r| r.id).collect::<Vec<_>>(), [HeldId(2), HeldId(3)]);
     assert_eq!(plan.upserts, [Upsert { from: Version::new(3), entry: fold("a", 5), held: false }]);

@@ -11,6 +11,8 @@ pub(super) enum Failed {
     Sql(sqlx::Error),
     /// An error that the caller gets as it is.
     Store(ReadStoreError),
+    /// The server refuses a value, in these words.
+    Refused(String),
     /// Another transaction was first to write what this one was to write, or the server chose this one to end a deadlock. The
     /// work is to be done again, on the rows as they are now.
     Overtaken,
@@ -25,7 +27,11 @@ impl Failed {
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
         // 40P01: a deadlock. Locks are taken in order, but the server decides which insert waits for which.
-        if code(&error).as_deref() == Some("40P01") { Self::Overtaken } else { Self::Sql(error) }
+        match code(&error).as_deref() {
+            Some("40P01") => Self::Overtaken,
+            Some(code) if is_refusal(code) => Self::Refused(in_words(&error, code)),
+            _ => Self::Sql(error),
+        }
     }
 }
 
@@ -40,6 +46,7 @@ impl From<Failed> for ReadStoreError {
         match failed {
             Failed::Sql(error) => describe(&error),
             Failed::Store(error) => error,
+            Failed::Refused(why) => Self::Refused(why),
             Failed::Overtaken => Self::Unavailable("rows changed while they were written".to_owned()),
         }
     }
@@ -55,6 +62,17 @@ impl From<Failed> for DropRefused {
     fn from(failed: Failed) -> Self {
         Self::Store(failed.into())
     }
+}
+
+/// Returns true if the server refuses a value, today and always: one that its type does not have (class 22), that breaks a
+/// constraint (23), or that is beyond a limit of the server, such as the size of an index's entry (54).
+fn is_refusal(code: &str) -> bool {
+    ["22", "23", "54"].iter().any(|class| code.starts_with(class))
+}
+
+fn in_words(error: &sqlx::Error, code: &str) -> String {
+    let message = error.as_database_error().map_or("", DatabaseError::message);
+    format!("PostgreSQL says: {message} (SQLSTATE {code})")
 }
 
 /// Returns true if a table was missing. It may belong to a view that a swap has deleted since.

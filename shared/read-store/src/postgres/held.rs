@@ -1,7 +1,5 @@
 //! Held events: the list, the redrive and the drop.
 
-use std::collections::HashMap;
-
 use event_sourcing::{EventType, StreamId, Version, View};
 use runtime::{KillPoint, kill_point};
 use sqlx::postgres::PgRow;
@@ -11,7 +9,7 @@ use super::connections::{ANSWER, within};
 use super::failure::Failed;
 use super::rows::{self, HELD_COLUMNS};
 use super::transaction::{Lock, Transaction, Views};
-use super::{Shared, project, write};
+use super::{Shared, parts, project, write};
 use crate::plan::{Plan, Verdict};
 use crate::shape::{self, Shape, Table, number};
 use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, Redriven, ViewId};
@@ -134,22 +132,32 @@ async fn redrive_in<V: View>(
     after: HeldId,
 ) -> Result<(RedrivenPage, Plan<'static, V>), Failed> {
     let page = page_of_views(connection, views, stream, after).await?;
-    let ids: Vec<i64> = page.iter().map(|(_, event)| event.id.0).collect();
-    let mut streams = streams_by_view::<V::Event>(&page);
-    for view in views.all() {
-        project::lock_streams::<V::Row>(connection, view, streams.entry(view.id).or_default()).await?;
-    }
-    // Some of these events may have been removed before their streams were locked.
-    for event in held_by_id(connection, &ids).await? {
-        judge_again::<V::Event>(connection, &event).await?;
-    }
-    let plan = project::settle(connection, views.active, streams.entry(views.active.id).or_default()).await?;
+    let plan = redrive_of::<V>(connection, views.active, &page).await?;
     if let Some(building) = views.building {
-        project::settle::<V>(connection, building, streams.entry(building.id).or_default()).await?;
+        redrive_of::<V>(connection, building, &page).await?;
     }
     let last = page.last().filter(|_| page.len() == REDRIVE_PAGE).map(|(_, event)| event.id);
     let (applied, removed) = (plan.releases.len() as u64, plan.passed.len() as u64);
     Ok((RedrivenPage { applied, removed, last }, plan))
+}
+
+/// Redrives the events of one view.
+async fn redrive_of<V: View>(
+    connection: &mut PgConnection,
+    view: Table,
+    page: &[(ViewId, HeldEvent)],
+) -> Result<Plan<'static, V>, Failed> {
+    let of_view = || page.iter().filter(|(of, _)| *of == view.id).map(|(_, event)| event);
+    let mut streams: Vec<StreamId> = of_view().filter_map(|event| today::<V::Event>(event).stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    project::lock_streams::<V::Row>(connection, view, &streams).await?;
+    let ids: Vec<i64> = of_view().map(|event| event.id.0).collect();
+    // Some of these events may have been removed before their streams were locked.
+    for event in held_by_id(connection, &ids).await? {
+        judge_again::<V::Event>(connection, &event).await?;
+    }
+    parts::settle(connection, view, &streams).await
 }
 
 async fn page_of_views(
@@ -171,19 +179,6 @@ async fn page_of_views(
     found.iter().map(|row| Ok((ViewId(row.try_get(11)?), rows::held_event(row)?))).collect()
 }
 
-/// Returns the streams that a new judgement of these events may free, by view; a view's streams are sorted by id, each once.
-fn streams_by_view<E: EventType>(page: &[(ViewId, HeldEvent)]) -> HashMap<ViewId, Vec<StreamId>> {
-    let mut streams: HashMap<ViewId, Vec<StreamId>> = HashMap::new();
-    for (view, event) in page {
-        streams.entry(*view).or_default().extend(today::<E>(event).stream);
-    }
-    for streams in streams.values_mut() {
-        streams.sort_unstable();
-        streams.dedup();
-    }
-    streams
-}
-
 fn today<E: EventType>(event: &HeldEvent) -> Verdict {
     Verdict::again::<E>(event.key.as_deref(), event.value.as_deref())
 }
@@ -196,6 +191,10 @@ async fn held_by_id(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<He
 
 /// Judges a held event anew, and stores the verdict if it has changed.
 async fn judge_again<E: EventType>(connection: &mut PgConnection, event: &HeldEvent) -> Result<(), Failed> {
+    // A record without a value is none today either, and a rebuild may know more of it than its key.
+    if event.value.is_none() {
+        return Ok(());
+    }
     let today = today::<E>(event);
     let HeldEvent { stream, version, reason, problem, .. } = event;
     let said = rows::text(&today.problem);
@@ -268,7 +267,7 @@ async fn lock_version(
     view: Table,
     stream: &StreamId,
 ) -> Result<Version, Failed> {
-    let sql = format!("SELECT version FROM {view} WHERE id = $1 FOR UPDATE");
+    let sql = format!("SELECT version FROM {} WHERE id = $1 FOR UPDATE", view.streams());
     let row = query(AssertSqlSafe(sql)).bind(stream.as_str()).fetch_optional(connection).await?;
     row.map_or(Ok(Version::NONE), |row| Ok(shape::version(row.try_get(0)?)))
 }

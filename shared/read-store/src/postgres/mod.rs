@@ -7,6 +7,8 @@
 mod connections;
 mod failure;
 mod held;
+mod keyed;
+mod parts;
 mod project;
 mod read;
 mod rebuild;
@@ -37,7 +39,7 @@ use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
 use crate::{
     DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page, Projected,
-    ReadStoreError, Redriven, SwapRefused, ViewId,
+    ReadStoreError, Redriven, RowPage, SwapRefused, ViewId,
 };
 
 /// The pauses after which a caller that waits for a version looks again, because another process may write it. All callers that
@@ -147,6 +149,17 @@ impl<V: View> PostgresReadStore<V> {
         Ok(read::versions(&self.shared, after, limit).await?)
     }
 
+    pub(crate) async fn row(&self, key: &V::Key) -> Result<Option<V::Row>, ReadStoreError> {
+        Ok(read::row(&self.shared, key).await?)
+    }
+
+    pub(crate) async fn page(
+        &self,
+        filter: Filter<V::Key>,
+    ) -> Result<RowPage<V::Key, V::Row>, ReadStoreError> {
+        read::rows(&self.shared, &filter).await
+    }
+
     pub(crate) async fn list(&self, filter: Filter) -> Result<Page<V::Row>, ReadStoreError> {
         read::page(&self.shared, &filter).await
     }
@@ -223,6 +236,14 @@ impl<V: View> PostgresReadStore<V> {
         entries: Vec<Entry<V::Row>>,
     ) -> Result<(), SwapRefused> {
         rebuild::take_over(&self.shared, view, entries).await
+    }
+
+    pub(crate) async fn set_aside(
+        &self,
+        view: ViewId,
+        unreadable: Vec<(StreamId, String)>,
+    ) -> Result<(), SwapRefused> {
+        rebuild::set_aside(&self.shared, view, unreadable).await
     }
 
     pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {

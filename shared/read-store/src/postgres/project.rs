@@ -7,39 +7,66 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use event_sourcing::{Entry, Row, StreamId, View};
+use event_sourcing::{Entry, Row, StreamId, View, is_by_stream};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, query};
 
 use super::failure::Failed;
-use super::{held, rows, upsert};
-use crate::plan::{self, HeldRow, Known, Plan, Stray, Upsert};
+use super::{held, keyed, rows, upsert};
+use crate::plan::{self, HeldRow, Known, Part, Plan, Stray, Upsert};
 use crate::shape::{self, Table};
 use crate::{HeldId, Incoming, Origin};
 
 /// Takes records into a view.
+///
+/// # Errors
+/// [`Failed::Refused`] when the server refuses a row. Then the caller begins anew, and uses [`in_parts`](super::parts).
 pub(super) async fn take_in<'a, V: View>(
     connection: &mut PgConnection,
     view: Table,
     incoming: &'a [Incoming<V::Event>],
 ) -> Result<Plan<'a, V>, Failed> {
     let streams = plan::touched_streams(incoming);
+    if !is_by_stream::<V>() {
+        lock_streams::<V::Row>(connection, view, &streams).await?;
+        return take_in_part(connection, view, &streams, incoming, &Part::WHOLE).await;
+    }
     let entries = lock_entries(connection, view, &streams).await?;
     // After the locks, and in a statement of its own: the transaction that had the locks may have held an event.
     let held = held_of(connection, view, &streams).await?;
-    let strays = strays(connection, view, incoming).await?;
-    plan_and_write(connection, view, Known { entries, held, strays }, incoming).await
+    let strays = strays(connection, view, incoming.iter()).await?;
+    plan_and_write(connection, view, Known { entries, held, strays, ..Known::default() }, incoming).await
 }
 
-/// Applies the held events of these streams that have become next, after something else has changed an entry or a held event. The
-/// entries are locked already.
-pub(super) async fn settle<V: View>(
+/// Takes a part of the records into a view: those of these streams. All of the streams have an entry, and it is locked.
+pub(super) async fn take_in_part<'a, V: View>(
     connection: &mut PgConnection,
     view: Table,
     streams: &[StreamId],
-) -> Result<Plan<'static, V>, Failed> {
+    incoming: &'a [Incoming<V::Event>],
+    part: &Part<'_>,
+) -> Result<Plan<'a, V>, Failed> {
+    let mut known = known(connection, view, streams).await?;
+    known.strays = strays(connection, view, incoming.iter().filter(|record| part.has(record))).await?;
+    let mut keys = BTreeSet::new();
+    if !is_by_stream::<V>() {
+        keys = plan::reach(&known, incoming, part).keys;
+        known.rows = keyed::lock(connection, view, &keys).await?;
+    }
+    let plan = plan::plan(known.clone(), incoming, part);
+    write_known(connection, view, &plan, &known.entries).await?;
+    keyed::write(connection, view, &keys, &known.rows, &plan).await?;
+    Ok(plan)
+}
+
+/// Returns the entries of these streams and their held events. The entries are locked already.
+pub(super) async fn known<V: View>(
+    connection: &mut PgConnection,
+    view: Table,
+    streams: &[StreamId],
+) -> Result<Known<V>, Failed> {
     let entries = lock_entries(connection, view, streams).await?;
     let held = held_of(connection, view, streams).await?;
-    plan_and_write(connection, view, Known { entries, held, strays: BTreeSet::new() }, &[]).await
+    Ok(Known { entries, held, ..Known::default() })
 }
 
 /// Locks the entries of these streams, which are sorted, and inserts one for each stream that has none. Does not read their
@@ -52,8 +79,12 @@ pub(super) async fn lock_streams<R: Row>(
     let there = lock_ids(connection, view, streams).await?;
     let absent: Vec<Entry<R>> =
         streams.iter().filter(|stream| !there.contains(*stream)).cloned().map(Entry::absent).collect();
-    let overtaken = upsert::insert(connection, view, &absent.iter().collect::<Vec<_>>()).await?;
-    if overtaken == 0 { Ok(()) } else { Err(Failed::Overtaken) }
+    let absent: Vec<&Entry<R>> = absent.iter().collect();
+    let overtaken = upsert::insert(connection, view.streams(), &absent).await?;
+    if overtaken > 0 {
+        lock_entries_of_others(connection, view, &absent, overtaken).await?;
+    }
+    Ok(())
 }
 
 /// Locks the entries of these streams, which are sorted. Returns the streams that have one.
@@ -62,7 +93,7 @@ pub(super) async fn lock_ids(
     view: Table,
     streams: &[StreamId],
 ) -> Result<HashSet<StreamId>, Failed> {
-    let sql = format!("SELECT id FROM {view} WHERE id = ANY($1) ORDER BY id FOR UPDATE");
+    let sql = format!("SELECT id FROM {} WHERE id = ANY($1) ORDER BY id FOR UPDATE", view.streams());
     let found = query(AssertSqlSafe(sql)).bind(rows::texts(streams)).fetch_all(connection).await?;
     found.iter().map(|row| rows::stream_id(row, 0)).collect()
 }
@@ -76,19 +107,20 @@ async fn lock_entries<R: Row>(
     streams: &[StreamId],
 ) -> Result<Entries<R>, Failed> {
     let sql = format!("{} ORDER BY id FOR UPDATE", entries_sql(view));
-    entries_by(connection, &sql, &rows::texts(streams)).await
+    entries_by(connection, view, &sql, &rows::texts(streams)).await
 }
 
 /// Returns the entries that the statement finds by these ids.
 async fn entries_by<R: Row>(
     connection: &mut PgConnection,
+    view: Table,
     sql: &str,
     ids: &[&str],
 ) -> Result<Entries<R>, Failed> {
     let mut found = Entries::with_capacity(ids.len());
     for ids in ids.chunks(upsert::ROWS) {
         for row in &query(AssertSqlSafe(sql)).bind(ids).fetch_all(&mut *connection).await? {
-            let entry = rows::entry(row)?;
+            let entry = rows::entry(row, view.streams().shape)?;
             found.insert(entry.id.clone(), entry);
         }
     }
@@ -97,7 +129,8 @@ async fn entries_by<R: Row>(
 
 /// The statement that reads entries by their ids, the first parameter.
 pub(super) fn entries_sql(view: Table) -> String {
-    format!("SELECT {} FROM {view} WHERE id = ANY($1)", view.shape.column_list())
+    let streams = view.streams();
+    format!("SELECT {} FROM {streams} WHERE id = ANY($1)", streams.shape.column_list())
 }
 
 /// The statement that reads held events. Mostly nothing is held at all, which the condition at its end finds first. Otherwise it
@@ -152,13 +185,13 @@ pub(super) const STRAYS: &str =
      ) AS kept";
 
 /// Locks the partitions of incoming records without a stream or a version, and returns the held records at their places.
-async fn strays<E>(
+async fn strays<'i, E: 'i>(
     connection: &mut PgConnection,
     view: Table,
-    incoming: &[Incoming<E>],
+    incoming: impl Iterator<Item = &'i Incoming<E>>,
 ) -> Result<BTreeSet<Stray>, Failed> {
     let mut found = BTreeSet::new();
-    let places: Vec<Origin> = incoming.iter().filter_map(Stray::of).map(|stray| stray.origin).collect();
+    let places: Vec<Origin> = incoming.filter_map(Stray::of).map(|stray| stray.origin).collect();
     if places.is_empty() {
         return Ok(found);
     }
@@ -179,10 +212,10 @@ async fn strays<E>(
 async fn plan_and_write<'a, V: View>(
     connection: &mut PgConnection,
     view: Table,
-    mut known: Known<V::Row>,
+    mut known: Known<V>,
     incoming: &'a [Incoming<V::Event>],
 ) -> Result<Plan<'a, V>, Failed> {
-    let mut plan = plan::plan(known.clone(), incoming);
+    let mut plan = plan::plan(known.clone(), incoming, &Part::WHOLE);
     let placeholders = placeholders(&plan, &known.entries);
     let planned = plan.upserts.iter().map(|upsert| &upsert.entry);
     let mut new: Vec<&Entry<V::Row>> =
@@ -196,7 +229,7 @@ async fn plan_and_write<'a, V: View>(
         let streams: Vec<StreamId> = entries.keys().cloned().collect();
         known.held.extend(held_of(connection, view, &streams).await?);
         known.entries.extend(entries);
-        plan = plan::plan(known.clone(), incoming);
+        plan = plan::plan(known.clone(), incoming, &Part::WHOLE);
     }
     write_known(connection, view, &plan, &known.entries).await?;
     Ok(plan)
@@ -213,7 +246,7 @@ async fn lock_entries_of_others<R: Row>(
     count: usize,
 ) -> Result<Entries<R>, Failed> {
     let ids: Vec<&str> = new.iter().map(|entry| entry.id.as_str()).collect();
-    let found = entries_by(connection, &entries_of_others_sql(view), &ids).await?;
+    let found = entries_by(connection, view, &entries_of_others_sql(view), &ids).await?;
     if found.len() == count { Ok(found) } else { Err(Failed::Overtaken) }
 }
 
@@ -231,7 +264,7 @@ async fn write_known<V: View>(
 ) -> Result<(), Failed> {
     let known: Vec<&Upsert<V::Row>> =
         plan.upserts.iter().filter(|upsert| there.contains_key(&upsert.entry.id)).collect();
-    upsert::update(connection, view, &known).await?;
+    upsert::update(connection, view.streams(), &known).await?;
     for (id, verdict) in &plan.rejudged {
         held::rejudge(connection, *id, verdict).await?;
     }

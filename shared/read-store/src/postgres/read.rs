@@ -10,17 +10,19 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use event_sourcing::{ColumnKind, Entry, Row, StreamId, Value, Version, View};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Postgres, Row as _, query};
+use sqlx::{AssertSqlSafe, Postgres, Row as _, ValueRef as _, query};
 use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::connections::ACQUIRE;
 use super::failure::{self, Failed};
 use super::rows::{self, Micros};
+use super::schema::sql_type;
 use super::transaction::no_active_view;
-use super::{Shared, project};
-use crate::shape::{Table, version};
-use crate::{Filter, Lookup, Page, ReadStoreError, ViewId};
+use super::upsert::Statement;
+use super::{Shared, keyed, project};
+use crate::shape::{self, Shape, Table, version};
+use crate::{Filter, Lookup, Page, ReadStoreError, RowPage, ViewId};
 
 /// The maximum number of tries of a read, if swaps delete the table under it.
 const TRIES: usize = 5;
@@ -38,6 +40,11 @@ type Answered<R> = Result<Lookup<R>, ReadStoreError>;
 pub(super) struct ActiveView(AtomicI64);
 
 impl<V: View> Shared<V> {
+    /// The shape of the table with the versions of the streams.
+    fn streams(&self) -> Shape {
+        self.connections.shape.table(ViewId(0)).streams().shape
+    }
+
     /// Returns the active view, from memory if possible.
     pub(super) async fn active_view(&self) -> Result<Table, Failed> {
         match self.active.0.load(Ordering::Relaxed) {
@@ -103,23 +110,24 @@ fn held_sql(view: Table, id: &str) -> String {
 /// because an event may be held for the stream.
 pub(super) fn seen_sql(view: Table) -> String {
     let held = held_sql(view, "asked.id");
-    let columns = view.shape.column_list();
+    let streams = view.streams();
+    let columns = streams.shape.column_list();
     format!(
         "SELECT asked.{columns}, {held}
-         FROM UNNEST($1::text[]) AS asked (id) LEFT JOIN {view} AS has ON has.id = asked.id COLLATE \"C\""
+         FROM UNNEST($1::text[]) AS asked (id) LEFT JOIN {streams} AS has ON has.id = asked.id COLLATE \"C\""
     )
 }
 
 /// Reads a row of [`seen_sql`]. An entry at version 0 only stands for held events.
-fn seen<R: Row>(row: &PgRow) -> Answered<R> {
+fn seen<R: Row>(row: &PgRow, streams: Shape) -> Answered<R> {
     let is_there = row.try_get::<Option<i64>, _>(1).map_err(Failed::from)?.is_some_and(|version| version > 0);
-    let entry = if is_there { Some(rows::entry(row)?) } else { None };
-    Ok(Lookup { entry, held: is_held::<R>(row)? })
+    let entry = if is_there { Some(rows::entry(row, streams)?) } else { None };
+    Ok(Lookup { entry, held: is_held(row, streams)? })
 }
 
 /// Reads the column of [`held_sql`], which follows those of the entry.
-fn is_held<R: Row>(row: &PgRow) -> Result<bool, Failed> {
-    Ok(row.try_get::<Option<bool>, _>(R::COLUMNS.len() + 2)?.unwrap_or_default())
+fn is_held(row: &PgRow, shape: Shape) -> Result<bool, Failed> {
+    Ok(row.try_get::<Option<bool>, _>(shape.columns.len() + 2)?.unwrap_or_default())
 }
 
 /// Answers all these calls with one read. A row that can't be read fails its own callers, and not the reads of others.
@@ -142,9 +150,12 @@ pub(super) async fn answer<V: View>(shared: Arc<Shared<V>>, calls: Vec<See<V::Ro
     for row in &found {
         by_id.extend(row.try_get::<&str, _>(0).map(|id| (id, row)));
     }
+    let streams = shared.streams();
     let answers: Vec<Answered<V::Row>> = calls
         .iter()
-        .map(|call| by_id.get(call.id.as_str()).map_or_else(|| Ok(Lookup::default()), |row| seen(row)))
+        .map(|call| {
+            by_id.get(call.id.as_str()).map_or_else(|| Ok(Lookup::default()), |row| seen(row, streams))
+        })
         .collect();
     for (call, seen) in calls.into_iter().zip(answers) {
         // A caller that stopped waiting needs no answer.
@@ -163,7 +174,7 @@ pub(super) async fn many<V: View>(
     let found = shared.rows_of_active(rows).await?;
     let mut entries = Vec::with_capacity(found.len());
     for row in &found {
-        match rows::entry(row).map_err(ReadStoreError::from) {
+        match rows::entry(row, shared.streams()).map_err(ReadStoreError::from) {
             Ok(entry) => entries.push(entry),
             Err(problem) => tracing::warn!(%problem, "a row can't be read"),
         }
@@ -191,9 +202,12 @@ pub(super) async fn versions<V: View>(
     let after = after.map_or("", StreamId::as_str);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let page = |view: Table| {
-        let presence = view.shape.presence();
+        let (streams, presence) = (view.streams(), view.streams().shape.presence());
+        // The versions beside the rows have no other columns.
+        let or_row =
+            if presence == "version" { String::new() } else { format!(" OR {presence} IS NOT NULL") };
         let sql = format!(
-            "SELECT id, version FROM {view} WHERE (version > 0 OR {presence} IS NOT NULL) AND id > $1 ORDER BY id LIMIT $2"
+            "SELECT id, version FROM {streams} WHERE (version > 0{or_row}) AND id > $1 ORDER BY id LIMIT $2"
         );
         query(AssertSqlSafe(sql)).bind(after).bind(limit)
     };
@@ -209,6 +223,15 @@ pub(super) async fn versions<V: View>(
 /// A choice stands in the text, so that the server plans with the number of rows that have it. Where most rows are of one kind,
 /// the few of another must not be looked for among all.
 pub(super) fn page_sql(view: Table, filter: &Filter) -> (String, Vec<&Value<'static>>) {
+    let (by, values) = conditions(view, filter);
+    let (columns, held) = (view.shape.column_list(), held_sql(view, "has.id"));
+    let sql =
+        format!("SELECT {columns}, {held} FROM {view} AS has WHERE {by} AND id > $1 ORDER BY id LIMIT $2");
+    (sql, values)
+}
+
+/// The conditions of a page, and their parameters from the third on.
+fn conditions<K>(view: Table, filter: &Filter<K>) -> (String, Vec<&Value<'static>>) {
     let (mut conditions, mut values) = (Vec::new(), Vec::new());
     for (place, (column, value)) in view.shape.sorted(&filter.equal).into_iter().enumerate() {
         let name = column.name;
@@ -232,11 +255,7 @@ pub(super) fn page_sql(view: Table, filter: &Filter) -> (String, Vec<&Value<'sta
     if conditions.is_empty() {
         conditions.push(format!("{} IS NOT NULL", view.shape.presence()));
     }
-    let (columns, held) = (view.shape.column_list(), held_sql(view, "has.id"));
-    let by = conditions.join(" AND ");
-    let sql =
-        format!("SELECT {columns}, {held} FROM {view} AS has WHERE {by} AND id > $1 ORDER BY id LIMIT $2");
-    (sql, values)
+    (conditions.join(" AND "), values)
 }
 
 fn page_query(view: Table, filter: &Filter) -> Query<'static, Postgres, PgArguments> {
@@ -244,14 +263,89 @@ fn page_query(view: Table, filter: &Filter) -> Query<'static, Postgres, PgArgume
     // One row more than asked for shows that more rows follow.
     let fetch = i64::try_from(filter.limit.max(1)).unwrap_or(i64::MAX).saturating_add(1);
     let (sql, values) = page_sql(view, filter);
-    let page = query(AssertSqlSafe(sql)).bind(after).bind(fetch);
-    values.into_iter().fold(page, |page, value| match value {
+    values.into_iter().fold(query(AssertSqlSafe(sql)).bind(after).bind(fetch), bind_value)
+}
+
+fn bind_value(page: Statement<'static>, value: &Value<'static>) -> Statement<'static> {
+    match value {
         Value::Null => page.bind(None::<String>),
         Value::Text(text) => page.bind(text.to_string()),
         Value::Integer(number) => page.bind(*number),
         Value::Boolean(value) => page.bind(*value),
         Value::Time(time) => page.bind(Micros::since_1970(*time)),
-    })
+    }
+}
+
+/// The statement for a page of rows with their keys, as [`page_sql`] makes it. A first column says if an event is held at all, so
+/// there is a row, without a key, for a page that is empty.
+pub(super) fn rows_sql<K>(view: Table, filter: &Filter<K>) -> (String, Vec<&Value<'static>>) {
+    let (by, values) = conditions(view, filter);
+    let (columns, key) = (view.shape.row_list(), view.shape.key_column());
+    let start = if filter.after.is_some() {
+        format!("{} > $1", key.name)
+    } else {
+        format!("$1::{} IS NULL", sql_type(key.kind))
+    };
+    let sql = format!(
+        "SELECT page.*, any_held FROM (SELECT EXISTS (SELECT 1 FROM read_store_held WHERE view = {}) AS any_held) AS held
+         LEFT JOIN LATERAL (
+             SELECT {columns} FROM {view} WHERE {by} AND {start} ORDER BY {key} LIMIT $2
+         ) AS page ON true ORDER BY page.{key}",
+        view.id.0,
+        key = key.name,
+    );
+    (sql, values)
+}
+
+/// Returns a page of rows with their keys.
+pub(super) async fn rows<V: View>(
+    shared: &Shared<V>,
+    filter: &Filter<V::Key>,
+) -> Result<RowPage<V::Key, V::Row>, ReadStoreError> {
+    let shape = shared.connections.shape;
+    let limit = filter.limit.max(1);
+    let fetch = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let after = filter.after.as_ref().map(shape::key_value::<V>);
+    let page = |view| {
+        let (sql, values) = rows_sql(view, filter);
+        let page = bind_after(query(AssertSqlSafe(sql)), after.as_ref(), shape.key_column().kind).bind(fetch);
+        values.into_iter().fold(page, bind_value)
+    };
+    let _place = shared.take_place_for_list().await?;
+    let mut found = shared.rows_of_active(page).await?;
+    let held = match found.first() {
+        Some(first) => first.try_get(shape.columns.len() + 1).map_err(Failed::from)?,
+        None => false,
+    };
+    // The row of an empty page has no key, and every row has one.
+    found.retain(|row| row.try_get_raw(0).is_ok_and(|key| !key.is_null()));
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let rows = found.iter().map(|row| rows::keyed::<V>(row, shape)).collect::<Result<_, _>>()?;
+    Ok(RowPage { rows, more, held })
+}
+
+fn bind_after(
+    page: Statement<'static>,
+    value: Option<&Value<'static>>,
+    kind: ColumnKind,
+) -> Statement<'static> {
+    match (value, kind) {
+        (Some(value), _) => bind_value(page, value),
+        (None, ColumnKind::Text | ColumnKind::Choice(_)) => page.bind(None::<String>),
+        (None, ColumnKind::Integer) => page.bind(None::<i64>),
+        (None, ColumnKind::Boolean) => page.bind(None::<bool>),
+        (None, ColumnKind::Time) => page.bind(None::<Micros>),
+    }
+}
+
+/// Returns the row of a key.
+pub(super) async fn row<V: View>(shared: &Shared<V>, key: &V::Key) -> Result<Option<V::Row>, Failed> {
+    let (shape, key) = (shared.connections.shape, [shape::key_value::<V>(key)]);
+    let found = shared
+        .rows_of_active(|view| keyed::bind_keys(query(AssertSqlSafe(keyed::rows_sql(view))), shape, &key))
+        .await?;
+    found.first().map(|row| Ok(rows::keyed::<V>(row, shape)?.1)).transpose()
 }
 
 pub(super) async fn page<V: View>(
@@ -262,10 +356,11 @@ pub(super) async fn page<V: View>(
     let found = shared.rows_of_active(|view| page_query(view, filter)).await?;
     let limit = filter.limit.max(1);
     let shown = &found[..found.len().min(limit)];
-    let entries = shown.iter().map(rows::entry).collect::<Result<Vec<_>, _>>()?;
+    let shape = shared.connections.shape;
+    let entries = shown.iter().map(|row| rows::entry(row, shape)).collect::<Result<Vec<_>, _>>()?;
     let mut held = false;
     for row in shown {
-        held |= is_held::<V::Row>(row)?;
+        held |= is_held(row, shape)?;
     }
     Ok(Page { entries, more: found.len() > limit, held })
 }

@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use super::connections::{ANSWER, Lease, MAINTENANCE, within};
 use super::failure::{self, Failed};
 use super::transaction::{Lock, Transaction};
-use super::{Shared, project, rows, schema, upsert, write};
+use super::write::Way;
+use super::{Shared, parts, project, rows, schema, upsert, write};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::swap;
@@ -55,7 +56,7 @@ pub(super) async fn backfill<V: View>(
     let mut filling = JoinSet::new();
     for lane in lanes(events, shared.size) {
         let shared = Arc::clone(shared);
-        filling.spawn(async move { write::until_not_overtaken(|| fill(&shared, view, &lane)).await });
+        filling.spawn(async move { write::in_either_way(|way| fill(&shared, view, &lane, way)).await });
     }
     let mut counts = Projected::default();
     while let Some(filled) = filling.join_next().await {
@@ -82,10 +83,11 @@ async fn fill<V: View>(
     shared: &Shared<V>,
     view: ViewId,
     incoming: &[Incoming<V::Event>],
+    way: Way,
 ) -> Result<Projected, Failed> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::SharedUnsynced).await?;
     let table = transaction.building(view)?;
-    let done = project::take_in::<V>(transaction.connection(), table, incoming).await;
+    let done = way.take_in::<V>(transaction.connection(), table, incoming).await;
     kill_point(KillPoint::RebuildBeforePageCommit);
     let plan = transaction.end(done).await?;
     kill_point(KillPoint::RebuildAfterPageCommit);
@@ -144,7 +146,9 @@ async fn prepare(lease: &mut Lease, active: Table, view: Table) -> Result<Option
         raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
     }
     // So that the server plans the first pages with the table's real contents.
-    raw_sql(AssertSqlSafe(format!("ANALYZE {view}"))).execute(&mut *connection).await?;
+    for table in [view, view.streams()] {
+        raw_sql(AssertSqlSafe(format!("ANALYZE {table}"))).execute(&mut *connection).await?;
+    }
     find_behind(connection, active, view).await
 }
 
@@ -177,7 +181,7 @@ async fn find_behind(
     old: Table,
     new: Table,
 ) -> Result<Option<SwapRefused>, Failed> {
-    let sql = swap::behind(old, new);
+    let sql = swap::behind(old.streams(), new.streams());
     let Some(row) = query(AssertSqlSafe(sql)).persistent(false).fetch_optional(connection).await? else {
         return Ok(None);
     };
@@ -192,7 +196,7 @@ async fn carry_over<V: View>(
     active: Table,
     view: Table,
 ) -> Result<(), Failed> {
-    let sql = swap::carry_over(active, view);
+    let sql = swap::carry_over(active.streams(), view.streams());
     let carried = query(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut *connection).await?;
     let mut streams: Vec<StreamId> = Vec::with_capacity(carried.len());
     for row in &carried {
@@ -202,7 +206,7 @@ async fn carry_over<V: View>(
     }
     streams.sort_unstable();
     streams.dedup();
-    project::settle::<V>(connection, view, &streams).await?;
+    parts::settle::<V>(connection, view, &streams).await?;
     Ok(())
 }
 
@@ -233,6 +237,43 @@ async fn try_to_take_over<V: View>(
     transaction.end(done).await.map(drop)
 }
 
+pub(super) async fn set_aside<V: View>(
+    shared: &Shared<V>,
+    view: ViewId,
+    mut unreadable: Vec<(StreamId, String)>,
+) -> Result<(), SwapRefused> {
+    unreadable.sort_unstable();
+    unreadable.dedup_by(|later, first| later.0 == first.0);
+    Ok(write::until_not_overtaken(|| try_to_set_aside(shared, view, &unreadable)).await?)
+}
+
+async fn try_to_set_aside<V: View>(
+    shared: &Shared<V>,
+    view: ViewId,
+    unreadable: &[(StreamId, String)],
+) -> Result<(), Failed> {
+    let mut transaction = Transaction::begin(&shared.connections, Lock::SharedUnsynced).await?;
+    let table = transaction.building(view)?;
+    let done = hold_next::<V>(transaction.connection(), table, unreadable).await;
+    transaction.end(done).await
+}
+
+/// Holds the next event of each of these streams.
+async fn hold_next<V: View>(
+    connection: &mut PgConnection,
+    view: Table,
+    unreadable: &[(StreamId, String)],
+) -> Result<(), Failed> {
+    let streams: Vec<StreamId> = unreadable.iter().map(|(stream, _)| stream.clone()).collect();
+    project::lock_streams::<V::Row>(connection, view, &streams).await?;
+    let known = project::known::<V>(connection, view, &streams).await?;
+    let incoming = |(stream, problem): &(StreamId, String)| {
+        Incoming::unreadable(stream.clone(), known.version(stream).next(), problem.clone())
+    };
+    let incoming: Vec<Incoming<V::Event>> = unreadable.iter().map(incoming).collect();
+    project::take_in::<V>(connection, view, &incoming).await.map(drop)
+}
+
 pub(super) async fn repair<V: View>(
     shared: &Shared<V>,
     entries: Vec<Entry<V::Row>>,
@@ -261,7 +302,7 @@ async fn overwrite<V: View>(
     let ids: Vec<StreamId> = entries.iter().map(|entry| entry.id.clone()).collect();
     project::lock_streams::<V::Row>(connection, view, &ids).await?;
     let written = upsert::repair(connection, view, &entries.iter().collect::<Vec<_>>()).await?;
-    Ok((written, project::settle(connection, view, &ids).await?))
+    Ok((written, parts::settle(connection, view, &ids).await?))
 }
 
 pub(super) async fn remove<V: View>(

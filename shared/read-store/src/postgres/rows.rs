@@ -1,6 +1,6 @@
 //! The rows and values of the tables, converted to and from ours.
 
-use event_sourcing::{ColumnKind, ColumnValue, Entry, Row, StreamId, Value};
+use event_sourcing::{ColumnKind, ColumnValue, Entry, Row, StreamId, Value, View};
 use jiff::Timestamp;
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
@@ -9,7 +9,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValu
 use sqlx::{Decode, Postgres, Row as _, Type};
 
 use super::failure::Failed;
-use crate::shape::{self, version};
+use crate::shape::{self, Shape, version};
 use crate::{HeldEvent, HeldId, HeldReason, Origin, ReadStoreError};
 
 /// A time as the server stores it: microseconds since the beginning of the year 2000 (`timestamptz`). The server's earliest time,
@@ -86,13 +86,19 @@ pub(super) fn texts(ids: &[StreamId]) -> Vec<&str> {
 }
 
 /// An entry from the columns of a shape's list.
-pub(super) fn entry<R: Row>(row: &PgRow) -> Result<Entry<R>, Failed> {
-    let mut values = Vec::with_capacity(R::COLUMNS.len());
-    for (at, column) in (2..).zip(R::COLUMNS) {
-        values.push(value(row, at, column.kind)?);
-    }
-    let entry = shape::entry(stream_id(row, 0)?, version(row.try_get(1)?), values);
+pub(super) fn entry<R: Row>(row: &PgRow, shape: Shape) -> Result<Entry<R>, Failed> {
+    let entry = shape::entry(stream_id(row, 0)?, version(row.try_get(1)?), values(row, 2, shape)?);
     Ok(entry.map_err(|problem| garbled(problem.to_string()))?)
+}
+
+/// A row with its key, from the columns of a shape's list.
+pub(super) fn keyed<V: View>(row: &PgRow, shape: Shape) -> Result<(V::Key, V::Row), Failed> {
+    let keyed = shape::row::<V>(value(row, 0, shape.key_column().kind)?, values(row, 1, shape)?);
+    Ok(keyed.map_err(|problem| garbled(problem.to_string()))?)
+}
+
+fn values(row: &PgRow, first: usize, shape: Shape) -> Result<Vec<Value<'_>>, sqlx::Error> {
+    (first..).zip(shape.columns).map(|(at, column)| value(row, at, column.kind)).collect()
 }
 
 fn value(row: &PgRow, at: usize, kind: ColumnKind) -> Result<Value<'_>, sqlx::Error> {

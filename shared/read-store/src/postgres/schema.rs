@@ -4,6 +4,7 @@
 //! read_store_schema  one row: how many of the migrations were run
 //! read_store_views   one row a view: its shape, and whether it is active or building
 //! <name>_<n>         the rows of view n
+//! <name>_<n>_streams the versions of its streams, if its key is not the stream
 //! read_store_held    the held events of every view
 //! read_store_walks   one row a shape: how far the comparison with the event store is
 //! ```
@@ -16,7 +17,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};
 
 use super::connections::{Connections, MAINTENANCE, within};
 use super::failure::{self, Failed};
-use crate::shape::{Shape, Table};
+use crate::shape::{STREAMS, Shape, Table};
 use crate::{ReadStoreError, ViewId, walk};
 
 /// The migrations, in order; the first makes schema 1. A delivered migration is never changed: new ones are added. Each leaves
@@ -76,10 +77,11 @@ async fn are_all_there(connection: &mut PgConnection) -> Result<bool, Failed> {
 /// Makes sure that there is an active view of this shape with a table. If its table was gone, the view is empty then, and the
 /// comparison with the event store fills it.
 async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
-    let sql = "SELECT id, to_regclass($1 || '_' || id) IS NOT NULL FROM read_store_views
-               WHERE shape = $2 AND state = 'active'";
+    let sql = "SELECT id, to_regclass($1 || '_' || id) IS NOT NULL AND to_regclass($1 || '_' || id || $3) IS NOT NULL
+               FROM read_store_views WHERE shape = $2 AND state = 'active'";
+    let beside = if shape.keyed_by.is_some() { STREAMS } else { "" };
     query(walk::sql::ADD).bind(shape.key).persistent(false).execute(&mut *connection).await?;
-    let found = query(sql).bind(shape.name).bind(shape.key).persistent(false);
+    let found = query(sql).bind(shape.name).bind(shape.key).bind(beside).persistent(false);
     let (table, why) = match found.fetch_optional(&mut *connection).await? {
         Some(row) => {
             let table = shape.table(ViewId(row.try_get(0)?));
@@ -197,13 +199,45 @@ async fn create_table(connection: &mut PgConnection, table: Table) -> Result<(),
     let is_text = |kind: ColumnKind| matches!(kind, ColumnKind::Text | ColumnKind::Choice(_));
     let (texts, others): (Vec<&Column>, Vec<&Column>) =
         table.shape.columns.iter().partition(|column| is_text(column.kind));
-    let mut columns = vec!["version bigint NOT NULL".to_owned()];
+    let key = table.shape.key_column();
+    let collation = if is_text(key.kind) { " COLLATE \"C\"" } else { "" };
+    let mut columns = Vec::new();
+    let mut before = String::new();
+    if table.shape.keyed_by.is_none() {
+        columns.push("version bigint NOT NULL".to_owned());
+    } else {
+        // Rows without versions, or versions without rows, are of no use: what is left of the two tables goes.
+        before = format!(
+            "DROP TABLE IF EXISTS {table}, {streams};
+             CREATE TABLE {streams} (version bigint NOT NULL, id text COLLATE \"C\" PRIMARY KEY);",
+            streams = table.streams()
+        );
+    }
     columns.extend(others.iter().map(|column| format!("{} {}", column.name, sql_type(column.kind))));
-    columns.push("id text COLLATE \"C\" PRIMARY KEY".to_owned());
+    columns.push(format!("{} {}{collation} PRIMARY KEY", key.name, sql_type(key.kind)));
     columns.extend(texts.iter().map(|column| format!("{} {}", column.name, sql_type(column.kind))));
-    let sql = format!("CREATE TABLE {table} ({})", columns.join(", "));
+    columns.extend(fitting_indexes(table.shape));
+    let sql = format!("{before} CREATE TABLE {table} ({})", columns.join(", "));
     raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
+}
+
+/// The maximum length of the texts in an entry of an index, in bytes. The server takes 2704 bytes, with what it adds.
+const INDEXED: usize = 2_600;
+
+/// Constraints that refuse a text which is too long for its index. The problem: the server itself refuses it too, but only where
+/// the index is, and only if the text does not shrink enough when it is compressed. A rebuild makes the indexes last, so its view
+/// would take the text, and no swap would be possible. With the constraint the text is refused in every view alike.
+fn fitting_indexes(shape: Shape) -> impl Iterator<Item = String> {
+    let is_text = |kind: ColumnKind| matches!(kind, ColumnKind::Text);
+    let key = shape.key_column();
+    shape.indexes.iter().filter_map(move |index| {
+        let column =
+            shape.columns.iter().find(|column| column.name == index.column && is_text(column.kind))?;
+        let name = column.name;
+        let key = if is_text(key.kind) { format!(" + octet_length({})", key.name) } else { String::new() };
+        Some(format!("CONSTRAINT {name}_fits_its_index CHECK (octet_length({name}){key} <= {INDEXED})"))
+    })
 }
 
 /// Only those: also one that exists already would wait for every writer of the table, and hold up those behind it.
@@ -220,10 +254,10 @@ async fn create_missing_indexes(connection: &mut PgConnection, table: Table) -> 
 
 /// Deletes a view, its table and the events held for it.
 pub(super) async fn drop_view(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
-    let ViewId(id) = table.id;
+    let (ViewId(id), streams) = (table.id, table.streams());
     raw_sql(AssertSqlSafe(format!(
         "DELETE FROM read_store_held WHERE view = {id}; DELETE FROM read_store_views WHERE id = {id};
-         DROP TABLE IF EXISTS {table}"
+         DROP TABLE IF EXISTS {table}; DROP TABLE IF EXISTS {streams}"
     )))
     .execute(connection)
     .await?;

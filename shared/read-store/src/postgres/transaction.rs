@@ -20,6 +20,9 @@ use crate::{ReadStoreError, ViewId};
 ///    2. the view's records without a stream or a version;
 ///    3. new rows, by id;
 ///    4. rows that others have inserted instead: without waiting.
+///
+/// In a view whose key is not the stream, the versions of the streams take the place of the rows. They are all there and locked
+/// before anything else, and the rows come last, by key.
 pub(super) struct Transaction {
     lease: Lease,
     pub(super) views: Views,
@@ -86,12 +89,12 @@ impl Transaction {
         &mut self.lease.connection
     }
 
-    /// Commits if the work was done. Rolls back if it was overtaken, and keeps the connection. After any other failure, closes
+    /// Commits if the work was done. Rolls back if it was overtaken or a value was refused, and keeps the connection. After any other failure, closes
     /// the connection.
     pub(super) async fn end<T>(mut self, done: Result<T, Failed>) -> Result<T, Failed> {
         let end = match &done {
             Ok(_) => "COMMIT",
-            Err(Failed::Overtaken) => "ROLLBACK",
+            Err(Failed::Overtaken | Failed::Refused(_)) => "ROLLBACK",
             Err(_) => return done,
         };
         raw_sql(end).execute(&mut self.lease.connection).await?;

@@ -25,7 +25,7 @@ pub(super) async fn update<R: Row>(
     for chunk in upserts.chunks(ROWS) {
         let over = chunk.iter().map(|upsert| number(upsert.from)).collect::<Vec<_>>();
         let entries: Vec<&Entry<R>> = chunk.iter().map(|upsert| &upsert.entry).collect();
-        let statement = bind(query(AssertSqlSafe(sql.as_str())), &entries).bind(over);
+        let statement = bind(query(AssertSqlSafe(sql.as_str())), view.shape, &entries).bind(over);
         if statement.execute(&mut *connection).await?.rows_affected() != chunk.len() as u64 {
             return Err(Failed::Overtaken);
         }
@@ -48,7 +48,7 @@ pub(super) async fn insert<R: Row>(
     );
     let mut overtaken = entries.len();
     for chunk in entries.chunks(ROWS) {
-        let statement = bind(query(AssertSqlSafe(sql.as_str())), chunk);
+        let statement = bind(query(AssertSqlSafe(sql.as_str())), view.shape, chunk);
         overtaken -= statement.execute(&mut *connection).await?.rows_affected() as usize;
     }
     Ok(overtaken)
@@ -65,7 +65,7 @@ pub(super) async fn repair<R: Row>(
     let mut written = 0;
     for chunk in entries.chunks(ROWS) {
         let over: Vec<Option<i64>> = vec![None; chunk.len()];
-        let statement = bind(query(AssertSqlSafe(sql.as_str())), chunk).bind(over);
+        let statement = bind(query(AssertSqlSafe(sql.as_str())), view.shape, chunk).bind(over);
         written += statement.execute(&mut *connection).await?.rows_affected();
     }
     Ok(written)
@@ -91,24 +91,39 @@ fn update_sql(view: Table, guard: &str) -> String {
     )
 }
 
-type Statement<'q> = Query<'q, Postgres, PgArguments>;
+pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-fn bind<'q, R: Row>(statement: Statement<'q>, entries: &[&Entry<R>]) -> Statement<'q> {
+fn bind<'q, R: Row>(statement: Statement<'q>, shape: Shape, entries: &[&Entry<R>]) -> Statement<'q> {
     let rows: Vec<Vec<Value<'_>>> = entries.iter().map(|entry| shape::values(entry)).collect();
     let statement = statement
         .bind(entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>())
         .bind(entries.iter().map(|entry| number(entry.version)).collect::<Vec<_>>());
-    R::COLUMNS.iter().enumerate().fold(statement, |statement, (at, column)| {
-        let values = rows.iter().map(|row| &row[at]);
-        match column.kind {
-            ColumnKind::Text | ColumnKind::Choice(_) => {
-                statement.bind(values.map(as_text).collect::<Vec<_>>())
-            }
-            ColumnKind::Integer => statement.bind(values.map(as_integer).collect::<Vec<_>>()),
-            ColumnKind::Boolean => statement.bind(values.map(as_boolean).collect::<Vec<_>>()),
-            ColumnKind::Time => statement.bind(values.map(as_time).collect::<Vec<_>>()),
-        }
+    bind_columns(statement, shape, &rows)
+}
+
+/// Binds the columns of rows, each as one parameter.
+pub(super) fn bind_columns<'q>(
+    statement: Statement<'q>,
+    shape: Shape,
+    rows: &[Vec<Value<'_>>],
+) -> Statement<'q> {
+    shape.columns.iter().enumerate().fold(statement, |statement, (at, column)| {
+        bind_values(statement, column.kind, rows.iter().map(|row| &row[at]))
     })
+}
+
+/// Binds the values of a column as one parameter.
+pub(super) fn bind_values<'q, 'v, 'r: 'v>(
+    statement: Statement<'q>,
+    kind: ColumnKind,
+    values: impl Iterator<Item = &'v Value<'r>>,
+) -> Statement<'q> {
+    match kind {
+        ColumnKind::Text | ColumnKind::Choice(_) => statement.bind(values.map(as_text).collect::<Vec<_>>()),
+        ColumnKind::Integer => statement.bind(values.map(as_integer).collect::<Vec<_>>()),
+        ColumnKind::Boolean => statement.bind(values.map(as_boolean).collect::<Vec<_>>()),
+        ColumnKind::Time => statement.bind(values.map(as_time).collect::<Vec<_>>()),
+    }
 }
 
 fn as_text<'v>(value: &'v Value<'_>) -> Option<&'v str> {

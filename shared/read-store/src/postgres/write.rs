@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use event_sourcing::View;
 use runtime::{KillPoint, kill_point};
+use sqlx::PgConnection;
 
 use super::connections::{ANSWER, within};
 use super::failure::Failed;
 use super::transaction::{Lock, Transaction};
-use super::{Shared, project};
+use super::{Shared, parts, project};
 use crate::calls::{Call, Merged};
 use crate::plan::Plan;
+use crate::shape::Table;
 use crate::{Incoming, Projected, ReadStoreError};
 
 /// The maximum number of records in a transaction of more than one call.
@@ -47,13 +49,47 @@ async fn project_together<V: View>(shared: &Shared<V>, merged: Merged<V::Event>)
     }
 }
 
+/// How records are taken into a view.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// All at once.
+    AtOnce,
+    /// Part by part, so that a row which the server refuses holds its stream alone.
+    InParts,
+}
+
+impl Way {
+    /// Takes records into a view.
+    pub(super) async fn take_in<'a, V: View>(
+        self,
+        connection: &mut PgConnection,
+        view: Table,
+        incoming: &'a [Incoming<V::Event>],
+    ) -> Result<Plan<'a, V>, Failed> {
+        match self {
+            Self::AtOnce => project::take_in(connection, view, incoming).await,
+            Self::InParts => parts::in_parts(connection, view, incoming).await,
+        }
+    }
+}
+
+/// Runs a transaction in which records are taken in at once. If the server refuses a row, runs it with the records in parts.
+pub(super) async fn in_either_way<T, F: Future<Output = Result<T, Failed>>>(
+    transaction: impl Fn(Way) -> F,
+) -> Result<T, ReadStoreError> {
+    match until_not_overtaken(|| transaction(Way::AtOnce)).await {
+        Err(ReadStoreError::Refused(_)) => until_not_overtaken(|| transaction(Way::InParts)).await,
+        done => done,
+    }
+}
+
 /// Takes the records into every view, in one transaction. Returns the counts of each range of them in the active one.
 async fn take_in<V: View>(
     shared: &Shared<V>,
     incoming: &[Incoming<V::Event>],
     ranges: &[Range<usize>],
 ) -> Result<Vec<Projected>, ReadStoreError> {
-    until_not_overtaken(|| try_take_in(shared, incoming, ranges)).await
+    in_either_way(|way| try_take_in(shared, incoming, ranges, way)).await
 }
 
 /// Runs a transaction, and again while others are first with some of its new streams, at most `TRIES` times.
@@ -73,9 +109,10 @@ async fn try_take_in<V: View>(
     shared: &Shared<V>,
     incoming: &[Incoming<V::Event>],
     ranges: &[Range<usize>],
+    way: Way,
 ) -> Result<Vec<Projected>, Failed> {
     let mut transaction = Transaction::begin(&shared.projectors, Lock::Shared).await?;
-    let done = take_into_all::<V>(&mut transaction, incoming).await;
+    let done = take_into_all::<V>(&mut transaction, incoming, way).await;
     kill_point(KillPoint::BeforeProjectorCommit);
     let plan = transaction.end(done).await?;
     kill_point(KillPoint::AfterProjectorCommit);
@@ -87,11 +124,12 @@ async fn try_take_in<V: View>(
 async fn take_into_all<'a, V: View>(
     transaction: &mut Transaction,
     incoming: &'a [Incoming<V::Event>],
+    way: Way,
 ) -> Result<Plan<'a, V>, Failed> {
     let views = transaction.views;
-    let plan = project::take_in(transaction.connection(), views.active, incoming).await?;
+    let plan = way.take_in(transaction.connection(), views.active, incoming).await?;
     if let Some(building) = views.building {
-        project::take_in::<V>(transaction.connection(), building, incoming).await?;
+        way.take_in::<V>(transaction.connection(), building, incoming).await?;
     }
     Ok(plan)
 }

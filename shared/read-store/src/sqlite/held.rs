@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, HELD_COLUMNS};
 use super::write::Writer;
-use super::{project, schema};
+use super::{parts, schema};
 use crate::plan::Verdict;
 use crate::shape::{Shape, Table, number, version};
 use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, ViewId};
@@ -117,7 +117,7 @@ impl<V: View> Writer<V> {
         for (view, mut streams) in streams {
             streams.sort_unstable();
             streams.dedup();
-            let plan = project::settle::<V>(&transaction, shape.table(view), &streams)?;
+            let plan = parts::settle::<V>(&transaction, shape.table(view), &streams)?;
             if view == active.id {
                 redriven.applied = plan.releases.len() as u64;
                 redriven.removed = plan.passed.len() as u64;
@@ -136,7 +136,8 @@ impl<V: View> Writer<V> {
         let transaction = self.begin()?;
         let event = one(&transaction, shape, id)?.ok_or(DropRefused::NotHeld(id))?;
         if let (Some(stream), Some(version)) = (&event.stream, event.version) {
-            let have = version_of(&transaction, schema::active_view(&transaction, shape)?, stream)?;
+            let view = schema::active_view(&transaction, shape)?;
+            let have = version_of(&transaction, view, stream)?;
             if version > have {
                 return Err(DropRefused::Needed { id, stream: stream.clone(), version, have });
             }
@@ -170,6 +171,10 @@ fn judge_again<E: EventType>(
     connection: &Connection,
     event: &HeldEvent,
 ) -> Result<Option<StreamId>, ReadStoreError> {
+    // A record without a value is none today either, and a rebuild may know more of it than its key.
+    if event.value.is_none() {
+        return Ok(event.stream.clone());
+    }
     let today = Verdict::again::<E>(event.key.as_deref(), event.value.as_deref());
     let HeldEvent { stream, version, reason, problem, .. } = event;
     let Verdict { stream: stream_today, version: version_today, .. } = &today;
@@ -201,7 +206,8 @@ pub(super) fn version_of(
     view: Table,
     stream: &StreamId,
 ) -> Result<Version, ReadStoreError> {
-    let mut statement = connection.prepare_cached(&format!("SELECT version FROM {view} WHERE id = ?1"))?;
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT version FROM {} WHERE id = ?1", view.streams()))?;
     let found = statement.query_row([stream.as_str()], |row| row.get(0)).optional()?;
     Ok(found.map_or(Version::NONE, version))
 }

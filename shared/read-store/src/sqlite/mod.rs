@@ -6,6 +6,8 @@
 //! reads the list of views anew.
 
 mod held;
+mod keyed;
+mod parts;
 mod project;
 mod read;
 mod rebuild;
@@ -31,7 +33,7 @@ use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
 use crate::{
     DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page, Projected,
-    ReadStoreError, Redriven, SwapRefused, ViewId,
+    ReadStoreError, Redriven, RowPage, SwapRefused, ViewId,
 };
 
 /// The pauses after which a caller that waits for a version looks again, because another process may write it.
@@ -110,6 +112,18 @@ impl<V: View> SqliteReadStore<V> {
     ) -> Result<Vec<(StreamId, Version)>, ReadStoreError> {
         let after = after.cloned();
         self.scan(move |connection, shape| read::versions(connection, shape, after.as_ref(), limit)).await
+    }
+
+    pub(crate) async fn row(&self, key: &V::Key) -> Result<Option<V::Row>, ReadStoreError> {
+        let key = key.clone();
+        self.scan(move |connection, shape| read::row::<V>(connection, shape, &key)).await
+    }
+
+    pub(crate) async fn page(
+        &self,
+        filter: Filter<V::Key>,
+    ) -> Result<RowPage<V::Key, V::Row>, ReadStoreError> {
+        self.scan(move |connection, shape| read::rows::<V>(connection, shape, &filter)).await
     }
 
     pub(crate) async fn list(&self, filter: Filter) -> Result<Page<V::Row>, ReadStoreError> {
@@ -203,6 +217,14 @@ impl<V: View> SqliteReadStore<V> {
         entries: Vec<Entry<V::Row>>,
     ) -> Result<(), SwapRefused> {
         self.write(move |writer| writer.take_over(view, &entries)).await
+    }
+
+    pub(crate) async fn set_aside(
+        &self,
+        view: ViewId,
+        unreadable: Vec<(StreamId, String)>,
+    ) -> Result<(), SwapRefused> {
+        self.write(move |writer| writer.set_aside(view, unreadable)).await
     }
 
     pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {

@@ -2,48 +2,55 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use event_sourcing::{Entry, EventType, Row, StreamId, View};
+use event_sourcing::{Entry, EventType, Row, StreamId, View, is_by_stream};
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::held;
 use super::rows::{self, Column, Time};
-use crate::plan::{self, HeldRow, Hold, Known, Plan, Stray, Upsert};
-use crate::shape::{self, Table, number};
+use super::{held, keyed};
+use crate::plan::{self, HeldRow, Hold, Known, Part, Plan, Stray, Upsert};
+use crate::shape::{self, Shape, Table, number};
 use crate::{HeldId, Incoming, ReadStoreError};
 
 /// Takes records into a view.
+///
+/// # Errors
+/// [`ReadStoreError::Refused`] when the database refuses a row. Then the caller rolls back, and uses [`in_parts`](super::parts).
 pub(super) fn take_in<'a, V: View>(
     connection: &Connection,
     view: Table,
     incoming: &'a [Incoming<V::Event>],
 ) -> Result<Plan<'a, V>, ReadStoreError> {
-    let mut known = known(connection, view, &plan::touched_streams(incoming))?;
-    known.strays = strays(connection, view, incoming)?;
-    let plan = plan::plan(known, incoming);
+    take_in_part(connection, view, &plan::touched_streams(incoming), incoming, &Part::WHOLE)
+}
+
+/// Takes a part of the records into a view: those of these streams.
+pub(super) fn take_in_part<'a, V: View>(
+    connection: &Connection,
+    view: Table,
+    streams: &[StreamId],
+    incoming: &'a [Incoming<V::Event>],
+    part: &Part<'_>,
+) -> Result<Plan<'a, V>, ReadStoreError> {
+    let mut known = known(connection, view, streams)?;
+    known.strays = strays(connection, view, incoming.iter().filter(|record| part.has(record)))?;
+    if !is_by_stream::<V>() {
+        let keys = plan::reach(&known, incoming, part).keys;
+        known.rows = keyed::rows(connection, view, &keys)?;
+    }
+    let plan = plan::plan(known, incoming, part);
     write(connection, view, &plan)?;
     Ok(plan)
 }
 
-/// Applies the held events of these streams that have become next, after something else has changed an entry or a held event.
-pub(super) fn settle<V: View>(
+pub(super) fn known<V: View>(
     connection: &Connection,
     view: Table,
     streams: &[StreamId],
-) -> Result<Plan<'static, V>, ReadStoreError> {
-    let plan = plan::plan(known(connection, view, streams)?, &[]);
-    write(connection, view, &plan)?;
-    Ok(plan)
-}
-
-fn known<R: Row>(
-    connection: &Connection,
-    view: Table,
-    streams: &[StreamId],
-) -> Result<Known<R>, ReadStoreError> {
-    let entries = entries_of(connection, view, streams)?;
+) -> Result<Known<V>, ReadStoreError> {
+    let entries = entries_of(connection, view.streams(), streams)?;
     let held = held_of(connection, view, streams)?;
-    Ok(Known { entries, held, strays: BTreeSet::new() })
+    Ok(Known { entries, held, ..Known::default() })
 }
 
 /// The statement that reads an entry. A lookup for each stream, in one transaction, costs SQLite no more than one statement with
@@ -60,7 +67,9 @@ fn entries_of<R: Row>(
     let mut statement = connection.prepare_cached(&entry_sql(view))?;
     let mut found = HashMap::with_capacity(streams.len());
     for stream in streams {
-        if let Some(entry) = statement.query_row([stream.as_str()], rows::entry).optional()? {
+        if let Some(entry) =
+            statement.query_row([stream.as_str()], |row| rows::entry(row, view.shape)).optional()?
+        {
             found.insert(stream.clone(), entry);
         }
     }
@@ -127,13 +136,13 @@ pub(super) const STRAYS: &str = "SELECT key, value FROM read_store_held
        AND (version IS NULL OR stream IS NULL)";
 
 /// Returns the held records at the places of incoming records without a stream or a version.
-fn strays<E>(
+fn strays<'i, E: 'i>(
     connection: &Connection,
     view: Table,
-    incoming: &[Incoming<E>],
+    incoming: impl Iterator<Item = &'i Incoming<E>>,
 ) -> Result<BTreeSet<Stray>, ReadStoreError> {
     let mut found = BTreeSet::new();
-    for Stray { origin, .. } in incoming.iter().filter_map(Stray::of) {
+    for Stray { origin, .. } in incoming.filter_map(Stray::of) {
         let mut statement = connection.prepare_cached(STRAYS)?;
         let place = params![view.id.0, origin.topic, origin.partition, origin.offset];
         let records = statement.query_map(place, |row| {
@@ -147,7 +156,8 @@ fn strays<E>(
 }
 
 fn write<V: View>(connection: &Connection, view: Table, plan: &Plan<'_, V>) -> Result<(), ReadStoreError> {
-    upsert(connection, view, &plan.upserts)?;
+    upsert(connection, view.streams(), &plan.upserts)?;
+    keyed::write(connection, view, plan)?;
     for (id, verdict) in &plan.rejudged {
         held::rejudge(connection, *id, verdict)?;
     }
@@ -175,11 +185,13 @@ pub(super) fn upsert_sql(view: Table, guard: &str) -> String {
 /// Writes an entry by [`upsert_sql`]. Returns the number of written rows.
 pub(super) fn execute_upsert<R: Row>(
     statement: &mut rusqlite::Statement<'_>,
+    shape: Shape,
     entry: &Entry<R>,
     guard: Option<i64>,
 ) -> Result<usize, ReadStoreError> {
     let (id, version) = (entry.id.as_str(), number(entry.version));
-    let values: Vec<Column<'_>> = shape::values(entry).into_iter().map(Column).collect();
+    let values = if shape.columns.is_empty() { Vec::new() } else { shape::values(entry) };
+    let values: Vec<Column<'_>> = values.into_iter().map(Column).collect();
     let mut parameters: Vec<&dyn ToSql> = vec![&id, &version];
     parameters.extend(values.iter().map(|value| value as &dyn ToSql));
     parameters.extend(guard.as_ref().map(|guard| guard as &dyn ToSql));
@@ -191,7 +203,7 @@ fn upsert<R: Row>(connection: &Connection, view: Table, upserts: &[Upsert<R>]) -
     let guard = format!("has.version = ?{}", view.shape.columns.len() + 3);
     let mut statement = connection.prepare_cached(&upsert_sql(view, &guard))?;
     for Upsert { from, entry, .. } in upserts {
-        if execute_upsert(&mut statement, entry, Some(number(*from)))? != 1 {
+        if execute_upsert(&mut statement, view.shape, entry, Some(number(*from)))? != 1 {
             let problem = format!("the row of {} changed while it was written", entry.id);
             return Err(ReadStoreError::Unavailable(problem));
         }

@@ -9,8 +9,8 @@ use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rows;
-use super::write::Writer;
-use super::{project, schema};
+use super::write::{TakeIn, Writer};
+use super::{held, parts, project, schema};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::swap;
@@ -45,17 +45,25 @@ impl<V: View> Writer<V> {
         // Pages are not synced one by one. If the machine stops, so does the rebuild, and the next one deletes the view. That
         // touches neither the commits of others nor the swap: they sync all that stands before them in the log.
         self.tune("PRAGMA synchronous = NORMAL")?;
-        let counts = self.fill(view, &incoming);
+        let counts = match self.fill(view, &incoming, project::take_in) {
+            Err(ReadStoreError::Refused(_)) => self.fill(view, &incoming, parts::in_parts),
+            counts => counts,
+        };
         self.tune("PRAGMA synchronous = FULL")?;
         thread::sleep(COURTESY);
         counts
     }
 
-    fn fill(&mut self, view: ViewId, incoming: &[Incoming<V::Event>]) -> Result<Projected, ReadStoreError> {
+    fn fill<'i>(
+        &mut self,
+        view: ViewId,
+        incoming: &'i [Incoming<V::Event>],
+        take_in: TakeIn<'i, V>,
+    ) -> Result<Projected, ReadStoreError> {
         let shape = self.shape;
         let transaction = self.begin()?;
         let table = building(&transaction, shape, view)?;
-        let plan = project::take_in::<V>(&transaction, table, incoming)?;
+        let plan = take_in(&transaction, table, incoming)?;
         kill_point(KillPoint::RebuildBeforePageCommit);
         transaction.commit()?;
         kill_point(KillPoint::RebuildAfterPageCommit);
@@ -67,6 +75,23 @@ impl<V: View> Writer<V> {
         let transaction = self.begin()?;
         let table = building(&transaction, shape, view)?;
         overwrite::<V>(&transaction, table, entries)?;
+        Ok(transaction.commit().map_err(ReadStoreError::from)?)
+    }
+
+    pub(super) fn set_aside(
+        &mut self,
+        view: ViewId,
+        unreadable: Vec<(StreamId, String)>,
+    ) -> Result<(), SwapRefused> {
+        let shape = self.shape;
+        let transaction = self.begin()?;
+        let table = building(&transaction, shape, view)?;
+        let mut incoming = Vec::with_capacity(unreadable.len());
+        for (stream, problem) in unreadable {
+            let next = held::version_of(&transaction, table, &stream)?.next();
+            incoming.push(Incoming::unreadable(stream, next, problem));
+        }
+        project::take_in::<V>(&transaction, table, &incoming)?;
         Ok(transaction.commit().map_err(ReadStoreError::from)?)
     }
 
@@ -133,7 +158,7 @@ fn building(transaction: &Transaction<'_>, shape: Shape, view: ViewId) -> Result
 /// Refuses while a stream is behind in the new view: a reader would see it go back. Refuses also while a stream waits for a
 /// missing event there but not in the active view: it goes on today, and would stop.
 fn refuse_behind(connection: &Connection, old: Table, new: Table) -> Result<(), SwapRefused> {
-    let found = connection.query_row(&swap::behind(old, new), [], |row| {
+    let found = connection.query_row(&swap::behind(old.streams(), new.streams()), [], |row| {
         let stream = rows::stream_id(row, 0)?;
         let (active, building) = (shape::version(row.get(1)?), shape::version(row.get(2)?));
         Ok((row.get::<_, i64>(3)?.unsigned_abs(), BehindStream { stream, active, building }))
@@ -146,7 +171,7 @@ fn refuse_behind(connection: &Connection, old: Table, new: Table) -> Result<(), 
 
 /// Moves the held events that the swap would lose, and lets those go on that have become next.
 fn carry_over<V: View>(connection: &Connection, active: Table, view: Table) -> Result<(), ReadStoreError> {
-    let mut statement = connection.prepare(&swap::carry_over(active, view))?;
+    let mut statement = connection.prepare(&swap::carry_over(active.streams(), view.streams()))?;
     let streams = statement.query_map([], |row| {
         Ok(match row.get_ref(0)? {
             rusqlite::types::ValueRef::Null => None,
@@ -156,7 +181,7 @@ fn carry_over<V: View>(connection: &Connection, active: Table, view: Table) -> R
     let mut streams = streams.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     streams.sort_unstable();
     streams.dedup();
-    project::settle::<V>(connection, view, &streams)?;
+    parts::settle::<V>(connection, view, &streams)?;
     Ok(())
 }
 
@@ -176,8 +201,10 @@ fn overwrite<V: View>(
     let mut statement = connection.prepare_cached(&project::upsert_sql(view, guard))?;
     let mut written = 0;
     for entry in entries {
-        written += project::execute_upsert(&mut statement, entry, None)? as u64;
+        written += project::execute_upsert(&mut statement, view.shape, entry, None)? as u64;
     }
-    let ids: Vec<StreamId> = entries.iter().map(|entry| entry.id.clone()).collect();
-    Ok((written, project::settle(connection, view, &ids)?))
+    let mut ids: Vec<StreamId> = entries.iter().map(|entry| entry.id.clone()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok((written, parts::settle(connection, view, &ids)?))
 }

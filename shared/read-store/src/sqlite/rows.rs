@@ -1,11 +1,11 @@
 //! The rows and values of the tables, converted to and from ours.
 
-use event_sourcing::{ColumnKind, ColumnValue, Entry, Row, StreamId, Value};
+use event_sourcing::{ColumnKind, ColumnValue, Entry, Row, StreamId, Value, View};
 use jiff::Timestamp;
 use rusqlite::ErrorCode;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use crate::shape::{self, version};
+use crate::shape::{self, Shape, version};
 use crate::{HeldEvent, HeldId, HeldReason, Origin, ReadStoreError};
 
 impl From<rusqlite::Error> for ReadStoreError {
@@ -13,6 +13,10 @@ impl From<rusqlite::Error> for ReadStoreError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Corrupt(format!("what SQLite can't read: {error}"))
+            }
+            // A value that breaks a constraint, does not fit its column, or is too big.
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
+                Self::Refused(error.to_string())
             }
             Some(_) => Self::Unavailable(error.to_string()),
             None => Self::Corrupt(format!("a value that no program of ours wrote: {error}")),
@@ -64,12 +68,19 @@ fn foreign(column: usize, problem: impl ToString) -> rusqlite::Error {
 }
 
 /// An entry from the columns of a shape's list.
-pub(super) fn entry<R: Row>(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry<R>> {
-    let mut values = Vec::with_capacity(R::COLUMNS.len());
-    for (at, column) in (2..).zip(R::COLUMNS) {
-        values.push(value(row, at, column.kind)?);
-    }
+pub(super) fn entry<R: Row>(row: &rusqlite::Row<'_>, shape: Shape) -> rusqlite::Result<Entry<R>> {
+    let values = values(row, 2, shape)?;
     shape::entry(stream_id(row, 0)?, version(row.get(1)?), values).map_err(|garbled| foreign(2, garbled))
+}
+
+/// A row with its key, from the columns of a shape's list.
+pub(super) fn keyed<V: View>(row: &rusqlite::Row<'_>, shape: Shape) -> rusqlite::Result<(V::Key, V::Row)> {
+    let key = value(row, 0, shape.key_column().kind)?;
+    shape::row::<V>(key, values(row, 1, shape)?).map_err(|garbled| foreign(1, garbled))
+}
+
+fn values<'r>(row: &'r rusqlite::Row<'_>, first: usize, shape: Shape) -> rusqlite::Result<Vec<Value<'r>>> {
+    (first..).zip(shape.columns).map(|(at, column)| value(row, at, column.kind)).collect()
 }
 
 fn value<'r>(row: &'r rusqlite::Row<'_>, at: usize, kind: ColumnKind) -> rusqlite::Result<Value<'r>> {

@@ -3,6 +3,7 @@
 //! ```text
 //! read_store_views  one row a view: its shape, and whether it is active or building
 //! <name>_<n>        the rows of view n
+//! <name>_<n>_streams  the versions of its streams, if its key is not the stream
 //! read_store_held   the held events of every view
 //! read_store_walks  one row a shape: how far the comparison with the event store is
 //! ```
@@ -149,7 +150,8 @@ fn ensure_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), Read
     let view = match view_in_state(transaction, shape, "active")? {
         Some(view) => {
             let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-            if transaction.prepare(table)?.exists([view.to_string()])? {
+            let mut table = transaction.prepare(table)?;
+            if table.exists([view.to_string()])? && table.exists([view.streams().to_string()])? {
                 return create_indexes(transaction, view);
             }
             create_table(transaction, view)?;
@@ -204,17 +206,30 @@ pub(super) fn create_view(
     Ok(view)
 }
 
+const fn sql_type(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Text | ColumnKind::Choice(_) => "TEXT",
+        // True is 1; a time is its microseconds since 1970.
+        ColumnKind::Integer | ColumnKind::Boolean | ColumnKind::Time => "INTEGER",
+    }
+}
+
 fn create_table(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
+    let key = view.shape.key_column();
+    let mut columns = vec![format!("{} {} PRIMARY KEY", key.name, sql_type(key.kind))];
+    if view.shape.keyed_by.is_none() {
+        columns.push("version INTEGER NOT NULL".to_owned());
+    } else {
+        // Rows without versions, or versions without rows, are of no use: what is left of the two tables goes.
+        transaction.execute_batch(&format!(
+            "DROP TABLE IF EXISTS {view}; DROP TABLE IF EXISTS {streams};
+             CREATE TABLE {streams} (id TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+            streams = view.streams()
+        ))?;
+    }
     // A stream whose events so far make no row has no values, so no column requires one.
-    let mut columns = vec!["id TEXT PRIMARY KEY".to_owned(), "version INTEGER NOT NULL".to_owned()];
-    columns.extend(view.shape.columns.iter().map(|column| {
-        let kind = match column.kind {
-            ColumnKind::Text | ColumnKind::Choice(_) => "TEXT",
-            // True is 1; a time is its microseconds since 1970.
-            ColumnKind::Integer | ColumnKind::Boolean | ColumnKind::Time => "INTEGER",
-        };
-        format!("{} {kind}", column.name)
-    }));
+    columns
+        .extend(view.shape.columns.iter().map(|column| format!("{} {}", column.name, sql_type(column.kind))));
     let sql = format!("CREATE TABLE {view} ({}) STRICT, WITHOUT ROWID", columns.join(", "));
     Ok(transaction.execute_batch(&sql)?)
 }
@@ -231,7 +246,8 @@ pub(super) fn create_indexes(transaction: &Transaction<'_>, view: Table) -> Resu
 pub(super) fn drop_view(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
     transaction.execute("DELETE FROM read_store_held WHERE view = ?1", [view.id.0])?;
     transaction.execute("DELETE FROM read_store_views WHERE id = ?1", [view.id.0])?;
-    transaction.execute_batch(&format!("DROP TABLE IF EXISTS {view}"))?;
+    transaction
+        .execute_batch(&format!("DROP TABLE IF EXISTS {view}; DROP TABLE IF EXISTS {}", view.streams()))?;
     Ok(())
 }
 
@@ -278,7 +294,9 @@ mod tests {
         let shape = Shape::of::<TasksView>();
         create(&path, shape).unwrap();
         let connection = connect(&path, FOR_READS).unwrap();
-        let page = |filter: Filter| read::page_sql(shape.table(ViewId(1)), &filter).0;
+        let page = |filter: Filter| {
+            read::page_sql(shape.table(ViewId(1)), &shape.column_list(), read::Start::After, &filter).0
+        };
         let (first, title) = (Filter::first(1), "a".to_owned());
         let by_title = "tasks_1_by_title (title=? AND id>?)";
         let expected = [

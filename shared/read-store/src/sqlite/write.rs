@@ -8,10 +8,10 @@ use runtime::files::OpenedFile;
 use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{Answer, project, schema};
+use super::{Answer, parts, project, schema};
 use crate::calls::{Call, Merged};
 use crate::plan::Plan;
-use crate::shape::Shape;
+use crate::shape::{Shape, Table};
 use crate::waiters::Waiters;
 use crate::{Incoming, OpenError, Projected, ReadStoreError};
 
@@ -99,16 +99,32 @@ impl<V: View> Writer<V> {
         }
     }
 
-    /// Takes the records into every view, in one transaction. Returns the counts of each range of them in the active one.
+    /// Takes the records into every view, in one transaction. Returns the counts of each range of them in the active one. If the
+    /// database refuses a row, the same is done in parts.
     fn take_in(
         &mut self,
         incoming: &[Incoming<V::Event>],
         ranges: &[Range<usize>],
     ) -> Result<Vec<Projected>, ReadStoreError> {
+        let plan = match self.take_in_by(incoming, project::take_in) {
+            Err(ReadStoreError::Refused(_)) => self.take_in_by(incoming, parts::in_parts),
+            done => done,
+        }?;
+        // A batch is done only if the file at the path has it. Otherwise it comes again.
+        self.opened.check()?;
+        self.waiters.tell(&plan.upserts);
+        Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
+    }
+
+    fn take_in_by<'i>(
+        &self,
+        incoming: &'i [Incoming<V::Event>],
+        take_in: TakeIn<'i, V>,
+    ) -> Result<Plan<'i, V>, ReadStoreError> {
         let connection = &self.connection;
         // As `begin`, but with prepared statements from the cache: this is most of the writer's work.
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let done = take_into_every_view::<V>(connection, self.shape, incoming).and_then(|plan| {
+        let done = take_into_every_view(connection, self.shape, incoming, take_in).and_then(|plan| {
             kill_point(KillPoint::BeforeProjectorCommit);
             connection.prepare_cached("COMMIT")?.execute([])?;
             kill_point(KillPoint::AfterProjectorCommit);
@@ -118,23 +134,24 @@ impl<V: View> Writer<V> {
         if done.is_err() && !connection.is_autocommit() {
             connection.execute_batch("ROLLBACK")?;
         }
-        let plan = done?;
-        // A batch is done only if the file at the path has it. Otherwise it comes again.
-        self.opened.check()?;
-        self.waiters.tell(&plan.upserts);
-        Ok(ranges.iter().map(|range| plan.counts(range.clone())).collect())
+        done
     }
 }
+
+/// Takes records into a view: at once, or in parts.
+pub(super) type TakeIn<'i, V> =
+    fn(&Connection, Table, &'i [Incoming<<V as View>::Event>]) -> Result<Plan<'i, V>, ReadStoreError>;
 
 /// Takes the records into every view, and returns the plan for the active one.
 fn take_into_every_view<'a, V: View>(
     connection: &Connection,
     shape: Shape,
     incoming: &'a [Incoming<V::Event>],
+    take_in: TakeIn<'a, V>,
 ) -> Result<Plan<'a, V>, ReadStoreError> {
-    let plan = project::take_in(connection, schema::active_view(connection, shape)?, incoming)?;
+    let plan = take_in(connection, schema::active_view(connection, shape)?, incoming)?;
     if let Some(building) = schema::building_view(connection, shape)? {
-        project::take_in::<V>(connection, building, incoming)?;
+        take_in(connection, building, incoming)?;
     }
     Ok(plan)
 }

@@ -22,7 +22,7 @@ pub(crate) async fn held_events_are_shown_by_page_and_stream_with_all_that_is_kn
     assert_eq!(store.held(Some(&id("b")), None, 10).await.unwrap(), all[2..]);
 
     let shown = store.held_event(all[2].id).await.unwrap().unwrap();
-    let record = raw(b"nonsense", "b", 77);
+    let record: super::Incoming = raw(b"nonsense", "b", 77);
     assert_eq!((shown.stream.as_ref(), shown.version), (Some(&id("b")), None));
     assert_eq!((&shown.origin, &shown.key, &shown.value), (&record.origin, &record.key, &record.value));
     assert_eq!(shown.held_at, record.received_at);

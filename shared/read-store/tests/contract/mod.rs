@@ -5,14 +5,16 @@ pub(crate) mod held;
 pub(crate) mod projecting;
 pub(crate) mod reading;
 pub(crate) mod rebuilding;
+pub(crate) mod refusing;
 pub(crate) mod shapes;
+pub(crate) mod shared;
 
 use std::any::Any;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use event_sourcing::testing::{Event, TaskRow, TasksView};
-use event_sourcing::{Entry, Recorded, StreamId, Undecodable, UnknownEvent, Version, View, wire};
+use event_sourcing::{Entry, EventType, Recorded, StreamId, Undecodable, UnknownEvent, Version, View, wire};
 use jiff::Timestamp;
 use read_store::Origin;
 
@@ -56,6 +58,23 @@ macro_rules! contract {
             rebuilding::an_unfinished_rebuild_is_deleted_by_the_next,
             shapes::each_shape_has_its_own_rows_held_events_and_comparison,
             shapes::a_rebuild_of_one_shape_touches_no_other,
+            shared::batches_of_many_lanes_at_once_apply_each_event_once,
+            shared::repeats_are_ignored_and_gaps_heal,
+            shared::an_event_without_keys_moves_its_stream_on,
+            shared::rows_without_a_fold_are_deleted_and_come_again,
+            shared::an_event_changes_all_of_its_rows_or_none,
+            shared::held_events_are_redriven_or_needed,
+            shared::rows_are_read_by_key_and_by_page,
+            shared::a_streams_version_is_waited_for_and_compared,
+            shared::a_rebuild_under_writes_ends_in_the_fold,
+            shared::a_swap_is_refused_while_a_version_is_behind,
+            shared::a_stream_that_cant_be_read_is_set_aside_and_stops_no_swap,
+            shared::rows_of_a_view_by_stream_are_read_by_key_too,
+            refusing::a_refused_row_holds_its_stream_alone,
+            refusing::many_refused_rows_of_a_large_batch_hold_their_streams_alone,
+            refusing::a_refused_row_of_shared_rows_changes_none_of_them,
+            refusing::values_that_a_server_refuses_stop_neither_batches_nor_builds,
+            refusing::keys_that_a_server_refuses_hold_their_streams_alone,
         }
     };
     ($fresh:ident: $($room:ident::$scenario:ident,)*) => {$(
@@ -81,6 +100,21 @@ impl Shared {
 
     pub(crate) async fn open(&self) -> ReadStore {
         self.open_as().await
+    }
+
+    /// Runs a statement that is not the store's.
+    pub(crate) async fn execute(&self, sql: &str) {
+        match self.url.strip_prefix("sqlite:") {
+            Some(path) => rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap(),
+            #[cfg(feature = "postgres")]
+            None => {
+                use sqlx::Connection;
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+            }
+            #[cfg(not(feature = "postgres"))]
+            None => panic!("{} is no file", self.url),
+        }
     }
 
     pub(crate) async fn open_as<V: View>(&self) -> read_store::ReadStore<V> {
@@ -126,8 +160,8 @@ pub(crate) fn events(stream: &str, numbers: impl IntoIterator<Item = u64>) -> Ve
 }
 
 /// Any record.
-pub(crate) fn raw(value: &[u8], key: &str, offset: i64) -> Incoming {
-    Incoming {
+pub(crate) fn raw<E: EventType>(value: &[u8], key: &str, offset: i64) -> read_store::Incoming<E> {
+    read_store::Incoming {
         origin: Origin { topic: "tasks".to_owned(), partition: 3, offset },
         key: Some(key.as_bytes().to_vec()),
         value: Some(value.to_vec()),

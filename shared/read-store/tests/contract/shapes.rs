@@ -1,7 +1,7 @@
 //! Programs whose views have other shapes, on one store.
 
 use event_sourcing::testing::{Event, TaskRow, TasksView};
-use event_sourcing::{Recorded, Refused, View, row};
+use event_sourcing::{Keys, Recorded, Refused, StreamId, View, row};
 use read_store::HeldReason;
 
 use super::{Shared, assert_rows, events, fold, id, recorded, version_of};
@@ -23,9 +23,18 @@ struct WiderView;
 impl View for WiderView {
     const NAME: &'static str = TasksView::NAME;
     type Event = Event;
+    type Key = StreamId;
     type Row = WiderRow;
 
-    fn apply(row: Option<WiderRow>, recorded: &Recorded<Event>) -> Result<Option<WiderRow>, Refused> {
+    fn keys(recorded: &Recorded<Event>) -> Result<Keys<StreamId>, Refused> {
+        TasksView::keys(recorded)
+    }
+
+    fn apply(
+        _: &StreamId,
+        row: Option<WiderRow>,
+        recorded: &Recorded<Event>,
+    ) -> Result<Option<WiderRow>, Refused> {
         Ok(match &recorded.event {
             Event::TaskOpened { title } => {
                 Some(WiderRow { title: title.clone(), urgent: title.contains('!') })
@@ -43,10 +52,19 @@ impl View for RevisedView {
     const NAME: &'static str = TasksView::NAME;
     const REVISION: u32 = 2;
     type Event = Event;
+    type Key = StreamId;
     type Row = TaskRow;
 
-    fn apply(row: Option<TaskRow>, recorded: &Recorded<Event>) -> Result<Option<TaskRow>, Refused> {
-        let row = TasksView::apply(row, recorded)?;
+    fn keys(recorded: &Recorded<Event>) -> Result<Keys<StreamId>, Refused> {
+        TasksView::keys(recorded)
+    }
+
+    fn apply(
+        key: &StreamId,
+        row: Option<TaskRow>,
+        recorded: &Recorded<Event>,
+    ) -> Result<Option<TaskRow>, Refused> {
+        let row = TasksView::apply(key, row, recorded)?;
         Ok(row.map(|row| TaskRow { title: row.title.to_uppercase(), ..row }))
     }
 }
