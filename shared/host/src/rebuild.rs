@@ -124,14 +124,25 @@ async fn rebuild<V: View>(
     // The order matters. From here on every projector transaction also writes the new view. So a commit that the scan misses,
     // because it is appended behind the scan's position, reaches the new view through the channel.
     let building = view.begin_rebuild().await?;
-    let Scan { commits, events: applied, unreadable } = scan_into(events, view, building, progress).await?;
-    take_over(view, building, &unreadable).await?;
+    let Scan { commits, events: applied, unreadable } = fill(events, view, building, progress).await?;
     progress.finish_and_clear();
     swap(view, building).await?;
     let seconds = started.elapsed().as_secs_f64();
     let events_per_second = applied as f64 / seconds.max(1e-9);
     let unreadable = unreadable.len() as u64;
     Ok(Rebuilt { commits, events: applied, unreadable, seconds, events_per_second })
+}
+
+/// Fills a view that is being built with all that the event store has.
+pub(crate) async fn fill<V: View>(
+    events: &EventStore,
+    view: &ReadStore<V>,
+    building: ViewId,
+    progress: &ProgressBar,
+) -> anyhow::Result<Scan> {
+    let scan = scan_into(events, view, building, progress).await?;
+    take_over(view, building, &scan.unreadable).await?;
+    Ok(scan)
 }
 
 /// Copies the rows of unreadable streams from the view in use to the new view. Those rows may be at a later version than the
@@ -160,11 +171,11 @@ async fn take_over<V: View>(
 
 /// The result of a scan.
 #[derive(Default)]
-struct Scan {
+pub(crate) struct Scan {
     commits: u64,
     events: u64,
     /// The streams that can't be read, with the problem.
-    unreadable: BTreeMap<Arc<str>, String>,
+    pub(crate) unreadable: BTreeMap<Arc<str>, String>,
 }
 
 /// Reads the next page while it writes the last one into the new view. An unreadable stream is reported and does not stop the
@@ -217,7 +228,7 @@ fn recorded<E>(commit: ScannedCommit<E>) -> impl Iterator<Item = Recorded<E>> {
 
 /// Swaps the views. Streams in the new view may be behind for a moment, while their events are on the way. So the swap is tried
 /// again until `CATCH_UP` is over.
-async fn swap<V: View>(view: &ReadStore<V>, building: ViewId) -> anyhow::Result<()> {
+pub(crate) async fn swap<V: View>(view: &ReadStore<V>, building: ViewId) -> anyhow::Result<()> {
     let give_up = Instant::now() + CATCH_UP;
     loop {
         match view.swap(building).await {

@@ -35,8 +35,8 @@ use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use types::{
-    BehindStream, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin, Page,
-    Projected, Redriven, RowPage, SwapRefused, ViewId,
+    BehindStream, Difference, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin,
+    Page, Projected, Redriven, RowPage, SwapRefused, ViewId,
 };
 pub use walk::{Step, Walk, Walker};
 
@@ -176,12 +176,16 @@ impl<V: View> ReadStore<V> {
     /// Takes in a batch, in one transaction, into the active view and into the one that is being built, if any. Applies, ignores
     /// or holds each event, in the order of the batch. Also applies held events that have become next.
     ///
+    /// If the database refuses a value of a row, the event that made it is held as if the fold had refused it. Only rows that are
+    /// written count: an event whose row the next event of the batch makes right is applied with it.
+    ///
     /// Calls that are made at the same time share a transaction; each gets the counts of its own batch. On a server, records
-    /// whose key is not their stream's id come last, in a second transaction.
+    /// whose key is not their stream's id come last, in a second transaction. There a batch of which a value is refused takes
+    /// several.
     ///
     /// # Errors
     /// When the store is not available. The batch has had no effect then, except that a server may have committed the first of
-    /// two transactions. Records that were taken in are ignored when they come again.
+    /// its transactions. Records that were taken in are ignored when they come again.
     pub async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
         on_store!(self, store => store.project(batch).await)
     }
@@ -405,6 +409,23 @@ impl<V: View> ReadStore<V> {
     /// swap can be tried again.
     pub async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
         on_store!(self, store => store.swap(view).await)
+    }
+
+    /// Compares the active view with one that is being built, at one moment. Returns at most `limit` streams and rows. `verify` does
+    /// so with rows that streams share.
+    ///
+    /// # Errors
+    /// When the view is not being built or the store is not available.
+    pub async fn compare(&self, view: ViewId, limit: usize) -> Result<Difference, ReadStoreError> {
+        on_store!(self, store => store.compare(view, limit).await)
+    }
+
+    /// Deletes a view that is being built.
+    ///
+    /// # Errors
+    /// When the view is not being built or the store is not available.
+    pub async fn abandon(&self, view: ViewId) -> Result<(), ReadStoreError> {
+        on_store!(self, store => store.abandon(view).await)
     }
 
     /// Writes entries into the active view over any that it has: the repair of a view that lost or garbled something. Does not

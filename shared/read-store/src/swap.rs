@@ -60,3 +60,26 @@ pub(crate) fn carry_over(active: Table, view: Table) -> String {
          RETURNING stream"
     )
 }
+
+/// Finds the streams that have another version in the two views: their ids, the versions in the old view and in the new one.
+pub(crate) fn other_versions(old: Table, new: Table, limit: usize) -> String {
+    let (old, new) = (old.streams(), new.streams());
+    format!(
+        "SELECT id, active, building FROM (
+             SELECT id, max(active) AS active, max(building) AS building FROM (
+                 SELECT id, version AS active, 0 AS building FROM {old} UNION ALL SELECT id, 0, version FROM {new}
+             ) AS both_views GROUP BY id
+         ) AS by_stream WHERE active <> building ORDER BY id LIMIT {limit}"
+    )
+}
+
+/// Finds the keys of the rows that differ in the two views.
+pub(crate) fn other_rows(old: Table, new: Table, limit: usize) -> String {
+    let (columns, key) = (old.shape.row_list(), old.shape.key_column().name);
+    let only_in = |one: Table, other: Table| {
+        format!(
+            "SELECT CAST({key} AS text) AS key FROM (SELECT {columns} FROM {one} EXCEPT SELECT {columns} FROM {other}) AS differing"
+        )
+    };
+    format!("{} UNION {} ORDER BY key LIMIT {limit}", only_in(old, new), only_in(new, old))
+}

@@ -266,7 +266,16 @@ pub struct RowPage<K, R> {
 #[serde(transparent)]
 pub struct ViewId(pub i64);
 
-/// A stream that is behind in the new view.
+/// The difference of the active view and of one that was built beside it, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// The first streams, by id, that have another version in the two views.
+    pub streams: Vec<BehindStream>,
+    /// The keys of the first rows, by their texts, that differ. Empty while streams differ: then their rows differ too.
+    pub rows: Vec<String>,
+}
+
+/// A stream that has another version in the new view; for a swap, one that is behind there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BehindStream {
     /// The stream.

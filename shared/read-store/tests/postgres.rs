@@ -6,6 +6,8 @@
 #[macro_use]
 mod contract;
 mod database;
+#[path = "postgres/keyed.rs"]
+mod keyed;
 
 use std::time::{Duration, Instant};
 

@@ -9,6 +9,7 @@ mod contract;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use contract::shared::{Labels, added, tasks};
 use contract::{ReadStore, Shared, assert_rows, events, id, until, version_of};
 use read_store::{OpenError, Projected, ReadStoreError};
 use rusqlite::Connection;
@@ -98,6 +99,47 @@ async fn a_garbled_row_fails_its_own_batch_only_and_can_be_repaired() {
     assert_eq!(store.get_many(vec![id("a"), id("b")]).await.unwrap().len(), 1);
     store.repair(vec![contract::fold("a", 1)]).await.unwrap();
     assert_rows(&store, &[("a", 1), ("b", 2)]).await;
+}
+
+#[tokio::test]
+async fn a_batch_of_shared_rows_that_fails_leaves_nothing_and_can_come_again() {
+    let (_folder, path) = place();
+    let store = Labels::open(url(&path)).await.unwrap();
+    store.project(vec![added("a", 1, &["x", "y"])]).await.unwrap();
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "CREATE TRIGGER full BEFORE INSERT ON labels_1 WHEN NEW.key = 'z'
+         BEGIN SELECT abs(-9223372036854775807 - 1); END",
+    )
+    .unwrap();
+    let batch = || vec![added("a", 2, &["x"]), added("b", 1, &["x", "z"]), added("b", 3, &["z"])];
+    let error = store.project(batch()).await.unwrap_err();
+    assert!(matches!(error, ReadStoreError::Unavailable(_)), "{error}");
+    let rows = async || (tasks(&store, "x").await, tasks(&store, "y").await, tasks(&store, "z").await);
+    assert_eq!(rows().await, (1, 1, 0));
+    assert_eq!(store.get(&id("b")).await.unwrap(), None);
+    raw.execute_batch("DROP TRIGGER full").unwrap();
+    let taken = store.project(batch()).await.unwrap();
+    assert_eq!(taken, Projected { applied: 2, ignored: 0, held: 1, released: 0 });
+    assert_eq!(rows().await, (3, 1, 1));
+}
+
+#[tokio::test]
+async fn rows_without_versions_are_made_anew_and_so_are_versions_without_rows() {
+    for dropped in ["labels_1", "labels_1_streams"] {
+        let (_folder, path) = place();
+        let store = Labels::open(url(&path)).await.unwrap();
+        store.project(vec![added("a", 1, &["x"])]).await.unwrap();
+        Connection::open(&path).unwrap().execute_batch(&format!("DROP TABLE {dropped}")).unwrap();
+        store.ping().await.unwrap_err();
+        drop(store);
+        let store = Labels::open(url(&path)).await.unwrap();
+        store.ping().await.unwrap();
+        assert_eq!((store.get(&id("a")).await.unwrap(), tasks(&store, "x").await), (None, 0), "{dropped}");
+        assert!(store.walk().await.unwrap().doubt.is_some());
+        store.project(vec![added("a", 1, &["x"])]).await.unwrap();
+        assert_eq!(tasks(&store, "x").await, 1);
+    }
 }
 
 const CHILD: &str = "READ_STORE_TEST_CHILD";

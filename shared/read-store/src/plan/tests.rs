@@ -1,5 +1,5 @@
 use event_sourcing::EncodedEvent;
-use event_sourcing::testing::{Event, REFUSED_TITLE, TaskRow, TasksView};
+use event_sourcing::testing::{Event, LabelEvent, LabelsView, REFUSED_TITLE, TaskRow, TasksView};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -317,6 +317,65 @@ fn an_event_without_a_record_is_held_as_the_record_that_it_would_have_been() {
     view.take(&[bare(2)]);
     assert_eq!(view.take(&[bare(1)]), counts(1, 0, 0, 1));
     assert_eq!(view.entries[&id("a")], fold("a", 2));
+}
+
+#[test]
+fn the_parts_of_a_batch_are_together_the_whole_of_it() {
+    let batch = [event("b", 1), event("a", 1), record(b"{".to_vec(), "a", 7), event("c", 2), event("a", 2)];
+    let known = || MemoryView::default().known(&[id("a"), id("b"), id("c")]);
+    let whole = plan::<TasksView>(known(), &batch, &Part::WHOLE);
+    let mut parts = plan::<TasksView>(known(), &batch, &Part::STRAYS);
+    for streams in [&[id("a")][..], &[id("b"), id("c")]] {
+        let of_part = plan::<TasksView>(MemoryView::default().known(streams), &batch, &Part::of(streams));
+        assert_eq!(of_part.counts(0..batch.len()).ignored, 0, "no record of another part is counted");
+        parts.join(of_part);
+    }
+    assert_eq!(parts.counts(0..5), counts(3, 0, 2, 0));
+    for index in 0..batch.len() {
+        assert_eq!(parts.counts(index..index + 1), whole.counts(index..index + 1));
+    }
+    assert_eq!((parts.upserts.len(), parts.holds.len()), (whole.upserts.len(), whole.holds.len()));
+}
+
+#[test]
+fn an_event_whose_row_the_database_refuses_is_held_with_the_words_of_the_database() {
+    let batch = [event("a", 1), event("a", 2), event("a", 3)];
+    let streams = [id("a")];
+    let part = |version| Part::refusing(&streams, Version::new(version), Refused("too long".to_owned()));
+    let plan = plan::<TasksView>(Known::default(), &batch, &part(2));
+    assert_eq!(plan.upserts[0].entry, fold("a", 1));
+    let held: Vec<_> = plan.holds.iter().map(|hold| (hold.verdict.version, hold.verdict.reason)).collect();
+    let expected = [(Some(Version::new(2)), HeldReason::Refused), (Some(Version::new(3)), HeldReason::Gap)];
+    assert_eq!(held, expected);
+    assert_eq!(plan.holds[0].verdict.problem, "the view refused it: too long");
+}
+
+#[test]
+fn only_rows_of_events_that_become_next_are_needed() {
+    let added = |stream: &str, version, labels: &[&str]| {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let event = LabelEvent::LabelsAdded { labels };
+        let (stream, version) = (id(stream), Version::new(version));
+        crate::Incoming::from_event_store(Recorded { stream, version, time: time(0), event }, time(0))
+    };
+    let batch = [
+        added("a", 1, &["x", "y"]),
+        added("a", 2, &["z"]),
+        added("a", 2, &["again"]),
+        added("a", 4, &["late"]),
+        added("b", 1, &["refused", ""]),
+        added("b", 2, &["behind"]),
+    ];
+    let reached = reach::<LabelsView>(&Known::default(), &batch, &Part::WHOLE);
+    assert_eq!(reached.keys.iter().map(String::as_str).collect::<Vec<_>>(), ["again", "x", "y", "z"]);
+    assert_eq!((reached.versions[&id("a")], reached.versions[&id("b")]), (Version::new(2), Version::NONE));
+    let plan = plan::<LabelsView>(Known::default(), &batch, &Part::WHOLE);
+    assert_eq!(plan.rows.keys().map(String::as_str).collect::<Vec<_>>(), ["x", "y", "z"]);
+    assert!(plan.upserts.iter().all(|upsert| upsert.entry.row.is_none()));
+    assert_eq!(plan.counts(0..batch.len()), counts(2, 1, 3, 0));
+    let streams = [id("a")];
+    let part = Part::refusing(&streams, Version::new(1), Refused(String::new()));
+    assert!(reach::<LabelsView>(&Known::default(), &batch, &part).keys.is_empty());
 }
 
 const STREAMS: [&str; 4] = ["a", "b", "c", "d"];

@@ -38,8 +38,8 @@ use crate::shape::Shape;
 use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
 use crate::{
-    DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page, Projected,
-    ReadStoreError, Redriven, RowPage, SwapRefused, ViewId,
+    Difference, DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page,
+    Projected, ReadStoreError, Redriven, RowPage, SwapRefused, ViewId,
 };
 
 /// The pauses after which a caller that waits for a version looks again, because another process may write it. All callers that
@@ -248,6 +248,14 @@ impl<V: View> PostgresReadStore<V> {
 
     pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
         rebuild::swap(&self.shared, view).await
+    }
+
+    pub(crate) async fn compare(&self, view: ViewId, limit: usize) -> Result<Difference, ReadStoreError> {
+        rebuild::compare(&self.shared, view, limit).await
+    }
+
+    pub(crate) async fn abandon(&self, view: ViewId) -> Result<(), ReadStoreError> {
+        rebuild::abandon(&self.shared, view).await
     }
 
     pub(crate) async fn repair(&self, entries: Vec<Entry<V::Row>>) -> Result<u64, ReadStoreError> {

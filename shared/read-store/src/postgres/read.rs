@@ -182,15 +182,23 @@ pub(super) async fn many<V: View>(
     Ok(entries)
 }
 
-/// Checks that the view's own table exists.
+/// Checks that the view's own tables exist.
 pub(super) async fn ping<V: View>(shared: &Shared<V>) -> Result<(), Failed> {
     let view = shared.look_up_active_view().await?;
-    let any = || query(AssertSqlSafe(format!("SELECT 1 FROM {view} LIMIT 1")));
+    let any = || query(AssertSqlSafe(ping_sql(view)));
     match shared.connections.rows(any).await {
         Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
             Err(Failed::unavailable("the table of its view is not there; run `migrate`"))
         }
         found => found.map(drop),
+    }
+}
+
+/// One table, or two.
+fn ping_sql(view: Table) -> String {
+    match view.shape.keyed_by {
+        None => format!("SELECT 1 FROM {view} LIMIT 1"),
+        Some(_) => format!("SELECT 1 FROM {view}, {} LIMIT 1", view.streams()),
     }
 }
 

@@ -18,7 +18,7 @@ use super::{Shared, parts, project, rows, schema, upsert, write};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::swap;
-use crate::{BehindStream, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
+use crate::{BehindStream, Difference, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
 
 /// The number of events that are worth one more transaction side by side.
 const LANE: usize = 1_000;
@@ -56,7 +56,7 @@ pub(super) async fn backfill<V: View>(
     let mut filling = JoinSet::new();
     for lane in lanes(events, shared.size) {
         let shared = Arc::clone(shared);
-        filling.spawn(async move { write::in_either_way(|way| fill(&shared, view, &lane, way)).await });
+        filling.spawn(async move { fill_lane(&shared, view, &lane).await });
     }
     let mut counts = Projected::default();
     while let Some(filled) = filling.join_next().await {
@@ -77,6 +77,22 @@ fn lanes<E>(events: Vec<Recorded<E>>, connections: usize) -> Vec<Vec<Incoming<E>
         lanes[lane].push(Incoming::from_event_store(event, now));
     }
     lanes
+}
+
+async fn fill_lane<V: View>(
+    shared: &Shared<V>,
+    view: ViewId,
+    lane: &[Incoming<V::Event>],
+) -> Result<Projected, ReadStoreError> {
+    match write::until_not_overtaken(|| fill(shared, view, lane, Way::AtOnce)).await {
+        Err(ReadStoreError::Refused(_)) => {}
+        done => return done,
+    }
+    let mut counts = Projected::default();
+    for piece in lane.chunks(write::PIECE) {
+        counts += write::until_not_overtaken(|| fill(shared, view, piece, Way::InParts)).await?;
+    }
+    Ok(counts)
 }
 
 async fn fill<V: View>(
@@ -272,6 +288,55 @@ async fn hold_next<V: View>(
     };
     let incoming: Vec<Incoming<V::Event>> = unreadable.iter().map(incoming).collect();
     project::take_in::<V>(connection, view, &incoming).await.map(drop)
+}
+
+pub(super) async fn abandon<V: View>(shared: &Shared<V>, view: ViewId) -> Result<(), ReadStoreError> {
+    let abandoning = async {
+        let mut transaction = Transaction::begin(&shared.connections, Lock::Alone).await?;
+        let table = transaction.building(view)?;
+        let done = schema::drop_view(transaction.connection(), table).await;
+        transaction.end(done).await
+    };
+    Ok(within(ANSWER, abandoning).await?)
+}
+
+/// Compares the active view with this one, which is being built.
+pub(super) async fn compare<V: View>(
+    shared: &Shared<V>,
+    view: ViewId,
+    limit: usize,
+) -> Result<Difference, ReadStoreError> {
+    let comparing = async {
+        let lease = shared.connections.take_for_maintenance().await?;
+        // Both statements see the same moment, and every batch is in both views.
+        let mut transaction = Transaction::begin_on(lease, Lock::Snapshot).await?;
+        let (active, building) = (transaction.views.active, transaction.building(view)?);
+        let difference = difference(transaction.connection(), active, building, limit).await?;
+        transaction.commit_on().await?;
+        Ok(difference)
+    };
+    Ok(within(MAINTENANCE, comparing).await?)
+}
+
+async fn difference(
+    connection: &mut PgConnection,
+    active: Table,
+    building: Table,
+    limit: usize,
+) -> Result<Difference, Failed> {
+    let find = |sql: String| query(AssertSqlSafe(sql)).persistent(false);
+    let found = find(swap::other_versions(active, building, limit)).fetch_all(&mut *connection).await?;
+    let streams = found.iter().map(|row| {
+        let (active, building) = (shape::version(row.try_get(1)?), shape::version(row.try_get(2)?));
+        Ok(BehindStream { stream: rows::stream_id(row, 0)?, active, building })
+    });
+    let streams = streams.collect::<Result<Vec<_>, Failed>>()?;
+    if !streams.is_empty() {
+        return Ok(Difference { streams, rows: Vec::new() });
+    }
+    let found = find(swap::other_rows(active, building, limit)).fetch_all(connection).await?;
+    let rows = found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok(Difference { streams, rows })
 }
 
 pub(super) async fn repair<V: View>(

@@ -1,12 +1,12 @@
 //! Tests that need the inside: the index by which a statement goes, and the connections that it takes.
 
-use event_sourcing::testing::{BY_STAGE, BY_TITLE, Event, Stage, TasksView};
+use event_sourcing::testing::{BY_STAGE, BY_SUBJECT, BY_TITLE, Event, LabelsView, Stage, TasksView};
 use event_sourcing::{Recorded, StreamId, Version};
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
 use super::connections::Connections;
-use super::{LEFT_BY_LISTS, project, read};
+use super::{LEFT_BY_LISTS, keyed, project, read};
 use crate::shape::{Shape, Table};
 use crate::{Filter, Incoming, ReadStore, ViewId};
 
@@ -82,6 +82,57 @@ async fn pages_and_rows_by_id_go_by_an_index_and_are_never_sorted() {
         let plan = plan_of(&mut lease.connection, &sql, "'{task-00001,task-00002}'").await;
         assert!(plan.contains("tasks_1_pkey"), "{sql}\n{plan}");
     }
+}
+
+#[tokio::test]
+async fn shared_rows_go_by_an_index_and_are_never_sorted() {
+    let Some(database) = Database::fresh().await else { return };
+    let shape = Shape::of::<LabelsView>();
+    let store = ReadStore::<LabelsView>::open(database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    raw_sql(
+        "INSERT INTO labels_1 (key, subject, tasks, shared)
+         SELECT 'label-' || n, 'subject ' || n % 200, n % 100, true FROM generate_series(1, 20000) AS n;
+         INSERT INTO labels_1_streams (id, version) SELECT 'task-' || n, 1 FROM generate_series(1, 20000) AS n;
+         ANALYZE labels_1; ANALYZE labels_1_streams",
+    )
+    .execute(&mut database.connect().await)
+    .await
+    .unwrap();
+    let connections = Connections::new(&database.url().into(), 1, shape).unwrap();
+    let mut lease = connections.take().await.unwrap();
+    let view = shape.table(ViewId(1));
+    let first = Filter::first(50);
+    let after = || first.clone().after(Some("label-5".to_owned()));
+    let of_subject = |filter: Filter<String>| filter.equal(BY_SUBJECT, &"subject 7".to_owned());
+    let page = |filter: &Filter<String>| read::rows_sql(view, filter).0;
+    let some = "'{label-1,label-2}'";
+    let expected = [
+        (page(&after()), "'label-5', 51", "labels_1_pkey", "(key > "),
+        (page(&first), "NULL, 51", "labels_1_pkey", "(subject IS NOT NULL)"),
+        (
+            page(&of_subject(after())),
+            "'label-5', 51, 's'",
+            "labels_1_by_subject",
+            "((subject = $3) AND (key > ",
+        ),
+        (page(&of_subject(first.clone())), "NULL, 51, 's'", "labels_1_by_subject", "(subject = $3)"),
+        (keyed::rows_sql(view), some, "labels_1_pkey", "(key = ANY"),
+        (
+            format!("{} ORDER BY id FOR UPDATE", project::entries_sql(view)),
+            "'{task-1}'",
+            "labels_1_streams_pkey",
+            "(id = ANY",
+        ),
+    ];
+    for (sql, parameters, index, condition) in expected {
+        let plan = plan_of(&mut lease.connection, &sql, parameters).await;
+        assert!(plan.contains(&format!("using {index} ")) && plan.contains(condition), "{sql}\n{plan}");
+        // The one sort is of the page, which has few rows.
+        assert!(plan.matches("Sort").count() <= 2 && !plan.contains("Seq Scan on labels"), "{sql}\n{plan}");
+    }
+    let plan = plan_of(&mut lease.connection, &keyed::lock_sql(view), some).await;
+    assert!(plan.contains("Conflict Arbiter Indexes: labels_1_pkey"), "{plan}");
 }
 
 /// The server keeps a plan from a time when little is held to one when much is. So both plans must be the same.

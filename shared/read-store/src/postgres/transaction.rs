@@ -22,7 +22,8 @@ use crate::{ReadStoreError, ViewId};
 ///    4. rows that others have inserted instead: without waiting.
 ///
 /// In a view whose key is not the stream, the versions of the streams take the place of the rows. They are all there and locked
-/// before anything else, and the rows come last, by key.
+/// before anything else, and the rows come last, by key. A batch that is taken in in parts locks its rows part by part; if two such
+/// batches wait in a circle, the server ends one, and it is done again.
 pub(super) struct Transaction {
     lease: Lease,
     pub(super) views: Views,
@@ -43,6 +44,8 @@ pub(super) enum Lock {
     /// Shared too, but the commit does not wait for the disk. If the server stops, the check before the swap finds the loss and
     /// refuses the swap. The swap's own commit waits for all commits before it.
     SharedUnsynced,
+    /// Shared too, by a transaction that only reads and sees all views at one moment.
+    Snapshot,
     /// Alone, after all shared transactions have ended. Queries go on.
     Alone,
 }
@@ -54,6 +57,9 @@ impl Lock {
         let (setting, mode) = match self {
             Self::Shared => ("", "ROW SHARE"),
             Self::SharedUnsynced => ("SET LOCAL synchronous_commit = off; ", "ROW SHARE"),
+            Self::Snapshot => {
+                ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; ", "ACCESS SHARE")
+            }
             Self::Alone => ("", "EXCLUSIVE"),
         };
         format!(

@@ -73,23 +73,29 @@ impl Way {
     }
 }
 
-/// Runs a transaction in which records are taken in at once. If the server refuses a row, runs it with the records in parts.
-pub(super) async fn in_either_way<T, F: Future<Output = Result<T, Failed>>>(
-    transaction: impl Fn(Way) -> F,
-) -> Result<T, ReadStoreError> {
-    match until_not_overtaken(|| transaction(Way::AtOnce)).await {
-        Err(ReadStoreError::Refused(_)) => until_not_overtaken(|| transaction(Way::InParts)).await,
-        done => done,
-    }
-}
+/// The number of records that a transaction takes in part by part. Each may cost a few dozen round trips, and a transaction must end
+/// within [`ANSWER`].
+pub(super) const PIECE: usize = 100;
 
-/// Takes the records into every view, in one transaction. Returns the counts of each range of them in the active one.
+/// Takes the records into every view, in one transaction. Returns the counts of each range of them in the active one. If the server
+/// refuses a row, takes them in piece by piece, and each piece in parts.
 async fn take_in<V: View>(
     shared: &Shared<V>,
     incoming: &[Incoming<V::Event>],
     ranges: &[Range<usize>],
 ) -> Result<Vec<Projected>, ReadStoreError> {
-    in_either_way(|way| try_take_in(shared, incoming, ranges, way)).await
+    match until_not_overtaken(|| try_take_in(shared, incoming, ranges, Way::AtOnce)).await {
+        Err(ReadStoreError::Refused(_)) => {}
+        done => return done,
+    }
+    let mut counts = vec![Projected::default(); ranges.len()];
+    for (piece, first) in incoming.chunks(PIECE).zip((0..).step_by(PIECE)) {
+        let place = |index: usize| index.clamp(first, first + piece.len()) - first;
+        let of_piece: Vec<_> = ranges.iter().map(|range| place(range.start)..place(range.end)).collect();
+        let done = until_not_overtaken(|| try_take_in(shared, piece, &of_piece, Way::InParts)).await?;
+        counts.iter_mut().zip(done).for_each(|(count, more)| *count += more);
+    }
+    Ok(counts)
 }
 
 /// Runs a transaction, and again while others are first with some of its new streams, at most `TRIES` times.

@@ -32,8 +32,8 @@ use crate::shape::Shape;
 use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
 use crate::{
-    DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page, Projected,
-    ReadStoreError, Redriven, RowPage, SwapRefused, ViewId,
+    Difference, DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page,
+    Projected, ReadStoreError, Redriven, RowPage, SwapRefused, ViewId,
 };
 
 /// The pauses after which a caller that waits for a version looks again, because another process may write it.
@@ -229,6 +229,14 @@ impl<V: View> SqliteReadStore<V> {
 
     pub(crate) async fn swap(&self, view: ViewId) -> Result<(), SwapRefused> {
         self.write(move |writer| writer.swap(view)).await
+    }
+
+    pub(crate) async fn compare(&self, view: ViewId, limit: usize) -> Result<Difference, ReadStoreError> {
+        self.scan(move |connection, shape| rebuild::compare(connection, shape, view, limit)).await
+    }
+
+    pub(crate) async fn abandon(&self, view: ViewId) -> Result<(), ReadStoreError> {
+        self.write(move |writer| writer.abandon(view)).await
     }
 
     pub(crate) async fn repair(&self, entries: Vec<Entry<V::Row>>) -> Result<u64, ReadStoreError> {

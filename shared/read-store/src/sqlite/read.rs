@@ -75,10 +75,12 @@ pub(super) fn many<R: Row>(
     Ok(found)
 }
 
-/// Checks that the view's own table exists.
+/// Checks that the view's own tables exist.
 pub(super) fn ping(connection: &mut Connection, shape: Shape) -> Result<(), ReadStoreError> {
     let (transaction, view) = begin(connection, shape)?;
-    transaction.prepare(&format!("SELECT 1 FROM {view} LIMIT 1"))?.exists([])?;
+    for table in [view, view.streams()] {
+        transaction.prepare(&format!("SELECT 1 FROM {table} LIMIT 1"))?.exists([])?;
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::{held, parts, project, schema};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::swap;
-use crate::{BehindStream, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
+use crate::{BehindStream, Difference, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
 
 /// The time for which a rebuild leaves the lock alone after each page. It is longer than another process sleeps between its tries
 /// to get the lock, so that its projector gets in between any two pages.
@@ -117,6 +117,14 @@ impl<V: View> Writer<V> {
         Ok(self.tune(schema::FOR_BATCHES)?)
     }
 
+    pub(super) fn abandon(&mut self, view: ViewId) -> Result<(), ReadStoreError> {
+        let shape = self.shape;
+        let transaction = self.begin()?;
+        schema::drop_view(&transaction, building(&transaction, shape, view)?)?;
+        transaction.commit()?;
+        self.tune(schema::FOR_BATCHES)
+    }
+
     pub(super) fn repair(&mut self, entries: &[Entry<V::Row>]) -> Result<u64, ReadStoreError> {
         let (waiters, shape) = (self.waiters.clone(), self.shape);
         let transaction = self.begin()?;
@@ -147,6 +155,30 @@ impl<V: View> Writer<V> {
         kill_point(KillPoint::AfterRepairCommit);
         Ok(removed)
     }
+}
+
+/// Compares the active view with this one, which is being built.
+pub(super) fn compare(
+    connection: &mut Connection,
+    shape: Shape,
+    view: ViewId,
+    limit: usize,
+) -> Result<Difference, ReadStoreError> {
+    let transaction = connection.transaction()?;
+    let (active, building) =
+        (schema::active_view(&transaction, shape)?, building(&transaction, shape, view)?);
+    let mut statement = transaction.prepare(&swap::other_versions(active, building, limit))?;
+    let streams = statement.query_map([], |row| {
+        let (active, building) = (shape::version(row.get(1)?), shape::version(row.get(2)?));
+        Ok(BehindStream { stream: rows::stream_id(row, 0)?, active, building })
+    })?;
+    let streams = streams.collect::<Result<Vec<_>, _>>()?;
+    if !streams.is_empty() {
+        return Ok(Difference { streams, rows: Vec::new() });
+    }
+    let mut statement = transaction.prepare(&swap::other_rows(active, building, limit))?;
+    let rows = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(Difference { streams, rows })
 }
 
 /// Returns the table of this view, if it is the one that is being built.

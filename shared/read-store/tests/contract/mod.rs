@@ -69,6 +69,7 @@ macro_rules! contract {
             shared::a_rebuild_under_writes_ends_in_the_fold,
             shared::a_swap_is_refused_while_a_version_is_behind,
             shared::a_stream_that_cant_be_read_is_set_aside_and_stops_no_swap,
+            shared::a_view_is_compared_with_one_that_was_built_beside_it,
             shared::rows_of_a_view_by_stream_are_read_by_key_too,
             refusing::a_refused_row_holds_its_stream_alone,
             refusing::many_refused_rows_of_a_large_batch_hold_their_streams_alone,

@@ -425,6 +425,36 @@ pub(crate) async fn a_stream_that_cant_be_read_is_set_aside_and_stops_no_swap(sh
     assert_eq!(reasons(&server).await, []);
 }
 
+pub(crate) async fn a_view_is_compared_with_one_that_was_built_beside_it(shared: &Shared) {
+    let (server, tool) = (open(shared).await, open(shared).await);
+    server.project([events("a", 1..=2), events("b", [1])].concat_all()).await.unwrap();
+    let view = tool.begin_rebuild().await.unwrap();
+    backfill(&tool, view, "a", 1..=1).await;
+    backfill(&tool, view, "c", 1..=1).await;
+    let difference = tool.compare(view, 9).await.unwrap();
+    let streams: Vec<_> = difference
+        .streams
+        .iter()
+        .map(|found| (found.stream.as_str(), found.active.get(), found.building.get()))
+        .collect();
+    assert_eq!((streams, difference.rows), (vec![("a", 2, 1), ("b", 1, 0), ("c", 0, 1)], vec![]));
+    assert_eq!(tool.compare(view, 1).await.unwrap().streams.len(), 1);
+    // The same versions, made of another event.
+    let other = Recorded { event: LabelEvent::CommentAdded, ..recorded("a", 2) };
+    tool.backfill(view, vec![other, recorded("b", 1)]).await.unwrap();
+    server.project(events("c", [1])).await.unwrap();
+    let difference = tool.compare(view, 9).await.unwrap();
+    assert_eq!(
+        (difference.streams, difference.rows),
+        (vec![], vec!["common".to_owned(), "other".to_owned()])
+    );
+    tool.abandon(view).await.unwrap();
+    let late = tool.compare(view, 9).await.unwrap_err();
+    assert!(matches!(late, ReadStoreError::NotBuilding(_)), "{late}");
+    assert!(matches!(tool.abandon(view).await.unwrap_err(), ReadStoreError::NotBuilding(_)));
+    assert_folded(&server, &[("a", 2), ("b", 1), ("c", 1)]).await;
+}
+
 /// A view of either kind is read by key.
 pub(crate) async fn rows_of_a_view_by_stream_are_read_by_key_too(shared: &Shared) {
     let store = shared.open().await;
