@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use event_channel::{EventChannel, PublishError, Record};
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
-use event_source_mapping::{ChannelSource, InProcessTarget, Mapping, NO_WINDOW, run};
+use event_source_mapping::{ChannelSource, FilterCriteria, InProcessTarget, Mapping, NO_WINDOW, run};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -77,9 +77,11 @@ pub(crate) async fn measure(args: &MappingArgs) -> anyhow::Result<Table> {
 
 async fn measure_on(channel: &EventChannel, args: &MappingArgs) -> anyhow::Result<Table> {
     publish(channel, args).await?;
-    let (mut plain, mut with_json, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut plain, mut filtered, mut with_json, mut batches) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..args.rounds {
         plain.push(read(channel, args, &format!("plain-{round}"), Work::Count, &mut batches).await?);
+        filtered.push(read(channel, args, &format!("filter-{round}"), Work::Filter, &mut batches).await?);
         with_json.push(read(channel, args, &format!("json-{round}"), Work::Json, &mut batches).await?);
     }
     let mut table = Table::new(format!(
@@ -88,7 +90,12 @@ async fn measure_on(channel: &EventChannel, args: &MappingArgs) -> anyhow::Resul
     ));
     let plain = median(plain);
     table.alone("read, invoked and committed", plain, "records/s");
-    table.alone("the same, and each event written and read as JSON", median(with_json), "records/s");
+    table.alone("the same, with a filter on a field of each JSON value", median(filtered), "records/s");
+    table.alone(
+        "without the filter, and each event written and read as JSON",
+        median(with_json),
+        "records/s",
+    );
     table.alone("records in a batch", median(batches), "records");
     let reading = template::measure()?;
     table.alone("a template of 2 MB with 500 resources is read", reading, "ms");
@@ -102,7 +109,9 @@ async fn measure_on(channel: &EventChannel, args: &MappingArgs) -> anyhow::Resul
 }
 
 async fn publish(channel: &EventChannel, args: &MappingArgs) -> anyhow::Result<()> {
-    let value = bytes::Bytes::from(vec![b'x'; args.bytes]);
+    let (head, tail) = (format!(r#"{{"{FIELD}":"{TEXT}","rest":""#), r#""}"#);
+    let rest = args.bytes.saturating_sub(head.len() + tail.len());
+    let value = bytes::Bytes::from(format!("{head}{}{tail}", "x".repeat(rest)));
     let record = |number: u64| Record {
         key: Some(format!("key-{}", number % 1_000).into()),
         value: Some(value.clone()),
@@ -120,9 +129,14 @@ async fn publish(channel: &EventChannel, args: &MappingArgs) -> anyhow::Result<(
     Ok(())
 }
 
-#[derive(Clone, Copy)]
+/// A field of each value, and its text.
+const FIELD: &str = "type";
+const TEXT: &str = "TaskOpened";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Count,
+    Filter,
     Json,
 }
 
@@ -135,14 +149,21 @@ async fn read(
     batches: &mut Vec<f64>,
 ) -> anyhow::Result<f64> {
     let counted = Arc::new(Counted::default());
+    let is_filtered = work == Work::Filter;
+    let filter = if is_filtered { FilterCriteria::field_is(FIELD, TEXT) } else { FilterCriteria::default() };
     let source = ChannelSource::new(channel.subscribe(group, |_| true)?);
     let counts = Arc::clone(&counted);
     let target = InProcessTarget::new(move |event, _| {
         let counts = Arc::clone(&counts);
         async move { counts.take(&event, work) }
     });
-    let mapping =
-        Mapping { batch_size: args.batch_size, window: NO_WINDOW, concurrency: 4, ..Mapping::new("bench") };
+    let mapping = Mapping {
+        batch_size: args.batch_size,
+        window: NO_WINDOW,
+        concurrency: 4,
+        filter,
+        ..Mapping::new("bench")
+    };
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(run(mapping, source, target, stopped));
     // Joining a group takes seconds, and is not part of the measurement.
@@ -161,7 +182,7 @@ async fn read(
 impl Counted {
     fn take(&self, event: &KafkaEvent, work: Work) -> Result<BatchResponse, serde_json::Error> {
         let records = match work {
-            Work::Count => records(event),
+            Work::Count | Work::Filter => records(event),
             Work::Json => records(&serde_json::from_slice(&serde_json::to_vec(event)?)?),
         };
         self.bytes.fetch_add(records.1, Ordering::Relaxed);

@@ -22,7 +22,8 @@ pub fn orders() -> Application<Order, OrdersView> {
         .trigger(|stores, (): ()| {
             Ok(Trigger::new(projector::mapping(), &stores.view, async |view, event, _| {
                 projector::project(&view, event).await
-            }))
+            })
+            .of_view::<OrdersView>())
         })
         .trigger(|stores, settings: FulfilmentSettings| {
             let concurrency = settings.fulfilment_concurrency.into();

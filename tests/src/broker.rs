@@ -81,7 +81,7 @@ impl Broker {
     #[must_use]
     pub fn positions(&self, function: &str) -> Vec<(i64, i64)> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("group.id", format!("{}.{function}", self.topic));
+        config.set("bootstrap.servers", &self.brokers).set("group.id", self.group_of(function));
         let outsider: BaseConsumer = config.create().expect("a consumer");
         let mut asked = TopicPartitionList::new();
         for partition in 0..self.partitions() {
@@ -93,6 +93,16 @@ impl Broker {
             (element.offset().to_raw().expect("an offset").max(0), end)
         });
         known.collect()
+    }
+
+    /// Returns the name of a function's group. A group that projects has the digest of its view's shape behind its name.
+    fn group_of(&self, function: &str) -> String {
+        let begins = format!("{}.{function}", self.topic);
+        let groups = self.admin.inner().fetch_group_list(None, ANSWER).expect("groups");
+        let of_function = |name: &&str| {
+            name.strip_prefix(&*begins).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        groups.groups().iter().map(|group| group.name()).find(of_function).expect("a group").to_owned()
     }
 
     /// Deletes all records, as `kafka-delete-records` does, and as retention does in time. Returns their number.

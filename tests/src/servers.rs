@@ -104,6 +104,16 @@ impl Servers {
         &self.name
     }
 
+    /// The number of the views in the read store, of all shapes.
+    ///
+    /// # Panics
+    /// When PostgreSQL does not answer.
+    pub async fn views(&self) -> i64 {
+        let mut connection = PgConnection::connect(&self.read_store()).await.expect("PostgreSQL is there");
+        let views = sqlx::query_scalar("SELECT count(*) FROM read_store_views");
+        views.fetch_one(&mut connection).await.expect("the list of views")
+    }
+
     fn sql(&self, statement: &str) {
         let url = self.read_store();
         apart(async move {

@@ -5,12 +5,14 @@
 
 mod mapping;
 
+use std::time::Duration;
+
 use domain::wire::{self, Undecodable};
 use domain::{Event, OrdersView};
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use jiff::Timestamp;
 pub use mapping::mapping;
-use read_store::{HeldReason, Incoming, Origin, ReadStore, ReadStoreError};
+use read_store::{HeldReason, Incoming, Origin, Program, ReadStore, ReadStoreError};
 
 /// Projects a batch into the view.
 ///
@@ -46,6 +48,13 @@ pub async fn measure_held(store: &ReadStore<OrdersView>) -> Result<(), ReadStore
         metrics::gauge!("held_orders", "reason" => reason.as_str()).set(orders as f64);
     }
     Ok(())
+}
+
+/// The registration of the function as a Lambda, which the template's schedule renews: it keeps the tables of this program's view.
+#[must_use]
+pub fn registration() -> Program {
+    let name = env!("CARGO_PKG_NAME").to_owned();
+    Program { name, lease: Duration::from_secs(15 * 60), filling: None, serves: false }
 }
 
 fn incoming(record: KafkaRecord, received_at: Timestamp) -> Incoming<Event> {

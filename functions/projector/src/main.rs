@@ -20,6 +20,7 @@ async fn main() -> Result<(), function::Error> {
             // The template's schedule sends no record; the mapping always does.
             if event.records.is_empty() {
                 projector::measure_held(store).await?;
+                store.register(projector::registration()).await?;
             }
             Ok(projector::project(store, event).await?)
         },

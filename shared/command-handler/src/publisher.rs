@@ -5,13 +5,14 @@
 //!    of this one.
 //! 2. When a run fails, no later commit of that stream is sent before this run is sent again. The whole queue is dropped, and every
 //!    later run begins at the oldest commit that is not known to be published.
-//! 3. A commit is marked only when the channel will not forget it.
+//! 3. A commit is marked only when the channel will not forget it, and everybody who needs it can get it from this channel.
 //!
 //! Duplicates may happen (two processes, a crash before the mark) and are harmless. Disorder must not happen.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use event_channel::{EventChannel, PublishError, Receipt, Record};
 use event_sourcing::{EncodedEvent, StreamId, Version};
@@ -51,7 +52,23 @@ struct Inner {
     idle: Notify,
     failed: Notify,
     retry_list: RetryList,
+    marking: Mutex<Marking>,
     published: OnceLock<Counter>,
+}
+
+/// Whether commits may be marked.
+#[derive(Default)]
+struct Marking {
+    /// The end of the permission; `None` if it has no end.
+    until: Option<Instant>,
+    /// Streams with commits that were published here and not marked, and the versions of the last ones.
+    delivered: HashMap<StreamId, Version>,
+}
+
+impl Marking {
+    fn is_allowed(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
 }
 
 /// The commits of one stream that are in flight.
@@ -116,6 +133,7 @@ impl Publisher {
             idle: Notify::new(),
             failed: Notify::new(),
             retry_list: RetryList::default(),
+            marking: Mutex::default(),
             published: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -187,6 +205,30 @@ impl Publisher {
             }
             idle.await;
         }
+    }
+
+    /// Allows marks until this time and no longer; without a call they are always allowed. Meanwhile, commits that were published
+    /// without a mark are published once more, by the relay, and marked.
+    ///
+    /// A channel in memory has the subscribers of one process. While other processes need the events for tables of their own, they
+    /// read them in the event store, where they find those that are not marked.
+    pub fn allow_marks_until(&self, until: Instant) {
+        let mut marking = self.inner.marking.lock();
+        marking.until = Some(until);
+        if marking.is_allowed() && !std::mem::take(&mut marking.delivered).is_empty() {
+            self.inner.failed.notify_one();
+        }
+    }
+
+    /// Returns whether commits may be marked now.
+    #[must_use]
+    pub fn may_mark(&self) -> bool {
+        self.inner.marking.lock().is_allowed()
+    }
+
+    /// The version up to which a stream's commits were published here and not marked.
+    pub(crate) fn delivered(&self, stream: &StreamId) -> Version {
+        self.inner.marking.lock().delivered.get(stream).copied().unwrap_or(Version::NONE)
     }
 
     /// Waits until a run has failed.
@@ -281,7 +323,7 @@ impl Publisher {
     async fn settle(self, stream: StreamId, run: Vec<Arc<Commit>>, receipt: Receipt) {
         let last = last_of(&run);
         // Rule 3: only what the channel will not forget is marked. If the mark is lost, the relay sends it again.
-        let marked = receipt.settled().await && self.mark(&stream, &run).await;
+        let marked = receipt.settled().await && self.mark_if_allowed(&stream, &run).await;
         if marked {
             self.inner.progress.published(&stream, last);
         }
@@ -296,6 +338,19 @@ impl Publisher {
             self.inner.retry_list.note(&stream, first_of(&run));
             self.inner.failed.notify_one();
         }
+    }
+
+    /// Returns false if the commits must be published again.
+    async fn mark_if_allowed(&self, stream: &StreamId, run: &[Arc<Commit>]) -> bool {
+        {
+            let mut marking = self.inner.marking.lock();
+            if !marking.is_allowed() {
+                let delivered = marking.delivered.entry(stream.clone()).or_default();
+                *delivered = (*delivered).max(last_of(run));
+                return true;
+            }
+        }
+        self.mark(stream, run).await
     }
 
     async fn mark(&self, stream: &StreamId, run: &[Arc<Commit>]) -> bool {

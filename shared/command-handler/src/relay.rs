@@ -19,6 +19,9 @@ const STREAMS_A_SWEEP: usize = 500;
 /// The interval of sweeps when nothing wakes the relay.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// The age from which commits of others are published while none may be marked.
+const UNMARKED_AGE: Duration = Duration::from_secs(1);
+
 /// The interval at which the relay checks that the store has everything that it needs.
 const CHECK: Duration = Duration::from_secs(30);
 
@@ -84,7 +87,9 @@ impl Relay {
     /// # Errors
     /// When the event store is not available.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
-        let age = SignedDuration::try_from(self.min_age).unwrap_or(SignedDuration::MAX);
+        // Commits that nobody may mark are no work of others that they would do in time.
+        let min_age = if self.publisher.may_mark() { self.min_age } else { self.min_age.min(UNMARKED_AGE) };
+        let age = SignedDuration::try_from(min_age).unwrap_or(SignedDuration::MAX);
         let now = Timestamp::now();
         let young = now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)..=now;
         // The topic may have been made anew. The sweep does not wait for this check.
@@ -131,10 +136,10 @@ impl Relay {
     async fn send(&self, oldest: CommitId) -> Option<usize> {
         let after = Version::new(oldest.version.get().saturating_sub(1));
         let load = Load { stream: oldest.stream.clone(), after, command: None };
+        let delivered = self.publisher.delivered(&oldest.stream);
+        let is_done = |commit: &Commit| !commit.unpublished || commit.version <= delivered;
         let run: Vec<Arc<Commit>> = match self.store.load(load).await {
-            Ok(stream) => {
-                stream.commits.into_iter().skip_while(|commit| !commit.unpublished).map(Arc::new).collect()
-            }
+            Ok(stream) => stream.commits.into_iter().skip_while(is_done).map(Arc::new).collect(),
             // This stream waits for a program that can read it. The other streams are sent.
             Err(StoreError::Unreadable(problem)) => {
                 tracing::error!(%problem, "a stream can't be relayed");

@@ -21,12 +21,14 @@ use runtime::Problem;
 use runtime::http::{check_head, traced, with_fallbacks};
 use runtime::telemetry::LostLines;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::application::Application;
 use crate::auth::identify;
 use crate::listener::call;
 use crate::output::plural;
+use crate::registration::ViewStatus;
 use crate::stores::Stores;
 use crate::tokens::Tokens;
 use crate::{CannotStart, application};
@@ -47,6 +49,8 @@ pub struct Admin<A: Aggregate, V: View> {
     pub application: Arc<Application<A, V>>,
     /// For the backlog, the channel's lag, what waits for an outcome and what is held.
     pub stores: Stores<A, V>,
+    /// Whether the view can be queried.
+    pub view_status: watch::Receiver<ViewStatus>,
     /// What was counted.
     pub metrics: PrometheusHandle,
     /// What was lost of the log.
@@ -132,7 +136,13 @@ async fn ready<A: Aggregate, V: View>(State(admin): State<Arc<Admin<A, V>>>) -> 
     let (events, rows) =
         tokio::join!(timeout(PATIENCE, handler.store().ping()), timeout(PATIENCE, view.ping()),);
     let event_store = told(events);
-    let read_store = told(rows);
+    let read_store = match (told(rows), &*admin.view_status.borrow()) {
+        (ok, ViewStatus::Filling(progress)) if ok == "ok" => {
+            format!("is being filled from the event store: {progress}")
+        }
+        (ok, ViewStatus::Unknown) if ok == "ok" => "has not been registered with yet".to_owned(),
+        (told, _) => told,
+    };
     let ok = event_store == "ok" && read_store == "ok";
     let view = (read_store == "ok").then_some(view);
     let events = (event_store == "ok").then_some(reminders);

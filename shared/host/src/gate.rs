@@ -23,9 +23,11 @@ use http::Method;
 use parking_lot::Mutex;
 use runtime::http::{Actor, NoWait, discard_body, read_body};
 use runtime::{Problem, Route, Store};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::meters::{Meters, status_of};
+use crate::registration::ViewStatus;
 use crate::route_table::{RouteIndex, RouteTable};
 use crate::uninterrupted::Uninterrupted;
 
@@ -43,6 +45,7 @@ pub struct Gate {
     orphans: TaskTracker,
     table: RouteTable,
     meters: Meters,
+    view_status: watch::Receiver<ViewStatus>,
 }
 
 /// The start and the route of a request, for its metrics.
@@ -112,10 +115,26 @@ impl Drop for OnItsWay<'_> {
 impl Gate {
     /// Creates a gate before these routes. At a time it lets through at most `most` queries and `most` other requests, and lets
     /// at most `most_waits` queries wait.
-    pub fn new(table: RouteTable, most: usize, most_waits: usize) -> Arc<Self> {
+    pub fn new(
+        table: RouteTable,
+        most: usize,
+        most_waits: usize,
+        view_status: watch::Receiver<ViewStatus>,
+    ) -> Arc<Self> {
         let [queries, waits, others] = std::array::from_fn(|_| AtomicUsize::new(0));
         let (arriving, orphans, meters) = (Mutex::default(), TaskTracker::new(), Meters::of(&table));
-        Arc::new(Self { queries, waits, others, arriving, most, most_waits, orphans, table, meters })
+        Arc::new(Self {
+            queries,
+            waits,
+            others,
+            arriving,
+            most,
+            most_waits,
+            orphans,
+            table,
+            meters,
+            view_status,
+        })
     }
 
     /// Has a request answered, or refuses it if `admit` refuses its head or too many are in hand. Once its body is here, a
@@ -166,6 +185,9 @@ impl Gate {
         need: Need,
         answer: impl FnOnce(Request) -> F,
     ) -> Result<Response, Problem> {
+        if need != Need::Other {
+            self.refuse_unfilled_view()?;
+        }
         let mut place = self.place(need);
         if need == Need::Wait && place.is_none() {
             // Too many queries wait already, so this one is answered at once with what there is. It gets a place only while less
@@ -175,6 +197,18 @@ impl Gate {
         }
         let _place = place.ok_or_else(too_many)?;
         Ok(answer(request).await)
+    }
+
+    /// A query of a view that is not filled yet would miss what others have acknowledged.
+    fn refuse_unfilled_view(&self) -> Result<(), Problem> {
+        let why = match &*self.view_status.borrow() {
+            ViewStatus::Filled => return Ok(()),
+            ViewStatus::Filling(progress) => {
+                format!("The view is being filled from the event store: {progress}.")
+            }
+            ViewStatus::Unknown => "The read store has not answered yet.".to_owned(),
+        };
+        Err(Problem::unavailable(1, why).unlogged())
     }
 
     fn place(&self, need: Need) -> Option<Counted<'_>> {

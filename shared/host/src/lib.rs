@@ -6,6 +6,7 @@
 //! - [`listener`]: accepts connections. [`connections`]: chooses which ones close when there are too many. [`files`]: how many
 //!   there may be.
 //! - [`uninterrupted`]: finishes a command whose client is gone. [`triggers`]: delivers batches from the channel to functions.
+//! - [`registration`]: tells others that this process runs, and fills a view that is new.
 //! - [`locks`]: let one process at a time serve a data folder and a store's file. [`stores`]: the settings of the stores; opens
 //!   them.
 //! - [`serve`]: runs the system in one process. [`admin`]: the pages for operators. [`doubts`]: notes records that the channel may
@@ -38,6 +39,7 @@ pub mod names;
 pub mod origins;
 pub mod rebuild;
 pub mod receivers;
+pub mod registration;
 pub mod relay;
 pub mod reminders;
 pub mod republish;

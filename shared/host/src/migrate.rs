@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use event_sourcing::{Aggregate, View};
-use read_store::ReadStore;
+use indicatif::ProgressBar;
+use read_store::{Filled, Program, ReadStore};
 use runtime::Backoff;
 use tokio::time::Instant;
 
+use crate::rebuild;
+use crate::registration::keeper;
 use crate::stores::AllStores;
 
 /// How long a start waits for the view's tables before it goes on without them.
@@ -24,8 +27,8 @@ pub struct MigrateArgs {
     stores: AllStores,
 }
 
-/// Migrates the stores once. It may run again at any time, also while the system runs. Files and the in-memory channel need no
-/// migration.
+/// Migrates the stores once, and fills a view that is new from the event store, before programs come that need it. It may run again
+/// at any time, also while the system runs. Files and the in-memory channel need no migration.
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
@@ -37,6 +40,12 @@ pub async fn run<A: Aggregate, V: View>(args: MigrateArgs) -> anyhow::Result<Exi
     line!("event store  its collection and indexes are there")?;
     handler.publisher().channel().prepare().await?;
     line!("channel      its topic is there")?;
+    let to_fill = Program { filling: Some("0 commits".to_owned()), ..keeper("migrate") };
+    if view.register(to_fill).await?.filled == Filled::Mine
+        && let Some(rebuilt) = rebuild::fill_new_view(handler.store(), &view, &ProgressBar::hidden()).await?
+    {
+        line!("view         it is new: {rebuilt}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,6 +16,7 @@ use read_store::{ReadStore, SwapRefused, ViewId};
 use serde::Serialize;
 
 use crate::application;
+use crate::registration::keeper;
 use crate::stores::BothStores;
 
 /// The number of commits in a page of the scan.
@@ -40,7 +41,7 @@ pub struct RebuildArgs {
 
 /// The result of a rebuild.
 #[derive(Debug, Serialize)]
-struct Rebuilt {
+pub struct Rebuilt {
     commits: u64,
     events: u64,
     /// Streams that can't be read.
@@ -76,8 +77,8 @@ impl fmt::Display for Rebuilt {
 /// When a store can't be opened or is not available, or streams in the new view stay behind.
 pub async fn run<V: View>(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     let (events, view) = args.stores.open::<V>().await?;
-    // Creates those of the view's tables that are missing.
-    view.migrate().await?;
+    // Creates those of the view's tables that are missing, and keeps them for the programs that are to come.
+    view.register(keeper("rebuild")).await?;
     let progress = progress(events.count().await?, args.json);
     let rebuilt = rebuild(&events, &view, &progress).await?;
     if args.json {
@@ -88,31 +89,25 @@ pub async fn run<V: View>(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Rebuilds an empty view in a file if the event store has commits. Such a file is new, or the old one was deleted, and nobody
-/// publishes the published events again. If the rebuild fails, the error is logged, and the server serves the view as it is.
-pub async fn at_start<V: View>(events: &EventStore, view: &ReadStore<V>) {
-    match at_start_if_empty(events, view).await {
-        Ok(()) => {}
-        Err(error) => {
-            tracing::error!("the empty view was not rebuilt, `{} rebuild` does it: {error:#}", application());
-        }
-    }
-}
-
-async fn at_start_if_empty<V: View>(events: &EventStore, view: &ReadStore<V>) -> anyhow::Result<()> {
-    // PostgreSQL is left out: several processes share its view, and nobody deletes its tables by accident.
-    if !view.is_file()
-        || !view.versions(None, 1).await?.is_empty()
-        || events.scan::<V::Event>(None, 1).await?.commits.is_empty()
-    {
-        return Ok(());
+/// Fills the view for the first time. Returns the result; `None` if the event store is empty.
+///
+/// # Errors
+/// When a store is not available, or streams in the new view stay behind.
+pub async fn fill_new_view<V: View>(
+    events: &EventStore,
+    view: &ReadStore<V>,
+    progress: &ProgressBar,
+) -> anyhow::Result<Option<Rebuilt>> {
+    if events.scan::<V::Event>(None, 1).await?.commits.is_empty() {
+        view.note_filled().await?;
+        return Ok(None);
     }
     tracing::warn!(
-        "the view is empty and the event store is not: the view is rebuilt before anything is served"
+        "the view is empty and the event store is not: the view is filled before anybody can query it"
     );
-    let rebuilt = rebuild(events, view, &ProgressBar::hidden()).await?;
-    tracing::info!("{rebuilt}");
-    Ok(())
+    progress.reset();
+    progress.set_length(events.count().await?);
+    rebuild(events, view, progress).await.map(Some)
 }
 
 async fn rebuild<V: View>(

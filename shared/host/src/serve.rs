@@ -24,10 +24,11 @@ use crate::api::{self, Api};
 use crate::application::{Application, settings_of};
 use crate::locks::Locks;
 use crate::origins::Origins;
+use crate::registration::{Registrar, ViewStatus};
 use crate::stores::{PublishingStores, Stores};
 use crate::tokens::Tokens;
 use crate::triggers::Trigger;
-use crate::{CannotStart, admin, application, doubts, files, listener, migrate, rebuild, triggers};
+use crate::{CannotStart, admin, application, doubts, files, listener, migrate, triggers};
 
 /// How long requests, and then batches, may take to finish once the process is told to stop. Together below 10 s.
 const REQUESTS_GRACE: Duration = Duration::from_secs(4);
@@ -126,6 +127,7 @@ struct Started<A: Aggregate, V: View> {
     _locks: Option<Locks>,
     metrics: PrometheusHandle,
     stores: Stores<A, V>,
+    registrar: Registrar<V>,
     triggers: Vec<Trigger>,
 }
 
@@ -145,9 +147,19 @@ async fn start<A: Aggregate, V: View>(
     let metrics = admin::start_metrics()?;
     let stores = args.publishing.open().await?;
     migrate::at_start(&stores.view).await;
-    rebuild::at_start(stores.handler.store(), &stores.view).await;
+    let registrar = args.registrar(&stores).await;
     let triggers = application.triggers(&stores, &flags)?;
-    Ok(Started { tokens, connections, listener, admin_listener, _locks: locks, metrics, stores, triggers })
+    Ok(Started {
+        tokens,
+        connections,
+        listener,
+        admin_listener,
+        _locks: locks,
+        metrics,
+        stores,
+        registrar,
+        triggers,
+    })
 }
 
 async fn serve<A: Aggregate, V: View>(
@@ -158,13 +170,25 @@ async fn serve<A: Aggregate, V: View>(
     signals: Signals,
     lost_lines: LostLines,
 ) -> anyhow::Result<ExitCode> {
-    let Started { tokens, connections, listener, admin_listener, _locks, metrics, stores, triggers } =
-        started;
+    let Started {
+        tokens,
+        connections,
+        listener,
+        admin_listener,
+        _locks,
+        metrics,
+        stores,
+        registrar,
+        triggers,
+    } = started;
+    let view_status = registrar.status();
     let (stop_requests, requests_stopped) = watch::channel(false);
     let (stop_work, work_stopped) = watch::channel(false);
     let mut work = JoinSet::new();
     triggers::start(triggers, &mut work, stores.handler.publisher().channel(), &work_stopped, BATCHES_GRACE)?;
     args.start_relays(&mut work, &stores, &work_stopped);
+    // After the triggers: what is published from now on comes to the view by them.
+    work.spawn(registrar.run(work_stopped.clone()));
     for task in application.tasks(&stores, &flags, &work_stopped)? {
         work.spawn(task);
     }
@@ -175,6 +199,7 @@ async fn serve<A: Aggregate, V: View>(
     let admin = admin::Admin {
         application: Arc::clone(&application),
         stores: stores.clone(),
+        view_status: view_status.clone(),
         metrics,
         lost_lines,
         // Nobody else reads what is told on this machine.
@@ -183,7 +208,7 @@ async fn serve<A: Aggregate, V: View>(
     };
     let admin = admin::router(admin);
     let admin = move |request| admin::answer(admin.clone(), request);
-    let guards = args.guards(tokens, connections, application.headers.clone());
+    let guards = args.guards(tokens, connections, application.headers.clone(), view_status);
     let api = api::api(application.routes(&stores), guards);
     let mut servers = JoinSet::new();
     servers.spawn(serve_api(listener, connections, api, requests_stopped));
@@ -312,6 +337,7 @@ impl ServeArgs {
         tokens: Option<Tokens>,
         connections: usize,
         own_headers: Vec<HeaderName>,
+        view_status: watch::Receiver<ViewStatus>,
     ) -> api::Guards {
         let listed = &self.server.cors_origin;
         let is_any = listed.is_empty() || listed.iter().any(|origin| origin == "*");
@@ -319,7 +345,18 @@ impl ServeArgs {
         let max_in_flight = self.server.max_in_flight as usize;
         // A client that waits keeps its connection: half of them are for others.
         let max_waits = max_in_flight.min(connections.div_ceil(2));
-        api::Guards { tokens, max_in_flight, max_waits, origins, own_headers }
+        api::Guards { tokens, max_in_flight, max_waits, origins, own_headers, view_status }
+    }
+
+    /// Registers this process. A channel in memory is not read by others, who may have another shape of the view; a file is served
+    /// by one process.
+    async fn registrar<A: Aggregate, V: View>(&self, stores: &Stores<A, V>) -> Registrar<V> {
+        let publisher = stores.handler.publisher();
+        let is_own = self.publishing.stores.commands.channel.channel.scheme() == "memory";
+        let publisher = (is_own && !stores.view.is_file()).then(|| publisher.clone());
+        let mut registrar = Registrar::new(stores.handler.store().clone(), stores.view.clone(), publisher);
+        registrar.begin().await;
+        registrar
     }
 
     /// Sees to what was not published or has no outcome, and notes what may not be in the view.

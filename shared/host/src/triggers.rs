@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use event_channel::EventChannel;
 use event_source_mapping::event::{BatchResponse, KafkaEvent};
 use event_source_mapping::{Backoff, ChannelSource, InProcessTarget, Mapping};
+use event_sourcing::View;
 use futures_util::future::BoxFuture;
+use read_store::ReadStore;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -22,6 +24,8 @@ type Function =
 /// A function that takes batches, and its mapping.
 pub struct Trigger {
     mapping: Mapping,
+    /// The shape of the view that it writes.
+    shape: Option<String>,
     function: Function,
 }
 
@@ -40,7 +44,15 @@ impl Trigger {
             // The alternate form, because it shows an error's causes.
             Box::pin(async { answer.await.map_err(|error| format!("{error:#}")) })
         });
-        Self { mapping, function }
+        Self { mapping, shape: None, function }
+    }
+
+    /// Gives each shape of the view a consumer group of its own: the mapping's group with the shape's digest behind it. A function
+    /// that projects needs that, because programs whose views have other shapes write other tables, and each needs every event.
+    #[must_use]
+    pub fn of_view<V: View>(mut self) -> Self {
+        self.shape = Some(ReadStore::<V>::shape_digest());
+        self
     }
 
     /// The mapping that the function declares.
@@ -57,6 +69,9 @@ impl Trigger {
     ) -> Result<(), CannotStart> {
         let backoff = Backoff { longest: LONGEST_WAIT, ..self.mapping.backoff };
         let mut mapping = Mapping { backoff, drain: grace, ..self.mapping };
+        if let Some(shape) = self.shape {
+            mapping.group = format!("{}-{shape}", mapping.group);
+        }
         let source =
             ChannelSource::join(channel, &mut mapping).map_err(|error| CannotStart(error.to_string()))?;
         let target = InProcessTarget::new(self.function);

@@ -17,6 +17,7 @@ mod calls;
 pub mod plan;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod programs;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 mod shape;
 #[cfg(feature = "embedded")]
@@ -34,6 +35,7 @@ use event_sourcing::{Entry, Recorded, StreamId, Version, View, is_by_stream};
 use runtime::SecretUrl;
 use thiserror::Error;
 
+pub use programs::{Filled, Program, Registration};
 pub use types::{
     BehindStream, Difference, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin,
     Page, Projected, Redriven, RowPage, SwapRefused, ViewId,
@@ -157,6 +159,13 @@ impl<V: View> ReadStore<V> {
         }
     }
 
+    /// Returns a short text that is the same for all programs whose views have this shape, and for no others: eight hexadecimal
+    /// digits.
+    #[must_use]
+    pub fn shape_digest() -> String {
+        shape::Shape::of::<V>().digest()
+    }
+
     /// Creates a server's tables, or migrates them to the schema of this program. A file needs no such call: opening it creates
     /// its tables.
     ///
@@ -169,6 +178,33 @@ impl<V: View> ReadStore<V> {
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.migrate().await,
         }
+    }
+
+    // ── For the programs that run ────────────────────────────────────────────────────────────────────
+
+    /// Registers a program with a view of this shape, or renews its registration. Makes the view's tables if they are missing.
+    /// Drops the tables of other shapes of the view for which no program is registered.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn register(&self, program: Program) -> Result<Registration, ReadStoreError> {
+        on_store!(self, store => store.register(program).await)
+    }
+
+    /// Ends the registration of the program that has this name.
+    ///
+    /// # Errors
+    /// When the store is not available. The registration ends with its lease then.
+    pub async fn leave(&self, program: &str) -> Result<(), ReadStoreError> {
+        on_store!(self, store => store.leave(program).await)
+    }
+
+    /// Notes that the active view needs not be filled, because the event store is empty.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn note_filled(&self) -> Result<(), ReadStoreError> {
+        on_store!(self, store => store.note_filled().await)
     }
 
     // ── For the projector ────────────────────────────────────────────────────────────────────────────

@@ -9,6 +9,7 @@ use event_sourcing::{
 use parking_lot::Mutex;
 
 use crate::ViewId;
+use crate::programs::Registered;
 
 /// A view as SQL sees it.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,24 @@ impl Shape {
     pub(crate) fn row_list(&self) -> String {
         let row = self.columns.iter().map(|column| column.name);
         [self.key_column().name].into_iter().chain(row).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The key's first 32 bits of FNV-1a, in hexadecimal digits. Other programs compute the same.
+    pub(crate) fn digest(&self) -> String {
+        let hash = self.key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{:08x}", hash >> 32)
+    }
+
+    /// Returns true if this is the key of a shape of the same view.
+    pub(crate) fn is_of_same_view(&self, key: &str) -> bool {
+        key.split_once(' ').is_some_and(|(name, _)| name == self.name)
+    }
+
+    /// Returns true if `key` is that of another shape of the same view for which no program is registered.
+    pub(crate) fn leaves_unused(&self, key: &str, registered: &[Registered]) -> bool {
+        self.is_of_same_view(key) && key != self.key && registered.iter().all(|program| program.shape != key)
     }
 
     /// The table of a view of this shape.
@@ -132,6 +151,18 @@ impl Table {
                 Self { shape: Shape { columns: &[], indexes: &[], ..self.shape }, suffix: STREAMS, ..self }
             }
         }
+    }
+
+    /// The statements that drop its tables, also those of another shape of the view.
+    pub(crate) fn drop_sql(self) -> String {
+        format!("DROP TABLE IF EXISTS {self}; DROP TABLE IF EXISTS {self}{STREAMS}")
+    }
+
+    /// The statement that finds its rows, as other tools read them: without the entries of streams that have no row.
+    pub(crate) fn rows_sql(self) -> String {
+        let (shape, presence) = (self.shape, self.shape.presence());
+        let columns = if shape.keyed_by.is_none() { shape.column_list() } else { shape.row_list() };
+        format!("SELECT {columns} FROM {self} WHERE {presence} IS NOT NULL")
     }
 
     /// The indexes for pages: their names and their columns. A rebuild creates them last, because one sort is faster than an

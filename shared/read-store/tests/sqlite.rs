@@ -40,7 +40,9 @@ async fn refusal(url: &str) -> String {
 
 #[tokio::test]
 async fn whatever_tables_are_missing_are_told_of_and_made_again() {
-    for dropped in ["tasks_1", "read_store_views", "read_store_held", "read_store_walks"] {
+    for dropped in
+        ["tasks_1", "read_store_views", "read_store_held", "read_store_walks", "read_store_programs"]
+    {
         let (_folder, path) = place();
         let store = ReadStore::open(&url(&path)).await.unwrap();
         store.project(events("a", [1, 3])).await.unwrap();
@@ -212,7 +214,7 @@ async fn a_newer_schema_is_refused_in_one_line() {
     drop(ReadStore::open(url(&path)).await.unwrap());
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let refused = refusal(&url(&path)).await;
-    assert!(refused.ends_with("was made by a newer program (schema 7); this one knows 1"), "{refused}");
+    assert!(refused.ends_with("was made by a newer program (schema 7); this one knows 2"), "{refused}");
 }
 
 #[tokio::test]
@@ -234,4 +236,32 @@ async fn an_unknown_scheme_is_refused_with_what_is_allowed() {
     let Err(error) = ReadStore::open("mysql://localhost").await else { panic!("it was opened") };
     let expected = "the read store \"mysql://localhost\" has an unknown scheme; allowed: sqlite:PATH";
     assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+/// The ids that SQL tools see under the view's own name.
+fn shown(path: &Path) -> Vec<String> {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection.prepare("SELECT id FROM tasks ORDER BY id").unwrap();
+    let ids = statement.query_map([], |row| row.get(0)).unwrap();
+    ids.map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn sql_tools_see_the_rows_of_the_view_that_was_filled_last() {
+    let (_folder, path) = place();
+    let store = ReadStore::open(url(&path)).await.unwrap();
+    store.project(events("a", [1])).await.unwrap();
+    assert_eq!(shown(&path), ["a"]);
+    let building = store.begin_rebuild().await.unwrap();
+    store.backfill(building, vec![contract::recorded("a", 1)]).await.unwrap();
+    store.swap(building).await.unwrap();
+    store.project(events("b", [1])).await.unwrap();
+    assert_eq!(shown(&path), ["a", "b"]);
+
+    let wider = read_store::ReadStore::<contract::shapes::WiderView>::open(url(&path)).await.unwrap();
+    assert_eq!(shown(&path), ["a", "b"], "a view that is not filled is not shown");
+    let building = wider.begin_rebuild().await.unwrap();
+    wider.swap(building).await.unwrap();
+    wider.project(events("c", [1])).await.unwrap();
+    assert_eq!(shown(&path), ["c"]);
 }

@@ -1,6 +1,6 @@
 //! The records on the channel, their sequence, and the marks of commits.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use command_handler::publisher::PublishStage;
 use command_handler::{CommandHandler, CommandRequest};
@@ -134,6 +134,33 @@ async fn the_relay_publishes_what_was_left_and_nothing_twice_once_it_is_marked()
     }
     within(process.publisher().idle()).await;
     assert_eq!(within(relay(&process).sweep()).await.unwrap().streams, 0);
+}
+
+#[tokio::test]
+async fn what_may_not_be_marked_is_published_once_and_marked_when_it_may_be() {
+    let system = System::new();
+    let process = system.process().await;
+    let mut reader = system.reader();
+    let publisher = process.publisher();
+    publisher.allow_marks_until(Instant::now());
+    for command in [open("a lamp"), Command::Start] {
+        handle(&process, request("a", command)).await.unwrap();
+    }
+    leave_start_unpublished(&process, "b").await;
+    within(relay(&process).sweep()).await.unwrap();
+    reader.read(4).await;
+    within(publisher.idle()).await;
+    // They are left to other processes, and this one publishes none of them again.
+    assert_eq!(unpublished(&process).await, 4);
+    assert_eq!(within(relay(&process).sweep()).await.unwrap().commits, 0);
+    assert_eq!((reader.versions("a"), reader.versions("b")), (vec![1, 2], vec![1, 2]));
+
+    publisher.allow_marks_until(Instant::now() + Duration::from_secs(3600));
+    failed(&process).await;
+    assert_eq!(within(relay(&process).sweep()).await.unwrap().commits, 4);
+    reader.read(4).await;
+    within(publisher.idle()).await;
+    assert_eq!(unpublished(&process).await, 0);
 }
 
 #[tokio::test]

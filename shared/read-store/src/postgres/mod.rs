@@ -9,6 +9,7 @@ mod failure;
 mod held;
 mod keyed;
 mod parts;
+mod programs;
 mod project;
 mod read;
 mod rebuild;
@@ -34,6 +35,7 @@ use tokio::sync::{Semaphore, oneshot};
 use self::connections::Connections;
 use self::read::{ActiveView, See};
 use crate::calls::Call;
+use crate::programs::{Program, Registration};
 use crate::shape::Shape;
 use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
@@ -264,6 +266,18 @@ impl<V: View> PostgresReadStore<V> {
 
     pub(crate) async fn remove(&self, ids: Vec<StreamId>) -> Result<u64, ReadStoreError> {
         rebuild::remove(&self.shared, ids).await
+    }
+
+    pub(crate) async fn register(&self, program: Program) -> Result<Registration, ReadStoreError> {
+        programs::register(&self.shared, &program).await
+    }
+
+    pub(crate) async fn leave(&self, program: &str) -> Result<(), ReadStoreError> {
+        Ok(programs::leave(&self.shared, program).await?)
+    }
+
+    pub(crate) async fn note_filled(&self) -> Result<(), ReadStoreError> {
+        Ok(programs::note_filled(&self.shared).await?)
     }
 
     pub(crate) async fn ping(&self) -> Result<(), ReadStoreError> {

@@ -143,8 +143,9 @@ async fn swap_in_steps<V: View>(shared: &Shared<V>, view: ViewId) -> Result<Resu
         return Ok(Err(behind));
     }
     carry_over::<V>(connection, active, building).await?;
+    schema::show_to_sql_tools(connection, building).await?;
     schema::drop_view(connection, active).await?;
-    query("UPDATE read_store_views SET state = 'active' WHERE id = $1")
+    query("UPDATE read_store_views SET state = 'active', filled = true WHERE id = $1")
         .bind(view.0)
         .execute(connection)
         .await?;

@@ -1,12 +1,14 @@
 //! The tables.
 //!
 //! ```text
-//! read_store_schema  one row: how many of the migrations were run
-//! read_store_views   one row a view: its shape, and whether it is active or building
-//! <name>_<n>         the rows of view n
-//! <name>_<n>_streams the versions of its streams, if its key is not the stream
-//! read_store_held    the held events of every view
-//! read_store_walks   one row a shape: how far the comparison with the event store is
+//! read_store_schema    one row: how many of the migrations were run
+//! read_store_views     one row a view: its shape, and whether it is active or building
+//! <name>_<n>           the rows of view n
+//! <name>_<n>_streams   the versions of its streams, if its key is not the stream
+//! <name>               a view of SQL: the rows of the active view, as other tools read them
+//! read_store_held      the held events of every view
+//! read_store_walks     one row a shape: how far the comparison with the event store is
+//! read_store_programs  one row a program that runs: its shape, and until when it is known to run
 //! ```
 //!
 //! They are in the first schema of the connection's search path, beside any other tables there.
@@ -17,12 +19,16 @@ use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};
 
 use super::connections::{Connections, MAINTENANCE, within};
 use super::failure::{self, Failed};
+use super::programs;
 use crate::shape::{STREAMS, Shape, Table};
 use crate::{ReadStoreError, ViewId, walk};
 
 /// The migrations, in order; the first makes schema 1. A delivered migration is never changed: new ones are added. Each leaves
 /// existing tables alone, so that all of them together create the missing ones.
-const MIGRATIONS: &[&str] = &[concat!(include_str!("migrations/1.sql"), include_str!("../walks.sql"))];
+const MIGRATIONS: &[&str] = &[
+    concat!(include_str!("migrations/1.sql"), include_str!("../walks.sql")),
+    concat!(include_str!("migrations/2.sql"), include_str!("../programs.sql")),
+];
 
 /// Runs the migrations if one was not run yet or a table is missing: all of them or none. If several processes do so at once, one
 /// does the work and the others wait for it.
@@ -41,7 +47,7 @@ BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT pg_advisory_xact_lock(1869767785, hashtext(current_schema()));
 ";
 
-async fn migrate_with(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+pub(super) async fn migrate_with(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     raw_sql(BEGIN).execute(&mut *connection).await?;
     let found =
         query("SELECT to_regclass('read_store_schema') IS NOT NULL").fetch_one(&mut *connection).await?;
@@ -70,12 +76,12 @@ async fn migrate_with(connection: &mut PgConnection, shape: Shape) -> Result<(),
 
 async fn are_all_there(connection: &mut PgConnection) -> Result<bool, Failed> {
     let sql = "SELECT bool_and(to_regclass(name) IS NOT NULL)
-               FROM UNNEST('{read_store_views,read_store_held,read_store_walks}'::text[]) AS wanted (name)";
+               FROM UNNEST('{read_store_views,read_store_held,read_store_walks,read_store_programs}'::text[]) AS wanted (name)";
     Ok(query(sql).fetch_one(connection).await?.try_get(0)?)
 }
 
-/// Makes sure that there is an active view of this shape with a table. If its table was gone, the view is empty then, and the
-/// comparison with the event store fills it.
+/// Makes sure that there is an active view of this shape with a table. If its table was gone, the view is empty then, and has to
+/// be filled from the event store.
 async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     let sql = "SELECT id, to_regclass($1 || '_' || id) IS NOT NULL AND to_regclass($1 || '_' || id || $3) IS NOT NULL
                FROM read_store_views WHERE shape = $2 AND state = 'active'";
@@ -89,6 +95,8 @@ async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Resu
                 return create_missing_indexes(connection, table).await;
             }
             create_table(connection, table).await?;
+            let empty = "UPDATE read_store_views SET filled = false WHERE id = $1";
+            query(empty).bind(table.id.0).persistent(false).execute(&mut *connection).await?;
             (table, "its table was missing")
         }
         None => {
@@ -97,6 +105,8 @@ async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Resu
         }
     };
     create_missing_indexes(connection, table).await?;
+    show_first_view(connection, table).await?;
+    programs::keep_new_tables(connection, shape).await?;
     tracing::info!(%table, why, "made the table of the view");
     query(walk::sql::DOUBT)
         .bind(why)
@@ -208,7 +218,7 @@ async fn create_table(connection: &mut PgConnection, table: Table) -> Result<(),
     } else {
         // Rows without versions, or versions without rows, are of no use: what is left of the two tables goes.
         before = format!(
-            "DROP TABLE IF EXISTS {table}, {streams};
+            "DROP TABLE IF EXISTS {table}, {streams} CASCADE;
              CREATE TABLE {streams} (version bigint NOT NULL, id text COLLATE \"C\" PRIMARY KEY);",
             streams = table.streams()
         );
@@ -240,6 +250,46 @@ fn fitting_indexes(shape: Shape) -> impl Iterator<Item = String> {
     })
 }
 
+/// Lets the SQL view that has the name of ours show the rows of this table. Leaves it alone if something else has that name.
+///
+/// Views that others have made from it stay if its columns stay, or if others follow them. Otherwise they go with it: the table that
+/// it shows is about to be dropped.
+pub(super) async fn show_to_sql_tools(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+    let (name, select) = (table.shape.name, table.rows_sql());
+    if !matches!(kind_of(connection, name).await?.as_deref(), None | Some("v")) {
+        tracing::warn!(
+            name,
+            "the schema has something else of the view's name: SQL tools are not shown the view"
+        );
+        return Ok(());
+    }
+    let show = format!(
+        "DO $$ BEGIN
+             CREATE OR REPLACE VIEW {name} AS {select};
+         EXCEPTION WHEN invalid_table_definition THEN
+             DROP VIEW {name} CASCADE;
+             CREATE VIEW {name} AS {select};
+         END $$"
+    );
+    raw_sql(AssertSqlSafe(show)).execute(connection).await?;
+    Ok(())
+}
+
+/// Shows a new view at once if there is no other; otherwise it is shown when it has been filled.
+async fn show_first_view(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+    let is_shown = kind_of(connection, table.shape.name).await?.is_some();
+    let views = query("SELECT count(*) FROM read_store_views").persistent(false);
+    let views: i64 = views.fetch_one(&mut *connection).await?.try_get(0)?;
+    if is_shown && views > 1 { Ok(()) } else { show_to_sql_tools(connection, table).await }
+}
+
+/// Returns the kind of the relation of this name, as pg_class has it, if there is one.
+async fn kind_of(connection: &mut PgConnection, name: &str) -> Result<Option<String>, Failed> {
+    let sql = "SELECT relkind::text FROM pg_class WHERE relname = $1 AND relnamespace = current_schema()::regnamespace";
+    let found = query(sql).bind(name).persistent(false).fetch_optional(connection).await?;
+    Ok(found.map(|row| row.try_get(0)).transpose()?)
+}
+
 /// Only those: also one that exists already would wait for every writer of the table, and hold up those behind it.
 async fn create_missing_indexes(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
     for (name, columns) in table.page_indexes() {
@@ -254,10 +304,9 @@ async fn create_missing_indexes(connection: &mut PgConnection, table: Table) -> 
 
 /// Deletes a view, its table and the events held for it.
 pub(super) async fn drop_view(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
-    let (ViewId(id), streams) = (table.id, table.streams());
+    let (ViewId(id), drop) = (table.id, table.drop_sql());
     raw_sql(AssertSqlSafe(format!(
-        "DELETE FROM read_store_held WHERE view = {id}; DELETE FROM read_store_views WHERE id = {id};
-         DROP TABLE IF EXISTS {table}; DROP TABLE IF EXISTS {streams}"
+        "DELETE FROM read_store_held WHERE view = {id}; DELETE FROM read_store_views WHERE id = {id}; {drop}"
     )))
     .execute(connection)
     .await?;

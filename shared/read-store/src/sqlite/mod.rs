@@ -8,6 +8,7 @@
 mod held;
 mod keyed;
 mod parts;
+mod programs;
 mod project;
 mod read;
 mod rebuild;
@@ -28,6 +29,7 @@ use tokio::sync::oneshot;
 
 use self::read::See;
 use self::write::{Job, Writer};
+use crate::programs::{Program, Registration};
 use crate::shape::Shape;
 use crate::waiters::{Pauses, Waiters};
 use crate::walk::{Step, Walk, Walker};
@@ -245,6 +247,19 @@ impl<V: View> SqliteReadStore<V> {
 
     pub(crate) async fn remove(&self, ids: Vec<StreamId>) -> Result<u64, ReadStoreError> {
         self.write(move |writer| writer.remove(&ids)).await
+    }
+
+    pub(crate) async fn register(&self, program: Program) -> Result<Registration, ReadStoreError> {
+        self.write(move |writer| writer.register(&program)).await
+    }
+
+    pub(crate) async fn leave(&self, program: &str) -> Result<(), ReadStoreError> {
+        let program = program.to_owned();
+        self.write(move |writer| writer.leave(&program)).await
+    }
+
+    pub(crate) async fn note_filled(&self) -> Result<(), ReadStoreError> {
+        self.write(Writer::note_filled).await
     }
 
     pub(crate) async fn ping(&self) -> Result<(), ReadStoreError> {

@@ -110,7 +110,7 @@ impl<V: View> Writer<V> {
         refuse_behind(&transaction, active, table)?;
         carry_over::<V>(&transaction, active, table)?;
         schema::drop_view(&transaction, active)?;
-        activate(&transaction, view)?;
+        activate(&transaction, table)?;
         kill_point(KillPoint::RebuildBeforeSwapCommit);
         transaction.commit().map_err(ReadStoreError::from)?;
         kill_point(KillPoint::RebuildAfterSwapCommit);
@@ -217,9 +217,10 @@ fn carry_over<V: View>(connection: &Connection, active: Table, view: Table) -> R
     Ok(())
 }
 
-fn activate(connection: &Connection, view: ViewId) -> Result<(), ReadStoreError> {
-    connection.execute("UPDATE read_store_views SET state = 'active' WHERE id = ?1", [view.0])?;
-    Ok(())
+fn activate(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
+    let activate = "UPDATE read_store_views SET state = 'active', filled = 1 WHERE id = ?1";
+    transaction.execute(activate, [view.id.0])?;
+    schema::show_to_sql_tools(transaction, view)
 }
 
 /// Writes entries, and applies their held events that have become next. Returns the number of written entries, and the plan.

@@ -1,11 +1,13 @@
 //! The file and its tables.
 //!
 //! ```text
-//! read_store_views  one row a view: its shape, and whether it is active or building
-//! <name>_<n>        the rows of view n
-//! <name>_<n>_streams  the versions of its streams, if its key is not the stream
-//! read_store_held   the held events of every view
-//! read_store_walks  one row a shape: how far the comparison with the event store is
+//! read_store_views     one row a view: its shape, and whether it is active or building
+//! <name>_<n>           the rows of view n
+//! <name>_<n>_streams   the versions of its streams, if its key is not the stream
+//! <name>               a view of SQL: the rows of the active view, as other tools read them
+//! read_store_held      the held events of every view
+//! read_store_walks     one row a shape: how far the comparison with the event store is
+//! read_store_programs  one row a program that runs: its shape, and until when it is known to run
 //! ```
 
 use std::path::Path;
@@ -18,6 +20,7 @@ use runtime::files;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
+use crate::programs;
 use crate::shape::{Shape, Table};
 use crate::walk::sql;
 use crate::{OpenError, ReadStoreError, ViewId};
@@ -25,7 +28,7 @@ use crate::{OpenError, ReadStoreError, ViewId};
 /// `PRAGMA application_id`: "view". It tells this file from other SQLite files.
 const APPLICATION: i32 = 0x7669_6577;
 /// `PRAGMA user_version`: goes up with every change of the tables.
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
 
 /// The settings of a connection that reads. Its cache is small (negative: KiB), because the operating system caches the file too.
 pub(super) const FOR_READS: &str = "PRAGMA cache_size = -2048";
@@ -103,6 +106,10 @@ fn create_tables(connection: &mut Connection, shape: Shape) -> Result<FileKind, 
         if schema > SCHEMA {
             return Ok(FileKind::Newer(schema));
         }
+        if schema < SCHEMA {
+            transaction.execute_batch(FROM_1_TO_2)?;
+            transaction.pragma_update(None, "user_version", SCHEMA)?;
+        }
         ensure_tables(&transaction, shape)?;
         transaction.commit()?;
         return Ok(FileKind::Ours);
@@ -142,19 +149,26 @@ fn pass_former_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(),
     Ok(())
 }
 
-/// Creates the missing tables. A view whose table was gone is empty then, and the comparison with the event store fills it.
+/// Creates the missing tables.
 fn ensure_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(sql::TABLE)?;
-    transaction.execute(&sql::numbered(sql::ADD), [shape.key])?;
+    transaction.execute_batch(programs::sql::TABLE)?;
+    ensure_active_view(transaction, shape)
+}
+
+/// Makes sure that there is an active view of this shape with a table. If its table was gone, the view is empty then, and has to
+/// be filled from the event store.
+pub(super) fn ensure_active_view(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
     let view = match view_in_state(transaction, shape, "active")? {
         Some(view) => {
             let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-            let mut table = transaction.prepare(table)?;
+            let mut table = transaction.prepare_cached(table)?;
             if table.exists([view.to_string()])? && table.exists([view.streams().to_string()])? {
                 return create_indexes(transaction, view);
             }
             create_table(transaction, view)?;
+            transaction.execute("UPDATE read_store_views SET filled = 0 WHERE id = ?1", [view.id.0])?;
             view
         }
         None => {
@@ -163,14 +177,39 @@ fn ensure_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), Read
         }
     };
     create_indexes(transaction, view)?;
+    show_first_view(transaction, view)?;
+    transaction.execute(&sql::numbered(sql::ADD), [shape.key])?;
+    super::programs::keep_new_tables(transaction, shape)?;
     super::walk::doubt(transaction, shape, "its table is new", Timestamp::now())
 }
+
+/// Lets the SQL view that has the name of ours show the rows of this table.
+pub(super) fn show_to_sql_tools(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
+    let (name, select) = (view.shape.name, view.rows_sql());
+    transaction.execute_batch(&format!("DROP VIEW IF EXISTS {name}; CREATE VIEW {name} AS {select}"))?;
+    Ok(())
+}
+
+/// Shows a new view at once if there is no other; otherwise it is shown when it has been filled.
+fn show_first_view(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
+    let shown = "SELECT 1 FROM sqlite_schema WHERE name = ?1";
+    let is_shown = transaction.prepare_cached(shown)?.exists([view.shape.name])?;
+    let views: i64 = transaction.query_row("SELECT count(*) FROM read_store_views", [], |row| row.get(0))?;
+    if is_shown && views > 1 { Ok(()) } else { show_to_sql_tools(transaction, view) }
+}
+
+/// Views that were there before the column were filled.
+const FROM_1_TO_2: &str = "
+ALTER TABLE read_store_views ADD COLUMN filled INTEGER NOT NULL DEFAULT 0;
+UPDATE read_store_views SET filled = 1;
+";
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS read_store_views (
     id    INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: a table's name says which view it was
     shape TEXT NOT NULL, -- as the program writes it
     state TEXT NOT NULL CHECK (state IN ('active', 'building')),
+    filled INTEGER NOT NULL DEFAULT 0, -- 1 if it has had all that the event store had
     UNIQUE (shape, state) -- one of each, at most
 ) STRICT;
 
@@ -246,8 +285,7 @@ pub(super) fn create_indexes(transaction: &Transaction<'_>, view: Table) -> Resu
 pub(super) fn drop_view(transaction: &Transaction<'_>, view: Table) -> Result<(), ReadStoreError> {
     transaction.execute("DELETE FROM read_store_held WHERE view = ?1", [view.id.0])?;
     transaction.execute("DELETE FROM read_store_views WHERE id = ?1", [view.id.0])?;
-    transaction
-        .execute_batch(&format!("DROP TABLE IF EXISTS {view}; DROP TABLE IF EXISTS {}", view.streams()))?;
+    transaction.execute_batch(&view.drop_sql())?;
     Ok(())
 }
 

@@ -76,6 +76,10 @@ macro_rules! contract {
             refusing::a_refused_row_of_shared_rows_changes_none_of_them,
             refusing::values_that_a_server_refuses_stop_neither_batches_nor_builds,
             refusing::keys_that_a_server_refuses_hold_their_streams_alone,
+            shapes::a_new_view_is_filled_by_one_program_at_a_time,
+            shapes::a_view_of_an_empty_event_store_need_not_be_filled,
+            shapes::programs_of_other_shapes_learn_of_each_other,
+            shapes::the_tables_of_a_shape_go_with_its_last_program,
         }
     };
     ($fresh:ident: $($room:ident::$scenario:ident,)*) => {$(

@@ -1,10 +1,12 @@
 //! Programs whose views have other shapes, on one store.
 
+use std::time::Duration;
+
 use event_sourcing::testing::{Event, TaskRow, TasksView};
 use event_sourcing::{Keys, Recorded, Refused, StreamId, View, row};
-use read_store::HeldReason;
+use read_store::{Filled, HeldReason, Program, Registration};
 
-use super::{Shared, assert_rows, events, fold, id, recorded, version_of};
+use super::{Shared, assert_rows, events, fold, id, recorded, until, version_of};
 
 row! {
     /// A task of a later program, which shows one thing more.
@@ -18,7 +20,7 @@ row! {
 
 /// The tasks as a later program shows them.
 #[derive(Clone, Debug)]
-struct WiderView;
+pub(crate) struct WiderView;
 
 impl View for WiderView {
     const NAME: &'static str = TasksView::NAME;
@@ -119,4 +121,86 @@ pub(crate) async fn a_rebuild_of_one_shape_touches_no_other(shared: &Shared) {
     assert_eq!(version_of(&store, "a").await, 3);
     assert_eq!(store.get(&id("a")).await.unwrap(), Some(fold("a", 3)));
     assert_eq!(wider.get(&id("a")).await.unwrap().unwrap().version, fold("a", 3).version);
+}
+
+pub(crate) fn program(name: &str) -> Program {
+    let filling = Some("nothing yet".to_owned());
+    Program { name: name.to_owned(), lease: Duration::from_secs(60), filling, serves: true }
+}
+
+pub(crate) async fn a_new_view_is_filled_by_one_program_at_a_time(shared: &Shared) {
+    let (one, other) = (shared.open().await, shared.open().await);
+    let registered =
+        async |store: &super::ReadStore, program: Program| store.register(program).await.unwrap().filled;
+    let keeper = Program { filling: None, ..program("keeper") };
+    assert_eq!(registered(&one, keeper.clone()).await, Filled::Others("it has not begun".to_owned()));
+    assert_eq!(registered(&one, program("one")).await, Filled::Mine);
+    assert_eq!(registered(&other, program("other")).await, Filled::Others("nothing yet".to_owned()));
+    let further = Program { filling: Some("half".to_owned()), ..program("one") };
+    assert_eq!(registered(&one, further).await, Filled::Mine);
+    assert_eq!(registered(&other, program("other")).await, Filled::Others("half".to_owned()));
+    one.leave("one").await.unwrap();
+    assert_eq!(registered(&other, program("other")).await, Filled::Mine);
+
+    let building = other.begin_rebuild().await.unwrap();
+    other.swap(building).await.unwrap();
+    assert_eq!(registered(&other, program("other")).await, Filled::Yes);
+    assert_eq!(registered(&one, keeper).await, Filled::Yes);
+}
+
+pub(crate) async fn a_view_of_an_empty_event_store_need_not_be_filled(shared: &Shared) {
+    let store = shared.open().await;
+    store.register(program("one")).await.unwrap();
+    store.note_filled().await.unwrap();
+    assert_eq!(store.register(program("one")).await.unwrap().filled, Filled::Yes);
+}
+
+pub(crate) async fn programs_of_other_shapes_learn_of_each_other(shared: &Shared) {
+    let (store, wider) = (shared.open().await, shared.open_as::<WiderView>().await);
+    let of_store = async |program| {
+        let Registration { other_shapes, unknown_to_others, .. } = store.register(program).await.unwrap();
+        (other_shapes, unknown_to_others)
+    };
+    let of_wider = async || {
+        let registration = wider.register(program("wider")).await.unwrap();
+        (registration.other_shapes, registration.unknown_to_others)
+    };
+    assert_eq!(of_store(program("one")).await, (false, false));
+    let keeper = Program { serves: false, ..program("keeper") };
+    assert_eq!(of_store(keeper).await, (false, false));
+    assert_eq!(of_wider().await, (true, true), "the other has not asked since");
+    until(|| async { of_store(program("one")).await == (true, false) && of_wider().await == (true, false) })
+        .await;
+    store.leave("one").await.unwrap();
+    assert_eq!(of_wider().await, (false, false), "who only keeps tables serves nobody");
+}
+
+pub(crate) async fn the_tables_of_a_shape_go_with_its_last_program(shared: &Shared) {
+    let (store, wider) = (shared.open().await, shared.open_as::<WiderView>().await);
+    for name in ["one", "other"] {
+        store.register(program(name)).await.unwrap();
+    }
+    store.project(events("a", [1, 3])).await.unwrap();
+    wider.register(program("wider")).await.unwrap();
+    store.leave("one").await.unwrap();
+    wider.register(program("wider")).await.unwrap();
+    assert_rows(&store, &[("a", 1)]).await;
+
+    // While nothing but the making of the table keeps it, it stays too.
+    let brief = Program { lease: Duration::ZERO, ..program("other") };
+    store.register(brief).await.unwrap();
+    let is_gone = async || {
+        wider.register(program("wider")).await.unwrap();
+        store.ping().await.is_err()
+    };
+    assert!(!is_gone().await);
+    store.leave("made").await.unwrap();
+    until(is_gone).await;
+
+    // A program that was away for so long begins anew.
+    assert_eq!(store.register(program("other")).await.unwrap().filled, Filled::Mine);
+    assert_eq!(store.get(&id("a")).await.unwrap(), None);
+    assert_eq!(store.held_summary().await.unwrap(), []);
+    store.project(events("a", [1])).await.unwrap();
+    assert_rows(&store, &[("a", 1)]).await;
 }

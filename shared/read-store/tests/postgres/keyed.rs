@@ -98,7 +98,7 @@ async fn rows_without_versions_are_made_anew_and_so_are_versions_without_rows() 
         let Some(database) = migrated().await else { return };
         let store = Labels::open(database.url()).await.unwrap();
         store.project(vec![added("a", 1, &["x"])]).await.unwrap();
-        run(&mut database.connect().await, &format!("DROP TABLE {dropped}")).await;
+        run(&mut database.connect().await, &format!("DROP TABLE {dropped} CASCADE")).await;
         store.ping().await.unwrap_err();
         let store = read_store::ReadStore::<LabelsView>::open(database.url()).await.unwrap();
         store.migrate().await.unwrap();
