@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from datetime import datetime, timezone
 from pathlib import Path
+from xml.etree import ElementTree
 
 import boto3
 from aws_schema_registry import KafkaSerializer as GlueSerializer
@@ -495,15 +496,22 @@ def main():
     parser = argparse.ArgumentParser()
     for name in ("kafka", "registry", "bin", "node-modules"):
         parser.add_argument(f"--{name}", required=True)
-    check = Check(parser.parse_args())
+    parser.add_argument("--report", type=Path)
+    arguments = parser.parse_args()
+    check = Check(arguments)
+    suite = ElementTree.Element("testsuite", name="examples")
     failed = 0
     for name in CHECKS:
+        case = ElementTree.SubElement(suite, "testcase", name=name, classname="examples")
         try:
             getattr(check, name)()
             print(f"example {name} ... ok", flush=True)
         except Mismatch as mismatch:
             failed += 1
+            ElementTree.SubElement(case, "failure", message=str(mismatch))
             print(f"example {name} ... FAILED: {mismatch}", flush=True)
+    if arguments.report:
+        ElementTree.ElementTree(suite).write(arguments.report, encoding="utf-8", xml_declaration=True)
     sys.exit(1 if failed else 0)
 
 

@@ -118,7 +118,8 @@ impl Setup {
 #[must_use]
 pub fn lasting_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = std::process::id() as u16 % 10_000;
+    // Processes that run at the same time have neighbouring ids, which would give them the same ports.
+    let first = (std::process::id() * 97 % 10_000) as u16;
     let address = |_| {
         let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
         SocketAddr::from(([127, 0, 0, 1], port))
