@@ -25,7 +25,7 @@ mod security;
 mod topic;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -66,7 +66,8 @@ struct Shared {
     connecting: Turn<Option<(Instant, Arc<str>)>>,
     /// Locked while a task asks whether the brokers answer again.
     asking: Turn<()>,
-    health: AtomicU8,
+    /// Locked for moments only, and never across an await.
+    health: Mutex<Health>,
     /// The last error with which brokers refused records, and the time when it was logged.
     told: Mutex<Option<(Instant, String)>>,
     /// Wakes the publishers that wait for acknowledgements.
@@ -82,11 +83,15 @@ struct Shared {
     losses: AtomicUsize,
 }
 
-/// The outcome of the last run, as a number, because [`AtomicU8`] holds no enum.
-mod health {
-    pub(super) const TAKES: u8 = 0;
-    pub(super) const IS_FULL: u8 = 1;
-    pub(super) const IS_DOWN: u8 = 2;
+/// The outcome of the last run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// The brokers took it.
+    Takes,
+    /// Too many records waited for the brokers.
+    Full,
+    /// The brokers refused it, or did not answer.
+    Down,
 }
 
 /// The longest delay that a missed wake-up can cost a publisher that waits for room.
@@ -117,7 +122,7 @@ impl KafkaChannel {
             producer: Mutex::default(),
             connecting: Turn::default(),
             asking: Turn::default(),
-            health: AtomicU8::new(health::TAKES),
+            health: Mutex::new(Health::Takes),
             told: Mutex::default(),
             room: Arc::new(Notify::new()),
             members: Mutex::default(),
@@ -163,7 +168,7 @@ impl KafkaChannel {
         records.iter().try_for_each(|record| self.check(record))?;
         match producer.send(&records).await {
             Ok(()) => {
-                self.shared.health.store(health::TAKES, Ordering::Relaxed);
+                *self.shared.health.lock() = Health::Takes;
                 Ok(Receipt::Settled)
             }
             Err(failure) => Err(self.failed(&producer, failure, &records)),
@@ -174,7 +179,7 @@ impl KafkaChannel {
         let shared = &self.shared;
         match failure {
             RunFailure::Full => {
-                shared.health.store(health::IS_FULL, Ordering::Relaxed);
+                *shared.health.lock() = Health::Full;
                 PublishError::Full
             }
             RunFailure::Refused(RDKafkaErrorCode::MessageSizeTooLarge) => {
@@ -190,7 +195,7 @@ impl KafkaChannel {
                 if speaks_of_topic(code) {
                     shared.look_soon(LOOK_AFTER_ERROR);
                 }
-                shared.health.store(health::IS_DOWN, Ordering::Relaxed);
+                *shared.health.lock() = Health::Down;
                 let problem = producer.explain(&code);
                 shared.tell(&problem);
                 unavailable(problem)
@@ -201,14 +206,15 @@ impl KafkaChannel {
     /// Waits, for a limited time, until the cause of the last refusal may be gone.
     pub(crate) async fn available(&self) {
         let shared = &self.shared;
-        match shared.health.load(Ordering::Relaxed) {
-            health::IS_FULL => {
+        let health = *shared.health.lock();
+        match health {
+            Health::Full => {
                 let _ = time::timeout(LOOK_AGAIN, shared.room.notified()).await;
             }
-            health::IS_DOWN => {
+            Health::Down => {
                 let _ = time::timeout(PATIENCE, shared.until_brokers_answer()).await;
             }
-            _ => {}
+            Health::Takes => {}
         }
     }
 
@@ -249,7 +255,7 @@ impl Shared {
         match connecting.await {
             Ok(Ok(producer)) => Ok(producer),
             Ok(Err(problem)) => {
-                self.health.store(health::IS_DOWN, Ordering::Relaxed);
+                *self.health.lock() = Health::Down;
                 Err(unavailable(problem))
             }
             Err(error) => Err(unavailable(error.to_string())),
@@ -395,9 +401,9 @@ impl Shared {
         // One task asks for all.
         let _turn = self.asking.lock().await;
         let mut failures = 0;
-        while self.health.load(Ordering::Relaxed) == health::IS_DOWN {
+        while *self.health.lock() == Health::Down {
             if self.brokers_answer().await {
-                self.health.store(health::TAKES, Ordering::Relaxed);
+                *self.health.lock() = Health::Takes;
                 return;
             }
             failures += 1;
