@@ -75,6 +75,7 @@ macro_rules! contract {
             refusing::many_refused_rows_of_a_large_batch_hold_their_streams_alone,
             refusing::a_refused_row_of_shared_rows_changes_none_of_them,
             refusing::values_that_a_server_refuses_stop_neither_batches_nor_builds,
+            refusing::refused_rows_in_lanes_at_once_leave_the_other_rows_right,
             refusing::keys_that_a_server_refuses_hold_their_streams_alone,
             shapes::a_new_view_is_filled_by_one_program_at_a_time,
             shapes::a_view_of_an_empty_event_store_need_not_be_filled,

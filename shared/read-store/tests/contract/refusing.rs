@@ -2,7 +2,10 @@
 
 use event_sourcing::Recorded;
 use event_sourcing::testing::Event;
+use rand::SeedableRng;
 use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use read_store::{Filter, HeldReason, Projected, Redriven};
 
 use super::shared::{added, open, tasks};
@@ -212,4 +215,40 @@ pub(crate) async fn keys_that_a_server_refuses_hold_their_streams_alone(shared: 
     let refused = store.held(None, None, 9).await.unwrap();
     let refused = refused.iter().filter(|held| held.reason == HeldReason::Refused).count();
     assert_eq!(refused, if store.is_file() { 0 } else { 3 });
+}
+
+/// Batches with refused rows are written in parts, so their transactions lock shared rows in any sequence.
+pub(crate) async fn refused_rows_in_lanes_at_once_leave_the_other_rows_right(shared: &Shared) {
+    const STREAMS: usize = 30;
+    let store = open(shared).await;
+    let event = |stream: usize, number: usize| {
+        let (name, label) = (format!("task-{stream}"), format!("label-{}", stream % 5));
+        match number {
+            2 => added(&name, 2, &[&label, "nul \0"]),
+            _ => added(&name, number as u64, &[&label]),
+        }
+    };
+    let mut lanes = Vec::new();
+    for seed in 0..3 {
+        let store = open(shared).await;
+        lanes.push(tokio::spawn(async move {
+            let mut deliveries: Vec<_> =
+                (0..STREAMS).flat_map(|stream| (1..=3).map(move |number| (stream, number))).collect();
+            deliveries.shuffle(&mut StdRng::seed_from_u64(seed));
+            for batch in deliveries.chunks(20) {
+                let batch = batch.iter().map(|(stream, number)| event(*stream, *number)).collect();
+                store.project(batch).await.unwrap();
+            }
+        }));
+    }
+    for lane in lanes {
+        lane.await.unwrap();
+    }
+    // A server takes the first event of each stream.
+    let (taken, held) = if store.is_file() { (3, 0) } else { (1, 2 * STREAMS) };
+    for number in 0..5 {
+        let tasks = tasks(&store, &format!("label-{number}")).await;
+        assert_eq!(tasks, (taken * STREAMS / 5) as i64, "label-{number}");
+    }
+    assert_eq!(store.held(None, None, 1_000).await.unwrap().len(), held);
 }
