@@ -414,18 +414,21 @@ impl<V: View> ReadStore<V> {
     }
 
     /// Writes entries of the active view into a view that is being built, for streams that the event store can't read. Does not
-    /// change an entry that has a greater version there.
+    /// change an entry that has a greater version there. Writes nothing if the view's key is not the stream: rows that streams share
+    /// can't be taken over, and [`ReadStore::set_aside`] is for such streams.
     ///
     /// # Errors
     /// When the view is not being built or the store is not available.
     pub async fn take_over(&self, view: ViewId, entries: Vec<Entry<V::Row>>) -> Result<(), SwapRefused> {
+        if !is_by_stream::<V>() {
+            return Ok(());
+        }
         on_store!(self, store => store.take_over(view, entries).await)
     }
 
     /// Holds an event of each of these streams in a view that is being built: the next one, which the event store can't read for
-    /// the reason that stands beside the stream. Use it in place of [`ReadStore::take_over`] in a view whose key is not the stream,
-    /// because rows that streams share can't be taken over. The swap goes by without these streams. When the event can be read, it
-    /// is applied if it is projected.
+    /// the reason that stands beside the stream. It is for a view whose key is not the stream. No swap is refused because of these
+    /// streams. When the event can be read, it is applied if it is projected.
     ///
     /// # Errors
     /// When the view is not being built or the store is not available.
