@@ -121,7 +121,7 @@ async fn a_view_that_was_deleted_while_nothing_ran_is_rebuilt_at_the_start_which
     system.start_again().await;
     assert_eq!(system.get("/a").await.with_status(200).json(), order);
     let log = system.server().stderr();
-    assert!(log.contains("the view is rebuilt") && log.contains("rebuilt the view from 3 commits"), "{log}");
+    assert!(log.contains("the view is filled") && log.contains("rebuilt the view from 3 commits"), "{log}");
     system.expect_verified().await;
     system.stop().await;
     system.start_again().await;
