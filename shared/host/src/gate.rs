@@ -266,3 +266,32 @@ fn is_read(method: &Method) -> bool {
 fn too_many() -> Problem {
     Problem::unavailable(1, "Too many requests are in hand.").unlogged()
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use runtime::Routes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn queries_are_refused_until_the_view_is_filled_and_commands_never() {
+        let nothing = async || {};
+        let routes = Routes::of("query", Store::Views).get("/", nothing).with_state(());
+        let routes = routes.merge(Routes::of("command", Store::Events).post("/", nothing).with_state(()));
+        let status = watch::Sender::new(ViewStatus::Unknown);
+        let gate = Gate::new(RouteTable::of(routes.list()), 10, 10, status.subscribe());
+        let answered = async |method: Method| {
+            let request = Request::builder().method(method).uri("/").body(Body::empty()).unwrap();
+            let answer = async |_: Request| Response::default();
+            gate.pass(request, |_| Ok(()), answer).await.status()
+        };
+        for unfilled in [ViewStatus::Unknown, ViewStatus::Filling("1 of 2 commits".to_owned())] {
+            status.send_replace(unfilled);
+            assert_eq!(answered(Method::GET).await, StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(answered(Method::POST).await, StatusCode::OK);
+        }
+        status.send_replace(ViewStatus::Filled);
+        assert_eq!(answered(Method::GET).await, StatusCode::OK);
+    }
+}
