@@ -77,7 +77,9 @@ impl fmt::Display for Rebuilt {
 /// When a store can't be opened or is not available, or streams in the new view stay behind.
 pub async fn run<V: View>(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     let (events, view) = args.stores.open::<V>().await?;
-    // Creates those of the view's tables that are missing, and keeps them for the programs that are to come.
+    // Creates those of the view's tables that are missing.
+    view.migrate().await?;
+    // Keeps them for the programs that are to come.
     view.register(keeper("rebuild")).await?;
     let progress = progress(events.count().await?, args.json);
     let rebuilt = rebuild(&events, &view, &progress).await?;

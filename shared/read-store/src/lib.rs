@@ -13,6 +13,7 @@
 
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 mod calls;
+mod errors;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 pub mod plan;
 #[cfg(feature = "postgres")]
@@ -33,8 +34,8 @@ use std::time::Duration;
 
 use event_sourcing::{Entry, Recorded, StreamId, Version, View, is_by_stream};
 use runtime::SecretUrl;
-use thiserror::Error;
 
+pub use errors::{DropRefused, OpenError, ReadStoreError};
 pub use programs::{Filled, Program, Registration};
 pub use types::{
     BehindStream, Difference, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin,
@@ -52,69 +53,6 @@ pub enum ReadStore<V: View> {
     /// parameters (`?sslmode=verify-full&…`). Each process has one connection or a few.
     #[cfg(feature = "postgres")]
     Postgres(postgres::PostgresReadStore<V>),
-}
-
-/// The store can't be opened by its URL.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// This program has no store with the URL's scheme.
-    #[error("the read store {url:?} has an unknown scheme; allowed: {allowed}")]
-    UnknownScheme {
-        /// The URL.
-        url: SecretUrl,
-        /// The allowed schemes.
-        allowed: String,
-    },
-    /// The scheme is known, but the rest of the URL is wrong, or the file that it names can't be used.
-    #[error("the read store can't be opened: {0}")]
-    Refused(String),
-}
-
-/// The store did not carry out a call.
-#[derive(Clone, Debug, Error)]
-pub enum ReadStoreError {
-    /// The store can't be reached, is full or is closed. The same call may succeed later.
-    #[error("the read store is not available: {0}")]
-    Unavailable(String),
-    /// The store holds a value that no program of ours wrote, or is damaged.
-    #[error("the read store holds {0}")]
-    Corrupt(String),
-    /// The database refuses a value of an entry that the caller gave. (If an event makes such a value, the event is held.)
-    #[error("the read store refuses a value: {0}")]
-    Refused(String),
-    /// The view is not being built: another rebuild has begun since, or the view is active already.
-    #[error("view {} is not being built (any more)", .0.0)]
-    NotBuilding(ViewId),
-}
-
-/// Why a held event was not dropped.
-#[derive(Clone, Debug, Error)]
-pub enum DropRefused {
-    /// There is no such held event (any more).
-    #[error("there is no held event {0}")]
-    NotHeld(HeldId),
-    /// The stream does not have the event's version yet: dropping the event would stop the stream for ever.
-    #[error("held event {id} is needed: it is version {version} of stream {stream}, which is at {have}")]
-    Needed {
-        /// The held event.
-        id: HeldId,
-        /// Its stream.
-        stream: StreamId,
-        /// Its version.
-        version: Version,
-        /// The stream's version in the view.
-        have: Version,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] ReadStoreError),
-}
-
-#[cfg(any(feature = "embedded", feature = "postgres"))]
-impl From<runtime::batcher::Stopped> for ReadStoreError {
-    fn from(stopped: runtime::batcher::Stopped) -> Self {
-        Self::Unavailable(stopped.to_string())
-    }
 }
 
 /// Evaluates a call on the store of this variant.
