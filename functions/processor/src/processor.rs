@@ -299,11 +299,9 @@ fn started(event: KafkaEvent) -> HashMap<OrderId, Vec<Started>> {
     by_order
 }
 
-/// Returns the reminder number in a record's headers, or 0.
+/// Returns the number of the reminder that brought a record, or 0.
 fn reminder(record: &KafkaRecord) -> u32 {
-    let header = record.headers.iter().find(|(name, _)| name == wire::REMINDER);
-    let number = header.and_then(|(_, value)| std::str::from_utf8(value.as_ref()?).ok()?.parse().ok());
-    number.unwrap_or(0)
+    wire::occasion(record.headers.iter().map(|(name, value)| (&**name, value.as_deref()))).number()
 }
 
 fn decode(record: &KafkaRecord) -> Option<RecordedEvent> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use event_channel::PublishError;
 use event_sourcing::{Aggregate, Command, CommandId, EncodedEvent, Snapshot, StreamId, Version};
 use event_store::{
-    AnsweredCommand, AppendError, CommandHash, CommandRecord, Commit, EventStore, Load, Metadata, StoreError,
-    Stream,
+    AnsweredCommand, AppendError, CommandHash, CommandRecord, CommandResult, Commit, EventStore, Load,
+    Metadata, StoreError, Stream,
 };
 use jiff::Timestamp;
 use runtime::{Backoff, KillPoint, kill_point};
@@ -56,6 +56,8 @@ pub enum KeyOrigin {
     Sender,
     /// It was made for this one request: nobody will send the command again under it.
     Fresh,
+    /// It follows from an event. The command comes again with every delivery of that event, and a rejection stands too.
+    Reaction,
 }
 
 /// The condition of `If-Match`.
@@ -91,6 +93,9 @@ pub enum CommandError<A: Aggregate> {
     /// The aggregate's state does not allow it.
     #[error("{0}")]
     Rejected(A::Rejection),
+    /// The command is a reaction's, and an earlier delivery of its event was rejected for this reason.
+    #[error("{0}")]
+    RejectedBefore(Arc<str>),
     /// `If-Match` does not hold.
     #[error("the {kind} is at version {0}", kind = A::KIND)]
     PreconditionFailed(Version),
@@ -193,9 +198,9 @@ impl<A: Aggregate> CommandHandler<A> {
             let current = match basis.take() {
                 Some(cached) => Basis::Cached(cached),
                 None => {
-                    let stream = self.load(&request).await?;
+                    let mut stream = self.load(&request).await?;
                     // The command id is looked for before anything else: a repeated command is answered as it was.
-                    if let Some(answered) = stream.answered {
+                    if let Some(answered) = stream.answered.take() {
                         return self.replay(&request, stream, answered).await;
                     }
                     Basis::Loaded(state(request.stream.clone(), stream)?)
@@ -255,10 +260,7 @@ impl<A: Aggregate> CommandHandler<A> {
             _ if !fresh => Ok(Step::LoadFirst),
             _ if !self.is_current(&state).await? => Ok(Step::Conflict),
             Ok(_) => self.already_true(request, state).await,
-            Err(rejection) => {
-                self.states.put(state);
-                Err(CommandError::Rejected(rejection))
-            }
+            Err(rejection) => self.rejected(request, state, rejection).await,
         }
     }
 
@@ -318,6 +320,11 @@ impl<A: Aggregate> CommandHandler<A> {
         if answered.command_hash != request.hash {
             return Err(CommandError::KeyReused);
         }
+        let with_events = match answered.result {
+            CommandResult::Events => true,
+            CommandResult::AlreadyTrue => false,
+            CommandResult::Rejected(reason) => return Err(CommandError::RejectedBefore(reason)),
+        };
         let snapshot = event_store::fold_to(request.stream.clone(), &stream.commits, answered.version)
             .map_err(StoreError::from)?;
         let is_unpublished = |commit: &Commit| commit.unpublished && commit.version <= answered.version;
@@ -327,7 +334,7 @@ impl<A: Aggregate> CommandHandler<A> {
             let run = self.states.put(state);
             self.publish(&request.stream, run).await;
         }
-        Ok(Outcome { snapshot, with_events: answered.with_events })
+        Ok(Outcome { snapshot, with_events })
     }
 
     async fn publish(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
@@ -357,25 +364,56 @@ impl<A: Aggregate> CommandHandler<A> {
         let snapshot = state.snapshot.clone();
         let is_unpublished = !state.unpublished.is_empty();
         let run = self.states.put(state);
-        if request.key == KeyOrigin::Sender {
-            let record = CommandRecord {
-                stream: request.stream.clone(),
-                command_id: request.command_id.clone(),
-                command_hash: request.hash,
-                version: snapshot.version,
-                recorded_at: now(),
-            };
-            kill_point(KillPoint::BeforeRemember);
-            match self.store.remember(record).await {
-                Ok(()) => kill_point(KillPoint::AfterRemember),
-                Err(AppendError::Conflict) => return Ok(Step::Conflict),
-                Err(AppendError::Store(error)) => return Err(error.into()),
-            }
+        if request.key != KeyOrigin::Fresh && !self.remember(request, snapshot.version, None).await? {
+            return Ok(Step::Conflict);
         }
         if is_unpublished {
             self.publish(&request.stream, run).await;
         }
         Ok(Step::Done(Outcome { snapshot, with_events: false }))
+    }
+
+    /// Rejects a command. A client's leaves no trace, so the client may send it again later under the same key. A reaction's leaves
+    /// a record, so that every delivery of its event gets this answer, even after the stream has moved on. Another delivery may
+    /// come in between, as in [`Self::already_true`]. The one that writes first decides for both.
+    async fn rejected(
+        &self,
+        request: &CommandRequest<A>,
+        state: CachedState<A>,
+        rejection: A::Rejection,
+    ) -> Result<Step<A>, CommandError<A>> {
+        let version = state.snapshot.version;
+        self.states.put(state);
+        if request.key == KeyOrigin::Reaction
+            && !self.remember(request, version, Some(rejection.to_string().into())).await?
+        {
+            return Ok(Step::Conflict);
+        }
+        Err(CommandError::Rejected(rejection))
+    }
+
+    /// Stores the answer to a command without events, under its id. Returns false if the id is taken by now.
+    async fn remember(
+        &self,
+        request: &CommandRequest<A>,
+        version: Version,
+        rejection: Option<Arc<str>>,
+    ) -> Result<bool, StoreError> {
+        let record = CommandRecord {
+            stream: request.stream.clone(),
+            command_id: request.command_id.clone(),
+            command_hash: request.hash,
+            version,
+            rejection,
+            recorded_at: now(),
+        };
+        kill_point(KillPoint::BeforeRemember);
+        match self.store.remember(record).await {
+            Ok(()) => kill_point(KillPoint::AfterRemember),
+            Err(AppendError::Conflict) => return Ok(false),
+            Err(AppendError::Store(error)) => return Err(error),
+        }
+        Ok(true)
     }
 }
 
@@ -394,7 +432,7 @@ const fn name_of<A: Aggregate>(result: &Result<Outcome<A>, CommandError<A>>) -> 
     match result {
         Ok(Outcome { with_events: true, .. }) => "done",
         Ok(_) => "already-true",
-        Err(CommandError::Rejected(_)) => "rejected",
+        Err(CommandError::Rejected(_) | CommandError::RejectedBefore(_)) => "rejected",
         Err(CommandError::PreconditionFailed(_)) => "precondition-failed",
         Err(CommandError::KeyReused) => "key-reused",
         Err(CommandError::Contended) => "contended",

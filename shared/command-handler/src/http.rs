@@ -146,6 +146,10 @@ impl<A: Aggregate> From<CommandError<A>> for Problem {
                     field.map_or(problem.clone(), |field| problem.at(field))
                 }
             },
+            // No client's key is the id of a reaction's command, so no client gets this.
+            CommandError::RejectedBefore(_) => {
+                Self::new(StatusCode::CONFLICT, "rejected", "The command was rejected", detail)
+            }
             CommandError::PreconditionFailed(_) => Self::new(
                 StatusCode::PRECONDITION_FAILED,
                 "version-mismatch",

@@ -4,6 +4,7 @@
 //!
 //! - [`handler`]: the five steps, and why each race between them ends well.
 //! - [`publisher`]: publishes commits to the channel, serially per stream, and marks them (`record`, `marks`).
+//! - [`reactions`]: carries out the commands that follow from a delivered event, once each.
 //! - [`relay`]: publishes commits that stayed unpublished.
 //! - [`reminders`]: publishes an event again when it awaits its outcome for too long.
 //! - [`http`]: a request becomes a command, and an outcome or an error becomes an answer.
@@ -20,6 +21,7 @@ mod state_cache;
 pub mod handler;
 pub mod http;
 pub mod publisher;
+pub mod reactions;
 pub mod relay;
 pub mod reminders;
 pub mod settings;
@@ -28,6 +30,7 @@ pub use handler::{AnswerPolicy, CommandError, CommandHandler, CommandRequest, Ke
 pub use hash::command_hash;
 pub use meters::{measure_backlog, measure_reminders};
 pub use publisher::Publisher;
+pub use reactions::{Delivery, ReactionAnswer};
 pub use record::record;
 pub use relay::{Relay, SweepReport};
 pub use reminders::{ReminderRelay, ReminderSettings};

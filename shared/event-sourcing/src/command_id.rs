@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::reaction::{Occasion, Reaction};
 use crate::values::{IdempotencyKey, Invalid, visible};
+use crate::wire::Recorded;
 
 /// The origin of a command's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,19 @@ impl CommandId {
         Ok(Self(format!("{} {id}", CommandKind::System.name()).into()))
     }
 
+    /// Returns the id of a reaction's command: `system reaction:NAME:STREAM@VERSION:OCCASION:INDEX`. It follows from the event, the
+    /// reaction's name, the occasion and the command's place among those of the event. So a repeat of the delivery has the same id.
+    ///
+    /// The name must have 1 to 64 visible ASCII characters. With any other name the program does not compile.
+    #[must_use]
+    pub fn reaction<R: Reaction>(recorded: &Recorded<R::Event>, occasion: Occasion, index: usize) -> Self {
+        const { assert!(is_name(R::NAME.as_bytes()), "a reaction's name has 1 to 64 visible ASCII characters") };
+        // A stream's name has neither `:` nor `@`, so each id has one meaning. It has 255 characters at most.
+        let (kind, name) = (CommandKind::System.name(), R::NAME);
+        let Recorded { stream, version, .. } = recorded;
+        Self(format!("{kind} reaction:{name}:{stream}@{version}:{}:{index}", occasion.number()).into())
+    }
+
     /// Parses the text that [`CommandId::as_str`] returned.
     ///
     /// # Errors
@@ -89,5 +104,71 @@ impl CommandId {
     #[must_use]
     pub fn id(&self) -> &str {
         self.0.split(' ').nth(1).unwrap_or_default()
+    }
+}
+
+const fn is_name(name: &[u8]) -> bool {
+    let mut index = 0;
+    while index < name.len() {
+        if !name[index].is_ascii_graphic() {
+            return false;
+        }
+        index += 1;
+    }
+    1 <= name.len() && name.len() <= 64
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::testing::{Command, Event, OpenSuccessor, Task};
+    use crate::{StreamId, Version};
+
+    fn finished(stream: &str, version: u64) -> Recorded<Event> {
+        let stream = StreamId::parse(stream).unwrap();
+        let time = Timestamp::UNIX_EPOCH;
+        Recorded { stream, version: Version::new(version), time, event: Event::TaskFinished }
+    }
+
+    #[test]
+    fn the_id_of_a_reactions_command_is_the_systems_and_follows_from_event_occasion_and_place() {
+        let id = |event, occasion, index| CommandId::reaction::<OpenSuccessor>(&event, occasion, index);
+        let first = id(finished("a", 3), Occasion::FirstDelivery, 0);
+        assert_eq!(first.as_str(), "system reaction:open-successor:a@3:0:0");
+        assert_eq!(first, id(finished("a", 3), Occasion::FirstDelivery, 0));
+        assert_eq!(
+            (first.kind(), CommandId::parse(first.as_str())),
+            (CommandKind::System, Ok(first.clone()))
+        );
+        for other in [
+            id(finished("b", 3), Occasion::FirstDelivery, 0),
+            id(finished("a", 4), Occasion::FirstDelivery, 0),
+            id(finished("a", 3), Occasion::from(1), 0),
+            id(finished("a", 3), Occasion::FirstDelivery, 1),
+            CommandId::reaction::<Reopen>(&finished("a", 3), Occasion::FirstDelivery, 0),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+
+    struct Reopen;
+
+    impl Reaction for Reopen {
+        const NAME: &'static str = "a-name-of-64-characters-----------------------------------------";
+        type Event = Event;
+        type Target = Task;
+
+        fn react(_: &Recorded<Event>, _: Occasion) -> Vec<(StreamId, Command)> {
+            vec![]
+        }
+    }
+
+    #[test]
+    fn the_longest_id_of_a_reactions_command_is_one_that_stores_take() {
+        let event = finished(&"a".repeat(128), Version::MAX);
+        let longest = CommandId::reaction::<Reopen>(&event, Occasion::from(u32::MAX), usize::MAX);
+        assert_eq!(CommandId::parse(longest.as_str()), Ok(longest));
     }
 }

@@ -1,5 +1,6 @@
 //! A small aggregate and its view, for the tests of crates that store, publish, handle or show any aggregate. It is a task that
-//! is opened, started, stopped and finished. [`LabelsView`] is a view whose rows are shared by streams.
+//! is opened, started, stopped and finished. [`LabelsView`] is a view whose rows are shared by streams. [`OpenSuccessor`] reacts to
+//! a task that is finished.
 //!
 //! [`any_interleaving`] is for the author of any such view.
 
@@ -14,7 +15,8 @@ use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 use thiserror::Error;
 
 use crate::{
-    Aggregate, EventType, Index, Keys, Recorded, Refused, RejectionKind, StreamId, View, choice_value, row,
+    Aggregate, EventType, Index, Keys, Occasion, Reaction, Recorded, Refused, RejectionKind, StreamId, View,
+    choice_value, row,
 };
 
 /// A task.
@@ -174,6 +176,33 @@ impl Aggregate for Task {
     fn awaits_outcome(event: &Event) -> bool {
         matches!(event, Event::TaskStarted)
     }
+}
+
+/// When a task is finished, another is opened and started: its successor.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenSuccessor;
+
+impl Reaction for OpenSuccessor {
+    const NAME: &'static str = "open-successor";
+
+    type Event = Event;
+    type Target = Task;
+
+    fn react(recorded: &Recorded<Event>, _: Occasion) -> Vec<(StreamId, Command)> {
+        match (&recorded.event, successor(&recorded.stream)) {
+            (Event::TaskFinished, Some(next)) => {
+                let title = format!("what follows {}", recorded.stream);
+                vec![(next.clone(), Command::Open { title }), (next, Command::Start)]
+            }
+            _ => vec![],
+        }
+    }
+}
+
+/// Returns the stream of a task's successor; `None` if its name would be too long.
+#[must_use]
+pub fn successor(stream: &StreamId) -> Option<StreamId> {
+    StreamId::parse(&format!("{stream}.next")).ok()
 }
 
 /// The state of a task in the view.

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::event::{self, EncodedEvent, EventType, UnknownEvent};
 use crate::excerpt::shortened;
+use crate::reaction::Occasion;
 use crate::values::{StreamId, Version};
 
 /// An event with its stream, version and time.
@@ -133,8 +134,16 @@ pub fn decode<E: EventType>(value: &[u8]) -> Result<Recorded<E>, Undecodable> {
     }
 }
 
-/// The header of a record that is published again; its value is the reminder's number. Receivers that know the version ignore it.
+/// The header of a record that a reminder has published again; its value is the reminder's number, from 1. A first delivery has no
+/// such header. Receivers that know the version ignore it.
 pub const REMINDER: &str = "reminder";
+
+/// Reads the occasion of a delivery from the record's headers. A header that no relay of ours wrote counts as none.
+pub fn occasion<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Occasion {
+    let header = headers.into_iter().find(|(name, _)| *name == REMINDER);
+    let number = header.and_then(|(_, value)| std::str::from_utf8(value?).ok()?.parse().ok());
+    Occasion::from(number.unwrap_or(0_u32))
+}
 
 /// Returns the headers of an event's record: a `CloudEvent` in binary mode, with this `ce_source`. `traceparent` (W3C Trace
 /// Context) comes from the request that caused the event, if the request had one. Texts that are the same in every record are
@@ -163,4 +172,26 @@ pub fn headers(
         headers.push(("traceparent", traceparent.to_owned().into()));
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_of_a_reminder_tells_it_from_a_first_delivery() {
+        let read = |name, value| occasion([("content-type", Some(&b"application/json"[..])), (name, value)]);
+        assert_eq!(read(REMINDER, Some(b"3")), Occasion::from(3));
+        assert_eq!(read(REMINDER, Some(b"3")).number(), 3);
+        for (name, value) in [
+            ("another", Some(&b"3"[..])),
+            (REMINDER, Some(b"0")),
+            (REMINDER, Some(b"-1")),
+            (REMINDER, Some(b"\xff")),
+            (REMINDER, Some(b"")),
+            (REMINDER, None),
+        ] {
+            assert_eq!(read(name, value), Occasion::FirstDelivery, "{name} {value:?}");
+        }
+    }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_sourcing::{Aggregate, CommandId, EncodedEvent, EventType, Recorded, Snapshot, StreamId, Version};
+use event_sourcing::{
+    Aggregate, CommandId, CommandKind, EncodedEvent, EventType, Recorded, Snapshot, StreamId, Version,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -120,8 +122,8 @@ impl fmt::Debug for CommandHash {
     }
 }
 
-/// The small record of a client's command that yielded no event. It lets a late retry get the same answer. The store keeps it for
-/// [`crate::ANSWERED_KEPT`].
+/// The small record of a command that yielded no event. It lets a late retry get the same answer. The store keeps a client's for
+/// [`crate::ANSWERED_KEPT`], and the system's for ever: the channel may deliver an event again after any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandRecord {
     /// The command's stream.
@@ -132,8 +134,17 @@ pub struct CommandRecord {
     pub command_hash: CommandHash,
     /// The stream's version in the answer.
     pub version: Version,
+    /// The reason for which the command was rejected, as text; `None` if it was already true.
+    pub rejection: Option<Arc<str>>,
     /// The time of the answer.
     pub recorded_at: Timestamp,
+}
+
+impl CommandRecord {
+    /// Returns true if the store may delete the record after [`crate::ANSWERED_KEPT`].
+    pub(crate) fn expires(&self) -> bool {
+        self.command_id.kind() == CommandKind::Client
+    }
 }
 
 /// One stream to read.
@@ -175,14 +186,32 @@ impl UnreadableStream {
 }
 
 /// The answer to a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnsweredCommand {
     /// The hash of the command's content.
     pub command_hash: CommandHash,
     /// The stream's version in the answer: that of the commit's last event, or that of the small record.
     pub version: Version,
-    /// True if the command yielded events.
-    pub with_events: bool,
+    /// The result of the command.
+    pub result: CommandResult,
+}
+
+/// The result of a command that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandResult {
+    /// It yielded events.
+    Events,
+    /// It was already true.
+    AlreadyTrue,
+    /// It was rejected, for this reason.
+    Rejected(Arc<str>),
+}
+
+impl CommandResult {
+    /// Returns the result of a command that has a small record.
+    pub(crate) fn without_events(rejection: Option<Arc<str>>) -> Self {
+        rejection.map_or(Self::AlreadyTrue, Self::Rejected)
+    }
 }
 
 /// The identity of a commit.

@@ -27,15 +27,15 @@ use runtime::SecretUrl;
 use thiserror::Error;
 
 pub use commit::{
-    AnsweredCommand, Backlog, CommandHash, CommandRecord, Commit, CommitId, Load, Metadata, Page,
-    ScanPosition, ScannedCommit, Stream, UnreadableStream, fold, fold_to,
+    AnsweredCommand, Backlog, CommandHash, CommandRecord, CommandResult, Commit, CommitId, Load, Metadata,
+    Page, ScanPosition, ScannedCommit, Stream, UnreadableStream, fold, fold_to,
 };
 pub use heads::Heads;
 #[cfg(feature = "mongodb")]
 pub use mongodb::connection::parse_url as parse_mongodb_url;
 pub use reminders::{Mark, REMINDERS, Reminder, ReminderCounts, ReminderPolicy, Reminders};
 
-/// The time for which the store keeps the small record of a command without events.
+/// The time for which the store keeps the small record of a client's command without events.
 pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An event store. The scheme of its URL chooses the variant. It is cheap to clone: clones share connections and batches.
@@ -268,8 +268,8 @@ impl EventStore {
         }
     }
 
-    /// Deletes small records that were recorded before this time, and returns their number. A server that deletes them by itself
-    /// answers 0.
+    /// Deletes small records of clients' commands that were recorded before this time, and returns their number. A server that
+    /// deletes them by itself answers 0. The system's records are never deleted.
     ///
     /// # Errors
     /// When the store is not available.

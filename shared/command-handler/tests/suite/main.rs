@@ -4,5 +4,6 @@
 
 mod answers;
 mod publishing;
+mod reactions;
 mod reminders;
 mod system;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use command_handler::reminders::ReminderReport;
 use command_handler::{CommandHandler, ReminderRelay};
+use event_sourcing::Occasion;
 use event_sourcing::testing::{Command, Task};
 use event_store::Reminders;
 
@@ -43,6 +44,8 @@ async fn of_two_relays_one_publishes_an_event_again_whose_outcome_does_not_come(
     assert_eq!(one.unwrap().sent + another.unwrap().sent, 1);
     reader.read(1).await;
     assert_eq!(reader.versions("a"), [1, 2, 2]);
+    let first = Occasion::FirstDelivery;
+    assert_eq!(reader.occasions, [first, first, Occasion::from(1)]);
     assert_eq!(reminders(&process).list(None, 1).await.unwrap()[0].sent, 1);
 }
 

@@ -10,7 +10,7 @@ use command_handler::{
 use event_channel::{Consumer, EventChannel};
 use event_sourcing::testing::{Command, Event, Task};
 use event_sourcing::wire::{self, Recorded};
-use event_sourcing::{CommandId, IdempotencyKey, StreamId, Version};
+use event_sourcing::{CommandId, IdempotencyKey, Occasion, StreamId, Version};
 use event_store::{Commit, EventStore, Load, Metadata, Stream};
 use tempfile::TempDir;
 
@@ -45,13 +45,14 @@ impl System {
 
     pub(crate) fn reader(&self) -> Reader {
         let consumer = self.channel.subscribe("reader", |_| true).unwrap();
-        Reader { consumer, seen: vec![] }
+        Reader { consumer, seen: vec![], occasions: vec![] }
     }
 }
 
 pub(crate) struct Reader {
     consumer: Consumer,
     pub(crate) seen: Vec<Recorded<Event>>,
+    pub(crate) occasions: Vec<Occasion>,
 }
 
 impl Reader {
@@ -68,6 +69,9 @@ impl Reader {
         let polled = within(self.consumer.poll(limit)).await.unwrap();
         for delivery in polled.deliveries {
             self.seen.push(wire::decode(delivery.record.value.as_ref().unwrap()).unwrap());
+            let headers = delivery.record.headers.iter();
+            self.occasions
+                .push(wire::occasion(headers.map(|header| (&*header.name, header.value.as_deref()))));
             self.consumer.commit(delivery.partition, delivery.offset + 1).await.unwrap();
         }
     }

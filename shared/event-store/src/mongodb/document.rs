@@ -4,6 +4,8 @@
 //! read JSON, so a read needs no conversion. Type and schema are fields, so that a shell can count and find events. Times are
 //! text of fixed length in UTC, which sorts as time does; a BSON date would lose the microseconds.
 
+use std::sync::Arc;
+
 use event_sourcing::{CommandId, EncodedEvent, EventType, StreamId, Version, event};
 use jiff::{SignedDuration, Timestamp};
 use mongodb::bson::spec::BinarySubtype;
@@ -12,8 +14,8 @@ use serde_json::value::RawValue;
 
 use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::{
-    ANSWERED_KEPT, AnsweredCommand, CommandHash, CommandRecord, Commit, Metadata, ScannedCommit, StoreError,
-    UnreadableStream,
+    ANSWERED_KEPT, AnsweredCommand, CommandHash, CommandRecord, CommandResult, Commit, Metadata,
+    ScannedCommit, StoreError, UnreadableStream,
 };
 
 /// The largest commit, in bytes. Every server takes documents of 16 MiB; the rest is room for the additions of the protocol.
@@ -72,7 +74,9 @@ fn of_event(event: &EncodedEvent) -> RawDocumentBuf {
 }
 
 /// Returns a small record's document. It has no id of ours: the driver creates one that is not text, so no scan meets it. It has
-/// no version, so it is no commit. The server deletes it some time after [`ANSWERED_KEPT`] from `now`.
+/// no version, so it is no commit. The server deletes a client's some time after [`ANSWERED_KEPT`] from `now`.
+///
+/// Guarantee: the system's records never expire, because they name no time at which the server may delete them.
 pub(super) fn of_record(record: &CommandRecord, now: Timestamp) -> Result<RawDocumentBuf, StoreError> {
     let kept = SignedDuration::try_from(ANSWERED_KEPT).map_err(unwritable)?;
     let forget_at = now.checked_add(kept).map_err(unwritable)?;
@@ -81,7 +85,12 @@ pub(super) fn of_record(record: &CommandRecord, now: Timestamp) -> Result<RawDoc
     append_command(&mut document, &record.command_id, &record.command_hash);
     document.append(cstr!("answered"), number(record.version));
     document.append(cstr!("recorded_at"), time(record.recorded_at));
-    document.append(cstr!("forget_at"), DateTime::from_millis(forget_at.as_millisecond()));
+    if let Some(rejection) = &record.rejection {
+        document.append(cstr!("rejection"), rejection.as_ref());
+    }
+    if record.expires() {
+        document.append(cstr!("forget_at"), DateTime::from_millis(forget_at.as_millisecond()));
+    }
     Ok(document)
 }
 
@@ -141,7 +150,11 @@ pub(super) fn answered(
     let read = || {
         let version = whole(document, if with_events { "last_version" } else { "answered" })?;
         let version = Version::new(u64::try_from(version).map_err(|error| error.to_string())?);
-        Ok(AnsweredCommand { command_hash: hash(document)?, version, with_events })
+        let result = match with_events {
+            true => CommandResult::Events,
+            false => CommandResult::without_events(rejection(document)?),
+        };
+        Ok(AnsweredCommand { command_hash: hash(document)?, version, result })
     };
     read().map_err(|problem: String| unreadable(stream, &format!("an answer: {problem}")))
 }
@@ -195,6 +208,13 @@ fn hash(document: &RawDocument) -> Result<CommandHash, String> {
     hash.bytes.try_into().map(CommandHash).map_err(|_| "command_hash has not 32 bytes".to_owned())
 }
 
+fn rejection(document: &RawDocument) -> Result<Option<Arc<str>>, String> {
+    match document.get("rejection") {
+        Ok(None) => Ok(None),
+        _ => text(document, "rejection").map(|rejection| Some(rejection.into())),
+    }
+}
+
 fn recorded_at(document: &RawDocument) -> Result<Timestamp, String> {
     text(document, "recorded_at")?.parse().map_err(|error| format!("recorded_at: {error}"))
 }
@@ -221,6 +241,8 @@ pub(super) fn whole(document: &RawDocument, field: &str) -> Result<i64, String> 
 
 #[cfg(test)]
 mod tests {
+    use event_sourcing::IdempotencyKey;
+
     use super::*;
 
     #[test]
@@ -237,18 +259,21 @@ mod tests {
     }
 
     #[test]
-    fn a_small_record_is_forgotten_a_day_after_it_is_written() {
+    fn a_clients_small_record_is_forgotten_a_day_after_it_is_written_and_the_systems_never() {
         let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
         let record = CommandRecord {
             stream: StreamId::parse("a").unwrap(),
-            command_id: CommandId::system("no-op").unwrap(),
+            command_id: CommandId::client(&IdempotencyKey::parse("no-op").unwrap(), None),
             command_hash: CommandHash([1; 32]),
             version: Version::new(3),
+            rejection: None,
             recorded_at: Timestamp::UNIX_EPOCH,
         };
         let document = of_record(&record, now).unwrap();
         let forget_at = document.get_datetime("forget_at").unwrap();
         assert_eq!(forget_at.timestamp_millis(), now.as_millisecond() + 24 * 60 * 60 * 1_000);
         assert!(!is_commit(&document) && document.get("_id").unwrap().is_none());
+        let of_the_system = CommandRecord { command_id: CommandId::system("no-op").unwrap(), ..record };
+        assert_eq!(of_record(&of_the_system, now).unwrap().get("forget_at").unwrap(), None);
     }
 }

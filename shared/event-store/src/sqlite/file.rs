@@ -15,7 +15,7 @@ use crate::OpenError;
 const APPLICATION: i32 = i32::from_be_bytes(*b"ORev");
 
 /// The version of the tables below (`PRAGMA user_version`). Any change of the tables raises it by one.
-const SCHEMA: i32 = 3;
+const SCHEMA: i32 = 4;
 
 /// Commits and command ids are in one tree, and both unique keys begin with the stream. So all rows of a command are close
 /// together, mostly in one page. Keys in random order would need a page of their own, and that page is the greater part of a
@@ -37,13 +37,16 @@ const TABLES: &str = "
         metadata     TEXT,
         -- 1: the last event asks for another, which somebody else brings about.
         awaits       INTEGER,
+        -- The reason for which a command was rejected. Of small records only.
+        rejection    TEXT,
         -- Optimistic concurrency: a version of a stream is taken once. And idempotency: a command id is, by a commit or by
         -- the small record of a command without events.
         PRIMARY KEY (stream, key)
     ) STRICT, WITHOUT ROWID;
 
-    -- The small records, by age.
-    CREATE INDEX small_records ON streams (recorded_at) WHERE events IS NULL AND recorded_at IS NOT NULL;
+    -- The small records of clients' commands, by age. The system's never expire.
+    CREATE INDEX small_records ON streams (recorded_at)
+    WHERE events IS NULL AND recorded_at IS NOT NULL AND key < 'system ';
 
     -- The outbox: the commits that are not marked. To mark one is to delete from this small table, which is far less to
     -- write than the commit's row again.

@@ -7,7 +7,9 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction
 use super::columns::{number, text, time, version};
 use super::{Answer, check, json, unavailable};
 use crate::cursor::{follows, unreadable, unreadable_at};
-use crate::{AnsweredCommand, CommandHash, Commit, Load, StoreError, Stream, UnreadableStream};
+use crate::{
+    AnsweredCommand, CommandHash, CommandResult, Commit, Load, StoreError, Stream, UnreadableStream,
+};
 
 /// Each stream with its own result.
 pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
@@ -23,8 +25,7 @@ const COMMITS: &str = "
         EXISTS (SELECT 1 FROM unpublished AS u WHERE u.stream = s.stream AND u.version = s.key)
     FROM streams AS s WHERE stream = ?1 AND key > ?2 AND key < '' ORDER BY key";
 
-const ANSWERED: &str =
-    "SELECT command_hash, version, recorded_at IS NULL FROM streams WHERE stream = ?1 AND key = ?2";
+const ANSWERED: &str = "SELECT command_hash, version, recorded_at IS NULL, rejection FROM streams WHERE stream = ?1 AND key = ?2";
 
 /// Answers all the jobs in one transaction: they have one snapshot, and SQLite takes its lock once.
 pub(super) fn work(connection: &mut Connection, opened: &OpenedFile, jobs: &mut Vec<LoadJob>) {
@@ -105,11 +106,11 @@ fn read_answer(
     command: &CommandId,
 ) -> Result<Option<AnsweredCommand>, StoreError> {
     let read = |row: &Row<'_>| {
-        Ok(AnsweredCommand {
-            command_hash: CommandHash(row.get(0)?),
-            version: version(row.get(1)?),
-            with_events: row.get(2)?,
-        })
+        let result = match row.get(2)? {
+            true => CommandResult::Events,
+            false => CommandResult::without_events(row.get(3)?),
+        };
+        Ok(AnsweredCommand { command_hash: CommandHash(row.get(0)?), version: version(row.get(1)?), result })
     };
     snapshot
         .prepare_cached(ANSWERED)

@@ -57,13 +57,16 @@ const ADD_TO_OUTBOX: &str = "INSERT INTO unpublished (stream, version, recorded_
 /// The key lets no small record take the command id of a commit or of another small record. `DO NOTHING` makes a conflict an
 /// outcome.
 const REMEMBER: &str = "
-    INSERT INTO streams (stream, key, version, command_hash, recorded_at) VALUES (?1, ?2, ?3, ?4, ?5)
+    INSERT INTO streams (stream, key, version, command_hash, recorded_at, rejection) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT DO NOTHING";
 
 const MARK: &str = "DELETE FROM unpublished WHERE stream = ?1 AND version = ?2";
 
-const FORGET: &str =
-    "DELETE FROM streams WHERE events IS NULL AND recorded_at IS NOT NULL AND recorded_at < ?1";
+/// Guarantee: the system's records never expire. A command's key begins with its kind, and `client` sorts before `system`. The index
+/// has clients' records alone, so the number of the others costs nothing here.
+const FORGET: &str = "
+    DELETE FROM streams INDEXED BY small_records
+    WHERE events IS NULL AND recorded_at IS NOT NULL AND key < 'system ' AND recorded_at < ?1";
 
 impl Writer {
     pub(super) fn new(connection: Connection, opened: OpenedFile) -> Self {
@@ -201,6 +204,7 @@ fn remember(connection: &Connection, record: &CommandRecord) -> rusqlite::Result
             number(record.version),
             &record.command_hash.0[..],
             record.recorded_at.as_microsecond(),
+            record.rejection.as_deref(),
         ],
     )
 }
@@ -301,6 +305,7 @@ mod tests {
             command_id: CommandId::system("create").unwrap(),
             command_hash: CommandHash([0; 32]),
             version: Version::NONE,
+            rejection: None,
             recorded_at: Timestamp::UNIX_EPOCH,
         };
         let (answer, answered) = oneshot::channel();

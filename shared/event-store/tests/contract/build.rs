@@ -64,6 +64,7 @@ pub(crate) fn record(command_id: &str, stream: &str, version: u64) -> CommandRec
         command_id: command(command_id),
         command_hash: hash(9),
         version: Version::new(version),
+        rejection: None,
         recorded_at: second(0),
     }
 }
@@ -101,7 +102,15 @@ pub(crate) async fn load(store: &EventStore, stream: &str) -> Vec<Commit> {
 }
 
 pub(crate) async fn answer(store: &EventStore, stream: &str, command_id: &str) -> Option<AnsweredCommand> {
-    let asked = Load { command: Some(command(command_id)), ..whole(stream) };
+    answer_to(store, stream, command(command_id)).await
+}
+
+pub(crate) async fn answer_to(
+    store: &EventStore,
+    stream: &str,
+    command: CommandId,
+) -> Option<AnsweredCommand> {
+    let asked = Load { command: Some(command), ..whole(stream) };
     let Stream { answered, .. } = store.load(asked).await.unwrap();
     answered
 }

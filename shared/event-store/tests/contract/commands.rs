@@ -1,12 +1,12 @@
 //! A command id yields one outcome in a stream, and a later load finds that outcome again.
 
-use event_sourcing::Version;
 use event_sourcing::testing::Event;
-use event_store::{AnsweredCommand, AppendError, CommandRecord, Commit};
+use event_sourcing::{CommandId, Version};
+use event_store::{AnsweredCommand, AppendError, CommandRecord, CommandResult, Commit};
 use futures_util::future::join_all;
 
 use crate::build::{
-    answer, append, append_each, commit, commit_by, hash, load, record, second, versions, wins,
+    answer, answer_to, append, append_each, commit, commit_by, hash, load, record, second, versions, wins,
 };
 use crate::stores::Stores;
 
@@ -19,7 +19,8 @@ pub(crate) async fn a_repeated_command_conflicts_and_its_answer_is_found(stores:
         assert!(!wins(&store, again).await);
     }
     // The hash of the first attempt tells the caller if the command is the same.
-    let answered = AnsweredCommand { command_hash: hash(1), version: Version::new(2), with_events: true };
+    let (version, result) = (Version::new(2), CommandResult::Events);
+    let answered = AnsweredCommand { command_hash: hash(1), version, result };
     assert_eq!(answer(&store, "a", "a-command-1").await, Some(answered));
     assert_eq!(answer(&store, "a", "unheard-of").await, None);
     assert_eq!(versions(&load(&store, "a").await), [1, 3]);
@@ -38,7 +39,8 @@ pub(crate) async fn a_command_without_events_is_remembered(stores: &impl Stores)
     append_each(&store, "a", 1..=2).await;
     store.remember(record("no-op", "a", 2)).await.unwrap();
     append_each(&store, "a", [3]).await;
-    let answered = AnsweredCommand { command_hash: hash(9), version: Version::new(2), with_events: false };
+    let (version, result) = (Version::new(2), CommandResult::AlreadyTrue);
+    let answered = AnsweredCommand { command_hash: hash(9), version, result };
     assert_eq!(answer(&stores.open().await, "a", "no-op").await, Some(answered));
     // The record is no commit.
     assert_eq!(versions(&load(&store, "a").await), [1, 2, 3]);
@@ -54,8 +56,8 @@ pub(crate) async fn a_command_id_is_unique_among_commits_and_small_records_toget
         assert!(matches!(remembered, Err(AppendError::Conflict)), "{taken}: {remembered:?}");
         assert!(!wins(&store, commit_by(taken, "a", 2)).await, "{taken}");
     }
-    assert!(answer(&store, "a", "changed").await.unwrap().with_events);
-    assert!(!answer(&store, "a", "unchanged").await.unwrap().with_events);
+    assert_eq!(answer(&store, "a", "changed").await.unwrap().result, CommandResult::Events);
+    assert_eq!(answer(&store, "a", "unchanged").await.unwrap().result, CommandResult::AlreadyTrue);
     append(&store, commit_by("new", "a", 2)).await;
 }
 
@@ -75,7 +77,7 @@ pub(crate) async fn of_many_with_one_command_id_one_is_written(stores: &impl Sto
     assert_eq!(written.iter().filter(|written| **written).count(), 1);
     let won_with_events = written.iter().position(|written| *written).unwrap() % 2 == 0;
     let answered = answer(&handles[1], "a", "contested").await.unwrap();
-    assert_eq!(answered.with_events, won_with_events);
+    assert_eq!(answered.result == CommandResult::Events, won_with_events);
 }
 
 pub(crate) async fn small_records_are_forgotten_when_they_are_old(stores: &impl Stores) {
@@ -95,5 +97,43 @@ pub(crate) async fn small_records_are_forgotten_when_they_are_old(stores: &impl 
     if forgotten == 2 {
         assert_eq!(answer(&store, "a", "no-op-1").await, None);
         store.remember(record("no-op-1", "a", 1)).await.unwrap();
+    }
+}
+
+pub(crate) async fn a_rejection_is_remembered_with_its_reason(stores: &impl Stores) {
+    let store = stores.open().await;
+    let id = || CommandId::system("reaction").unwrap();
+    // The rejected command may be the first of its stream.
+    for (stream, version, reason) in [("a", 0, "es gibt sie nicht \"☃\""), ("b", 2, "")] {
+        append_each(&store, stream, 1..=version).await;
+        let rejection = Some(reason.into());
+        let rejected = CommandRecord { command_id: id(), rejection, ..record("any", stream, version) };
+        store.remember(rejected.clone()).await.unwrap();
+        append_each(&store, stream, [version + 1]).await;
+        let answered = AnsweredCommand {
+            command_hash: hash(9),
+            version: Version::new(version),
+            result: CommandResult::Rejected(reason.into()),
+        };
+        assert_eq!(answer_to(&stores.open().await, stream, id()).await, Some(answered));
+        // Neither an acceptance nor another rejection takes its place.
+        let accepted = Commit { command_id: id(), ..commit(stream, version + 2, 1) };
+        assert!(!wins(&store, accepted).await);
+        assert!(matches!(store.remember(rejected).await, Err(AppendError::Conflict)));
+    }
+}
+
+pub(crate) async fn small_records_of_the_system_are_never_forgotten(stores: &impl Stores) {
+    let store = stores.open().await;
+    let id = |name| CommandId::system(name).unwrap();
+    for (name, rejection) in [("no-op", None), ("rejected", Some("no".into()))] {
+        let kept = CommandRecord { command_id: id(name), rejection, ..record("any", "a", 0) };
+        store.remember(kept).await.unwrap();
+    }
+    store.remember(record("no-op", "a", 0)).await.unwrap();
+    stores.expire_records().await;
+    assert_eq!(answer(&store, "a", "no-op").await, None);
+    for name in ["no-op", "rejected"] {
+        assert!(answer_to(&store, "a", id(name)).await.is_some(), "{name}");
     }
 }

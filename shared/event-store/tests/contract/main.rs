@@ -59,6 +59,8 @@ macro_rules! every_scenario {
                 a_command_id_is_unique_among_commits_and_small_records_together,
                 of_many_with_one_command_id_one_is_written,
                 small_records_are_forgotten_when_they_are_old,
+                small_records_of_the_system_are_never_forgotten,
+                a_rejection_is_remembered_with_its_reason,
             }
             loads {
                 a_stream_that_does_not_exist_is_empty,

@@ -23,6 +23,9 @@ pub(crate) trait Stores: Sized {
     /// Moves a reminder's time ten years ahead, as a wrong clock would.
     async fn put_reminder_ahead(&self, commit: &CommitId);
 
+    /// Deletes all the small records that expire, as their age will.
+    async fn expire_records(&self);
+
     /// Opens a handle that shares nothing with any other, as another process would.
     async fn open(&self) -> EventStore {
         EventStore::open(self.url()).await.unwrap()
@@ -67,6 +70,10 @@ impl Stores for Sqlite {
         let ten_years = 10 * 365 * 24 * 3_600 * 1_000_000_i64;
         let values = (commit.stream.as_str(), ten_years);
         self.tamper("UPDATE reminders SET since = since + ?2 WHERE stream = ?1", values);
+    }
+
+    async fn expire_records(&self) {
+        self.open().await.forget_answered(jiff::Timestamp::MAX).await.unwrap();
     }
 }
 
@@ -165,6 +172,12 @@ impl Stores for MongoDb {
         let ahead = DateTime::from_millis(DateTime::now().timestamp_millis() + ten_years);
         let changed = self.commits().update_one(place, doc! { "$set": { "reminder.since": ahead } }).await;
         assert_eq!(changed.unwrap().modified_count, 1);
+    }
+
+    /// The server deletes what is in the index `forget`, some time after the time that it names.
+    async fn expire_records(&self) {
+        let expiring = mongodb::bson::doc! { "forget_at": { "$exists": true } };
+        self.commits().delete_many(expiring).await.unwrap();
     }
 }
 
