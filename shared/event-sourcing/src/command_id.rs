@@ -115,7 +115,7 @@ const fn is_name(name: &[u8]) -> bool {
         }
         index += 1;
     }
-    1 <= name.len() && name.len() <= 64
+    !name.is_empty() && name.len() <= 64
 }
 
 #[cfg(test)]
