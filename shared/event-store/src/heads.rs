@@ -12,14 +12,14 @@ pub struct Heads {
 }
 
 /// The streams' heads from a page of commits in the order of their streams.
-#[cfg(any(feature = "embedded", feature = "mongodb"))]
+#[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 pub(crate) struct HeadsPage {
     streams: Vec<(String, i64)>,
     /// True if there may be more commits, also of the last stream.
     is_full: bool,
 }
 
-#[cfg(any(feature = "embedded", feature = "mongodb"))]
+#[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 impl HeadsPage {
     pub(crate) fn new(limit: usize, commits: Vec<(String, i64)>) -> Self {
         let is_full = commits.len() >= limit;
@@ -59,7 +59,7 @@ impl HeadsPage {
     }
 }
 
-#[cfg(all(test, any(feature = "embedded", feature = "mongodb")))]
+#[cfg(all(test, any(feature = "embedded", feature = "mongodb", feature = "postgres")))]
 mod tests {
     use super::*;
 

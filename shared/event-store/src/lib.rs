@@ -7,12 +7,18 @@
 //! The crate knows nothing of channels, read stores, HTTP or decisions. It decodes events only in a fold or a scan, where the
 //! caller names their type. There is no sequence across streams.
 
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+mod columns;
 mod commit;
-#[cfg(any(feature = "embedded", feature = "mongodb"))]
+#[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 mod cursor;
 mod heads;
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+mod json;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod reminders;
 #[cfg(feature = "embedded")]
 mod sqlite;
@@ -44,6 +50,9 @@ pub enum EventStore {
     /// MongoDB, or a server that speaks its protocol: `mongodb://…`, `mongodb+srv://…`.
     #[cfg(feature = "mongodb")]
     MongoDb(mongodb::MongoDbEventStore),
+    /// A PostgreSQL database: `postgres://…`.
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::PostgresEventStore),
     /// A SQLite file, for one machine: `sqlite:PATH`.
     #[cfg(feature = "embedded")]
     Sqlite(sqlite::SqliteEventStore),
@@ -99,7 +108,7 @@ impl EventStore {
     }
 
     /// Opens the store for a Lambda, as [`EventStore::open`] does, but with at most this many connections to a server (at least
-    /// 1). The URL's `maxPoolSize` takes precedence. The store creates nothing of the client before the first use. A function
+    /// 1). The `maxPoolSize` in a URL of MongoDB takes precedence. The store creates nothing of the client before the first use. A function
     /// that handles one event at a time needs one connection.
     ///
     /// # Errors
@@ -115,6 +124,10 @@ impl EventStore {
             #[cfg(feature = "mongodb")]
             Some(("mongodb" | "mongodb+srv", _)) => {
                 Ok(Self::MongoDb(mongodb::MongoDbEventStore::open(&url, connections).await?))
+            }
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => {
+                Ok(Self::Postgres(postgres::PostgresEventStore::open(&url, connections)?))
             }
             #[cfg(feature = "embedded")]
             Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteEventStore::open(path.as_ref())?)),
@@ -135,6 +148,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.append(commit).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.append(commit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.append(commit).await,
         }
@@ -148,6 +163,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.remember(record).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.remember(record).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.remember(record).await,
         }
@@ -164,6 +181,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.load_many(loads).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.load_many(loads).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.load_many(loads).await,
         }
@@ -193,6 +212,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.scan(after, limit).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.scan(after, limit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.scan(after, limit).await,
         }
@@ -208,6 +229,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.heads(after, limit).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.heads(after, limit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.heads(after, limit).await,
         }
@@ -229,6 +252,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.outstanding(young, limit).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.outstanding(young, limit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.outstanding(young, limit).await,
         }
@@ -237,8 +262,8 @@ impl EventStore {
     /// Returns true if the stream still ends at this version. It is for answers that no append checks.
     ///
     /// Guarantee: a deposed primary that does not know it yet may answer a load, but it can't answer this call. On a replica set
-    /// of MongoDB this call uses linearizable read concern. Any other store has one place to read from, so this returns true
-    /// without a question to the store.
+    /// of MongoDB this call uses linearizable read concern. On PostgreSQL it fails if the server takes no writes, as a former primary
+    /// does after a failover. Any other store has one place to read from, so this returns true without a question to the store.
     ///
     /// # Errors
     /// When the store is not available.
@@ -248,6 +273,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.is_current(stream, version).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.is_current(stream, version).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(_) => Ok(true),
         }
@@ -263,20 +290,27 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.mark_published(marks).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.mark_published(marks).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.mark_published(marks).await,
         }
     }
 
-    /// Deletes small records of clients' commands that were recorded before this time, and returns their number. A server that
-    /// deletes them by itself answers 0. The system's records are never deleted.
+    /// Deletes small records of clients' commands that were recorded before this time, and returns their number. PostgreSQL deletes
+    /// those that are older than [`ANSWERED_KEPT`] by its own clock. A server that deletes them by itself answers 0. The system's
+    /// records are never deleted.
     ///
     /// # Errors
     /// When the store is not available.
     pub async fn forget_answered(&self, before: Timestamp) -> Result<u64, StoreError> {
+        // A server goes by its own clock.
+        let _ = before;
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.forget_answered(before).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.forget_answered().await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.forget_answered(before).await,
         }
@@ -290,6 +324,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.backlog().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.backlog().await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.backlog().await,
         }
@@ -303,6 +339,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.count().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.count().await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.count().await,
         }
@@ -316,6 +354,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.ping().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.ping().await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.ping().await,
         }
@@ -327,6 +367,8 @@ const SCHEMES: &[&str] = &[
     "mongodb://HOST:27017/DATABASE",
     #[cfg(feature = "mongodb")]
     "mongodb+srv://NAME/DATABASE",
+    #[cfg(feature = "postgres")]
+    "postgres://USER:PASSWORD@HOST:PORT/DATABASE",
     #[cfg(feature = "embedded")]
     "sqlite:PATH",
 ];

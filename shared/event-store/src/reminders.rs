@@ -242,6 +242,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.time().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.time().await,
             // The file's clock is the clock of its machine.
             #[cfg(feature = "embedded")]
             Self::Sqlite(_) => Ok(Timestamp::now()),
@@ -252,6 +254,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.due_reminders(due, limit).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.due_reminders(due, limit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.due_reminders(due, limit).await,
         }
@@ -265,6 +269,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.list_reminders(behind, limit).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.list_reminders(behind, limit).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.list_reminders(behind, limit).await,
         }
@@ -274,6 +280,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.count_reminders().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.count_reminders().await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.count_reminders().await,
         }
@@ -284,6 +292,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.move_reminder(row, since).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.move_reminder(row, since).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.move_reminder(row, since).await,
         }
@@ -293,6 +303,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.set_aside(row).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.set_aside(row).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.set_aside(row).await,
         }
@@ -302,6 +314,8 @@ impl EventStore {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.end_reminders(commits).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.end_reminders(commits).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(store) => store.end_reminders(commits).await,
         }

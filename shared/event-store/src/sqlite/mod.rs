@@ -11,7 +11,6 @@
 mod columns;
 mod file;
 mod heads;
-mod json;
 mod maintenance;
 mod read;
 mod reminders;

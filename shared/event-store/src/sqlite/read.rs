@@ -5,10 +5,10 @@ use runtime::files::OpenedFile;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction, params};
 
 use super::columns::{number, text, time, version};
-use super::{Answer, check, json, unavailable};
+use super::{Answer, check, unavailable};
 use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::{
-    AnsweredCommand, CommandHash, CommandResult, Commit, Load, StoreError, Stream, UnreadableStream,
+    AnsweredCommand, CommandHash, CommandResult, Commit, Load, StoreError, Stream, UnreadableStream, json,
 };
 
 /// Each stream with its own result.

@@ -9,8 +9,8 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
 use super::columns::number;
-use super::{Answer, check, json, reminders, unavailable};
-use crate::{CommandRecord, Commit, Mark, ReminderPolicy};
+use super::{Answer, check, reminders, unavailable};
+use crate::{CommandRecord, Commit, Mark, ReminderPolicy, json};
 
 /// One write.
 pub(super) enum Task {

@@ -10,12 +10,17 @@
 mod appends;
 mod build;
 mod commands;
+#[cfg(feature = "postgres")]
+#[path = "../../../read-store/tests/database/mod.rs"]
+mod database;
 mod loads;
 #[cfg(feature = "mongodb")]
 mod mongodb_server;
 mod outbox;
+#[cfg(feature = "postgres")]
+mod postgres_server;
 mod processes;
-#[cfg(feature = "mongodb")]
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
 mod proxy;
 mod reminders;
 mod scans;
@@ -117,3 +122,6 @@ every_scenario!(sqlite, crate::stores::Sqlite);
 
 #[cfg(feature = "mongodb")]
 every_scenario!(mongodb, crate::stores::MongoDb);
+
+#[cfg(feature = "postgres")]
+every_scenario!(postgres, crate::stores::Postgres);

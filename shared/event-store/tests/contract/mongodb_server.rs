@@ -1,7 +1,6 @@
 //! Scenarios of a server alone: indexes, cut connections, servers that are down.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use event_sourcing::Version;
@@ -12,7 +11,7 @@ use mongodb::bson::doc;
 use mongodb::options::IndexOptions;
 
 use crate::build::{answer, append, append_each, commit, commit_by, load, versions, whole};
-use crate::proxy::{Proxy, Weather};
+use crate::proxy::{Proxy, Weather, append_at_last, append_through};
 use crate::stores::{MongoDb, Stores};
 
 /// The time limit for an answer. A command must be answered while its caller still waits.
@@ -66,52 +65,10 @@ async fn an_index_of_the_same_name_that_does_something_else_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_is_there_once_however_connections_are_cut() {
-    const CALLERS: u64 = 16;
-    const ENOUGH: usize = 8;
     let Some(stores) = MongoDb::fresh().await else { return };
     let proxy = Proxy::to(stores.host(), Weather::Cutting(12)).await;
     let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
-    let callers = (0..CALLERS).map(|caller| {
-        let (store, cuts) = (store.clone(), Arc::clone(&proxy.cuts));
-        tokio::spawn(async move {
-            let mut version = 0;
-            while cuts.load(Ordering::Relaxed) < ENOUGH {
-                version += 1;
-                append_at_last(&store, &format!("stream-{caller}"), version).await;
-            }
-            version
-        })
-    });
-    let answered = join_all(callers.collect::<Vec<_>>()).await;
-    let past = stores.open().await;
-    for (caller, answered) in answered.into_iter().enumerate() {
-        let commits = load(&past, &format!("stream-{caller}")).await;
-        assert_eq!(versions(&commits), (1..=answered.unwrap()).collect::<Vec<_>>());
-    }
-}
-
-/// Appends as a command does: it repeats an unanswered append, and accepts a conflict if its own command is there.
-async fn append_at_last(store: &EventStore, stream: &str, version: u64) {
-    let commit = Arc::new(commit(stream, version, 1));
-    loop {
-        match store.append(Arc::clone(&commit)).await {
-            Ok(()) => return,
-            Err(AppendError::Store(StoreError::Unavailable(_))) => {}
-            Err(AppendError::Conflict) => break,
-            Err(error) => panic!("{error}"),
-        }
-    }
-    let asked = event_store::Load { command: Some(commit.command_id.clone()), ..whole(stream) };
-    loop {
-        match store.load(asked.clone()).await {
-            Ok(stream) => {
-                assert_eq!(stream.answered.unwrap().version, Version::new(version));
-                return;
-            }
-            Err(StoreError::Unavailable(_)) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
+    append_through(&proxy, &store, &stores.open().await).await;
 }
 
 fn assert_unavailable<T: std::fmt::Debug>(began: Instant, outcome: Result<T, StoreError>) {

@@ -1,14 +1,19 @@
-//! A proxy in front of a server. It passes bytes on, and fails as networks do.
+//! A proxy in front of a server. It passes bytes on, and fails as networks do. And appends through it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use event_sourcing::Version;
+use event_store::{AppendError, EventStore, Load, StoreError};
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::build::{commit, load, versions, whole};
 
 /// The proxy's behaviour.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,6 +101,53 @@ async fn pieces_of(
         }
         if to.write_all(&piece[..length]).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Many callers append through a proxy that cuts connections, until it has cut enough. Then each stream has what was answered, once.
+/// `past` is a handle that goes past the proxy.
+pub(crate) async fn append_through(proxy: &Proxy, store: &EventStore, past: &EventStore) {
+    const CALLERS: u64 = 16;
+    const ENOUGH: usize = 8;
+    let callers = (0..CALLERS).map(|caller| {
+        let (store, cuts) = (store.clone(), Arc::clone(&proxy.cuts));
+        tokio::spawn(async move {
+            let mut version = 0;
+            while cuts.load(Ordering::Relaxed) < ENOUGH {
+                version += 1;
+                append_at_last(&store, &format!("stream-{caller}"), version).await;
+            }
+            version
+        })
+    });
+    let answered = join_all(callers.collect::<Vec<_>>()).await;
+    for (caller, answered) in answered.into_iter().enumerate() {
+        let commits = load(past, &format!("stream-{caller}")).await;
+        assert_eq!(versions(&commits), (1..=answered.unwrap()).collect::<Vec<_>>());
+    }
+}
+
+/// Appends as a command does: it repeats an unanswered append, and accepts a conflict if its own command is there.
+pub(crate) async fn append_at_last(store: &EventStore, stream: &str, version: u64) {
+    let commit = Arc::new(commit(stream, version, 1));
+    loop {
+        match store.append(Arc::clone(&commit)).await {
+            Ok(()) => return,
+            Err(AppendError::Store(StoreError::Unavailable(_))) => {}
+            Err(AppendError::Conflict) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let asked = Load { command: Some(commit.command_id.clone()), ..whole(stream) };
+    loop {
+        match store.load(asked.clone()).await {
+            Ok(stream) => {
+                assert_eq!(stream.answered.unwrap().version, Version::new(version));
+                return;
+            }
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => panic!("{error}"),
         }
     }
 }

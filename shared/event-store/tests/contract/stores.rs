@@ -191,3 +191,56 @@ impl Drop for MongoDb {
         }
     }
 }
+
+/// A schema of its own on the server that the environment names.
+#[cfg(feature = "postgres")]
+pub(crate) struct Postgres(pub(crate) crate::database::Database);
+
+#[cfg(feature = "postgres")]
+impl Postgres {
+    /// Runs a statement past every store.
+    pub(crate) async fn tamper(&self, statement: &'static str, commit: (&StreamId, Version), value: &str) {
+        let tampered = sqlx::query(statement)
+            .bind(commit.0.as_str())
+            .bind(i64::try_from(commit.1.get()).unwrap())
+            .bind(value)
+            .execute(&mut self.0.connect().await)
+            .await;
+        assert_eq!(tampered.unwrap().rows_affected(), 1);
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Stores for Postgres {
+    const NAME: &'static str = "postgres";
+
+    async fn fresh() -> Option<Self> {
+        crate::database::Database::fresh().await.map(Self)
+    }
+
+    fn url(&self) -> String {
+        self.0.url()
+    }
+
+    async fn lose(&self, stream: &StreamId, version: Version) {
+        let lose = "DELETE FROM event_store_commits WHERE stream = $1 AND version = $2 AND events <> $3";
+        self.tamper(lose, (stream, version), "").await;
+    }
+
+    async fn overwrite_events(&self, stream: &StreamId, version: Version, events: &str) {
+        let overwrite = "UPDATE event_store_commits SET events = $3 WHERE stream = $1 AND version = $2";
+        self.tamper(overwrite, (stream, version), events).await;
+    }
+
+    async fn put_reminder_ahead(&self, commit: &CommitId) {
+        let ten_years = (10 * 365 * 24 * 3_600 * 1_000_000_i64).to_string();
+        let ahead = "UPDATE event_store_reminders SET since = since + $3::text::bigint WHERE stream = $1 AND version = $2";
+        self.tamper(ahead, (&commit.stream, commit.version), &ten_years).await;
+    }
+
+    async fn expire_records(&self) {
+        let age = "UPDATE event_store_commits SET answered_at = now() - interval '25 hours' WHERE answered_at IS NOT NULL";
+        sqlx::query(age).execute(&mut self.0.connect().await).await.unwrap();
+        self.open().await.forget_answered(jiff::Timestamp::MAX).await.unwrap();
+    }
+}

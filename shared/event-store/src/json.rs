@@ -1,4 +1,4 @@
-//! The events of a commit as text: a JSON array of `{"type","schema","data"}`.
+//! The events of a commit as text: a JSON array of `{"type","schema","data"}`. The variants whose columns hold text share this code.
 
 use std::borrow::Cow;
 
@@ -8,22 +8,22 @@ use serde_json::value::RawValue;
 
 /// An [`EncodedEvent`] that borrows from the row, because a rebuild reads millions of them.
 #[derive(Deserialize)]
-pub(super) struct StoredEvent<'a> {
+pub(crate) struct StoredEvent<'a> {
     #[serde(rename = "type", borrow)]
-    pub(super) kind: Cow<'a, str>,
-    pub(super) schema: u32,
+    pub(crate) kind: Cow<'a, str>,
+    pub(crate) schema: u32,
     #[serde(borrow)]
-    pub(super) data: &'a RawValue,
+    pub(crate) data: &'a RawValue,
 }
 
 /// Replaces the buffer's content with the text of the events.
-pub(super) fn write_events(events: &[EncodedEvent], buffer: &mut Vec<u8>) -> serde_json::Result<()> {
+pub(crate) fn write_events(events: &[EncodedEvent], buffer: &mut Vec<u8>) -> serde_json::Result<()> {
     buffer.clear();
     serde_json::to_writer(buffer, events)
 }
 
 /// Parses the events and converts each with `read`. An error says what is wrong with them.
-pub(super) fn read_events<T>(
+pub(crate) fn read_events<T>(
     text: &str,
     read: impl FnMut(StoredEvent<'_>) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {

@@ -1,0 +1,231 @@
+//! The writer: it inserts all waiting appends and small records as one statement, and each has its own outcome.
+//!
+//! The unique key on a commit's place lets no version be taken twice. But it notices neither a version that is left out, nor a
+//! commit that begins in the middle of another. This rule excludes both: **a commit is inserted only if the one before it ends right
+//! before it.** So the commits of a stream are a chain: one begins at version 1, and after each there is room for one. Commits are
+//! neither changed nor deleted, so it does not matter that the statement sees the store as it was when it began.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sqlx::Row as _;
+
+use super::Answer;
+use super::connections::Connections;
+use super::failure::{Failed, unavailable};
+use crate::columns::number;
+use crate::{AppendError, CommandHash, CommandRecord, Commit, StoreError, json};
+
+/// The largest commit, in bytes. It is that of the other variants on a server, so that commits can be moved.
+const LARGEST: usize = 15 * 1024 * 1024;
+
+/// A statement takes no further row once it has this many bytes.
+const STATEMENT: usize = 32 * 1024 * 1024;
+
+/// A row to be inserted: a commit or a small record.
+pub(super) struct Row {
+    stream: Box<str>,
+    command_id: Box<str>,
+    command_hash: CommandHash,
+    /// The first version of a commit; `None` for a small record.
+    version: Option<i64>,
+    last_version: i64,
+    recorded_at: i64,
+    awaits_outcome: bool,
+    unpublished: bool,
+    /// The events and the metadata of a commit.
+    texts: Option<(String, String)>,
+    /// True for a small record that the store may delete after a time.
+    expires: bool,
+    /// The reason for which the command of a small record was rejected.
+    rejection: Option<Arc<str>>,
+}
+
+impl Row {
+    pub(super) fn of_commit(commit: &Commit) -> Result<Self, StoreError> {
+        let unwritable =
+            |problem: &dyn std::fmt::Display| unavailable(&format!("it can't be written: {problem}"));
+        let mut events = Vec::new();
+        json::write_events(&commit.events, &mut events).map_err(|error| unwritable(&error))?;
+        let events = String::from_utf8(events).map_err(|error| unwritable(&error))?;
+        if events.len() > LARGEST {
+            return Err(unwritable(&format_args!("a commit may have {LARGEST} bytes")));
+        }
+        let metadata = serde_json::to_string(&commit.metadata).map_err(|error| unwritable(&error))?;
+        Ok(Self {
+            stream: commit.stream.as_str().into(),
+            command_id: commit.command_id.as_str().into(),
+            command_hash: commit.command_hash,
+            version: Some(number(commit.version)),
+            last_version: number(commit.last_version()),
+            recorded_at: commit.recorded_at.as_microsecond(),
+            awaits_outcome: commit.awaits_outcome,
+            unpublished: commit.unpublished,
+            texts: Some((events, metadata)),
+            expires: false,
+            rejection: None,
+        })
+    }
+
+    pub(super) fn of_record(record: &CommandRecord) -> Self {
+        Self {
+            stream: record.stream.as_str().into(),
+            command_id: record.command_id.as_str().into(),
+            command_hash: record.command_hash,
+            version: None,
+            last_version: number(record.version),
+            recorded_at: record.recorded_at.as_microsecond(),
+            awaits_outcome: false,
+            unpublished: false,
+            texts: None,
+            expires: record.expires(),
+            rejection: record.rejection.clone(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.texts.as_ref().map_or(0, |(events, metadata)| events.len() + metadata.len())
+    }
+
+    /// The key by which a batch is sorted: the stream, and in it the first version. Small records come after commits.
+    fn place(&self) -> (&str, bool, Option<i64>, &str) {
+        (&self.stream, self.version.is_none(), self.version, &self.command_id)
+    }
+
+    /// Tells the row apart from the others of a batch that may be inserted. Of two that are alike, the first is inserted.
+    fn identity(&self) -> (&str, &str, Option<i64>) {
+        (&self.stream, &self.command_id, self.version)
+    }
+}
+
+/// A row, with the channel for its outcome.
+pub(super) struct Write {
+    pub(super) row: Row,
+    pub(super) answer: Answer<(), AppendError>,
+}
+
+/// Rows are inserted in their order in the arrays. `DO NOTHING` makes a conflict with either key an outcome and not an error. A row
+/// whose key another statement is inserting waits for the end of that statement.
+const APPEND: &str = "
+    WITH added AS (
+        INSERT INTO event_store_commits
+            (stream, version, last_version, recorded_at, answered_at, awaits_outcome, command_hash, command_id, metadata, events,
+             rejection)
+        SELECT stream, version, last_version, recorded_at, CASE WHEN expires THEN now() END, awaits_outcome,
+            command_hash, command_id, metadata, events, rejection
+        FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::bytea[], $7::text[], $8::text[],
+            $9::text[], $11::boolean[], $12::text[]) WITH ORDINALITY
+            AS new (stream, version, last_version, recorded_at, awaits_outcome, command_hash, command_id, metadata, events,
+                expires, rejection, place)
+        WHERE coalesce(version, 1) = 1 OR version - 1 = (
+            SELECT has.last_version FROM event_store_commits AS has
+            WHERE has.stream = new.stream AND has.version < new.version ORDER BY has.version DESC LIMIT 1)
+        ORDER BY place
+        ON CONFLICT DO NOTHING
+        RETURNING stream, command_id, version, recorded_at
+    ), unpublished AS (
+        INSERT INTO event_store_outbox (stream, version, recorded_at)
+        SELECT stream, version, recorded_at FROM added WHERE $10
+    )
+    SELECT stream, command_id, version FROM added";
+
+pub(super) async fn work(connections: Arc<Connections>, mut writes: Vec<Write>) {
+    // A caller that no longer waits has already taken its write for failed.
+    writes.retain(|write| !write.answer.is_closed());
+    sort(&mut writes);
+    let (unpublished, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.row.unpublished);
+    for writes in [unpublished, others] {
+        for statement in statements(writes) {
+            append(&connections, statement).await;
+        }
+    }
+}
+
+/// Sorts a batch. Batches of several processes may meet in several streams. In the same order they wait for each other, but not in a
+/// circle. Two that still do, because a command id is taken by a commit here and by a small record there, are told apart by the
+/// server: it ends one, which is then done again.
+fn sort(writes: &mut [Write]) {
+    writes.sort_by(|a, b| a.row.place().cmp(&b.row.place()));
+}
+
+/// Splits a batch where it gets too large for one statement.
+fn statements(writes: Vec<Write>) -> Vec<Vec<Write>> {
+    let (mut statements, mut bytes) = (Vec::<Vec<Write>>::new(), 0);
+    for write in writes {
+        let begun = statements.last_mut().filter(|_| bytes < STATEMENT);
+        bytes = write.row.bytes() + if begun.is_some() { bytes } else { 0 };
+        match begun {
+            Some(statement) => statement.push(write),
+            None => statements.push(vec![write]),
+        }
+    }
+    statements
+}
+
+async fn append(connections: &Connections, writes: Vec<Write>) {
+    match insert(connections, &writes.iter().map(|write| &write.row).collect::<Vec<_>>()).await {
+        // One value that the server refuses fails no other caller.
+        Err(Failed::Refused(_)) if writes.len() > 1 => {
+            for Write { row, answer } in writes {
+                let outcome = insert(connections, &[&row]).await.and_then(only);
+                answer_with(answer, outcome.unwrap_or_else(|failed| Err(StoreError::from(failed).into())));
+            }
+        }
+        Err(failed) => {
+            let error = StoreError::from(failed);
+            tracing::error!(%error, writes = writes.len(), "the event store was not written to");
+            for write in writes {
+                answer_with(write.answer, Err(error.clone().into()));
+            }
+        }
+        Ok(outcomes) => {
+            for (write, outcome) in writes.into_iter().zip(outcomes) {
+                answer_with(write.answer, outcome);
+            }
+        }
+    }
+}
+
+fn answer_with(answer: Answer<(), AppendError>, outcome: Result<(), AppendError>) {
+    // The caller may no longer wait, so a failed send is ignored.
+    let _ = answer.send(outcome);
+}
+
+type Outcome = Result<(), AppendError>;
+
+fn only(outcomes: Vec<Outcome>) -> Result<Outcome, Failed> {
+    outcomes.into_iter().next().ok_or_else(|| Failed::unavailable("no outcome"))
+}
+
+/// Inserts rows that are all unpublished or all not. Returns the outcome of each.
+async fn insert(connections: &Connections, rows: &[&Row]) -> Result<Vec<Outcome>, Failed> {
+    fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
+        rows.iter().map(|row| value(row)).collect()
+    }
+    let is_unpublished = rows.first().is_some_and(|row| row.unpublished);
+    let statement = || {
+        sqlx::query(APPEND)
+            .bind(column(rows, |row| &*row.stream))
+            .bind(column(rows, |row| row.version))
+            .bind(column(rows, |row| row.last_version))
+            .bind(column(rows, |row| row.recorded_at))
+            .bind(column(rows, |row| row.awaits_outcome))
+            .bind(column(rows, |row| &row.command_hash.0[..]))
+            .bind(column(rows, |row| &*row.command_id))
+            .bind(column(rows, |row| row.texts.as_ref().map(|(_, metadata)| &**metadata)))
+            .bind(column(rows, |row| row.texts.as_ref().map(|(events, _)| &**events)))
+            .bind(is_unpublished)
+            .bind(column(rows, |row| row.expires))
+            .bind(column(rows, |row| row.rejection.as_deref()))
+    };
+    let found = connections.rows(statement).await?;
+    let mut added = HashSet::with_capacity(found.len());
+    for row in &found {
+        added.insert((row.try_get::<&str, _>(0)?, row.try_get::<&str, _>(1)?, row.try_get(2)?));
+    }
+    let outcomes = rows.iter().map(|row| match added.take(&row.identity()) {
+        Some(_) => Ok(()),
+        None => Err(AppendError::Conflict),
+    });
+    Ok(outcomes.collect())
+}
