@@ -1,4 +1,5 @@
-//! The events of a commit as text: a JSON array of `{"type","schema","data"}`. The variants whose columns hold text share this code.
+//! The events of a commit as text: a JSON array of `{"type","schema","data"}`. The variants whose columns hold text share this
+//! code.
 
 use std::borrow::Cow;
 

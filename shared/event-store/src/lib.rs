@@ -108,8 +108,8 @@ impl EventStore {
     }
 
     /// Opens the store for a Lambda, as [`EventStore::open`] does, but with at most this many connections to a server (at least
-    /// 1). The `maxPoolSize` in a URL of MongoDB takes precedence. The store creates nothing of the client before the first use. A function
-    /// that handles one event at a time needs one connection.
+    /// 1). The `maxPoolSize` in a URL of MongoDB takes precedence. The store creates nothing of the client before the first
+    /// use. A function that handles one event at a time needs one connection.
     ///
     /// # Errors
     /// As [`EventStore::open`].
@@ -261,9 +261,10 @@ impl EventStore {
 
     /// Returns true if the stream still ends at this version. It is for answers that no append checks.
     ///
-    /// Guarantee: a deposed primary that does not know it yet may answer a load, but it can't answer this call. On a replica set
-    /// of MongoDB this call uses linearizable read concern. On PostgreSQL it fails if the server takes no writes, as a former primary
-    /// does after a failover. Any other store has one place to read from, so this returns true without a question to the store.
+    /// Guarantee: a deposed primary that does not know it yet may answer a load, but it can't answer this call. On a replica
+    /// set of MongoDB this call uses linearizable read concern. On PostgreSQL it fails if the server takes no writes, as a
+    /// former primary does after a failover. Any other store has one place to read from, so this returns true without a
+    /// question to the store.
     ///
     /// # Errors
     /// When the store is not available.

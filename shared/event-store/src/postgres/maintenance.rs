@@ -31,9 +31,9 @@ const END: &str = "
     SELECT last_version FROM event_store_commits
     WHERE stream = $1 AND version IS NOT NULL ORDER BY version DESC LIMIT 1";
 
-/// The first unpublished commits of random streams that have one which was recorded in this range. The outbox may hold millions of
-/// commits, so it can't be shuffled as a whole: this takes the commits that follow a random time in the range, and looks at their
-/// streams. First by version and not by time, because a clock may have gone back.
+/// The first unpublished commits of random streams that have one which was recorded in this range. The outbox may hold millions
+/// of commits, so it can't be shuffled as a whole: this takes the commits that follow a random time in the range, and looks at
+/// their streams. First by version and not by time, because a clock may have gone back.
 const OUTSTANDING: &str = "
     WITH start AS MATERIALIZED (
         SELECT min(recorded_at) + floor(random() * (max(recorded_at) - min(recorded_at) + 1))::bigint AS at
@@ -132,7 +132,8 @@ pub(super) async fn heads(
     Ok(page.page(long))
 }
 
-/// Returns the oldest unpublished commits of random streams, from those with an old commit and those with one that is dated ahead.
+/// Returns the oldest unpublished commits of random streams, from those with an old commit and those with one that is dated
+/// ahead.
 pub(super) async fn outstanding(
     connections: &Connections,
     young: &RangeInclusive<Timestamp>,

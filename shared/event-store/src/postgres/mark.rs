@@ -25,9 +25,9 @@ pub(super) struct MarkJob {
 /// A commit's stream and first version.
 type CommitPlace<'a> = (&'a str, Version);
 
-/// A mark sets a reminder only if it takes the commit out of the outbox. So a repeated mark leaves a reminder as it is, and a commit
-/// gets none if the mark of the next one was first: that mark takes both commits out. A stream that has moved on already needs no
-/// reminder. If a receiver has set the commit aside before the mark, that reminder stays.
+/// A mark sets a reminder only if it takes the commit out of the outbox. So a repeated mark leaves a reminder as it is, and a
+/// commit gets none if the mark of the next one was first: that mark takes both commits out. A stream that has moved on already
+/// needs no reminder. If a receiver has set the commit aside before the mark, that reminder stays.
 const MARK: &str = "
     WITH marked AS (
         DELETE FROM event_store_outbox AS unpublished
@@ -54,8 +54,8 @@ async fn mark(connections: &Connections, jobs: &[MarkJob]) -> Result<(), Failed>
     let marks = || jobs.iter().flat_map(|job| &job.marks);
     let ended: BTreeSet<CommitPlace<'_>> =
         marks().filter_map(|mark| Some((mark.commit.stream.as_str(), mark.ends?))).collect();
-    // In the order of the keys, statements of several processes wait for each other, but not in a circle. A commit whose successor
-    // is marked too gets no reminder.
+    // In the order of the keys, statements of several processes wait for each other, but not in a circle. A commit whose
+    // successor is marked too gets no reminder.
     let mut outbox: BTreeMap<CommitPlace<'_>, bool> = ended.iter().map(|place| (*place, false)).collect();
     for mark in marks() {
         let place = (mark.commit.stream.as_str(), mark.commit.version);
@@ -72,7 +72,7 @@ async fn mark(connections: &Connections, jobs: &[MarkJob]) -> Result<(), Failed>
         };
         connections.rows(statement).await?;
     }
-    // This comes second: whoever has taken an ended commit out of the outbox has set its reminder by then, and nobody sets one any
-    // more. If the process dies in between, a relay meets a reminder of a stream that has moved on, and ends it.
+    // This comes second: whoever has taken an ended commit out of the outbox has set its reminder by then, and nobody sets one
+    // any more. If the process dies in between, a relay meets a reminder of a stream that has moved on, and ends it.
     reminders::end(connections, ended.into_iter()).await
 }

@@ -1,12 +1,12 @@
 //! The event store in a PostgreSQL database. Each commit is one row, and its events are one text.
 //!
-//! Every write is one statement, which is a transaction of its own. So a row is written whole or not at all, and no process that is
-//! frozen in the middle holds a lock. Two unique keys carry the guarantees: (stream, version) and (stream, command id). The outbox
-//! and the reminders are small tables beside, so that a mark does not write the commit again.
+//! Every write is one statement, which is a transaction of its own. So a row is written whole or not at all, and no process
+//! that is frozen in the middle holds a lock. Two unique keys carry the guarantees: (stream, version) and (stream, command id).
+//! The outbox and the reminders are small tables beside, so that a mark does not write the commit again.
 //!
-//! All waiting *appends* and small records are one statement, and so are all waiting *loads* and all waiting *marks*. The store asks
-//! nothing of a server before the first of these calls. There is one place to read from, the primary: a connection to a server that
-//! takes no writes is refused.
+//! All waiting *appends* and small records are one statement, and so are all waiting *loads* and all waiting *marks*. The store
+//! asks nothing of a server before the first of these calls. There is one place to read from, the primary: a connection to a
+//! server that takes no writes is refused.
 
 mod connections;
 mod failure;

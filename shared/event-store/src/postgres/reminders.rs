@@ -29,8 +29,8 @@ const SET_ASIDE: &str = "
         version = excluded.version, since = excluded.since, sent = excluded.sent, problem = excluded.problem
     WHERE excluded.version >= event_store_reminders.version";
 
-/// First the reminders that are due by their time, and then those that a clock which was ahead has set. These are two ranges of one
-/// index.
+/// First the reminders that are due by their time, and then those that a clock which was ahead has set. These are two ranges of
+/// one index.
 const DUE: &str = "
     (SELECT stream, version, since, sent, problem FROM event_store_reminders
      WHERE since <= $1 AND coalesce(sent, 0) < $4 ORDER BY since LIMIT $5)

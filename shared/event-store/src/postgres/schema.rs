@@ -18,12 +18,14 @@ use super::failure::{Failed, READ_ONLY};
 /// existing tables alone, so that all of them together create the missing ones.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
 
-/// Says whether the server takes writes, whether there is a schema, and whether all its tables are there.
+/// Says whether the server takes writes, whether there is a schema, and whether all its tables are there. It reads the catalogue:
+/// `to_regclass` would not see the tables that another process has made while this one waited for the lock.
 const LOOK: &str = "
 SELECT current_setting('transaction_read_only')::boolean,
-       to_regclass('event_store_schema') IS NOT NULL,
-       to_regclass('event_store_commits') IS NOT NULL AND to_regclass('event_store_outbox') IS NOT NULL
-           AND to_regclass('event_store_reminders') IS NOT NULL";
+       count(*) FILTER (WHERE relname = 'event_store_schema') = 1,
+       count(*) FILTER (WHERE relname <> 'event_store_schema') = 3
+FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+    AND relname IN ('event_store_schema', 'event_store_commits', 'event_store_outbox', 'event_store_reminders')";
 
 /// Begins a migration; one process at a time migrates. The lock's first number is any that stands for these tables, the second
 /// tells schemas apart. The lock ends with the transaction.
@@ -39,11 +41,11 @@ enum Tables {
     Behind(usize),
 }
 
-/// Sets the session up by these statements, and makes sure that the server takes writes and has all tables. It runs the migrations
-/// if one was not run yet or a table is missing: all of them or none. If several processes do so at once, one does the work and the
-/// others wait for it.
-pub(super) async fn prepare(connection: &mut PgConnection, session: &str) -> Result<(), Failed> {
-    raw_sql(sqlx::AssertSqlSafe(session)).execute(&mut *connection).await?;
+/// Sets the session up by these statements, and makes sure that the server takes writes and has all tables. It runs the
+/// migrations if one was not run yet or a table is missing: all of them or none. If several processes do so at once, one does
+/// the work and the others wait for it.
+pub(super) async fn prepare(connection: &mut PgConnection, session: &'static str) -> Result<(), Failed> {
+    raw_sql(session).execute(&mut *connection).await?;
     match look(connection).await? {
         Tables::AllThere => Ok(()),
         Tables::Behind(_) => migrate(connection).await,

@@ -1,9 +1,9 @@
 //! The writer: it inserts all waiting appends and small records as one statement, and each has its own outcome.
 //!
 //! The unique key on a commit's place lets no version be taken twice. But it notices neither a version that is left out, nor a
-//! commit that begins in the middle of another. This rule excludes both: **a commit is inserted only if the one before it ends right
-//! before it.** So the commits of a stream are a chain: one begins at version 1, and after each there is room for one. Commits are
-//! neither changed nor deleted, so it does not matter that the statement sees the store as it was when it began.
+//! commit that begins in the middle of another. This rule excludes both: **a commit is inserted only if the one before it ends
+//! right before it.** So the commits of a stream are a chain: one begins at version 1, and after each there is room for one.
+//! Commits are neither changed nor deleted, so it does not matter that the statement sees the store as it was when it began.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -104,8 +104,8 @@ pub(super) struct Write {
     pub(super) answer: Answer<(), AppendError>,
 }
 
-/// Rows are inserted in their order in the arrays. `DO NOTHING` makes a conflict with either key an outcome and not an error. A row
-/// whose key another statement is inserting waits for the end of that statement.
+/// Rows are inserted in their order in the arrays. `DO NOTHING` makes a conflict with either key an outcome and not an error. A
+/// row whose key another statement is inserting waits for the end of that statement.
 const APPEND: &str = "
     WITH added AS (
         INSERT INTO event_store_commits
@@ -141,9 +141,9 @@ pub(super) async fn work(connections: Arc<Connections>, mut writes: Vec<Write>) 
     }
 }
 
-/// Sorts a batch. Batches of several processes may meet in several streams. In the same order they wait for each other, but not in a
-/// circle. Two that still do, because a command id is taken by a commit here and by a small record there, are told apart by the
-/// server: it ends one, which is then done again.
+/// Sorts a batch. Batches of several processes may meet in several streams. In the same order they wait for each other, but not
+/// in a circle. Two that still do, because a command id is taken by a commit here and by a small record there, are told apart
+/// by the server: it ends one, which is then done again.
 fn sort(writes: &mut [Write]) {
     writes.sort_by(|a, b| a.row.place().cmp(&b.row.place()));
 }
@@ -228,4 +228,43 @@ async fn insert(connections: &Connections, rows: &[&Row]) -> Result<Vec<Outcome>
         None => Err(AppendError::Conflict),
     });
     Ok(outcomes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn write(stream: &str, version: Option<i64>, bytes: usize) -> Write {
+        let row = Row {
+            stream: stream.into(),
+            command_id: "system x".into(),
+            command_hash: CommandHash([0; 32]),
+            version,
+            last_version: 1,
+            recorded_at: 0,
+            awaits_outcome: false,
+            unpublished: true,
+            texts: Some((" ".repeat(bytes), String::new())),
+        };
+        Write { row, answer: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn a_batch_is_inserted_by_stream_and_version_however_it_came_in() {
+        let places = [("b", Some(10)), ("a", Some(2)), ("b", None), ("b", Some(9))];
+        let mut writes = places.map(|(stream, version)| write(stream, version, 0));
+        sort(&mut writes);
+        let sorted = writes.each_ref().map(|write| (&*write.row.stream, write.row.version));
+        assert_eq!(sorted, [("a", Some(2)), ("b", Some(9)), ("b", Some(10)), ("b", None)]);
+    }
+
+    #[test]
+    fn a_batch_is_split_where_it_gets_too_large_for_one_statement() {
+        let writes = [1, STATEMENT, 1, 1].map(|bytes| write("a", Some(1), bytes));
+        let lengths: Vec<usize> = statements(writes.into()).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [2, 2]);
+        assert!(statements(Vec::new()).is_empty());
+    }
 }

@@ -105,8 +105,8 @@ async fn pieces_of(
     }
 }
 
-/// Many callers append through a proxy that cuts connections, until it has cut enough. Then each stream has what was answered, once.
-/// `past` is a handle that goes past the proxy.
+/// Many callers append through a proxy that cuts connections, until it has cut enough. Then each stream has what was answered,
+/// once. `past` is a handle that goes past the proxy.
 pub(crate) async fn append_through(proxy: &Proxy, store: &EventStore, past: &EventStore) {
     const CALLERS: u64 = 16;
     const ENOUGH: usize = 8;
