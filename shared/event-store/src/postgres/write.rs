@@ -247,6 +247,8 @@ mod tests {
             awaits_outcome: false,
             unpublished: true,
             texts: Some((" ".repeat(bytes), String::new())),
+            expires: false,
+            rejection: None,
         };
         Write { row, answer: oneshot::channel().0 }
     }
