@@ -129,9 +129,18 @@ async fn of_many_rejections_and_acceptances_at_once_one_answers_all() {
     let system = System::new();
     let processes = [system.process().await, system.process().await];
     let delivery = stopped(Occasion::FirstDelivery);
+    // The deliveries come one after the other, before, while and after the successor is opened.
+    let reactions = (0..200).map(|n| {
+        let (process, delivery) = (&processes[n % 2], &delivery);
+        async move {
+            for _ in 0..n * 20 {
+                tokio::task::yield_now().await;
+            }
+            react::<RenameSuccessor>(process, delivery).await
+        }
+    });
     let opening = handle(&processes[1], request("a.next", open("a lamp")));
-    let reactions = (0..16).map(|n| react::<RenameSuccessor>(&processes[n % 2], &delivery));
-    let (opened, answers) = tokio::join!(opening, futures_util::future::join_all(reactions));
+    let (answers, opened) = tokio::join!(futures_util::future::join_all(reactions), opening);
     opened.unwrap();
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     let was_renamed = matches!(answers[0][..], [ReactionAnswer::Done(_)]);
