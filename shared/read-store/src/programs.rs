@@ -61,6 +61,7 @@ pub(crate) struct Registered {
 /// registration after another one had registered knows of it.
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 pub(crate) mod sql {
+    #[cfg(feature = "embedded")]
     pub(crate) const TABLE: &str = include_str!("programs.sql");
 
     /// Registers a program, or renews its registration, at the time `$3`. Its parameters are shape, program, time, lease, and whether it
