@@ -1,4 +1,4 @@
-//! The command `verify`: compares the view with the event store, stream by stream. [`shared`] is for rows that streams share.
+//! The command `verify`: compares the view with the event store, stream by stream. `shared` is for rows that streams share.
 
 mod shared;
 
