@@ -51,8 +51,9 @@ impl View {
         either!(self, tables())
     }
 
-    /// Drops the table of the view in use.
+    /// Drops the table of the view in use, and the SQL view over it.
     pub async fn lose_table(&mut self) {
+        either!(self, execute("DROP VIEW orders"));
         let sql = format!("DROP TABLE orders_{}", self.active().await);
         either!(self, execute(&sql));
     }

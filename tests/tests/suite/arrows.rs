@@ -186,7 +186,7 @@ fn query_and_projector_link_neither_the_event_store_nor_the_channel() {
 #[test]
 fn history_links_neither_the_channel_nor_the_view() {
     assert_links_none("history", &["rdkafka", "rdkafka-sys", "event-channel", "command-handler"]);
-    assert_links_none("history", &["read-store", "sqlx"]);
+    assert_links_none("history", &["read-store"]);
 }
 
 /// Returns the features with which a crate and all that it links is built, one a line.
