@@ -27,8 +27,8 @@ use crate::rebuild::{self, Rebuilt};
 const RENEWAL: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(30);
 
-/// How long a start waits for the first registration.
-const FIRST: Duration = Duration::from_secs(2);
+/// How long a start waits for the first registration, and a shutdown for its end.
+const AT_MOST: Duration = Duration::from_secs(2);
 
 /// How long marks are allowed after a renewal: well within the lease, by this process's own clock.
 const MARKS: Duration = Duration::from_secs(15);
@@ -91,7 +91,7 @@ impl<V: View> Registrar<V> {
     /// Registers for the first time. Waits until a view in a file is filled, because nobody else can fill it or answer meanwhile.
     pub async fn begin(&mut self) {
         // A server that does not answer now is asked again and again, while commands are accepted.
-        if timeout(FIRST, self.renew()).await.is_err() {
+        if timeout(AT_MOST, self.renew()).await.is_err() {
             tracing::warn!("the read store does not answer; this program registers as soon as it does");
         }
         if self.view.is_file() && self.filling.is_some() {
@@ -109,8 +109,9 @@ impl<V: View> Registrar<V> {
             }
             self.renew().await;
         }
-        if let Err(error) = self.view.leave(&self.name).await {
-            tracing::warn!(%error, "the registration was not ended; it ends by itself in {} s", LEASE.as_secs());
+        // A store that does not answer keeps no shutdown waiting.
+        if !matches!(timeout(AT_MOST, self.view.leave(&self.name)).await, Ok(Ok(()))) {
+            tracing::warn!("the registration was not ended; it ends by itself in {} s", LEASE.as_secs());
         }
     }
 
