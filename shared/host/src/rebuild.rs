@@ -91,6 +91,18 @@ pub async fn run<V: View>(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Notes that the view is filled if the event store is empty. Returns whether it is.
+///
+/// # Errors
+/// When a store is not available.
+pub async fn needs_no_filling<V: View>(events: &EventStore, view: &ReadStore<V>) -> anyhow::Result<bool> {
+    let is_empty = events.scan::<V::Event>(None, 1).await?.commits.is_empty();
+    if is_empty {
+        view.note_filled().await?;
+    }
+    Ok(is_empty)
+}
+
 /// Fills the view for the first time. Returns the result; `None` if the event store is empty.
 ///
 /// # Errors
@@ -100,8 +112,7 @@ pub async fn fill_new_view<V: View>(
     view: &ReadStore<V>,
     progress: &ProgressBar,
 ) -> anyhow::Result<Option<Rebuilt>> {
-    if events.scan::<V::Event>(None, 1).await?.commits.is_empty() {
-        view.note_filled().await?;
+    if needs_no_filling(events, view).await? {
         return Ok(None);
     }
     tracing::warn!(

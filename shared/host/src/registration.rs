@@ -88,14 +88,23 @@ impl<V: View> Registrar<V> {
         self.status.subscribe()
     }
 
-    /// Registers for the first time. Waits until a view in a file is filled, because nobody else can fill it or answer meanwhile.
+    /// Registers for the first time. Waits until a view in a file is filled, because nobody else can fill it or answer meanwhile. On
+    /// a server an empty event store is noted at once.
     pub async fn begin(&mut self) {
         // A server that does not answer now is asked again and again, while commands are accepted.
         if timeout(AT_MOST, self.renew()).await.is_err() {
             tracing::warn!("the read store does not answer; this program registers as soon as it does");
         }
-        if self.view.is_file() && self.filling.is_some() {
+        if self.filling.is_none() {
+            return;
+        }
+        if self.view.is_file() {
             self.end_filling().await;
+        } else if let Ok(Ok(true)) =
+            timeout(AT_MOST, rebuild::needs_no_filling(&self.events, &self.view)).await
+        {
+            self.filling = None;
+            self.status.send_replace(ViewStatus::Filled);
         }
     }
 
@@ -138,8 +147,9 @@ impl<V: View> Registrar<V> {
         }
         let status = match registration.filled {
             Filled::Yes => ViewStatus::Filled,
-            Filled::Others(progress) => ViewStatus::Filling(progress),
-            Filled::Mine => {
+            Filled::Others(progress) if !self.view.is_file() => ViewStatus::Filling(progress),
+            // One process serves a file: another one that was to fill it is gone.
+            Filled::Mine | Filled::Others(_) => {
                 let must_wait = self.publisher.is_some() && registration.unknown_to_others;
                 if self.filling.is_none() && !must_wait {
                     self.begin_filling();

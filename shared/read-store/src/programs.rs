@@ -89,14 +89,19 @@ pub(crate) mod sql {
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 pub(crate) const MAKER: &str = "made";
 
+/// The time without a renewal after which a program no longer counts as one that fills the view: another one does so then.
+#[cfg(any(feature = "embedded", feature = "postgres"))]
+const FILLER_SILENT: Duration = Duration::from_secs(12);
+
 /// The time for which a new table is kept although no program has registered for it.
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 pub(crate) const KEPT_NEW: Duration = Duration::from_secs(60);
 
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 impl Registration {
-    /// Judges the registrations that hold, those of this program among them. `filled` is true if the view of its shape was filled.
-    pub(crate) fn of(shape: Shape, program: &Program, all: &[Registered], filled: bool) -> Self {
+    /// Judges the registrations that hold at this time, those of this program among them. `filled` is true if the view of its shape
+    /// was filled.
+    pub(crate) fn of(shape: Shape, program: &Program, all: &[Registered], filled: bool, now: i64) -> Self {
         let of_view = |registered: &&Registered| shape.is_of_same_view(&registered.shape);
         let others: Vec<&Registered> = all
             .iter()
@@ -110,6 +115,7 @@ impl Registration {
             .iter()
             .filter(mine)
             .filter(|registered| registered.program != program.name)
+            .filter(|registered| now - registered.renewed < milliseconds(FILLER_SILENT))
             .find_map(|registered| registered.filling.clone());
         Self {
             filled: match (filled, filler, &program.filling) {
@@ -128,4 +134,29 @@ impl Registration {
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 pub(crate) fn milliseconds(lease: Duration) -> i64 {
     i64::try_from(lease.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+#[cfg(all(test, any(feature = "embedded", feature = "postgres")))]
+mod tests {
+    use event_sourcing::testing::TasksView;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_fills_the_view_and_falls_silent_is_replaced() {
+        let shape = Shape::of::<TasksView>();
+        let filler = Registered {
+            shape: shape.key.to_owned(),
+            program: "filler".to_owned(),
+            since: 0,
+            renewed: 1_000,
+            serves: true,
+            filling: Some("half".to_owned()),
+        };
+        let (lease, filling) = (Duration::from_secs(30), Some("nothing".to_owned()));
+        let other = Program { name: "other".to_owned(), lease, filling, serves: true };
+        let filled = |now| Registration::of(shape, &other, std::slice::from_ref(&filler), false, now).filled;
+        assert_eq!(filled(12_999), Filled::Others("half".to_owned()));
+        assert_eq!(filled(13_000), Filled::Mine);
+    }
 }

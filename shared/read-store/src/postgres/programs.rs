@@ -57,7 +57,7 @@ async fn register_on(
     query(sql::EXPIRE).bind(now).execute(&mut *connection).await?;
     let all = read(connection).await?;
     let filled = is_filled(connection, shape).await?.unwrap_or_default();
-    let registration = Registration::of(shape, program, &all, filled);
+    let registration = Registration::of(shape, program, &all, filled, now);
     let filling = program.filling.as_ref().filter(|_| registration.filled == Filled::Mine);
     query(sql::FILL).bind(shape.key).bind(&program.name).bind(filling).execute(&mut *connection).await?;
     raw_sql("COMMIT").execute(&mut *connection).await?;

@@ -24,7 +24,7 @@ impl<V: View> Writer<V> {
         let filled = "SELECT filled FROM read_store_views WHERE shape = ?1 AND state = 'active'";
         let filled = transaction.query_row(filled, [shape.key], |row| row.get(0))?;
         let all = read(&transaction)?;
-        let registration = Registration::of(shape, program, &all, filled);
+        let registration = Registration::of(shape, program, &all, filled, now);
         let filling = program.filling.as_ref().filter(|_| registration.filled == Filled::Mine);
         transaction.prepare_cached(&numbered(sql::FILL))?.execute(params![
             shape.key,
