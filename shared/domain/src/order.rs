@@ -43,6 +43,7 @@ pub enum Command {
 
 /// An event of an order. Stores, records and filters see the names of the variants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(event_sourcing::schema::JsonSchema))]
 pub enum Event {
     /// The first event of every order.
     OrderCreated {

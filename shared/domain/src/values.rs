@@ -8,7 +8,7 @@ use crate::visible::refuse_unseen;
 
 text_value! {
     /// The name of an order: 1–255 characters, no control characters. It is cheap to clone.
-    OrderName, Arc<str>
+    OrderName, Arc<str>, "^[^\\u0000-\\u001F\\u007F-\\u009F]{1,255}$"
 }
 
 impl OrderName {
@@ -33,7 +33,7 @@ impl OrderName {
 
 text_value! {
     /// The reason why an order failed or was cancelled: 1–255 characters, no control characters.
-    Reason, Box<str>
+    Reason, Box<str>, "^[^\\u0000-\\u001F\\u007F-\\u009F]{1,255}$"
 }
 
 impl Reason {

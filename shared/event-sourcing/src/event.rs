@@ -133,7 +133,7 @@ pub fn decode<E: EventType>(kind: &str, schema: u32, data: &RawValue) -> Result<
 }
 
 /// Returns the current schema version of this type: 1, and one more for each upcaster.
-fn current_schema<E: EventType>(kind: &str) -> u32 {
+pub(crate) fn current_schema<E: EventType>(kind: &str) -> u32 {
     E::UPCASTERS.iter().fold(1, |schema, upcaster| schema + u32::from(upcaster.kind == kind))
 }
 

@@ -10,6 +10,7 @@
 //! - [`values`] are parsed once at the edge and can't be wrong afterwards; [`text_value!`] declares an application's own.
 //! - [`view`] is the data for queries: rows folded from events, and the columns in which rows are stored. An [`Entry`] is a stream's
 //!   place in a view; [`Rows`] are the rows that streams share.
+//! - `schema`, a feature, is the contract of events: their JSON Schemas, the check of changes, the description of the topic.
 //! - [`given`](mod@given) is the form of an aggregate's tests: given these events, when this command, then these events.
 
 pub mod aggregate;
@@ -20,6 +21,8 @@ mod excerpt;
 pub mod given;
 pub mod reaction;
 pub mod rows;
+#[cfg(feature = "schema")]
+pub mod schema;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod values;

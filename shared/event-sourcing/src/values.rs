@@ -18,11 +18,14 @@ pub struct Invalid {
     pub allowed: &'static str,
 }
 
-/// Declares a text value with rules: `text_value! { /// A title. Title, Arc<str> }`. The type has `as_str` and the usual traits,
-/// and serializes as its text. Its own `parse(&str) -> Result<Self, Invalid>` has the rules.
+/// Declares a text value with rules: `text_value! { /// A title. Title, Arc<str>, "^.{1,80}$" }`. The type has `as_str` and the usual
+/// traits, and serializes as its text. Its own `parse(&str) -> Result<Self, Invalid>` has the rules. The pattern tells them to programs
+/// in other languages: a regular expression of JSON Schema (ECMA-262) that fits what `parse` takes, and nothing else.
 #[macro_export]
 macro_rules! text_value {
-    ($(#[$doc:meta])* $name:ident, $inner:ty) => {
+    ($(#[$doc:meta])* $name:ident, $inner:ty, $pattern:literal) => {
+        $crate::schema_of_text!($name, $pattern);
+
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -83,10 +86,42 @@ macro_rules! text_value {
     };
 }
 
+/// Tells the pattern of a text value, where the feature `schema` is on.
+#[cfg(feature = "schema")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! schema_of_text {
+    ($name:ident, $pattern:literal) => {
+        impl $crate::schema::schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(
+                _: &mut $crate::schema::schemars::SchemaGenerator,
+            ) -> $crate::schema::schemars::Schema {
+                $crate::schema::schemars::json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    };
+}
+
+/// Without the feature nobody asks for the pattern.
+#[cfg(not(feature = "schema"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! schema_of_text {
+    ($name:ident, $pattern:literal) => {};
+}
+
 text_value! {
     /// The name of a stream, which is the id of the stream's subject. It has 1–128 characters of `A–Z a–z 0–9 . _ ~ -` and is not
     /// `.` or `..`. These are the unreserved characters of RFC 3986, so it stands in a path as it is. It is cheap to clone.
-    StreamId, Arc<str>
+    StreamId, Arc<str>, "^(?!\\.{1,2}$)[A-Za-z0-9._~-]{1,128}$"
 }
 
 impl StreamId {
@@ -118,7 +153,7 @@ impl StreamId {
 
 text_value! {
     /// A client's `Idempotency-Key`: 1–255 visible ASCII characters.
-    IdempotencyKey, Box<str>
+    IdempotencyKey, Box<str>, "^[!-~]{1,255}$"
 }
 
 impl IdempotencyKey {
