@@ -21,14 +21,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 from moto.server import ThreadedMotoServer
+from samcli.lib.providers.api_provider import ApiProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 TEMPLATE = pathlib.Path(__file__).parent.parent.parent / "template.yaml"
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 ABSENT = {"Ref": "AWS::NoValue"}
-# moto has mappings of SQS, Kinesis and DynamoDB alone, and refuses these.
-REFUSED_BY_MOTO = "AWS::Lambda::EventSourceMapping"
+# moto has mappings of SQS, Kinesis and DynamoDB alone; and no attribute of a domain, at which the record points.
+REFUSED_BY_MOTO = ("AWS::Lambda::EventSourceMapping", "AWS::Route53::RecordSet")
 
 
 def arn(service, rest):
@@ -52,26 +54,32 @@ OPEN = {"AllowUnauthenticated": "true"}
 CLOSED = {"JwtIssuer": "https://issuer.example", "JwtAudience": "orders,staff"}
 NETWORK = {"SubnetA": "subnet-0a", "SubnetB": "subnet-0b", "SecurityGroup": "sg-0a"}
 QUEUE = {"FailureDestinationArn": arn("sqs", "given-up")}
+BOUNDED = {"PermissionsBoundaryArn": arn("iam", "policy/boundary").replace(REGION, "")}
+GRADUAL = {"GradualDeployment": "true", "DeploymentType": "Linear10PercentEvery1Minute", "Release": "2026-12-01"}
+DOMAIN = {"DomainName": "orders.example.com", "CertificateArn": arn("acm", "certificate/0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")}
+RDS = {"ReadStoreUrl": "postgres://view.example:5432/orders?sslmode=verify-full&sslrootcert=/opt/aws.pem", "CaLayerArn": LAYER}
+RDS_ALONE = RDS | {"EventStoreUrl": "postgres://events.example:5432/orders?sslmode=verify-full&sslrootcert=/opt/aws.pem"}
+DOCUMENTDB = RDS | {"EventStoreUrl": "mongodb://docdb.example:27017/orders?tls=true&tlsCAFile=/opt/aws.pem"}
 RESERVED = {
     f"{name}Concurrency": "2" for name in ("Command", "Query", "Projector", "Processor", "Relay", "Reconciler")
 }
 
 SETS = {
     "MSK, open": MSK | OPEN,
-    "MSK, closed": MSK | CLOSED,
-    "MSK in a VPC": MSK | CLOSED | NETWORK,
-    "MSK, second stage": MSK | CLOSED | {"GroupPrefix": "staging.", "KafkaTopic": "staging.events"},
+    "MSK, closed, gradual": MSK | CLOSED | GRADUAL,
+    "MSK in a VPC": MSK | CLOSED | NETWORK | DOCUMENTDB,
+    "MSK, second stage": MSK | CLOSED | RDS_ALONE | {"GroupPrefix": "staging.", "KafkaTopic": "staging.events"},
     "MSK, encrypted queue": MSK | CLOSED | QUEUE | {"FailureDestinationKeyArn": KEY, "SecretsKeyArn": KEY},
     "MSK, topic and dashboard": MSK | CLOSED | {"FailureDestinationArn": arn("sns", "given-up"), "Dashboard": "create",
                                                 "AlarmTopicArn": arn("sns", "alarms"), "Tracing": "Active"},
-    "MSK, bounded": MSK | CLOSED | RESERVED | {"Pollers": "provisioned", "MinimumPollers": "2"},
+    "MSK, bounded": MSK | CLOSED | RESERVED | BOUNDED | GRADUAL | {"Pollers": "provisioned", "MinimumPollers": "2"},
     "other Kafka, open": OTHER | OPEN,
-    "other Kafka, SCRAM 512": OTHER | CLOSED | LOGIN | {"SecretsKeyArn": KEY},
+    "other Kafka, SCRAM 512": OTHER | CLOSED | LOGIN | DOMAIN | {"SecretsKeyArn": KEY},
     "other Kafka, SCRAM 256": OTHER | CLOSED | LOGIN | {"KafkaAuthentication": "SASL_SCRAM_256_AUTH",
                                                         "KafkaCaSecretArn": secret("ca"), "CaLayerArn": LAYER},
     "other Kafka, PLAIN in a VPC": OTHER | CLOSED | LOGIN | NETWORK | {"KafkaAuthentication": "BASIC_AUTH"},
-    "other Kafka, everything": OTHER | CLOSED | LOGIN | NETWORK | QUEUE | RESERVED
-    | {"KafkaCaSecretArn": secret("ca"), "CaLayerArn": LAYER, "SecretsKeyArn": KEY, "Dashboard": "create",
+    "other Kafka, everything": OTHER | CLOSED | LOGIN | NETWORK | QUEUE | RESERVED | BOUNDED | GRADUAL | DOMAIN | RDS_ALONE
+    | {"HostedZoneId": "Z0123456789ABC", "KafkaCaSecretArn": secret("ca"), "CaLayerArn": LAYER, "SecretsKeyArn": KEY, "Dashboard": "create",
        "FulfilmentSecretArn": secret("fulfilment"), "Pollers": "provisioned", "GroupPrefix": "eu.",
        "AlarmTopicArn": arn("sns", "alarms"), "CorsOrigins": "https://a.example,https://b.example"},
 }
@@ -85,6 +93,10 @@ REFUSED = {
     "a private authority for the mappings alone": (OTHER | OPEN | {"KafkaCaSecretArn": secret("ca")}, "CaLayerArn"),
     "a key without a destination": (MSK | OPEN | {"FailureDestinationKeyArn": KEY}, "needs FailureDestinationArn"),
     "an issuer without TLS": (MSK | {"JwtIssuer": "http://issuer.example"}, "JwtIssuer"),
+    "a domain without a certificate": (MSK | OPEN | {"DomainName": "orders.example.com"}, "needs DomainName and CertificateArn"),
+    "a zone without a domain": (MSK | OPEN | {"HostedZoneId": "Z0123456789ABC"}, "needs DomainName and CertificateArn"),
+    "a password in the clear": (MSK | OPEN | {"ReadStoreUrl": "postgres://ann:secret@view:5432/orders"}, "ReadStoreUrl"),
+    "another deployment": (MSK | OPEN | {"DeploymentType": "Canary50Percent1Minute"}, "DeploymentType"),
     "another mechanism": (OTHER | OPEN | {"KafkaAuthentication": "GSSAPI"}, "KafkaAuthentication"),
 }
 
@@ -157,38 +169,80 @@ class NoManagedPolicies:
         return {}
 
 
-def translated(given):
-    template = yaml_parse(TEMPLATE.read_text())
+# What `sam deploy` uploads.
+CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
+
+
+def translated(path, given):
+    template = yaml_parse(path.read_text())
     for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            resource["Properties"]["CodeUri"] = "s3://artefacts/function.zip"
+        if resource["Type"] in CODE:
+            resource["Properties"][CODE[resource["Type"]]] = "s3://artefacts/function.zip"
     # The translator writes into what it is given.
     return transform(template, dict(given), NoManagedPolicies())
 
 
+# What stands in for AWS's public parameters in an account of moto's.
+PUBLIC_PARAMETERS = {"SecretsExtensionArn": "/secrets-extension", "AmiId": "/image"}
+
+
 def for_moto(template, given):
-    """The translated template with its conditions resolved, and a name that moto has in place of AWS's public parameter."""
+    """The translated template with its conditions resolved, and names that moto has in place of AWS's public parameters."""
     evaluation = Evaluation(template, given)
     template = json.loads(json.dumps(template))
-    template["Parameters"]["SecretsExtensionArn"]["Default"] = "/secrets-extension"
-    kept = {
-        name: resource
-        for name, resource in template["Resources"].items()
-        if "Condition" not in resource or evaluation.holds({"Condition": resource["Condition"]})
-    }
-    template["Resources"] = evaluation.resolve(kept)
-    for resource in template["Resources"].values():
-        resource.pop("Condition", None)
+    for name, public in PUBLIC_PARAMETERS.items():
+        if name in template["Parameters"]:
+            template["Parameters"][name]["Default"] = public
+    for part in ("Resources", "Outputs"):
+        kept = {
+            name: entry
+            for name, entry in template[part].items()
+            if "Condition" not in entry or evaluation.holds({"Condition": entry["Condition"]})
+        }
+        template[part] = evaluation.resolve(kept)
+        for entry in template[part].values():
+            entry.pop("Condition", None)
     for part in ("Conditions", "Rules", "Metadata"):
         template.pop(part, None)
     return template
 
 
-def lint(name, given):
+def check_boundary(name, template, given):
+    """Roles that SAM makes by itself are bounded too."""
+    if "PermissionsBoundaryArn" not in given:
+        return
+    for logical, each in template["Resources"].items():
+        bounded = each["Type"] != "AWS::IAM::Role" or "PermissionsBoundary" in each["Properties"]
+        assert bounded, f"{name}: the role {logical} has no boundary"
+
+
+def check_settings(account, function, given):
+    """The URLs as functions get them: the whole is a secret, or the login alone is."""
+    variables = account.client("lambda").get_function(FunctionName=function)["Configuration"]["Environment"]["Variables"]
+    for store in ("EventStore", "ReadStore"):
+        arn, url = given[f"{store}SecretArn"], given.get(f"{store}Url")
+        expected = url.replace("://", f"://{{secret:{arn}}}@") if url else f"secret:{arn}#url"
+        found = variables[{"EventStore": "ORDERS_EVENT_STORE", "ReadStore": "ORDERS_READ_STORE"}[store]]
+        assert found == expected, f"{store} is {found}, not {expected}"
+
+
+def check_local_routes(template):
+    """`sam local start-api` serves what template.yaml deploys: as the SAM CLI itself reads deploy/aws/local.yaml."""
+    resources = template["Resources"].values()
+    deployed = {each["Properties"]["RouteKey"] for each in resources if each["Type"] == "AWS::ApiGatewayV2::Route"}
+    read, _ = SamLocalStackProvider.get_stacks(str(TEMPLATE.parent / "deploy/aws/local.yaml"))
+    local = {f"{method} {route.path}" for route in ApiProvider(read).api.routes for method in route.methods}
+    # It serves OPTIONS wherever it serves anything.
+    local = {route for route in local if not route.startswith("OPTIONS ")}
+    assert local == deployed, f"routes that differ: {local ^ deployed}"
+    print(f"sam local start-api serves {len(local)} routes, those of template.yaml ... ok")
+
+
+def lint(path, name, given):
     words = ["cfn-lint", "--non-zero-exit-code", "informational", "--parameters"]
     words += [f"{name}={value}" for name, value in given.items()]
     tool = pathlib.Path(sys.executable).parent / words[0]
-    done = subprocess.run([tool, *words[1:], "--", TEMPLATE], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool, *words[1:], "--", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
 
 
@@ -208,6 +262,7 @@ class Account:
         for name in ("secrets-extension", "orders-ca"):
             layer = layers.publish_layer_version(LayerName=name, Content={"ZipFile": code.getvalue()})
             self.client("ssm").put_parameter(Name=f"/{name}", Value=layer["LayerVersionArn"], Type="String")
+        self.client("ssm").put_parameter(Name="/image", Value=self.client("ec2").describe_images()["Images"][0]["ImageId"], Type="String")
 
     def client(self, service):
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, aws_access_key_id="none", aws_secret_access_key="none")
@@ -243,21 +298,34 @@ class Account:
         )
 
 
-def without_mappings(template, given):
+def without_refused(template, given):
+    """Without what moto refuses, and what refers to it. moto makes no alias, so permissions are for the function itself."""
     resolved = for_moto(template, given)
-    resolved["Resources"] = {name: each for name, each in resolved["Resources"].items() if each["Type"] != REFUSED_BY_MOTO}
-    return resolved
+    aliases = {name: each["Properties"]["FunctionName"] for name, each in resolved["Resources"].items() if each["Type"] == "AWS::Lambda::Alias"}
+    resources = {name: each for name, each in resolved["Resources"].items() if each["Type"] not in REFUSED_BY_MOTO}
+    for each in resources.values():
+        if each["Type"] == "AWS::Lambda::Permission":
+            called = each["Properties"]["FunctionName"]
+            each["Properties"]["FunctionName"] = aliases.get(called.get("Ref"), called)
+    refused = resolved["Resources"].keys() - resources.keys()
+    known = {
+        name: each
+        for name, each in resolved["Outputs"].items()
+        if each["Value"].get("Ref") not in refused and "Fn::GetAtt" not in each["Value"]
+    }
+    return resolved | {"Resources": resources, "Outputs": known}
 
 
 def side_by_side(account, template, given):
     """Two stacks, created, changed and deleted. Returns the resources of one."""
-    resolved = without_mappings(template, given)
+    resolved = without_refused(template, given)
     first, second = (account.create(name, resolved, given) for name in ("orders-one", "orders-two"))
     assert first.keys() == second.keys(), first.keys() ^ second.keys()
     shared = {physical for _, physical in first.values()} & {physical for _, physical in second.values()} - {None}
     assert not shared, f"two stacks have the same {shared}"
+    check_settings(account, first["Query"][1], given)
     changed = given | {"LogRetentionDays": "7", "HttpMemory": "512", "LogLevel": "debug"}
-    account.update("orders-one", without_mappings(template, changed), changed)
+    account.update("orders-one", without_refused(template, changed), changed)
     memory = account.client("lambda").get_function(FunctionName=account.resources("orders-one")["Query"][1])["Configuration"]["MemorySize"]
     assert memory == 512, f"the update left {memory} MiB"
     for name in ("orders-one", "orders-two"):
@@ -274,20 +342,22 @@ def main():
     for name, (given, words) in REFUSED.items():
         said = " ".join(complaints(template, given))
         assert words in said, f"{name} is not refused, but: {said}"
+    check_local_routes(template)
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     linting = ThreadPoolExecutor(os.cpu_count())
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
-        linted = [linting.submit(lint, name, given) for name, given in SETS.items()]
+        linted = [linting.submit(lint, TEMPLATE, name, given) for name, given in SETS.items()]
         made, passed_over = Counter(), Counter()
         for name, given in SETS.items():
             said = list(complaints(template, given))
             assert not said, f"{name}: {said}"
             urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
             account = Account(url)
-            stack = translated(given)
+            stack = translated(TEMPLATE, given)
+            check_boundary(name, stack, given)
             created = side_by_side(account, stack, given)
             wanted = for_moto(stack, given)["Resources"]
             for logical, resource in wanted.items():

@@ -51,25 +51,27 @@ fn publishers() -> BTreeSet<String> {
         .collect()
 }
 
-/// A function has settings of its own beside those of all functions, and the policies for them. It can use a store if it imports
-/// the store's crate.
+/// A function can use a store if it imports the store's crate. The URLs are settings of all functions, and name secrets; the policies
+/// for those secrets are each function's own.
 #[test]
-fn every_function_has_the_stores_that_it_uses_and_no_others() {
+fn every_function_may_use_the_stores_that_it_imports_and_no_others() {
     let template = template();
     let (imports, publishers, consumers) = (imports(), publishers(), consumers(&template));
     for (name, function) in functions(&template) {
-        let variables = function["Properties"]["Environment"]["Variables"].as_object().unwrap();
         let policies = function["Properties"]["Policies"].to_string();
         let commands = publishers.contains(&name);
         let events = commands || imports[&name].contains("event-store");
         let view = imports[&name].contains("read-store");
-        assert_eq!(variables.contains_key("ORDERS_EVENT_STORE"), events, "{name}");
-        assert_eq!(variables.contains_key("ORDERS_READ_STORE"), view, "{name}");
         assert_eq!(policies.contains("\"UseEventStore\""), events, "{name}");
         assert_eq!(policies.contains("\"UseReadStore\""), view, "{name}");
         assert_eq!(policies.contains("\"Publish\""), commands, "{name}");
         assert_eq!(policies.contains("\"Consume\""), consumers.contains(&name), "{name}");
     }
+}
+
+/// The settings of a function beside those of all functions.
+fn own_settings(function: &Value) -> serde_json::Map<String, Value> {
+    function["Properties"]["Environment"]["Variables"].as_object().cloned().unwrap_or_default()
 }
 
 /// The variables of a command and of those below it.
@@ -93,14 +95,21 @@ fn every_variable_is_a_setting_and_no_store_is_named_in_the_clear() {
     let mut variables =
         template["Globals"]["Function"]["Environment"]["Variables"].as_object().unwrap().clone();
     for function in functions(&template).into_values() {
-        variables.extend(function["Properties"]["Environment"]["Variables"].as_object().unwrap().clone());
+        variables.extend(own_settings(&function));
     }
-    for (name, value) in variables {
-        assert!(settings.contains(&name), "nothing reads {name}");
+    // The extension's own.
+    variables.remove("PARAMETERS_SECRETS_EXTENSION_CACHE_ENABLED");
+    for (name, value) in &variables {
+        assert!(settings.contains(name), "nothing reads {name}");
         if name.ends_with("_STORE") {
-            assert!(text(&value["Fn::Sub"]).starts_with("secret:${"), "{name} is {value}");
+            let [_, login, whole] = &value["Fn::If"].as_array().unwrap()[..] else {
+                panic!("{name} is {value}")
+            };
+            assert!(text(&login["Fn::Sub"][0]).starts_with("${Scheme}://{secret:${"), "{name} is {value}");
+            assert!(text(&whole["Fn::Sub"]).starts_with("secret:${"), "{name} is {value}");
         }
     }
+    assert!(variables.keys().filter(|name| name.ends_with("_STORE")).count() == 2);
 }
 
 /// An account with a small quota can reserve nothing.
@@ -129,13 +138,20 @@ fn every_function_may_read_the_secrets_that_its_settings_stand_for() {
             .filter_map(|rest| Some(rest.split('}').next()?.to_owned()))
             .collect()
     };
-    let of_all = secrets(&template["Globals"]["Function"]);
-    assert_eq!(of_all, ["KafkaSecretArn"]);
-    let publishers = publishers();
+    let of_all: BTreeSet<String> = secrets(&template["Globals"]["Function"]).into_iter().collect();
+    assert_eq!(
+        of_all,
+        ["EventStoreSecretArn", "KafkaSecretArn", "ReadStoreSecretArn"].map(str::to_owned).into()
+    );
+    let (imports, publishers) = (imports(), publishers());
     for (name, function) in functions(&template) {
         let mut wanted = secrets(&function["Properties"]);
-        if publishers.contains(&name) {
-            wanted.extend(of_all.clone());
+        for (secret, reads) in [
+            ("KafkaSecretArn", publishers.contains(&name)),
+            ("EventStoreSecretArn", publishers.contains(&name) || imports[&name].contains("event-store")),
+            ("ReadStoreSecretArn", imports[&name].contains("read-store")),
+        ] {
+            wanted.extend(reads.then(|| secret.to_owned()));
         }
         let policies = policies_of(&template, &function);
         for secret in wanted {
@@ -243,4 +259,26 @@ fn no_function_links_an_sdk_of_aws() {
             linked.iter().filter(|name| name.starts_with("aws-sdk-") || **name == "aws-config").collect();
         assert!(sdk.is_empty(), "{function} links {sdk:?}");
     }
+}
+
+/// Callers of the API may be moved to a new version step by step. Mappings and schedules invoke the function itself.
+#[tokio::test]
+async fn functions_that_answer_http_have_an_alias_and_the_others_none() {
+    let template = template();
+    let (routes, _) = declared().await;
+    for (name, function) in functions(&template) {
+        let answers_http = routes.iter().any(|route| route.function == name);
+        let properties = &function["Properties"];
+        let expected = if answers_http { json!("live") } else { Value::Null };
+        assert_eq!(properties["AutoPublishAlias"], expected, "{name}");
+        if answers_http {
+            assert_eq!(
+                properties["DeploymentPreference"]["Enabled"],
+                json!({"Ref": "GradualDeployment"}),
+                "{name}"
+            );
+            assert_eq!(properties["VersionDescription"], json!({"Ref": "Release"}), "{name}");
+        }
+    }
+    assert_eq!(template["Parameters"]["GradualDeployment"]["Default"], "false");
 }

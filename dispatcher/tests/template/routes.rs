@@ -9,6 +9,15 @@ use super::{declared, function_name, metadata, resources, template, text};
 
 type Routes = BTreeSet<(String, String)>;
 
+/// The logical id of the function that is called: by its alias where deployments are gradual, else the function itself.
+fn called(target: &Value) -> String {
+    let id = text(&target["Fn::If"][2]["Fn::GetAtt"]).strip_suffix(".Arn").unwrap();
+    let expected =
+        json!(["DeploysGradually", {"Ref": format!("{id}.Alias")}, {"Fn::GetAtt": format!("{id}.Arn")}]);
+    assert_eq!(target["Fn::If"], expected);
+    id.to_owned()
+}
+
 /// The routes of each function in the template: method and path.
 fn routes_of_the_template(template: &Value) -> BTreeMap<String, Routes> {
     let mut routes: BTreeMap<String, Routes> = BTreeMap::new();
@@ -16,8 +25,8 @@ fn routes_of_the_template(template: &Value) -> BTreeMap<String, Routes> {
         let (method, path) = text(&route["Properties"]["RouteKey"]).split_once(' ').unwrap();
         let target = text(&route["Properties"]["Target"]["Fn::Sub"]);
         let integration = target.strip_prefix("integrations/${").and_then(|id| id.strip_suffix('}')).unwrap();
-        let uri = text(&template["Resources"][integration]["Properties"]["IntegrationUri"]["Fn::GetAtt"]);
-        let function = function_name(template, uri.strip_suffix(".Arn").unwrap());
+        let id = called(&template["Resources"][integration]["Properties"]["IntegrationUri"]);
+        let function = function_name(template, &id);
         let fresh = routes.entry(function).or_default().insert((method.to_owned(), path.to_owned()));
         assert!(fresh, "{method} {path} stands twice");
     }
@@ -61,14 +70,12 @@ fn every_route_is_guarded_alike() {
 #[test]
 fn the_api_may_invoke_each_function_that_it_has_and_no_other() {
     let template = template();
-    let by = |kind: &str, name: fn(&Value) -> &str| -> BTreeSet<String> {
+    let by = |kind: &str, property: &str| -> BTreeSet<String> {
         let named = resources(&template, kind).into_values();
-        named.map(|resource| function_name(&template, name(&resource["Properties"]))).collect()
+        named.map(|resource| function_name(&template, &called(&resource["Properties"][property]))).collect()
     };
-    let routed = by("AWS::ApiGatewayV2::Integration", |integration| {
-        text(&integration["IntegrationUri"]["Fn::GetAtt"]).trim_end_matches(".Arn")
-    });
-    let allowed = by("AWS::Lambda::Permission", |permission| text(&permission["FunctionName"]["Ref"]));
+    let routed = by("AWS::ApiGatewayV2::Integration", "IntegrationUri");
+    let allowed = by("AWS::Lambda::Permission", "FunctionName");
     assert_eq!(allowed, routed);
     assert_eq!(routed, routes_of_the_template(&template).into_keys().collect());
 }

@@ -38,8 +38,8 @@ fn no_resource_has_a_literal_name() {
     for (id, resource) in all {
         for name in NAMES {
             let Some(value) = resource["Properties"].get(name) else { continue };
-            // An authorizer's name is only a label within its API.
-            if resource["Type"] == "AWS::ApiGatewayV2::Authorizer" {
+            // An authorizer's name is only a label within its API, and a domain's record has the name that a parameter gives.
+            if resource["Type"] == "AWS::ApiGatewayV2::Authorizer" || *value == json!({"Ref": "DomainName"}) {
                 continue;
             }
             assert!(is_of_the_stack(&template, value), "{name} of {id} is {value} in every stack");
@@ -53,6 +53,19 @@ fn no_resource_has_a_literal_name() {
             function["Properties"]["Events"].as_object().into_iter().flat_map(serde_json::Map::values)
         {
             assert_eq!(event["Properties"]["OmitName"], true, "{id} has a schedule of a literal name");
+        }
+    }
+}
+
+/// A function that is not in the list would be missing from what the query finds.
+#[test]
+fn every_query_reads_the_logs_of_all_functions() {
+    let template = template();
+    for (id, query) in resources(&template, "AWS::Logs::QueryDefinition") {
+        let read = query["Properties"]["LogGroupNames"].as_array().unwrap();
+        for function in resources(&template, "AWS::Serverless::Function").into_values() {
+            let log = &function["Properties"]["LoggingConfig"]["LogGroup"];
+            assert!(read.contains(log), "{id} does not read {log}");
         }
     }
 }
