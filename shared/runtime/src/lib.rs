@@ -13,6 +13,7 @@
 //! - [`secret_url`]: URLs that may hold secrets, which nothing prints whole.
 //! - [`secrets`]: settings that stand for a secret, and their lookup.
 //! - [`kill_points`] (feature `kill-points`): points at which a process can be made to kill itself.
+//! - [`postgres`] (feature `postgres`): the connections of a store to a PostgreSQL server, and its tables.
 //! - [`function`] (feature `lambda`): the start-up of a function as a Lambda.
 
 mod backoff;
@@ -25,6 +26,8 @@ pub mod http;
 mod http_event;
 pub mod json;
 pub mod kill_points;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod problem;
 pub mod routes;
 pub mod secret_url;

@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 use event_sourcing::{EventType, StreamId, Version, event};
 use jiff::Timestamp;
 use rand::seq::SliceRandom;
+use runtime::postgres;
 use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
 
 use super::connections::Connections;
-use super::failure::{Failed, READ_ONLY, unavailable};
+use super::failure::{Failed, unavailable};
 use crate::columns::{number, time};
 use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
 use crate::heads::{Heads, HeadsPage};
@@ -173,7 +174,7 @@ pub(super) async fn count(connections: &Connections) -> Result<u64, Failed> {
 /// Checks that the server takes writes and has the tables.
 pub(super) async fn ping(connections: &Connections) -> Result<(), Failed> {
     if connections.row(|| query(PING)).await?.try_get(0)? {
-        return Err(Failed::unavailable(READ_ONLY));
+        return Err(postgres::Error::ReadOnly.into());
     }
     Ok(())
 }

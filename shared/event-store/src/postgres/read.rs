@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use event_sourcing::{CommandId, EncodedEvent, StreamId, Version};
+use runtime::postgres;
 use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
 
 use super::Answer;
 use super::connections::Connections;
-use super::failure::{Failed, READ_ONLY};
+use super::failure::Failed;
 use crate::columns::{number, time, version};
 use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::{
@@ -150,7 +151,7 @@ pub(super) async fn is_current(
     let statement = || query(IS_CURRENT).bind(stream.as_str()).bind(number(version));
     let found = connections.row(statement).await?;
     if found.try_get(0)? {
-        return Err(Failed::unavailable(READ_ONLY));
+        return Err(postgres::Error::ReadOnly.into());
     }
     Ok(found.try_get(1)?)
 }

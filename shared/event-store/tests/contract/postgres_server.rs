@@ -61,7 +61,7 @@ async fn the_schema_of_a_newer_program_is_refused_and_left_as_it_is() {
         store.ping().await.unwrap_err().to_string(),
         store.append(Arc::new(commit("a", 1, 1))).await.unwrap_err().to_string(),
     ] {
-        assert!(problem.contains("newer program: their schema is 7"), "{problem}");
+        assert!(problem.contains("newer program (schema 7)"), "{problem}");
     }
     assert_eq!(stores.number("SELECT count(to_regclass('event_store_outbox'))").await, 0);
 }

@@ -1,11 +1,12 @@
 //! Held events: the list, the redrive and the drop.
 
 use event_sourcing::{EventType, StreamId, Version, View};
+use runtime::postgres::within;
 use runtime::{KillPoint, kill_point};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row, query};
 
-use super::connections::{ANSWER, within};
+use super::connections::ANSWER;
 use super::failure::Failed;
 use super::rows::{self, HELD_COLUMNS};
 use super::transaction::{Lock, Transaction, Views};

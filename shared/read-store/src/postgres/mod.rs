@@ -72,10 +72,10 @@ pub struct PostgresReadStore<V: View> {
 /// The state that all tasks of a store share.
 struct Shared<V: View> {
     /// The connections of queries and tools.
-    connections: Arc<Connections>,
+    connections: Connections,
     /// The projector's own connections, so that it waits for no query, however slow. When it shared connections, slow lists
     /// starved it. They also starved reads of single streams, to which [`LEFT_BY_LISTS`] leaves two.
-    projectors: Arc<Connections>,
+    projectors: Connections,
     /// The permits for reads that may take long.
     lists: Semaphore,
     active: ActiveView,

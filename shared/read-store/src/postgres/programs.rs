@@ -1,9 +1,10 @@
 //! The programs that run: see [`crate::programs`].
 
 use event_sourcing::View;
+use runtime::postgres::within;
 use sqlx::{PgConnection, Row, query, raw_sql};
 
-use super::connections::{ANSWER, within};
+use super::connections::ANSWER;
 use super::failure::Failed;
 use super::{Shared, schema};
 use crate::programs::{Filled, KEPT_NEW, MAKER, Program, Registered, Registration, milliseconds, sql};

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use event_sourcing::{ColumnKind, Entry, Row, StreamId, Value, Version, View};
+use runtime::postgres::ACQUIRE;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, Row as _, ValueRef as _, query};
 use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use super::connections::ACQUIRE;
 use super::failure::{self, Failed};
 use super::rows::{self, Micros};
 use super::schema::sql_type;

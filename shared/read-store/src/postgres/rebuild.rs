@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use event_sourcing::{Entry, Recorded, StreamId, View};
 use jiff::Timestamp;
+use runtime::postgres::{Lease, within};
 use runtime::{KillPoint, kill_point};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, query, raw_sql};
 use tokio::task::JoinSet;
 
-use super::connections::{ANSWER, Lease, MAINTENANCE, within};
+use super::connections::{ANSWER, MAINTENANCE};
 use super::failure::{self, Failed};
 use super::transaction::{Lock, Transaction};
 use super::write::Way;
@@ -116,7 +117,7 @@ pub(super) async fn swap<V: View>(shared: &Shared<V>, view: ViewId) -> Result<()
 
 async fn swap_in_steps<V: View>(shared: &Shared<V>, view: ViewId) -> Result<Result<(), SwapRefused>, Failed> {
     let lease = shared.connections.take_for_maintenance().await?;
-    let transaction = Transaction::begin_on(lease, Lock::Shared).await?;
+    let transaction = Transaction::begin_on(lease, shared.connections.shape, Lock::Shared).await?;
     let Ok(building) = transaction.building(view) else {
         return Ok(Err(SwapRefused::NotBuilding(view)));
     };
@@ -133,7 +134,7 @@ async fn swap_in_steps<V: View>(shared: &Shared<V>, view: ViewId) -> Result<Resu
     }
     kill_point(KillPoint::RebuildBeforeSwap);
     // Alone: no batch is running, and none begins before the new view is the active one.
-    let mut transaction = Transaction::begin_on(lease, Lock::Alone).await?;
+    let mut transaction = Transaction::begin_on(lease, shared.connections.shape, Lock::Alone).await?;
     let Ok(building) = transaction.building(view) else {
         return Ok(Err(SwapRefused::NotBuilding(view)));
     };
@@ -310,11 +311,11 @@ pub(super) async fn compare<V: View>(
     let comparing = async {
         let lease = shared.connections.take_for_maintenance().await?;
         // Both statements see the same moment, and every batch is in both views.
-        let mut transaction = Transaction::begin_on(lease, Lock::Snapshot).await?;
+        let mut transaction = Transaction::begin_on(lease, shared.connections.shape, Lock::Snapshot).await?;
         let (active, building) = (transaction.views.active, transaction.building(view)?);
         let difference = difference(transaction.connection(), active, building, limit).await?;
         transaction.commit_on().await?;
-        Ok(difference)
+        Ok::<_, Failed>(difference)
     };
     Ok(within(MAINTENANCE, comparing).await?)
 }

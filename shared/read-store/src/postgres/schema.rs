@@ -10,74 +10,42 @@
 //! read_store_walks     one row a shape: how far the comparison with the event store is
 //! read_store_programs  one row a program that runs: its shape, and until when it is known to run
 //! ```
-//!
-//! They are in the first schema of the connection's search path, beside any other tables there.
 
 use event_sourcing::{Column, ColumnKind};
 use jiff::Timestamp;
+use runtime::postgres::{Error, Schema, within};
 use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};
 
-use super::connections::{Connections, MAINTENANCE, within};
+use super::connections::{Connections, MAINTENANCE};
 use super::failure::{self, Failed};
 use super::programs;
 use crate::shape::{STREAMS, Shape, Table};
 use crate::{ReadStoreError, ViewId, walk};
 
-/// The migrations, in order; the first makes schema 1. A delivered migration is never changed: new ones are added. Each leaves
-/// existing tables alone, so that all of them together create the missing ones.
-const MIGRATIONS: &[&str] = &[
-    concat!(include_str!("migrations/1.sql"), include_str!("../walks.sql")),
-    concat!(include_str!("migrations/2.sql"), include_str!("../programs.sql")),
-];
+const SCHEMA: Schema = Schema {
+    version_table: "read_store_schema",
+    tables: &["read_store_views", "read_store_held", "read_store_walks", "read_store_programs"],
+    migrations: &[
+        concat!(include_str!("migrations/1.sql"), include_str!("../walks.sql")),
+        concat!(include_str!("migrations/2.sql"), include_str!("../programs.sql")),
+    ],
+    lock: 1_869_767_785,
+};
 
-/// Runs the migrations if one was not run yet or a table is missing: all of them or none. If several processes do so at once, one
-/// does the work and the others wait for it.
+/// Runs the migrations if one was not run yet or a table is missing, and makes sure that there is an active view.
 pub(super) async fn migrate(connections: &Connections) -> Result<(), ReadStoreError> {
     let migrating = async {
-        let mut connection = connections.connect_bare().await?;
+        let mut connection = connections.pool.connect().await?;
         migrate_with(&mut connection, connections.shape).await
     };
     Ok(within(MAINTENANCE, migrating).await?)
 }
 
-/// Begins a migration; one process at a time migrates. The lock's first number is any that stands for these tables, the second
-/// tells schemas apart. The lock ends with the transaction.
-const BEGIN: &str = "
-BEGIN ISOLATION LEVEL READ COMMITTED;
-SELECT pg_advisory_xact_lock(1869767785, hashtext(current_schema()));
-";
-
 pub(super) async fn migrate_with(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
-    raw_sql(BEGIN).execute(&mut *connection).await?;
-    let found =
-        query("SELECT to_regclass('read_store_schema') IS NOT NULL").fetch_one(&mut *connection).await?;
-    let done = if found.try_get(0)? { version(connection).await? } else { 0 };
-    refuse_newer(done)?;
-    if done == 0 {
-        raw_sql(
-            "CREATE TABLE read_store_schema (version integer NOT NULL); INSERT INTO read_store_schema VALUES (0)",
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
-    if done < MIGRATIONS.len() || !are_all_there(connection).await? {
-        for migration in MIGRATIONS {
-            raw_sql(*migration).execute(&mut *connection).await?;
-        }
-    }
+    SCHEMA.begin_migration(connection).await?;
     ensure_active_view(connection, shape).await?;
-    if done < MIGRATIONS.len() {
-        let now = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
-        query("UPDATE read_store_schema SET version = $1").bind(now).execute(&mut *connection).await?;
-    }
     raw_sql("COMMIT").execute(connection).await?;
     Ok(())
-}
-
-async fn are_all_there(connection: &mut PgConnection) -> Result<bool, Failed> {
-    let sql = "SELECT bool_and(to_regclass(name) IS NOT NULL)
-               FROM UNNEST('{read_store_views,read_store_held,read_store_walks,read_store_programs}'::text[]) AS wanted (name)";
-    Ok(query(sql).fetch_one(connection).await?.try_get(0)?)
 }
 
 /// Makes sure that there is an active view of this shape with a table. If its table was gone, the view is empty then, and has to
@@ -134,15 +102,14 @@ async fn pass_former_tables(connection: &mut PgConnection, shape: Shape) -> Resu
 /// Refuses a database whose tables this program can't work on. Creates the tables if there are none, just as a file and a topic
 /// are created. If nobody has run `migrate`, a function may be the first to meet an empty database.
 pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
-    let found = match version(connection).await {
-        Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
+    let found = match SCHEMA.version(connection).await {
+        Err(Error::Sql(error)) if failure::is_missing_table(&error) => {
             return create(connection, shape).await;
         }
         found => found?,
     };
-    refuse_newer(found)?;
-    if found < MIGRATIONS.len() {
-        let known = MIGRATIONS.len();
+    let known = SCHEMA.migrations.len();
+    if found < known {
         let problem =
             format!("its tables are of an older program (schema {found} of {known}); run `migrate`");
         return Err(Failed::unavailable(&problem));
@@ -158,20 +125,6 @@ async fn create(connection: &mut PgConnection, shape: Shape) -> Result<(), Faile
         let why = ReadStoreError::from(failed);
         Failed::unavailable(&format!("its tables are not there and can't be created; run `migrate`: {why}"))
     })
-}
-
-async fn version(connection: &mut PgConnection) -> Result<usize, Failed> {
-    let row = query("SELECT version FROM read_store_schema").persistent(false).fetch_one(connection).await?;
-    Ok(usize::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default())
-}
-
-fn refuse_newer(found: usize) -> Result<(), Failed> {
-    let known = MIGRATIONS.len();
-    if found <= known {
-        return Ok(());
-    }
-    let problem = format!("its tables were made by a newer program (schema {found}); this one knows {known}");
-    Err(Failed::unavailable(&problem))
 }
 
 /// Registers a view and creates its table, without the indexes that only queries need.

@@ -3,6 +3,7 @@
 use event_sourcing::testing::{BY_STAGE, BY_SUBJECT, BY_TITLE, Event, LabelsView, Stage, TasksView};
 use event_sourcing::{Recorded, StreamId, Version};
 use jiff::Timestamp;
+use runtime::postgres::Lease;
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
 use super::connections::Connections;
@@ -29,7 +30,7 @@ fn view() -> Table {
 }
 
 /// A connection with the settings of the store's own sessions.
-async fn lease(database: &Database) -> super::connections::Lease {
+async fn lease(database: &Database) -> Lease {
     let connections = Connections::new(&database.url().into(), 1, Shape::of::<TasksView>()).unwrap();
     connections.take().await.unwrap()
 }

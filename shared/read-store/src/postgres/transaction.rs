@@ -1,11 +1,10 @@
 //! A transaction that writes views.
 
-use std::sync::Arc;
-
+use runtime::postgres::Lease;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
-use super::connections::{Connections, Lease};
+use super::connections::Connections;
 use super::failure::Failed;
 use crate::shape::{Shape, Table};
 use crate::{ReadStoreError, ViewId};
@@ -71,7 +70,7 @@ impl Lock {
 }
 
 impl Transaction {
-    pub(super) async fn begin(connections: &Arc<Connections>, lock: Lock) -> Result<Self, Failed> {
+    pub(super) async fn begin(connections: &Connections, lock: Lock) -> Result<Self, Failed> {
         let shape = connections.shape;
         let begin = lock.begin(shape);
         loop {
@@ -85,8 +84,7 @@ impl Transaction {
     }
 
     /// Begins on a connection that the caller uses again after the transaction.
-    pub(super) async fn begin_on(mut lease: Lease, lock: Lock) -> Result<Self, Failed> {
-        let shape = lease.shape();
+    pub(super) async fn begin_on(mut lease: Lease, shape: Shape, lock: Lock) -> Result<Self, Failed> {
         let found = raw_sql(AssertSqlSafe(lock.begin(shape))).fetch_all(&mut lease.connection).await?;
         Ok(Self { lease, views: Views::of(&found, shape)? })
     }

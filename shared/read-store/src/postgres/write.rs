@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use event_sourcing::View;
+use runtime::postgres::within;
 use runtime::{KillPoint, kill_point};
 use sqlx::PgConnection;
 
-use super::connections::{ANSWER, within};
+use super::connections::ANSWER;
 use super::failure::Failed;
 use super::transaction::{Lock, Transaction};
 use super::{Shared, parts, project};
