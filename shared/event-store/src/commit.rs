@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_sourcing::{
-    Aggregate, CommandId, CommandKind, EncodedEvent, EventType, Recorded, Snapshot, StreamId, Version,
+    Aggregate, CommandId, EncodedEvent, EventType, Recorded, Snapshot, StreamId, Version,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -140,10 +140,11 @@ pub struct CommandRecord {
     pub recorded_at: Timestamp,
 }
 
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
 impl CommandRecord {
     /// Returns true if the store may delete the record after [`crate::ANSWERED_KEPT`].
     pub(crate) fn expires(&self) -> bool {
-        self.command_id.kind() == CommandKind::Client
+        self.command_id.kind() == event_sourcing::CommandKind::Client
     }
 }
 

@@ -13,6 +13,8 @@ mod commit;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 mod cursor;
 mod heads;
+#[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
+mod jobs;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 mod json;
 #[cfg(feature = "mongodb")]

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::failure::{NEEDED, line, unavailable};
 use super::indexes;
+use crate::jobs::on_server::no_answer;
 use crate::{OpenError, StoreError};
 
 /// The database if the URL's path names none.
@@ -226,10 +227,6 @@ pub(super) async fn within<T>(
     operation: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     timeout(OPERATION, operation).await.unwrap_or_else(|_| Err(no_answer(OPERATION)))
-}
-
-pub(super) fn no_answer(waited: Duration) -> StoreError {
-    StoreError::Unavailable(format!("no answer within {} s", waited.as_secs()).into())
 }
 
 /// Parses a MongoDB URL.

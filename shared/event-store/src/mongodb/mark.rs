@@ -8,10 +8,10 @@ use event_sourcing::{StreamId, Version};
 use mongodb::bson::{Bson, Document, doc};
 use parking_lot::Mutex;
 
-use super::Answer;
 use super::connection::{Connection, Topology, within};
 use super::document::id;
 use super::failure::unavailable;
+use crate::jobs::on_server::MarkJob;
 use crate::{CommitId, Mark, ReminderPolicy, StoreError};
 
 /// The most commits that one update names.
@@ -27,12 +27,6 @@ const GATHER: Duration = Duration::from_millis(10);
 /// commit and two of an index: setting and ending each reminder cost it a fifth of all that an order costs. The processor of
 /// another replica does not need the mark: it knows that a commit which it has read is published (`CommandRequest::published`).
 const HOLD: Duration = Duration::from_millis(500);
-
-/// The commits that one caller marks.
-pub(super) struct MarkJob {
-    pub(super) marks: Vec<Mark>,
-    pub(super) answer: Answer<()>,
-}
 
 impl MarkJob {
     /// Returns the commit that gets a reminder, if exactly one does.

@@ -24,15 +24,14 @@ mod write;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use event_sourcing::{EventType, StreamId, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;
 use runtime::batcher::TaskBatcher;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
 
+use crate::jobs::on_server::{self, MarkJob, TURN, ask};
+use crate::jobs::{LoadJob, Streams};
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
     AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
@@ -44,9 +43,6 @@ use mark::Marker;
 use read::Reader;
 use write::{Write, Writer};
 
-/// The most jobs that one batch takes. A queue holds at most four times as many.
-const TURN: usize = 256;
-
 /// The number of inserts, and of updates, that run at a time. With two, batches would be half as large. A commit and its mark
 /// would then cost the server a sixth to a half more, with no more throughput.
 const WRITES: usize = 1;
@@ -54,20 +50,15 @@ const WRITES: usize = 1;
 /// The number of finds that run at a time. While one reads a long stream, another can pass it.
 const FINDS: usize = 2;
 
-/// The time for which a caller waits for an answer, including its time in the queue. It is longer than an operation may take.
-const PATIENCE: Duration = Duration::from_secs(6);
-
 /// An event store in MongoDB. Clones share the client and the batches.
 #[derive(Clone)]
 pub struct MongoDbEventStore {
     connection: Arc<Connection>,
     writer: TaskBatcher<Write>,
-    reader: TaskBatcher<read::LoadJob>,
-    marks: TaskBatcher<mark::MarkJob>,
+    reader: TaskBatcher<LoadJob>,
+    marks: TaskBatcher<MarkJob>,
     head_cache: Arc<HeadCache>,
 }
-
-type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
 impl MongoDbEventStore {
     /// Reads the URL; it connects to no server yet. The database is the one in the URL's path, else `events`. The URL sets the
@@ -103,10 +94,7 @@ impl MongoDbEventStore {
     }
 
     pub(crate) async fn mark_published(&self, marks: Vec<Mark>) -> Result<(), StoreError> {
-        if marks.is_empty() {
-            return Ok(());
-        }
-        ask(&self.marks, |answer| mark::MarkJob { marks, answer }).await
+        on_server::mark(&self.marks, marks).await
     }
 
     pub(crate) async fn time(&self) -> Result<Timestamp, StoreError> {
@@ -145,14 +133,8 @@ impl MongoDbEventStore {
         reminders::end(&self.connection, commits).await
     }
 
-    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<read::Streams, StoreError> {
-        let mut streams = Vec::with_capacity(loads.len());
-        for loads in loads.chunks(TURN) {
-            let loads = loads.to_vec();
-            let found: read::Streams = ask(&self.reader, |answer| read::LoadJob { loads, answer }).await?;
-            streams.extend(found);
-        }
-        Ok(streams)
+    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Streams, StoreError> {
+        on_server::load_many(&self.reader, loads).await
     }
 
     pub(crate) async fn scan<E: EventType>(
@@ -203,21 +185,4 @@ impl MongoDbEventStore {
         }
         Err(problem)
     }
-}
-
-/// Sends a job to the worker and waits for its answer.
-async fn ask<J: Send + 'static, T, E: From<StoreError>>(
-    worker: &TaskBatcher<J>,
-    job: impl FnOnce(Answer<T, E>) -> J,
-) -> Result<T, E> {
-    let (answer, answered) = oneshot::channel();
-    let asked = async {
-        worker.send(job(answer)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
-    };
-    timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(connection::no_answer(PATIENCE).into()))
-}
-
-fn closed() -> StoreError {
-    StoreError::Unavailable("it is closed".into())
 }

@@ -8,24 +8,15 @@ use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReadConcern;
 
-use super::Answer;
 use super::connection::{Connection, MAJORITY, within};
 use super::document::{self, number};
 use super::failure::unavailable;
 use super::head_cache::HeadCache;
+use crate::jobs::{LoadJob, Streams};
 use crate::{Load, StoreError, Stream, UnreadableStream};
 
 /// The number of times that a stream with an apparent gap is read again before the gap is believed.
 const READ_AGAIN: usize = 2;
-
-/// Each stream with its own result.
-pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
-
-/// The loads of one caller.
-pub(super) struct LoadJob {
-    pub(super) loads: Vec<Load>,
-    pub(super) answer: Answer<Streams>,
-}
 
 /// Documents by their stream.
 type FoundDocuments = HashMap<String, Vec<RawDocumentBuf>>;

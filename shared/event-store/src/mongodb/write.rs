@@ -15,11 +15,11 @@ use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind, InsertManyError};
 use runtime::{KillPoint, kill_point};
 
-use super::Answer;
 use super::connection::{Connection, within};
 use super::document::{number, whole};
 use super::failure::unavailable;
 use super::head_cache::HeadCache;
+use crate::jobs::Answer;
 use crate::{AppendError, Commit, StoreError};
 
 /// A document to be inserted.

@@ -6,21 +6,15 @@ use std::sync::Arc;
 use event_sourcing::Version;
 use sqlx::query;
 
-use super::Answer;
 use super::connections::Connections;
 use super::failure::Failed;
 use super::reminders;
 use crate::columns::number;
-use crate::{Mark, ReminderPolicy, StoreError};
+use crate::jobs::on_server::MarkJob;
+use crate::{ReminderPolicy, StoreError};
 
 /// The most commits that one statement names.
 const STATEMENT: usize = 1_000;
-
-/// The commits that one caller marks.
-pub(super) struct MarkJob {
-    pub(super) marks: Vec<Mark>,
-    pub(super) answer: Answer<()>,
-}
 
 /// A commit's stream and first version.
 type CommitPlace<'a> = (&'a str, Version);

@@ -19,25 +19,21 @@ mod write;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use event_sourcing::{EventType, StreamId, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;
 use runtime::batcher::TaskBatcher;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use self::connections::Connections;
 use self::write::Write;
+use crate::jobs::on_server::{self, MarkJob, TURN, ask};
+use crate::jobs::{LoadJob, Streams};
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
     AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
     ReminderCounts, ScanPosition, StoreError,
 };
-
-/// The most jobs that one batch takes. A queue holds at most four times as many.
-const TURN: usize = 256;
 
 /// The number of statements of appends, and of marks, that run at a time. With one, batches are as large as they can be.
 const WRITES: usize = 1;
@@ -48,19 +44,14 @@ const FINDS: usize = 2;
 /// The number of connections of a process, if nobody names another: those of the batches, and as many for all else.
 const CONNECTIONS: u32 = 8;
 
-/// The time for which a caller waits for an answer, including its time in the queue. It is longer than a statement may take.
-const PATIENCE: Duration = Duration::from_secs(6);
-
 /// An event store in PostgreSQL. Clones share the connections and the batches.
 #[derive(Clone)]
 pub struct PostgresEventStore {
     connections: Arc<Connections>,
     writer: TaskBatcher<Write>,
-    reader: TaskBatcher<read::LoadJob>,
-    marks: TaskBatcher<mark::MarkJob>,
+    reader: TaskBatcher<LoadJob>,
+    marks: TaskBatcher<MarkJob>,
 }
-
-type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
 impl PostgresEventStore {
     /// Reads the URL; it connects to no server yet. It must be called on a runtime.
@@ -90,10 +81,7 @@ impl PostgresEventStore {
     }
 
     pub(crate) async fn mark_published(&self, marks: Vec<Mark>) -> Result<(), StoreError> {
-        if marks.is_empty() {
-            return Ok(());
-        }
-        ask(&self.marks, |answer| mark::MarkJob { marks, answer }).await
+        on_server::mark(&self.marks, marks).await
     }
 
     pub(crate) async fn time(&self) -> Result<Timestamp, StoreError> {
@@ -133,14 +121,8 @@ impl PostgresEventStore {
         Ok(reminders::end(&self.connections, places).await?)
     }
 
-    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<read::Streams, StoreError> {
-        let mut streams = Vec::with_capacity(loads.len());
-        for loads in loads.chunks(TURN) {
-            let loads = loads.to_vec();
-            let found: read::Streams = ask(&self.reader, |answer| read::LoadJob { loads, answer }).await?;
-            streams.extend(found);
-        }
-        Ok(streams)
+    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Streams, StoreError> {
+        on_server::load_many(&self.reader, loads).await
     }
 
     pub(crate) async fn scan<E: EventType>(
@@ -183,19 +165,4 @@ impl PostgresEventStore {
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         Ok(maintenance::ping(&self.connections).await?)
     }
-}
-
-/// Sends a job to the worker and waits for its answer.
-async fn ask<J: Send + 'static, T, E: From<StoreError>>(
-    worker: &TaskBatcher<J>,
-    job: impl FnOnce(Answer<T, E>) -> J,
-) -> Result<T, E> {
-    let closed = || failure::unavailable("it is closed");
-    let (answer, answered) = oneshot::channel();
-    let asked = async {
-        worker.send(job(answer)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
-    };
-    let none = || failure::unavailable(&format!("no answer within {} s", PATIENCE.as_secs()));
-    timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(none().into()))
 }

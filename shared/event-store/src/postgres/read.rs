@@ -7,23 +7,14 @@ use runtime::postgres;
 use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
 
-use super::Answer;
 use super::connections::Connections;
 use super::failure::Failed;
 use crate::columns::{number, time, version};
 use crate::cursor::{follows, unreadable, unreadable_at};
+use crate::jobs::{LoadJob, Streams};
 use crate::{
     AnsweredCommand, CommandHash, CommandResult, Commit, Load, StoreError, Stream, UnreadableStream, json,
 };
-
-/// Each stream with its own result.
-pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
-
-/// The loads of one caller.
-pub(super) struct LoadJob {
-    pub(super) loads: Vec<Load>,
-    pub(super) answer: Answer<Streams>,
-}
 
 /// The commits of every load, and the answers to the commands that the loads name. `place` is the load's, from 1.
 const LOAD: &str = "

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use sqlx::Row as _;
 
-use super::Answer;
 use super::connections::Connections;
 use super::failure::{Failed, unavailable};
 use crate::columns::number;
+use crate::jobs::Answer;
 use crate::{AppendError, CommandHash, CommandRecord, Commit, StoreError, json};
 
 /// The largest commit, in bytes. It is that of the other variants on a server, so that commits can be moved.

@@ -10,8 +10,9 @@ use rusqlite::{Connection, Row, params};
 use super::columns::{number, text, time};
 use super::file::{self, Purpose};
 use super::read::failed;
-use super::{Answer, unavailable};
+use super::unavailable;
 use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
+use crate::jobs::Answer;
 use crate::{Backlog, CommitId, Page, ScanPosition, ScannedCommit, StoreError, json};
 
 /// A question, with the channel for its answer.

@@ -24,8 +24,8 @@ use event_sourcing::EventType;
 use jiff::Timestamp;
 use runtime::batcher::Batcher;
 use runtime::files::OpenedFile;
-use tokio::sync::oneshot;
 
+use crate::jobs::{LoadJob, Streams, ask};
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
     AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
@@ -41,13 +41,11 @@ const TURN: usize = 512;
 #[derive(Clone)]
 pub struct SqliteEventStore {
     opened: OpenedFile,
-    reader: Batcher<read::LoadJob>,
+    reader: Batcher<LoadJob>,
     maintainer: Batcher<Question>,
     // The last field, so that it closes last. SQLite then writes the log back into the file and deletes the log.
     writer: Batcher<Write>,
 }
-
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 impl SqliteEventStore {
     /// Opens the file. Creates a missing file and its missing folder.
@@ -113,11 +111,11 @@ impl SqliteEventStore {
     }
 
     async fn write(&self, task: Task) -> Result<u64, StoreError> {
-        ask(&self.writer, |answer| Write { task, answer }).await
+        ask(|answer| self.writer.send(Write { task, answer })).await
     }
 
-    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<read::Streams, StoreError> {
-        ask(&self.reader, |answer| read::LoadJob { loads, answer }).await
+    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Streams, StoreError> {
+        ask(|answer| self.reader.send(LoadJob { loads, answer })).await
     }
 
     pub(crate) async fn scan<E: EventType>(
@@ -179,15 +177,8 @@ impl SqliteEventStore {
         &self,
         question: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        ask(&self.maintainer, |answer| Question::new(question, answer)).await
+        ask(|answer| self.maintainer.send(Question::new(question, answer))).await
     }
-}
-
-async fn ask<J: Send, T>(worker: &Batcher<J>, job: impl FnOnce(Answer<T>) -> J) -> Result<T, StoreError> {
-    let closed = || StoreError::Unavailable("it is closed".into());
-    let (answer, answered) = oneshot::channel();
-    worker.send(job(answer)).await.map_err(|_| closed())?;
-    answered.await.map_err(|_| closed())?
 }
 
 /// Checks that the path still names the opened file.

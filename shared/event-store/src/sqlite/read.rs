@@ -5,20 +5,12 @@ use runtime::files::OpenedFile;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction, params};
 
 use super::columns::{number, text, time, version};
-use super::{Answer, check, unavailable};
+use super::{check, unavailable};
 use crate::cursor::{follows, unreadable, unreadable_at};
+use crate::jobs::LoadJob;
 use crate::{
     AnsweredCommand, CommandHash, CommandResult, Commit, Load, StoreError, Stream, UnreadableStream, json,
 };
-
-/// Each stream with its own result.
-pub(super) type Streams = Vec<Result<Stream, UnreadableStream>>;
-
-/// The loads of one caller.
-pub(super) struct LoadJob {
-    pub(super) loads: Vec<Load>,
-    pub(super) answer: Answer<Streams>,
-}
 
 const COMMITS: &str = "
     SELECT key, recorded_at, events, command_id, command_hash, metadata, awaits,

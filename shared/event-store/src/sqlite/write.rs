@@ -9,7 +9,8 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
 use super::columns::number;
-use super::{Answer, check, reminders, unavailable};
+use super::{check, reminders, unavailable};
+use crate::jobs::Answer;
 use crate::{CommandRecord, Commit, Mark, ReminderPolicy, json};
 
 /// One write.

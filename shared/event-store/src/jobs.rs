@@ -1,0 +1,88 @@
+//! The jobs that callers send to the workers of a store, and the ways for their answers.
+
+use std::future::Future;
+
+use runtime::batcher::Stopped;
+use tokio::sync::oneshot;
+
+use crate::{Load, StoreError, Stream, UnreadableStream};
+
+/// The way for the answer to a job.
+pub(crate) type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
+
+/// Each stream with its own result.
+pub(crate) type Streams = Vec<Result<Stream, UnreadableStream>>;
+
+/// The loads of one caller.
+pub(crate) struct LoadJob {
+    pub(crate) loads: Vec<Load>,
+    pub(crate) answer: Answer<Streams>,
+}
+
+/// Sends a job to its worker and waits for the answer.
+pub(crate) async fn ask<T, E, S>(send: impl FnOnce(Answer<T, E>) -> S) -> Result<T, E>
+where
+    E: From<StoreError>,
+    S: Future<Output = Result<(), Stopped>>,
+{
+    let closed = || StoreError::Unavailable("it is closed".into());
+    let (answer, answered) = oneshot::channel();
+    send(answer).await.map_err(|_| closed())?;
+    answered.await.map_err(|_| closed())?
+}
+
+/// The jobs of stores on servers.
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
+pub(crate) mod on_server {
+    use std::time::Duration;
+
+    use runtime::batcher::TaskBatcher;
+    use tokio::time::timeout;
+
+    use super::{Answer, LoadJob, Streams};
+    use crate::{Load, Mark, StoreError};
+
+    /// The most jobs that one batch takes. A queue holds at most four times as many.
+    pub(crate) const TURN: usize = 256;
+
+    /// The time for which a caller waits for an answer, including its time in the queue. It is longer than an operation may take.
+    const PATIENCE: Duration = Duration::from_secs(6);
+
+    /// The commits that one caller marks.
+    pub(crate) struct MarkJob {
+        pub(crate) marks: Vec<Mark>,
+        pub(crate) answer: Answer<()>,
+    }
+
+    /// Sends a job to the worker and waits for its answer, for [`PATIENCE`] at most.
+    pub(crate) async fn ask<J: Send + 'static, T, E: From<StoreError>>(
+        worker: &TaskBatcher<J>,
+        job: impl FnOnce(Answer<T, E>) -> J,
+    ) -> Result<T, E> {
+        let asked = super::ask(|answer| worker.send(job(answer)));
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(no_answer(PATIENCE).into()))
+    }
+
+    pub(crate) async fn load_many(
+        reader: &TaskBatcher<LoadJob>,
+        loads: Vec<Load>,
+    ) -> Result<Streams, StoreError> {
+        let mut streams = Vec::with_capacity(loads.len());
+        for loads in loads.chunks(TURN) {
+            let loads = loads.to_vec();
+            streams.extend(ask(reader, |answer| LoadJob { loads, answer }).await?);
+        }
+        Ok(streams)
+    }
+
+    pub(crate) async fn mark(marker: &TaskBatcher<MarkJob>, marks: Vec<Mark>) -> Result<(), StoreError> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        ask(marker, |answer| MarkJob { marks, answer }).await
+    }
+
+    pub(crate) fn no_answer(waited: Duration) -> StoreError {
+        StoreError::Unavailable(format!("no answer within {} s", waited.as_secs()).into())
+    }
+}
