@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use event_sourcing::{StreamId, Version};
 use parking_lot::Mutex;
+use runtime::Backoff;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -51,13 +52,6 @@ struct Waiter<R> {
     tell: oneshot::Sender<Lookup<R>>,
 }
 
-/// The pauses of a waiting caller between two looks: `first`, then each twice as long as the last, up to `longest`.
-#[derive(Clone, Copy)]
-pub(crate) struct Pauses {
-    pub(crate) first: Duration,
-    pub(crate) longest: Duration,
-}
-
 /// The registration of a waiting caller. Dropping it ends it.
 pub(crate) struct Waiting<R> {
     shared: Arc<Shared<R>>,
@@ -68,13 +62,13 @@ pub(crate) struct Waiting<R> {
 
 impl<R: Clone> Waiters<R> {
     /// Waits until the stream is at `version` or a later one, but no longer than `patience`. Returns the stream as it is then.
-    /// `get` reads it.
+    /// `get` reads it, again after each of these pauses.
     pub(crate) async fn wait_for<F>(
         &self,
         id: &StreamId,
         version: Version,
         patience: Duration,
-        pauses: Pauses,
+        pauses: Backoff,
         get: impl Fn() -> F,
     ) -> Result<Lookup<R>, ReadStoreError>
     where
@@ -83,16 +77,16 @@ impl<R: Clone> Waiters<R> {
         let reached = async {
             // Registered before the first look, so that a write between the two is not missed.
             let mut waiting = self.register(id, version);
-            let mut pause = pauses.first;
+            let mut looks = 0;
             loop {
                 let seen = get().await?;
                 if seen.entry.as_ref().map_or(Version::NONE, |entry| entry.version) >= version {
                     return Ok(seen);
                 }
-                if let Ok(seen) = timeout(pause, waiting.told()).await {
+                looks += 1;
+                if let Ok(seen) = timeout(pauses.after(looks), waiting.told()).await {
                     return Ok(seen);
                 }
-                pause = (pause * 2).min(pauses.longest);
             }
         };
         match timeout(patience, reached).await {

@@ -11,11 +11,15 @@ use anyhow::Context;
 use domain::Status;
 use http::StatusCode;
 use parking_lot::Mutex;
+use runtime::Backoff;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::check::Expected;
 use crate::client::{Answer, Client, HttpCall};
+
+/// The delays between the reads of an order.
+const DELAYS: Backoff = Backoff { first: Duration::from_millis(5), longest: Duration::from_millis(250) };
 
 /// How many missed orders the result names.
 const NAMED: usize = 20;
@@ -136,7 +140,7 @@ async fn settled(
     deadline: Instant,
 ) -> Result<Status, String> {
     let get = HttpCall::get(format!("/{id}"));
-    let mut delay = Duration::from_millis(5);
+    let mut tries = 0;
     loop {
         let problem = match client.call(&get).await {
             Ok(answer) => match judge(&answer, expected) {
@@ -148,11 +152,12 @@ async fn settled(
                 failure.to_string()
             }
         };
+        tries += 1;
+        let delay = DELAYS.after(tries);
         if Instant::now() + delay >= deadline {
             return Err(problem);
         }
         tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(Duration::from_millis(250));
     }
 }
 

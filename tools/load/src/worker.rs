@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use runtime::Backoff;
 
 use crate::call::{Call, Kind};
 use crate::check::{Acknowledged, CheckFile};
@@ -146,13 +147,7 @@ impl Worker {
     /// The delay before a repeat. In the first round over the replicas it is zero. After that it doubles from 50 ms to 1 s, and
     /// is shortened at random, so that the clients don't all come back at once.
     fn delay(&mut self, repeated: u32) -> Duration {
-        match repeated / self.client.replicas() {
-            0 => Duration::ZERO,
-            round => {
-                let longest = FIRST_DELAY.saturating_mul(1 << (round - 1).min(10)).min(LONGEST_DELAY);
-                longest.mul_f64(self.random.random_range(0.5..=1.0))
-            }
-        }
+        DELAYS.with_jitter(repeated / self.client.replicas(), self.random.random())
     }
 
     fn log(&self, acknowledged: &Acknowledged<'_>) {
@@ -187,8 +182,7 @@ impl Worker {
 /// The shortest pause between two reads, because the timer counts in milliseconds. Shorter pauses are left out.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
-const FIRST_DELAY: Duration = Duration::from_millis(50);
-const LONGEST_DELAY: Duration = Duration::from_secs(1);
+const DELAYS: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 const LONGEST_ASKED_DELAY: Duration = Duration::from_secs(5);
 
 impl std::fmt::Display for Lost {

@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use event_sourcing::{Entry, Recorded, StreamId, Version, View};
 use jiff::Timestamp;
-use runtime::SecretUrl;
 use runtime::batcher::{Stopped, TaskBatcher};
+use runtime::{Backoff, SecretUrl};
 use tokio::sync::{Semaphore, oneshot};
 
 use self::connections::Connections;
@@ -37,7 +37,7 @@ use self::read::{ActiveView, See};
 use crate::calls::Call;
 use crate::programs::{Program, Registration};
 use crate::shape::Shape;
-use crate::waiters::{Pauses, Waiters};
+use crate::waiters::Waiters;
 use crate::walk::{Step, Walk, Walker};
 use crate::{
     Difference, DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page,
@@ -50,7 +50,7 @@ use crate::{
 /// LISTEN and NOTIFY would tell sooner, but are not used, for two reasons. A commit that notifies waits for all other commits
 /// that do, also for their write to the disk. That cost two thirds of the small transactions. And no proxy that shares
 /// connections passes notifications on.
-const LOOK_AGAIN: Pauses = Pauses { first: Duration::from_millis(2), longest: Duration::from_millis(50) };
+const LOOK_AGAIN: Backoff = Backoff { first: Duration::from_millis(2), longest: Duration::from_millis(50) };
 
 /// The maximum number of calls in one batch.
 const CALLS: usize = 256;

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use event_sourcing::{Entry, Recorded, StreamId, Version, View};
 use jiff::Timestamp;
+use runtime::Backoff;
 use runtime::batcher::{Batcher, Stopped};
 use runtime::files::{LostFile, OpenedFile};
 use rusqlite::Connection;
@@ -31,7 +32,7 @@ use self::read::See;
 use self::write::{Job, Writer};
 use crate::programs::{Program, Registration};
 use crate::shape::Shape;
-use crate::waiters::{Pauses, Waiters};
+use crate::waiters::Waiters;
 use crate::walk::{Step, Walk, Walker};
 use crate::{
     Difference, DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page,
@@ -39,7 +40,8 @@ use crate::{
 };
 
 /// The pauses after which a caller that waits for a version looks again, because another process may write it.
-const LOOK_AGAIN: Pauses = Pauses { first: Duration::from_millis(100), longest: Duration::from_millis(100) };
+const LOOK_AGAIN: Backoff =
+    Backoff { first: Duration::from_millis(100), longest: Duration::from_millis(100) };
 
 /// The maximum number of calls in one transaction.
 const CALLS: usize = 256;
