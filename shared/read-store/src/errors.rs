@@ -62,7 +62,6 @@ pub enum DropRefused {
     Store(#[from] ReadStoreError),
 }
 
-#[cfg(any(feature = "embedded", feature = "postgres"))]
 impl From<runtime::batcher::Stopped> for ReadStoreError {
     fn from(stopped: runtime::batcher::Stopped) -> Self {
         Self::Unavailable(stopped.to_string())

@@ -20,6 +20,8 @@ pub mod plan;
 mod postgres;
 mod programs;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
+mod registrations;
+#[cfg(any(feature = "embedded", feature = "postgres"))]
 mod shape;
 #[cfg(feature = "embedded")]
 mod sqlite;

@@ -9,7 +9,6 @@ use event_sourcing::{
 use parking_lot::Mutex;
 
 use crate::ViewId;
-use crate::programs::Registered;
 
 /// A view as SQL sees it.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +58,6 @@ impl Shape {
         key.split_once(' ').is_some_and(|(name, _)| name == self.name)
     }
 
-    /// Returns true if `key` is that of another shape of the same view for which no program is registered.
-    pub(crate) fn leaves_unused(&self, key: &str, registered: &[Registered]) -> bool {
-        self.is_of_same_view(key) && key != self.key && registered.iter().all(|program| program.shape != key)
-    }
-
     /// The table of a view of this shape.
     pub(crate) const fn table(self, id: ViewId) -> Table {
         Table { shape: self, id, suffix: "" }
@@ -81,7 +75,6 @@ impl Shape {
     }
 
     /// Returns a page's conditions in the order in which they are to be tried: the most selective index comes first.
-    #[cfg(any(feature = "embedded", feature = "postgres"))]
     pub(crate) fn sorted<'f>(
         &self,
         conditions: &'f [(Index, Value<'static>)],

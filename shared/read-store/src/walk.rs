@@ -97,6 +97,8 @@ pub(crate) mod sql {
 
     pub(crate) const LEAVE: &str =
         "UPDATE read_store_walks SET held_until = 0 WHERE walker = $1 AND shape = $2";
+
+    pub(crate) const DELETE: &str = "DELETE FROM read_store_walks WHERE shape = $1";
 }
 
 /// A row's values, as every variant reads them.

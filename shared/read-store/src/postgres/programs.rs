@@ -2,14 +2,17 @@
 
 use event_sourcing::View;
 use runtime::postgres::within;
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row, query, raw_sql};
 
 use super::connections::ANSWER;
 use super::failure::Failed;
+use super::transaction::no_active_view;
 use super::{Shared, schema};
-use crate::programs::{Filled, KEPT_NEW, MAKER, Program, Registered, Registration, milliseconds, sql};
-use crate::shape::{Shape, Table};
-use crate::{ReadStoreError, ViewId};
+use crate::programs::{Filled, Program, Registration};
+use crate::registrations::{KEPT_NEW, ListedProgram, ListedView, MAKER, active, milliseconds, sql, unused};
+use crate::shape::Shape;
+use crate::{ReadStoreError, ViewId, walk};
 
 pub(super) async fn register<V: View>(
     shared: &Shared<V>,
@@ -37,7 +40,7 @@ async fn register_on(
     shape: Shape,
     program: &Program,
 ) -> Result<Registration, Failed> {
-    if is_filled(connection, shape).await?.is_none() {
+    if active(&views(connection).await?, shape).is_none() {
         // The tables of this shape were dropped, while this program was away for too long.
         schema::migrate_with(connection, shape).await?;
     }
@@ -56,13 +59,14 @@ async fn register_on(
         .execute(&mut *connection)
         .await?;
     query(sql::EXPIRE).bind(now).execute(&mut *connection).await?;
-    let all = read(connection).await?;
-    let filled = is_filled(connection, shape).await?.unwrap_or_default();
-    let registration = Registration::of(shape, program, &all, filled, now);
-    let filling = program.filling.as_ref().filter(|_| registration.filled == Filled::Mine);
-    query(sql::FILL).bind(shape.key).bind(&program.name).bind(filling).execute(&mut *connection).await?;
+    let (programs, views) = (programs(connection).await?, views(connection).await?);
+    let registration = Registration::of(shape, program, &programs, &views, now);
+    if registration.filled == Filled::Mine {
+        let fill = query(sql::FILL).bind(shape.key).bind(&program.name).bind(&program.filling);
+        fill.execute(&mut *connection).await?;
+    }
     raw_sql("COMMIT").execute(&mut *connection).await?;
-    if !unused(connection, shape, &all).await?.is_empty()
+    if unused(&views, shape, &programs).next().is_some()
         && let Err(failed) = drop_unused(connection, shape).await
     {
         // Somebody reads one of them for long, perhaps. The next registration tries again.
@@ -96,48 +100,35 @@ async fn now(connection: &mut PgConnection) -> Result<i64, Failed> {
     Ok(query(sql).persistent(false).fetch_one(connection).await?.try_get(0)?)
 }
 
-/// Returns whether the active view of this shape was filled; `None` if there is no such view.
-async fn is_filled(connection: &mut PgConnection, shape: Shape) -> Result<Option<bool>, Failed> {
-    let sql = "SELECT filled FROM read_store_views WHERE shape = $1 AND state = 'active'";
-    let found = query(sql).bind(shape.key).fetch_optional(connection).await?;
-    Ok(found.map(|row| row.try_get(0)).transpose()?)
-}
-
-async fn active_view(connection: &mut PgConnection, shape: Shape) -> Result<Table, Failed> {
-    let sql = "SELECT id FROM read_store_views WHERE shape = $1 AND state = 'active'";
-    let row = query(sql).bind(shape.key).fetch_one(connection).await?;
-    Ok(shape.table(ViewId(row.try_get(0)?)))
-}
-
-async fn read(connection: &mut PgConnection) -> Result<Vec<Registered>, Failed> {
-    let found = query(sql::READ).fetch_all(connection).await?;
-    let registered = |row: &sqlx::postgres::PgRow| {
-        Ok(Registered {
+async fn programs(connection: &mut PgConnection) -> Result<Vec<ListedProgram>, Failed> {
+    let found = query(sql::PROGRAMS).fetch_all(connection).await?;
+    let program = |row: &PgRow| {
+        Ok(ListedProgram {
             shape: row.try_get(0)?,
-            program: row.try_get(1)?,
+            name: row.try_get(1)?,
             since: row.try_get(2)?,
             renewed: row.try_get(3)?,
             serves: row.try_get(4)?,
             filling: row.try_get(5)?,
         })
     };
-    found.iter().map(registered).collect()
+    found.iter().map(program).collect()
 }
 
-/// Returns the tables of this view's other shapes for which no program is registered, and the keys of the shapes.
-async fn unused(
-    connection: &mut PgConnection,
-    shape: Shape,
-    registered: &[Registered],
-) -> Result<Vec<(ViewId, String)>, Failed> {
-    let found = query("SELECT id, shape FROM read_store_views").fetch_all(connection).await?;
-    let views = found.iter().map(|row| Ok((ViewId(row.try_get(0)?), row.try_get(1)?)));
-    let mut views = views.collect::<Result<Vec<(ViewId, String)>, Failed>>()?;
-    views.retain(|(_, other)| shape.leaves_unused(other, registered));
-    Ok(views)
+async fn views(connection: &mut PgConnection) -> Result<Vec<ListedView>, Failed> {
+    let found = query(sql::VIEWS).fetch_all(connection).await?;
+    let view = |row: &PgRow| {
+        Ok(ListedView {
+            id: ViewId(row.try_get(0)?),
+            shape: row.try_get(1)?,
+            is_active: row.try_get(2)?,
+            is_filled: row.try_get(3)?,
+        })
+    };
+    found.iter().map(view).collect()
 }
 
-/// Drops those tables. Gives up if a lock does not come soon, because whoever writes a view waits meanwhile.
+/// Drops the tables that no program uses. Gives up if a lock does not come soon, because whoever writes a view waits meanwhile.
 async fn drop_unused(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     raw_sql(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'; LOCK TABLE read_store_views IN EXCLUSIVE MODE;
@@ -145,13 +136,13 @@ async fn drop_unused(connection: &mut PgConnection, shape: Shape) -> Result<(), 
     )
     .execute(&mut *connection)
     .await?;
-    let active = active_view(connection, shape).await?;
-    schema::show_to_sql_tools(connection, active).await?;
-    let registered = read(connection).await?;
-    for (id, other) in unused(connection, shape, &registered).await? {
-        let table = shape.table(id);
+    let (programs, views) = (programs(connection).await?, views(connection).await?);
+    let active = active(&views, shape).ok_or_else(no_active_view)?;
+    schema::show_to_sql_tools(connection, shape.table(active.id)).await?;
+    for view in unused(&views, shape, &programs) {
+        let table = shape.table(view.id);
         schema::drop_view(connection, table).await?;
-        query("DELETE FROM read_store_walks WHERE shape = $1").bind(&other).execute(&mut *connection).await?;
+        query(walk::sql::DELETE).bind(&view.shape).execute(&mut *connection).await?;
         tracing::info!(%table, "dropped a table of the view that no program uses any more");
     }
     raw_sql("COMMIT").execute(connection).await?;

@@ -5,10 +5,11 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::schema;
 use super::write::Writer;
-use crate::programs::{Filled, KEPT_NEW, MAKER, Program, Registered, Registration, milliseconds, sql};
+use crate::programs::{Filled, Program, Registration};
+use crate::registrations::{KEPT_NEW, ListedProgram, ListedView, MAKER, milliseconds, sql, unused};
 use crate::shape::Shape;
 use crate::walk::sql::numbered;
-use crate::{ReadStoreError, ViewId};
+use crate::{ReadStoreError, ViewId, walk};
 
 impl<V: View> Writer<V> {
     /// Registers a program, and drops the tables of shapes for which none is registered.
@@ -21,17 +22,13 @@ impl<V: View> Writer<V> {
         let values = params![shape.key, program.name, now, milliseconds(program.lease), program.serves];
         transaction.prepare_cached(&numbered(sql::REGISTER))?.execute(values)?;
         transaction.prepare_cached(&numbered(sql::EXPIRE))?.execute([now])?;
-        let filled = "SELECT filled FROM read_store_views WHERE shape = ?1 AND state = 'active'";
-        let filled = transaction.query_row(filled, [shape.key], |row| row.get(0))?;
-        let all = read(&transaction)?;
-        let registration = Registration::of(shape, program, &all, filled, now);
-        let filling = program.filling.as_ref().filter(|_| registration.filled == Filled::Mine);
-        transaction.prepare_cached(&numbered(sql::FILL))?.execute(params![
-            shape.key,
-            program.name,
-            filling
-        ])?;
-        drop_unused(&transaction, shape, &all)?;
+        let (programs, views) = (programs(&transaction)?, views(&transaction)?);
+        let registration = Registration::of(shape, program, &programs, &views, now);
+        if registration.filled == Filled::Mine {
+            let values = params![shape.key, program.name, program.filling];
+            transaction.prepare_cached(&numbered(sql::FILL))?.execute(values)?;
+        }
+        drop_unused(&transaction, shape, &programs, &views)?;
         transaction.commit()?;
         Ok(registration)
     }
@@ -49,17 +46,29 @@ impl<V: View> Writer<V> {
     }
 }
 
-fn read(connection: &Connection) -> Result<Vec<Registered>, ReadStoreError> {
-    let mut statement = connection.prepare_cached(sql::READ)?;
+fn programs(connection: &Connection) -> Result<Vec<ListedProgram>, ReadStoreError> {
+    let mut statement = connection.prepare_cached(sql::PROGRAMS)?;
     let found = statement.query_map([], |row| {
-        let (shape, program, since) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(Registered {
-            shape,
-            program,
-            since,
+        Ok(ListedProgram {
+            shape: row.get(0)?,
+            name: row.get(1)?,
+            since: row.get(2)?,
             renewed: row.get(3)?,
             serves: row.get(4)?,
             filling: row.get(5)?,
+        })
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+fn views(connection: &Connection) -> Result<Vec<ListedView>, ReadStoreError> {
+    let mut statement = connection.prepare_cached(sql::VIEWS)?;
+    let found = statement.query_map([], |row| {
+        Ok(ListedView {
+            id: ViewId(row.get(0)?),
+            shape: row.get(1)?,
+            is_active: row.get(2)?,
+            is_filled: row.get(3)?,
         })
     })?;
     Ok(found.collect::<Result<_, _>>()?)
@@ -82,20 +91,19 @@ pub(super) fn keep_new_tables(transaction: &Transaction<'_>, shape: Shape) -> Re
 fn drop_unused(
     transaction: &Transaction<'_>,
     shape: Shape,
-    registered: &[Registered],
+    programs: &[ListedProgram],
+    views: &[ListedView],
 ) -> Result<(), ReadStoreError> {
-    let mut statement = transaction.prepare_cached("SELECT id, shape FROM read_store_views")?;
-    let views = statement.query_map([], |row| Ok((ViewId(row.get(0)?), row.get::<_, String>(1)?)))?;
-    let views = views.collect::<Result<Vec<_>, _>>()?;
-    let unused: Vec<_> = views.iter().filter(|(_, other)| shape.leaves_unused(other, registered)).collect();
+    let unused: Vec<_> = unused(views, shape, programs).collect();
     if unused.is_empty() {
         return Ok(());
     }
     schema::show_to_sql_tools(transaction, schema::active_view(transaction, shape)?)?;
-    for (id, other) in unused {
-        schema::drop_view(transaction, shape.table(*id))?;
-        transaction.execute("DELETE FROM read_store_walks WHERE shape = ?1", [other])?;
-        tracing::info!(table = %shape.table(*id), "dropped a table of the view that no program uses any more");
+    for view in unused {
+        let table = shape.table(view.id);
+        schema::drop_view(transaction, table)?;
+        transaction.execute(&numbered(walk::sql::DELETE), [&view.shape])?;
+        tracing::info!(%table, "dropped a table of the view that no program uses any more");
     }
     Ok(())
 }

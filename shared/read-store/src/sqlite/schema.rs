@@ -20,7 +20,7 @@ use runtime::files;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use crate::programs;
+use crate::registrations;
 use crate::shape::{Shape, Table};
 use crate::walk::sql;
 use crate::{OpenError, ReadStoreError, ViewId};
@@ -153,7 +153,7 @@ fn pass_former_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(),
 fn ensure_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(sql::TABLE)?;
-    transaction.execute_batch(programs::sql::TABLE)?;
+    transaction.execute_batch(registrations::sql::TABLE)?;
     ensure_active_view(transaction, shape)
 }
 
