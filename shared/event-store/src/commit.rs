@@ -4,9 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_sourcing::{
-    Aggregate, CommandId, EncodedEvent, EventType, Recorded, Snapshot, StreamId, Version,
-};
+use event_sourcing::{Aggregate, CommandId, EncodedEvent, EventType, Recorded, Snapshot, StreamId, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -122,8 +120,11 @@ impl fmt::Debug for CommandHash {
     }
 }
 
+/// The time for which the store keeps the small record of a client's command without events.
+pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The small record of a command that yielded no event. It lets a late retry get the same answer. The store keeps a client's for
-/// [`crate::ANSWERED_KEPT`], and the system's for ever: the channel may deliver an event again after any time.
+/// [`ANSWERED_KEPT`], and the system's for ever: the channel may deliver an event again after any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandRecord {
     /// The command's stream.
@@ -142,7 +143,7 @@ pub struct CommandRecord {
 
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 impl CommandRecord {
-    /// Returns true if the store may delete the record after [`crate::ANSWERED_KEPT`].
+    /// Returns true if the store may delete the record after [`ANSWERED_KEPT`].
     pub(crate) fn expires(&self) -> bool {
         self.command_id.kind() == event_sourcing::CommandKind::Client
     }

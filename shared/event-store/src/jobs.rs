@@ -1,8 +1,5 @@
 //! The jobs that callers send to the workers of a store, and the ways for their answers.
 
-use std::future::Future;
-
-use runtime::batcher::Stopped;
 use tokio::sync::oneshot;
 
 use crate::{Load, StoreError, Stream, UnreadableStream};
@@ -19,24 +16,12 @@ pub(crate) struct LoadJob {
     pub(crate) answer: Answer<Streams>,
 }
 
-/// Sends a job to its worker and waits for the answer.
-pub(crate) async fn ask<T, E, S>(send: impl FnOnce(Answer<T, E>) -> S) -> Result<T, E>
-where
-    E: From<StoreError>,
-    S: Future<Output = Result<(), Stopped>>,
-{
-    let closed = || StoreError::Unavailable("it is closed".into());
-    let (answer, answered) = oneshot::channel();
-    send(answer).await.map_err(|_| closed())?;
-    answered.await.map_err(|_| closed())?
-}
-
 /// The jobs of stores on servers.
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 pub(crate) mod on_server {
     use std::time::Duration;
 
-    use runtime::batcher::TaskBatcher;
+    use runtime::batcher::{self, TaskBatcher};
     use tokio::time::timeout;
 
     use super::{Answer, LoadJob, Streams};
@@ -59,8 +44,9 @@ pub(crate) mod on_server {
         worker: &TaskBatcher<J>,
         job: impl FnOnce(Answer<T, E>) -> J,
     ) -> Result<T, E> {
-        let asked = super::ask(|answer| worker.send(job(answer)));
-        timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(no_answer(PATIENCE).into()))
+        let asked = batcher::ask(|answer| worker.send(job(answer)));
+        let answered = timeout(PATIENCE, asked).await.map_err(|_| no_answer(PATIENCE))?;
+        answered.map_err(StoreError::from)?
     }
 
     pub(crate) async fn load_many(

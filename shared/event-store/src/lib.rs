@@ -12,6 +12,7 @@ mod columns;
 mod commit;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 mod cursor;
+mod errors;
 mod heads;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 mod jobs;
@@ -27,24 +28,20 @@ mod sqlite;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use event_sourcing::{EventType, StreamId, Version};
 use jiff::Timestamp;
 use runtime::SecretUrl;
-use thiserror::Error;
 
 pub use commit::{
-    AnsweredCommand, Backlog, CommandHash, CommandRecord, CommandResult, Commit, CommitId, Load, Metadata,
-    Page, ScanPosition, ScannedCommit, Stream, UnreadableStream, fold, fold_to,
+    ANSWERED_KEPT, AnsweredCommand, Backlog, CommandHash, CommandRecord, CommandResult, Commit, CommitId,
+    Load, Metadata, Page, ScanPosition, ScannedCommit, Stream, UnreadableStream, fold, fold_to,
 };
+pub use errors::{AppendError, OpenError, StoreError};
 pub use heads::Heads;
 #[cfg(feature = "mongodb")]
 pub use mongodb::connection::parse_url as parse_mongodb_url;
 pub use reminders::{Mark, REMINDERS, Reminder, ReminderCounts, ReminderPolicy, Reminders};
-
-/// The time for which the store keeps the small record of a client's command without events.
-pub const ANSWERED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An event store. The scheme of its URL chooses the variant. It is cheap to clone: clones share connections and batches.
 #[derive(Clone)]
@@ -58,45 +55,6 @@ pub enum EventStore {
     /// A SQLite file, for one machine: `sqlite:PATH`.
     #[cfg(feature = "embedded")]
     Sqlite(sqlite::SqliteEventStore),
-}
-
-/// The store can't be opened from its URL.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// This program has no variant for the URL's scheme.
-    #[error("the event store {url:?} has an unknown scheme; allowed: {allowed}")]
-    UnknownScheme {
-        /// The URL.
-        url: SecretUrl,
-        /// The allowed schemes, with an example each.
-        allowed: String,
-    },
-    /// The scheme is known, but the rest of the URL can't be used.
-    #[error("the event store can't be opened: {0}")]
-    Refused(String),
-}
-
-/// The error of a call to the store.
-#[derive(Clone, Debug, Error)]
-pub enum StoreError {
-    /// The store can't be reached, is full or is closed. The same call may succeed later. It is not known if a write took place,
-    /// so the caller repeats it under the same command id.
-    #[error("the event store is not available: {0}")]
-    Unavailable(Arc<str>),
-    /// One stream can't be read. All others can be read.
-    #[error(transparent)]
-    Unreadable(#[from] UnreadableStream),
-}
-
-/// The error of a write.
-#[derive(Clone, Debug, Error)]
-pub enum AppendError {
-    /// The version or the command id is taken. Load the stream again, look for the command id first, then decide again.
-    #[error("the version or the command id is taken")]
-    Conflict,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 impl EventStore {

@@ -1,23 +1,31 @@
-//! Calls of `project` that were made at the same time, as one batch.
+//! The calls that wait for a worker, and calls of `project` that were made at the same time, as one batch.
 //!
 //! Knows nothing of stores, nor of the effect of the records.
 
 use std::ops::Range;
 
+use event_sourcing::StreamId;
 use tokio::sync::oneshot;
 
-use crate::{Incoming, Projected, ReadStoreError};
+use crate::{Incoming, Lookup, Projected, ReadStoreError};
 
-/// One call.
-pub(crate) struct Call<E> {
-    batch: Vec<Incoming<E>>,
-    answer: Answer,
+/// The way for the answer to a call.
+pub(crate) type Answer<T, E = ReadStoreError> = oneshot::Sender<Result<T, E>>;
+
+/// A call of `see`.
+pub(crate) struct LookupCall<R> {
+    pub(crate) id: StreamId,
+    pub(crate) answer: Answer<Lookup<R>>,
 }
 
-type Answer = oneshot::Sender<Result<Projected, ReadStoreError>>;
+/// A call of `project`.
+pub(crate) struct Call<E> {
+    batch: Vec<Incoming<E>>,
+    answer: Answer<Projected>,
+}
 
 impl<E> Call<E> {
-    pub(crate) fn new(batch: Vec<Incoming<E>>, answer: Answer) -> Self {
+    pub(crate) fn new(batch: Vec<Incoming<E>>, answer: Answer<Projected>) -> Self {
         Self { batch, answer }
     }
 
@@ -32,7 +40,7 @@ pub(crate) struct Merged<E> {
     pub(crate) incoming: Vec<Incoming<E>>,
     /// The range of each call's records.
     pub(crate) ranges: Vec<Range<usize>>,
-    answers: Vec<Answer>,
+    answers: Vec<Answer<Projected>>,
 }
 
 impl<E> Merged<E> {

@@ -2,9 +2,10 @@
 
 use event_sourcing::{StreamId, Version};
 use runtime::SecretUrl;
+use runtime::batcher::NoWorker;
 use thiserror::Error;
 
-use crate::{HeldId, ViewId};
+use crate::types::{BehindStream, HeldId, ViewId};
 
 /// The store can't be opened by its URL.
 #[derive(Debug, Error)]
@@ -39,6 +40,34 @@ pub enum ReadStoreError {
     NotBuilding(ViewId),
 }
 
+/// Why the views were not swapped.
+#[derive(Clone, Debug, Error)]
+pub enum SwapRefused {
+    /// Streams are behind in the new view, or wait for a missing event there but not in the active view.
+    #[error("{streams} streams in the new view are behind, such as {first:?}")]
+    Behind {
+        /// The number of these streams.
+        streams: u64,
+        /// The first of them, by id.
+        first: BehindStream,
+    },
+    /// The view is not being built.
+    #[error("view {0:?} is not being built")]
+    NotBuilding(ViewId),
+    /// The store failed.
+    #[error(transparent)]
+    Store(ReadStoreError),
+}
+
+impl From<ReadStoreError> for SwapRefused {
+    fn from(error: ReadStoreError) -> Self {
+        match error {
+            ReadStoreError::NotBuilding(view) => Self::NotBuilding(view),
+            other => Self::Store(other),
+        }
+    }
+}
+
 /// Why a held event was not dropped.
 #[derive(Clone, Debug, Error)]
 pub enum DropRefused {
@@ -62,8 +91,8 @@ pub enum DropRefused {
     Store(#[from] ReadStoreError),
 }
 
-impl From<runtime::batcher::Stopped> for ReadStoreError {
-    fn from(stopped: runtime::batcher::Stopped) -> Self {
-        Self::Unavailable(stopped.to_string())
+impl From<NoWorker> for ReadStoreError {
+    fn from(error: NoWorker) -> Self {
+        Self::Unavailable(error.to_string())
     }
 }

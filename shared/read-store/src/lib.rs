@@ -37,11 +37,11 @@ use std::time::Duration;
 use event_sourcing::{Entry, Recorded, StreamId, Version, View, is_by_stream};
 use runtime::SecretUrl;
 
-pub use errors::{DropRefused, OpenError, ReadStoreError};
+pub use errors::{DropRefused, OpenError, ReadStoreError, SwapRefused};
 pub use programs::{Filled, Program, Registration};
 pub use types::{
     BehindStream, Difference, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin,
-    Page, Projected, Redriven, RowPage, SwapRefused, ViewId,
+    Page, Projected, Redriven, RowPage, ViewId,
 };
 pub use walk::{Step, Walk, Walker};
 

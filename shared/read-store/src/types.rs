@@ -6,9 +6,6 @@ use std::ops::AddAssign;
 use event_sourcing::{ColumnValue, Entry, Index, Recorded, StreamId, Undecodable, Value, Version};
 use jiff::Timestamp;
 use serde::Serialize;
-use thiserror::Error;
-
-use crate::ReadStoreError;
 
 /// A record of the channel, as the projector has decoded it.
 #[derive(Debug)]
@@ -284,32 +281,4 @@ pub struct BehindStream {
     pub active: Version,
     /// Its version in the new view.
     pub building: Version,
-}
-
-/// Why the views were not swapped.
-#[derive(Clone, Debug, Error)]
-pub enum SwapRefused {
-    /// Streams are behind in the new view, or wait for a missing event there but not in the active view.
-    #[error("{streams} streams in the new view are behind, such as {first:?}")]
-    Behind {
-        /// The number of these streams.
-        streams: u64,
-        /// The first of them, by id.
-        first: BehindStream,
-    },
-    /// The view is not being built.
-    #[error("view {0:?} is not being built")]
-    NotBuilding(ViewId),
-    /// The store failed.
-    #[error(transparent)]
-    Store(ReadStoreError),
-}
-
-impl From<ReadStoreError> for SwapRefused {
-    fn from(error: ReadStoreError) -> Self {
-        match error {
-            ReadStoreError::NotBuilding(view) => Self::NotBuilding(view),
-            other => Self::Store(other),
-        }
-    }
 }

@@ -7,13 +7,26 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// The worker has stopped: its store is closed, or it panicked.
+/// The worker is gone: its store is closed, or it panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the worker has stopped")]
-pub struct Stopped;
+pub struct NoWorker;
+
+/// Sends a job that carries the way for its answer, and waits for the answer.
+///
+/// # Errors
+/// [`NoWorker`] when the worker is gone, or lost the job in a panic.
+pub async fn ask<A, S>(send: impl FnOnce(oneshot::Sender<A>) -> S) -> Result<A, NoWorker>
+where
+    S: Future<Output = Result<(), NoWorker>>,
+{
+    let (answer, answered) = oneshot::channel();
+    send(answer).await?;
+    answered.await.map_err(|_| NoWorker)
+}
 
 /// A handle to a worker thread that takes jobs in batches. Cheap to clone. When the last handle is dropped, the thread does the
 /// jobs that it had accepted, and ends. The drop waits for that.
@@ -57,11 +70,11 @@ impl<J: Send + 'static> Batcher<J> {
     /// Queues a job. The job itself carries the way for its answer.
     ///
     /// # Errors
-    /// [`Stopped`] when the worker is gone.
-    pub async fn send(&self, job: J) -> Result<(), Stopped> {
+    /// [`NoWorker`] when the worker is gone.
+    pub async fn send(&self, job: J) -> Result<(), NoWorker> {
         match &self.worker.jobs {
-            Some(jobs) => jobs.send(job).await.map_err(|_| Stopped),
-            None => Err(Stopped),
+            Some(jobs) => jobs.send(job).await.map_err(|_| NoWorker),
+            None => Err(NoWorker),
         }
     }
 }
@@ -121,9 +134,9 @@ impl<J: Send + 'static> TaskBatcher<J> {
     /// Queues a job. The job itself carries the way for its answer.
     ///
     /// # Errors
-    /// [`Stopped`] when the runtime that it was started on is gone.
-    pub async fn send(&self, job: J) -> Result<(), Stopped> {
-        self.jobs.send(job).await.map_err(|_| Stopped)
+    /// [`NoWorker`] when the runtime that it was started on is gone.
+    pub async fn send(&self, job: J) -> Result<(), NoWorker> {
+        self.jobs.send(job).await.map_err(|_| NoWorker)
     }
 }
 
@@ -131,8 +144,6 @@ impl<J: Send + 'static> TaskBatcher<J> {
 mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc as std_mpsc;
-
-    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -188,7 +199,7 @@ mod tests {
         while batcher.send(()).await.is_ok() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(batcher.send(()).await, Err(Stopped));
+        assert_eq!(batcher.send(()).await, Err(NoWorker));
     }
 
     /// A batch that has begun, and the way to tell it to go on.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::unavailable;
+use super::failure::unavailable;
 use crate::StoreError;
 use crate::heads::{Heads, HeadsPage};
 

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::columns::{number, text, time};
+use super::failure::unavailable;
 use super::file::{self, Purpose};
 use super::read::failed;
-use super::unavailable;
 use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
 use crate::jobs::Answer;
 use crate::{Backlog, CommitId, Page, ScanPosition, ScannedCommit, StoreError, json};

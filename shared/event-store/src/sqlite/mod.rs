@@ -9,6 +9,7 @@
 //! jobs.
 
 mod columns;
+mod failure;
 mod file;
 mod heads;
 mod maintenance;
@@ -22,15 +23,16 @@ use std::sync::Arc;
 
 use event_sourcing::EventType;
 use jiff::Timestamp;
-use runtime::batcher::Batcher;
+use runtime::batcher::{Batcher, ask};
 use runtime::files::OpenedFile;
 
-use crate::jobs::{LoadJob, Streams, ask};
+use crate::jobs::{LoadJob, Streams};
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
     AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
     ReminderCounts, ScanPosition, StoreError,
 };
+use failure::check;
 use maintenance::{Maintainer, Question};
 use write::{Task, Write, Writer};
 
@@ -111,11 +113,11 @@ impl SqliteEventStore {
     }
 
     async fn write(&self, task: Task) -> Result<u64, StoreError> {
-        ask(|answer| self.writer.send(Write { task, answer })).await
+        ask(|answer| self.writer.send(Write { task, answer })).await?
     }
 
     pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Streams, StoreError> {
-        ask(|answer| self.reader.send(LoadJob { loads, answer })).await
+        ask(|answer| self.reader.send(LoadJob { loads, answer })).await?
     }
 
     pub(crate) async fn scan<E: EventType>(
@@ -177,15 +179,6 @@ impl SqliteEventStore {
         &self,
         question: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        ask(|answer| self.maintainer.send(Question::new(question, answer))).await
+        ask(|answer| self.maintainer.send(Question::new(question, answer))).await?
     }
-}
-
-/// Checks that the path still names the opened file.
-fn check(opened: &OpenedFile) -> Result<(), StoreError> {
-    opened.check().map_err(|gone| StoreError::Unavailable(gone.to_string().into()))
-}
-
-fn unavailable(error: &rusqlite::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string().into())
 }

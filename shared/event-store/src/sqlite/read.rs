@@ -5,7 +5,7 @@ use runtime::files::OpenedFile;
 use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction, params};
 
 use super::columns::{number, text, time, version};
-use super::{check, unavailable};
+use super::failure::{check, unavailable};
 use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::jobs::LoadJob;
 use crate::{

@@ -4,7 +4,7 @@ use event_sourcing::Version;
 use rusqlite::{Connection, Row, params};
 
 use super::columns::{number, text, time};
-use super::unavailable;
+use super::failure::unavailable;
 use crate::cursor::outstanding;
 use crate::reminders::{DueTimes, REMINDERS, ReminderRow};
 use crate::{CommitId, ReminderCounts, StoreError};

@@ -9,7 +9,8 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
 use super::columns::number;
-use super::{check, reminders, unavailable};
+use super::failure::{check, unavailable};
+use super::reminders;
 use crate::jobs::Answer;
 use crate::{CommandRecord, Commit, Mark, ReminderPolicy, json};
 

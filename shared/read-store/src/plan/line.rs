@@ -8,7 +8,10 @@ use event_sourcing::{
     Entry, EventType, NotApplied, Recorded, Refused, Row, Rows, StreamId, Version, View, is_by_stream,
 };
 
-use super::{Done, HeldRow, Outcome, Part, Release, Upsert, Verdict, held_event};
+use super::part::Part;
+use super::slice::{HeldRow, held_event};
+use super::verdict::Verdict;
+use super::writes::{Outcome, Release, Upsert};
 use crate::types::{HeldId, HeldReason};
 
 pub(super) struct Line<'a, V: View> {
@@ -52,10 +55,19 @@ impl<V: View> SharedRows<V> {
     }
 }
 
+/// The decisions so far.
+pub(super) struct Done<V: View> {
+    pub(super) rows: SharedRows<V>,
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) releases: Vec<Release>,
+    pub(super) passed: Vec<HeldId>,
+    pub(super) rejudged: Vec<(HeldId, Verdict)>,
+}
+
 /// A record that can't be applied yet.
 pub(super) enum Waiter<'a, E> {
     /// Held in the view.
-    Kept { id: HeldId, value: Option<Vec<u8>> },
+    Held { id: HeldId, value: Option<Vec<u8>> },
     /// An event of this batch.
     Event { index: usize, event: &'a Recorded<E> },
     /// A record of this batch that is not an event, or that this program can't apply.
@@ -66,7 +78,7 @@ impl<'a, E: EventType> Waiter<'a, E> {
     /// Returns the event, if the record is one.
     fn event(&self, stream: &StreamId, version: Version) -> Option<Cow<'a, Recorded<E>>> {
         match self {
-            Self::Kept { value, .. } => held_event(value.as_deref(), stream, version).map(Cow::Owned),
+            Self::Held { value, .. } => held_event(value.as_deref(), stream, version).map(Cow::Owned),
             Self::Event { event, .. } => Some(Cow::Borrowed(event)),
             Self::Poison { .. } => None,
         }
@@ -74,7 +86,7 @@ impl<'a, E: EventType> Waiter<'a, E> {
 
     const fn reason(&self) -> HeldReason {
         match self {
-            Self::Kept { .. } | Self::Event { .. } => HeldReason::Gap,
+            Self::Held { .. } | Self::Event { .. } => HeldReason::Gap,
             Self::Poison { verdict, .. } => verdict.reason,
         }
     }
@@ -97,7 +109,7 @@ impl<'a, V: View> Line<'a, V> {
             };
             match line.waiting.entry((version, reason)) {
                 Place::Vacant(place) => {
-                    place.insert(Waiter::Kept { id, value });
+                    place.insert(Waiter::Held { id, value });
                 }
                 // The event is held twice, after one of the two was judged anew.
                 Place::Occupied(_) => done.passed.push(id),
@@ -167,7 +179,7 @@ impl<'a, V: View> Line<'a, V> {
                 }
             }
             match self.waiting.remove(&key) {
-                Some(Waiter::Kept { id, .. }) => done.releases.push(Release { id, by }),
+                Some(Waiter::Held { id, .. }) => done.releases.push(Release { id, by }),
                 Some(Waiter::Event { index, .. }) => done.outcomes[index] = Outcome::Applied,
                 Some(Waiter::Poison { .. }) | None => {}
             }
@@ -183,15 +195,15 @@ impl<'a, V: View> Line<'a, V> {
         }
         let Some(waiter) = self.waiting.remove(&key) else { return };
         match (self.waiting.entry(refused), waiter) {
-            (Place::Vacant(place), Waiter::Kept { id, value }) => {
+            (Place::Vacant(place), Waiter::Held { id, value }) => {
                 done.rejudged.push((id, verdict));
-                place.insert(Waiter::Kept { id, value });
+                place.insert(Waiter::Held { id, value });
             }
             (Place::Vacant(place), Waiter::Event { index, .. } | Waiter::Poison { index, .. }) => {
                 place.insert(Waiter::Poison { index, verdict });
             }
             // The event is held for that already.
-            (Place::Occupied(_), Waiter::Kept { id, .. }) => done.passed.push(id),
+            (Place::Occupied(_), Waiter::Held { id, .. }) => done.passed.push(id),
             (Place::Occupied(_), Waiter::Event { index, .. } | Waiter::Poison { index, .. }) => {
                 done.outcomes[index] = Outcome::Ignored;
             }
@@ -205,7 +217,7 @@ impl<'a, V: View> Line<'a, V> {
         let later = self.waiting.split_off(&(self.entry.version.next(), HeldReason::Gap));
         for waiter in std::mem::replace(&mut self.waiting, later).into_values() {
             match waiter {
-                Waiter::Kept { id, .. } => done.passed.push(id),
+                Waiter::Held { id, .. } => done.passed.push(id),
                 Waiter::Event { index, .. } | Waiter::Poison { index, .. } => {
                     done.outcomes[index] = Outcome::Ignored;
                 }
@@ -218,7 +230,7 @@ impl<'a, V: View> Line<'a, V> {
     pub(super) fn finish(self, beside: &HashSet<StreamId>) -> Finished<V::Row> {
         let held_for_it = self.beside || !self.waiting.is_empty() || beside.contains(&self.entry.id);
         let held = self.waiting.into_iter().filter_map(|((version, _), waiter)| match waiter {
-            Waiter::Kept { .. } => None,
+            Waiter::Held { .. } => None,
             Waiter::Event { index, .. } => Some((index, Verdict::gap(self.entry.id.clone(), version))),
             Waiter::Poison { index, verdict } => Some((index, verdict)),
         });

@@ -20,7 +20,7 @@ impl<'s> Part<'s> {
     /// The whole batch.
     pub const WHOLE: Part<'static> = Part { streams: None, refused: None };
     /// The records without a stream or a version.
-    pub const STRAYS: Part<'static> = Part { streams: Some(&[]), refused: None };
+    pub const UNADDRESSED: Part<'static> = Part { streams: Some(&[]), refused: None };
 
     /// The records of these streams, which are sorted.
     #[must_use]

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use event_sourcing::{Recorded, StreamId, Version, View, is_by_stream, rows};
 
-use super::{HeldRow, Known, Part, held_event};
+use super::part::Part;
+use super::slice::{HeldRow, ViewSlice, held_event};
 use crate::types::Incoming;
 
 /// The most that a plan may do.
@@ -28,7 +29,11 @@ type ByVersion<'a, E> = BTreeMap<Version, Vec<Candidate<'a, E>>>;
 /// Returns the most that the plan for these records may do. The plan does less if the fold refuses an event. Only events that
 /// become next count, so a row is locked only if it may change.
 #[must_use]
-pub fn reach<V: View>(known: &Known<V>, incoming: &[Incoming<V::Event>], part: &Part<'_>) -> Reach<V::Key> {
+pub fn reach<V: View>(
+    known: &ViewSlice<V>,
+    incoming: &[Incoming<V::Event>],
+    part: &Part<'_>,
+) -> Reach<V::Key> {
     let mut candidates: HashMap<&StreamId, ByVersion<'_, V::Event>> = HashMap::new();
     for event in
         incoming.iter().filter(|record| part.has(record)).filter_map(|record| record.event.as_ref().ok())

@@ -1,9 +1,10 @@
-use event_sourcing::EncodedEvent;
 use event_sourcing::testing::{Event, LabelEvent, LabelsView, REFUSED_TITLE, TaskRow, TasksView};
+use event_sourcing::{EncodedEvent, Recorded, Refused, Version, wire};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::types::{HeldId, HeldReason, Origin, Projected};
 
 type Incoming = crate::Incoming<Event>;
 
@@ -61,23 +62,23 @@ fn fold(stream: &str, versions: u64) -> Entry<TaskRow> {
 #[derive(Default)]
 struct MemoryView {
     entries: HashMap<StreamId, Entry<TaskRow>>,
-    held: Vec<(HeldId, Verdict, Stray)>,
+    held: Vec<(HeldId, Verdict, UnaddressedRecord)>,
     ids: i64,
 }
 
 impl MemoryView {
-    fn known(&self, streams: &[StreamId]) -> Known<TasksView> {
-        let mut known = Known::default();
+    fn known(&self, streams: &[StreamId]) -> ViewSlice<TasksView> {
+        let mut known = ViewSlice::default();
         for stream in streams {
             known.entries.extend(self.entries.get(stream).map(|entry| (stream.clone(), entry.clone())));
             let held = self.held.iter().filter(|(_, verdict, _)| verdict.stream.as_ref() == Some(stream));
-            let held = held.map(|(id, verdict, stray)| {
-                let (version, reason, value) = (verdict.version, verdict.reason, stray.value.clone());
+            let held = held.map(|(id, verdict, record)| {
+                let (version, reason, value) = (verdict.version, verdict.reason, record.value.clone());
                 HeldRow { id: *id, version, reason, value }
             });
             known.held.insert(stream.clone(), held.collect());
         }
-        known.strays = self.held.iter().map(|(_, _, stray)| stray.clone()).collect();
+        known.unaddressed = self.held.iter().map(|(_, _, record)| record.clone()).collect();
         known
     }
 
@@ -96,8 +97,8 @@ impl MemoryView {
         }
         for hold in &plan.holds {
             self.ids += 1;
-            let stray = Stray { value: hold.value(), ..Stray::from(hold.record) };
-            self.held.push((HeldId(self.ids), hold.verdict.clone(), stray));
+            let record = UnaddressedRecord { value: hold.value(), ..UnaddressedRecord::from(hold.record) };
+            self.held.push((HeldId(self.ids), hold.verdict.clone(), record));
         }
         for Upsert { entry, held, .. } in &plan.upserts {
             let stream = Some(&entry.id);
@@ -130,7 +131,7 @@ fn the_next_version_is_applied_and_what_is_not_newer_is_ignored() {
 #[test]
 fn a_stream_has_one_upsert_however_many_of_its_events_come() {
     let batch = [event("b", 1), event("a", 1), event("b", 2), event("b", 3)];
-    let plan = plan::<TasksView>(Known::default(), &batch, &Part::WHOLE);
+    let plan = plan::<TasksView>(ViewSlice::default(), &batch, &Part::WHOLE);
     let upserts: Vec<_> = plan.upserts.iter().map(|u| (u.from, u.entry.clone())).collect();
     assert_eq!(upserts, [(Version::NONE, fold("a", 1)), (Version::NONE, fold("b", 3))]);
 }
@@ -324,7 +325,7 @@ fn the_parts_of_a_batch_are_together_the_whole_of_it() {
     let batch = [event("b", 1), event("a", 1), record(b"{".to_vec(), "a", 7), event("c", 2), event("a", 2)];
     let known = || MemoryView::default().known(&[id("a"), id("b"), id("c")]);
     let whole = plan::<TasksView>(known(), &batch, &Part::WHOLE);
-    let mut parts = plan::<TasksView>(known(), &batch, &Part::STRAYS);
+    let mut parts = plan::<TasksView>(known(), &batch, &Part::UNADDRESSED);
     for streams in [&[id("a")][..], &[id("b"), id("c")]] {
         let of_part = plan::<TasksView>(MemoryView::default().known(streams), &batch, &Part::of(streams));
         assert_eq!(of_part.counts(0..batch.len()).ignored, 0, "no record of another part is counted");
@@ -342,7 +343,7 @@ fn an_event_whose_row_the_database_refuses_is_held_with_the_words_of_the_databas
     let batch = [event("a", 1), event("a", 2), event("a", 3)];
     let streams = [id("a")];
     let part = |version| Part::refusing(&streams, Version::new(version), Refused("too long".to_owned()));
-    let plan = plan::<TasksView>(Known::default(), &batch, &part(2));
+    let plan = plan::<TasksView>(ViewSlice::default(), &batch, &part(2));
     assert_eq!(plan.upserts[0].entry, fold("a", 1));
     let held: Vec<_> = plan.holds.iter().map(|hold| (hold.verdict.version, hold.verdict.reason)).collect();
     let expected = [(Some(Version::new(2)), HeldReason::Refused), (Some(Version::new(3)), HeldReason::Gap)];
@@ -366,16 +367,16 @@ fn only_rows_of_events_that_become_next_are_needed() {
         added("b", 1, &["refused", ""]),
         added("b", 2, &["behind"]),
     ];
-    let reached = reach::<LabelsView>(&Known::default(), &batch, &Part::WHOLE);
+    let reached = reach::<LabelsView>(&ViewSlice::default(), &batch, &Part::WHOLE);
     assert_eq!(reached.keys.iter().map(String::as_str).collect::<Vec<_>>(), ["again", "x", "y", "z"]);
     assert_eq!((reached.versions[&id("a")], reached.versions[&id("b")]), (Version::new(2), Version::NONE));
-    let plan = plan::<LabelsView>(Known::default(), &batch, &Part::WHOLE);
+    let plan = plan::<LabelsView>(ViewSlice::default(), &batch, &Part::WHOLE);
     assert_eq!(plan.rows.keys().map(String::as_str).collect::<Vec<_>>(), ["x", "y", "z"]);
     assert!(plan.upserts.iter().all(|upsert| upsert.entry.row.is_none()));
     assert_eq!(plan.counts(0..batch.len()), counts(2, 1, 3, 0));
     let streams = [id("a")];
     let part = Part::refusing(&streams, Version::new(1), Refused(String::new()));
-    assert!(reach::<LabelsView>(&Known::default(), &batch, &part).keys.is_empty());
+    assert!(reach::<LabelsView>(&ViewSlice::default(), &batch, &part).keys.is_empty());
 }
 
 const STREAMS: [&str; 4] = ["a", "b", "c", "d"];

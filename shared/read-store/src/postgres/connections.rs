@@ -11,8 +11,8 @@ use sqlx::{Postgres, raw_sql};
 
 use super::failure::{self, Failed};
 use super::schema;
-use crate::OpenError;
 use crate::shape::Shape;
+use crate::{OpenError, ReadStoreError};
 
 /// How long a new connection may take until the tables are checked, or made.
 const PREPARE: Duration = Duration::from_secs(3);
@@ -63,7 +63,7 @@ DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '1s', false);
 pub(super) struct Connections {
     /// The shape of the view whose tables must exist.
     pub(super) shape: Shape,
-    pub(super) pool: Arc<Pool>,
+    pool: Arc<Pool>,
 }
 
 impl Connections {
@@ -84,6 +84,15 @@ impl Connections {
             within(PREPARE, prepare).await?;
         }
         Ok(lease)
+    }
+
+    /// Creates the tables that are missing, and has the others migrated, on a connection without our settings.
+    pub(super) async fn migrate(&self) -> Result<(), ReadStoreError> {
+        let migrating = async {
+            let mut connection = self.pool.connect().await?;
+            schema::migrate(&mut connection, self.shape).await
+        };
+        Ok(within(MAINTENANCE, migrating).await?)
     }
 
     /// Takes a connection for statements that may take long. It does not go back to the pool.

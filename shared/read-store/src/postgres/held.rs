@@ -9,10 +9,11 @@ use sqlx::{AssertSqlSafe, PgConnection, Row, query};
 use super::connections::ANSWER;
 use super::failure::Failed;
 use super::rows::{self, HELD_COLUMNS};
+use super::shared::Shared;
 use super::transaction::{Lock, Transaction, Views};
-use super::{Shared, parts, project, write};
+use super::{parts, project, upsert, write};
 use crate::plan::{Plan, Verdict};
-use crate::shape::{self, Shape, Table, number};
+use crate::shape::{self, Shape, Table};
 use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, Redriven, ViewId};
 
 /// The number of held events that one transaction redrives.
@@ -202,24 +203,7 @@ async fn judge_again<E: EventType>(connection: &mut PgConnection, event: &HeldEv
     if (stream, version, reason, problem) == (&today.stream, &today.version, &today.reason, &said) {
         return Ok(());
     }
-    rejudge(connection, event.id, &today).await
-}
-
-/// Stores the verdict on a held event.
-pub(super) async fn rejudge(
-    connection: &mut PgConnection,
-    id: HeldId,
-    verdict: &Verdict,
-) -> Result<(), Failed> {
-    query("UPDATE read_store_held SET stream = $2, version = $3, reason = $4, problem = $5 WHERE id = $1")
-        .bind(id.0)
-        .bind(verdict.stream.as_ref().map(StreamId::as_str))
-        .bind(verdict.version.map(number))
-        .bind(verdict.reason.as_str())
-        .bind(rows::text(&verdict.problem))
-        .execute(connection)
-        .await?;
-    Ok(())
+    upsert::rejudge(connection, event.id, &today).await
 }
 
 pub(super) async fn drop_held<V: View>(shared: &Shared<V>, id: HeldId) -> Result<(), DropRefused> {

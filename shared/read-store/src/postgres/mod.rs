@@ -15,6 +15,7 @@ mod read;
 mod rebuild;
 mod rows;
 mod schema;
+mod shared;
 mod transaction;
 mod upsert;
 mod walk;
@@ -28,13 +29,13 @@ use std::time::Duration;
 
 use event_sourcing::{Entry, Recorded, StreamId, Version, View};
 use jiff::Timestamp;
-use runtime::batcher::{Stopped, TaskBatcher};
+use runtime::batcher::{TaskBatcher, ask};
 use runtime::{Backoff, SecretUrl};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use self::connections::Connections;
-use self::read::{ActiveView, See};
-use crate::calls::Call;
+use self::shared::{ActiveView, Shared};
+use crate::calls::{Call, LookupCall};
 use crate::programs::{Program, Registration};
 use crate::shape::Shape;
 use crate::waiters::Waiters;
@@ -65,22 +66,8 @@ const LEFT_BY_LISTS: usize = READERS;
 #[derive(Clone)]
 pub struct PostgresReadStore<V: View> {
     calls: TaskBatcher<Call<V::Event>>,
-    reads: TaskBatcher<See<V::Row>>,
+    reads: TaskBatcher<LookupCall<V::Row>>,
     shared: Arc<Shared<V>>,
-}
-
-/// The state that all tasks of a store share.
-struct Shared<V: View> {
-    /// The connections of queries and tools.
-    connections: Connections,
-    /// The projector's own connections, so that it waits for no query, however slow. When it shared connections, slow lists
-    /// starved it. They also starved reads of single streams, to which [`LEFT_BY_LISTS`] leaves two.
-    projectors: Connections,
-    /// The permits for reads that may take long.
-    lists: Semaphore,
-    active: ActiveView,
-    waiters: Waiters<V::Row>,
-    size: usize,
 }
 
 impl<V: View> PostgresReadStore<V> {
@@ -107,7 +94,7 @@ impl<V: View> PostgresReadStore<V> {
     }
 
     pub(crate) async fn migrate(&self) -> Result<(), ReadStoreError> {
-        schema::migrate(&self.shared.connections).await
+        self.shared.connections.migrate().await
     }
 
     /// Takes in a batch. Records that lie in another stream's partition come last, in a transaction of their own. That
@@ -128,15 +115,11 @@ impl<V: View> PostgresReadStore<V> {
     }
 
     async fn project_together(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.calls.send(Call::new(batch, answer)).await?;
-        answered.await.map_err(|_| Stopped)?
+        ask(|answer| self.calls.send(Call::new(batch, answer))).await?
     }
 
     pub(crate) async fn see(&self, id: &StreamId) -> Result<Lookup<V::Row>, ReadStoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.reads.send(See { id: id.clone(), answer }).await?;
-        answered.await.map_err(|_| Stopped)?
+        ask(|answer| self.reads.send(LookupCall { id: id.clone(), answer })).await?
     }
 
     pub(crate) async fn get_many(&self, ids: Vec<StreamId>) -> Result<Vec<Entry<V::Row>>, ReadStoreError> {

@@ -37,7 +37,7 @@ async fn take_in<'a, V: View>(
 ) -> Result<Plan<'a, V>, Failed> {
     // Before any savepoint: who inserted an entry is told by its transaction, and a savepoint counts as another one.
     project::lock_streams::<V::Row>(connection, view, streams).await?;
-    let mut plan = project::take_in_part(connection, view, &[], incoming, &Part::STRAYS).await?;
+    let mut plan = project::take_in_part(connection, view, &[], incoming, &Part::UNADDRESSED).await?;
     let mut parts = vec![streams];
     while let Some(streams) = parts.pop() {
         if streams.is_empty() {

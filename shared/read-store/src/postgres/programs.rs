@@ -7,10 +7,11 @@ use sqlx::{PgConnection, Row, query, raw_sql};
 
 use super::connections::ANSWER;
 use super::failure::Failed;
+use super::schema;
+use super::shared::Shared;
 use super::transaction::no_active_view;
-use super::{Shared, schema};
 use crate::programs::{Filled, Program, Registration};
-use crate::registrations::{KEPT_NEW, ListedProgram, ListedView, MAKER, active, milliseconds, sql, unused};
+use crate::registrations::{ListedProgram, ListedView, active, milliseconds, sql, unused};
 use crate::shape::Shape;
 use crate::{ReadStoreError, ViewId, walk};
 
@@ -42,14 +43,14 @@ async fn register_on(
 ) -> Result<Registration, Failed> {
     if active(&views(connection).await?, shape).is_none() {
         // The tables of this shape were dropped, while this program was away for too long.
-        schema::migrate_with(connection, shape).await?;
+        schema::migrate(connection, shape).await?;
     }
     raw_sql(
         "BEGIN ISOLATION LEVEL READ COMMITTED; LOCK TABLE read_store_programs IN SHARE ROW EXCLUSIVE MODE",
     )
     .execute(&mut *connection)
     .await?;
-    let now = now(connection).await?;
+    let now = schema::now(connection).await?;
     query(sql::REGISTER)
         .bind(shape.key)
         .bind(&program.name)
@@ -84,20 +85,6 @@ pub(super) async fn leave<V: View>(shared: &Shared<V>, program: &str) -> Result<
 pub(super) async fn note_filled<V: View>(shared: &Shared<V>) -> Result<(), Failed> {
     let note = "UPDATE read_store_views SET filled = true WHERE shape = $1 AND state = 'active'";
     shared.connections.rows(|| query(note).bind(shared.connections.shape.key)).await.map(drop)
-}
-
-/// Keeps the tables of this shape, which are new, until a program registers for them.
-pub(super) async fn keep_new_tables(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
-    let now = now(connection).await?;
-    let keep = query(sql::REGISTER).bind(shape.key).bind(MAKER).bind(now).bind(milliseconds(KEPT_NEW));
-    keep.bind(false).persistent(false).execute(connection).await?;
-    Ok(())
-}
-
-/// The time by the server's clock: milliseconds since 1970.
-async fn now(connection: &mut PgConnection) -> Result<i64, Failed> {
-    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-    Ok(query(sql).persistent(false).fetch_one(connection).await?.try_get(0)?)
 }
 
 async fn programs(connection: &mut PgConnection) -> Result<Vec<ListedProgram>, Failed> {

@@ -11,8 +11,8 @@ use event_sourcing::{Entry, Row, StreamId, View, is_by_stream};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, query};
 
 use super::failure::Failed;
-use super::{held, keyed, rows, upsert};
-use crate::plan::{self, HeldRow, Known, Part, Plan, Stray, Upsert};
+use super::{keyed, rows, upsert};
+use crate::plan::{self, HeldRow, Part, Plan, UnaddressedRecord, Upsert, ViewSlice};
 use crate::shape::{self, Table};
 use crate::{HeldId, Incoming, Origin};
 
@@ -33,8 +33,14 @@ pub(super) async fn take_in<'a, V: View>(
     let entries = lock_entries(connection, view, &streams).await?;
     // After the locks, and in a statement of its own: the transaction that had the locks may have held an event.
     let held = held_of(connection, view, &streams).await?;
-    let strays = strays(connection, view, incoming.iter()).await?;
-    plan_and_write(connection, view, Known { entries, held, strays, ..Known::default() }, incoming).await
+    let unaddressed = unaddressed(connection, view, incoming.iter()).await?;
+    plan_and_write(
+        connection,
+        view,
+        ViewSlice { entries, held, unaddressed, ..ViewSlice::default() },
+        incoming,
+    )
+    .await
 }
 
 /// Takes a part of the records into a view: those of these streams. All of the streams have an entry, and it is locked.
@@ -46,7 +52,8 @@ pub(super) async fn take_in_part<'a, V: View>(
     part: &Part<'_>,
 ) -> Result<Plan<'a, V>, Failed> {
     let mut known = known(connection, view, streams).await?;
-    known.strays = strays(connection, view, incoming.iter().filter(|record| part.has(record))).await?;
+    known.unaddressed =
+        unaddressed(connection, view, incoming.iter().filter(|record| part.has(record))).await?;
     let mut keys = BTreeSet::new();
     if !is_by_stream::<V>() {
         keys = plan::reach(&known, incoming, part).keys;
@@ -63,10 +70,10 @@ pub(super) async fn known<V: View>(
     connection: &mut PgConnection,
     view: Table,
     streams: &[StreamId],
-) -> Result<Known<V>, Failed> {
+) -> Result<ViewSlice<V>, Failed> {
     let entries = lock_entries(connection, view, streams).await?;
     let held = held_of(connection, view, streams).await?;
-    Ok(Known { entries, held, ..Known::default() })
+    Ok(ViewSlice { entries, held, ..ViewSlice::default() })
 }
 
 /// Locks the entries of these streams, which are sorted, and inserts one for each stream that has none. Does not read their
@@ -168,14 +175,14 @@ async fn held_of(
 
 /// Records without a stream or a version have no row that could be locked. So that each is held once, those of a partition are
 /// written one batch at a time. A lock for all partitions would let no two batches with poison be written side by side.
-const LOCK_STRAYS: &str = "SELECT pg_advisory_xact_lock(key) FROM (
+const LOCK_UNADDRESSED: &str = "SELECT pg_advisory_xact_lock(key) FROM (
          SELECT DISTINCT hashtextextended(concat_ws(' ', $1::bigint, partition, topic), 'read_store_held'::regclass::oid::bigint)
          FROM UNNEST($2::text[], $3::int[]) AS place (topic, partition) ORDER BY 1
      ) AS locks (key)";
 
 /// Looks the records up one by one, sorted by `record_offset`, an order that only their own index has. Otherwise, while there
 /// were few, the server would choose to read all that the view holds, and keep to that plan.
-pub(super) const STRAYS: &str =
+pub(super) const UNADDRESSED: &str =
     "SELECT kept.* FROM UNNEST($2::text[], $3::int[], $4::bigint[]) AS place (topic, partition, at)
      CROSS JOIN LATERAL (
          SELECT topic, partition, record_offset, key, value FROM read_store_held AS held
@@ -185,25 +192,26 @@ pub(super) const STRAYS: &str =
      ) AS kept";
 
 /// Locks the partitions of incoming records without a stream or a version, and returns the held records at their places.
-async fn strays<'i, E: 'i>(
+async fn unaddressed<'i, E: 'i>(
     connection: &mut PgConnection,
     view: Table,
     incoming: impl Iterator<Item = &'i Incoming<E>>,
-) -> Result<BTreeSet<Stray>, Failed> {
+) -> Result<BTreeSet<UnaddressedRecord>, Failed> {
     let mut found = BTreeSet::new();
-    let places: Vec<Origin> = incoming.filter_map(Stray::of).map(|stray| stray.origin).collect();
+    let places: Vec<Origin> =
+        incoming.filter_map(UnaddressedRecord::of).map(|record| record.origin).collect();
     if places.is_empty() {
         return Ok(found);
     }
     let topics: Vec<&str> = places.iter().map(|place| place.topic.as_str()).collect();
     let partitions: Vec<i32> = places.iter().map(|place| place.partition).collect();
     let offsets: Vec<i64> = places.iter().map(|place| place.offset).collect();
-    query(LOCK_STRAYS).bind(view.id.0).bind(&topics).bind(&partitions).execute(&mut *connection).await?;
-    let statement = query(STRAYS).bind(view.id.0).bind(topics).bind(partitions).bind(offsets);
+    query(LOCK_UNADDRESSED).bind(view.id.0).bind(&topics).bind(&partitions).execute(&mut *connection).await?;
+    let statement = query(UNADDRESSED).bind(view.id.0).bind(topics).bind(partitions).bind(offsets);
     let records = statement.fetch_all(connection).await?;
     for row in &records {
         let origin = Origin { topic: row.try_get(0)?, partition: row.try_get(1)?, offset: row.try_get(2)? };
-        found.insert(Stray { origin, key: row.try_get(3)?, value: row.try_get(4)? });
+        found.insert(UnaddressedRecord { origin, key: row.try_get(3)?, value: row.try_get(4)? });
     }
     Ok(found)
 }
@@ -212,7 +220,7 @@ async fn strays<'i, E: 'i>(
 async fn plan_and_write<'a, V: View>(
     connection: &mut PgConnection,
     view: Table,
-    mut known: Known<V>,
+    mut known: ViewSlice<V>,
     incoming: &'a [Incoming<V::Event>],
 ) -> Result<Plan<'a, V>, Failed> {
     let mut plan = plan::plan(known.clone(), incoming, &Part::WHOLE);
@@ -266,7 +274,7 @@ async fn write_known<V: View>(
         plan.upserts.iter().filter(|upsert| there.contains_key(&upsert.entry.id)).collect();
     upsert::update(connection, view.streams(), &known).await?;
     for (id, verdict) in &plan.rejudged {
-        held::rejudge(connection, *id, verdict).await?;
+        upsert::rejudge(connection, *id, verdict).await?;
     }
     upsert::hold(connection, view, &plan.holds).await?;
     let gone: Vec<i64> = plan.releases.iter().map(|release| release.id.0).chain(passed(plan)).collect();

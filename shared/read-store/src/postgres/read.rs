@@ -1,94 +1,24 @@
 //! The reads of queries.
-//!
-//! Each process remembers the active view. A swap deletes the former view's table in the same transaction. So a read that still
-//! asks for that table finds none, never an old row, and looks up the active view anew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use event_sourcing::{ColumnKind, Entry, Row, StreamId, Value, Version, View};
-use runtime::postgres::ACQUIRE;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, Row as _, ValueRef as _, query};
-use tokio::sync::{SemaphorePermit, oneshot};
-use tokio::time::timeout;
 
 use super::failure::{self, Failed};
 use super::rows::{self, Micros};
 use super::schema::sql_type;
-use super::transaction::no_active_view;
+use super::shared::Shared;
 use super::upsert::Statement;
-use super::{Shared, keyed, project};
+use super::{keyed, project};
+use crate::calls::LookupCall;
 use crate::shape::{self, Shape, Table, version};
 use crate::{Filter, Lookup, Page, ReadStoreError, RowPage, ViewId};
 
-/// The maximum number of tries of a read, if swaps delete the table under it.
-const TRIES: usize = 5;
-
-/// A call of `see`.
-pub(super) struct See<R> {
-    pub(super) id: StreamId,
-    pub(super) answer: oneshot::Sender<Answered<R>>,
-}
-
 type Answered<R> = Result<Lookup<R>, ReadStoreError>;
-
-/// The number of the active view, as this process remembers it; 0 if it does not.
-#[derive(Default)]
-pub(super) struct ActiveView(AtomicI64);
-
-impl<V: View> Shared<V> {
-    /// The shape of the table with the versions of the streams.
-    fn streams(&self) -> Shape {
-        self.connections.shape.table(ViewId(0)).streams().shape
-    }
-
-    /// Returns the active view, from memory if possible.
-    pub(super) async fn active_view(&self) -> Result<Table, Failed> {
-        match self.active.0.load(Ordering::Relaxed) {
-            0 => self.look_up_active_view().await,
-            known => Ok(self.connections.shape.table(ViewId(known))),
-        }
-    }
-
-    /// Asks the server for the active view, and remembers it.
-    pub(super) async fn look_up_active_view(&self) -> Result<Table, Failed> {
-        let (shape, sql) =
-            (self.connections.shape, "SELECT id FROM read_store_views WHERE shape = $1 AND state = 'active'");
-        let found = self.connections.rows(|| query(sql).bind(shape.key)).await?;
-        let id = found.first().ok_or_else(no_active_view)?.try_get(0)?;
-        self.active.0.store(id, Ordering::Relaxed);
-        Ok(shape.table(ViewId(id)))
-    }
-
-    /// Takes a permit for a read that may take long. If there are several connections, there are fewer permits than connections,
-    /// so that single streams are read meanwhile.
-    async fn take_place_for_list(&self) -> Result<SemaphorePermit<'_>, Failed> {
-        match timeout(ACQUIRE, self.lists.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(Failed::unavailable("too many lists are being read")),
-        }
-    }
-
-    /// Returns the rows that a statement finds in the table of the active view.
-    async fn rows_of_active<'q>(
-        &self,
-        statement: impl Fn(Table) -> Query<'q, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, Failed> {
-        let mut view = self.active_view().await?;
-        for _ in 1..TRIES {
-            match self.connections.rows(|| statement(view)).await {
-                Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
-                    view = self.look_up_active_view().await?;
-                }
-                found => return found,
-            }
-        }
-        self.connections.rows(|| statement(view)).await
-    }
-}
 
 /// The column that is true if an event is held for a stream, for a statement that has the stream's id.
 ///
@@ -131,7 +61,7 @@ fn is_held(row: &PgRow, shape: Shape) -> Result<bool, Failed> {
 }
 
 /// Answers all these calls with one read. A row that can't be read fails its own callers, and not the reads of others.
-pub(super) async fn answer<V: View>(shared: Arc<Shared<V>>, calls: Vec<See<V::Row>>) {
+pub(super) async fn answer<V: View>(shared: Arc<Shared<V>>, calls: Vec<LookupCall<V::Row>>) {
     let mut ids: Vec<&str> = calls.iter().map(|call| call.id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();

@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 
 use super::connections::{ANSWER, MAINTENANCE};
 use super::failure::{self, Failed};
+use super::shared::Shared;
 use super::transaction::{Lock, Transaction};
 use super::write::Way;
-use super::{Shared, parts, project, rows, schema, upsert, write};
+use super::{parts, project, rows, schema, upsert, write};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::swap;

@@ -13,12 +13,12 @@
 
 use event_sourcing::{Column, ColumnKind};
 use jiff::Timestamp;
-use runtime::postgres::{Error, Schema, within};
+use runtime::postgres::{Error, Schema};
 use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};
 
-use super::connections::{Connections, MAINTENANCE};
 use super::failure::{self, Failed};
-use super::programs;
+use crate::registrations::sql::REGISTER;
+use crate::registrations::{KEPT_NEW, MAKER, milliseconds};
 use crate::shape::{STREAMS, Shape, Table};
 use crate::{ReadStoreError, ViewId, walk};
 
@@ -33,15 +33,7 @@ const SCHEMA: Schema = Schema {
 };
 
 /// Runs the migrations if one was not run yet or a table is missing, and makes sure that there is an active view.
-pub(super) async fn migrate(connections: &Connections) -> Result<(), ReadStoreError> {
-    let migrating = async {
-        let mut connection = connections.pool.connect().await?;
-        migrate_with(&mut connection, connections.shape).await
-    };
-    Ok(within(MAINTENANCE, migrating).await?)
-}
-
-pub(super) async fn migrate_with(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+pub(super) async fn migrate(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
     SCHEMA.begin_migration(connection).await?;
     ensure_active_view(connection, shape).await?;
     raw_sql("COMMIT").execute(connection).await?;
@@ -74,7 +66,7 @@ async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Resu
     };
     create_missing_indexes(connection, table).await?;
     show_first_view(connection, table).await?;
-    programs::keep_new_tables(connection, shape).await?;
+    keep_new_tables(connection, shape).await?;
     tracing::info!(%table, why, "made the table of the view");
     query(walk::sql::DOUBT)
         .bind(why)
@@ -84,6 +76,20 @@ async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Resu
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Keeps the tables of this shape, which are new, until a program registers for them.
+async fn keep_new_tables(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+    let now = now(connection).await?;
+    let keep = query(REGISTER).bind(shape.key).bind(MAKER).bind(now).bind(milliseconds(KEPT_NEW));
+    keep.bind(false).persistent(false).execute(connection).await?;
+    Ok(())
+}
+
+/// The time by the server's clock: milliseconds since 1970.
+pub(super) async fn now(connection: &mut PgConnection) -> Result<i64, Failed> {
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    Ok(query(sql).persistent(false).fetch_one(connection).await?.try_get(0)?)
 }
 
 /// Skips the numbers of tables that still exist, so that they are not used again after the list of views was lost.
@@ -121,7 +127,7 @@ pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result
 }
 
 async fn create(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
-    migrate_with(connection, shape).await.map_err(|failed| {
+    migrate(connection, shape).await.map_err(|failed| {
         let why = ReadStoreError::from(failed);
         Failed::unavailable(&format!("its tables are not there and can't be created; run `migrate`: {why}"))
     })

@@ -151,7 +151,7 @@ async fn what_is_held_is_found_by_its_own_index_however_much_it_is() {
         (project::HELD_ROWS, in_view.as_str(), "by_stream", "(stream = asked.id)"),
         (&read::seen_sql(view()), some, "by_stream", "(stream = asked.id)"),
         (&page, after, "by_stream", "(stream = has.id)"),
-        (project::STRAYS, "1, '{t,t}', '{0,1}', '{5,6}'", "strays", "(record_offset >= place.at)"),
+        (project::UNADDRESSED, "1, '{t,t}', '{0,1}', '{5,6}'", "strays", "(record_offset >= place.at)"),
     ];
     // The table is untouched, analyzed while empty, full but not analyzed again, and analyzed while full.
     let fill = "INSERT INTO read_store_held

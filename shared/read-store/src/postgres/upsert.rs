@@ -8,7 +8,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, query};
 use super::failure::Failed;
 use super::rows::{self, Micros};
 use super::schema::sql_type;
-use crate::plan::{Hold, Upsert};
+use crate::HeldId;
+use crate::plan::{Hold, Upsert, Verdict};
 use crate::shape::{self, Shape, Table, number};
 
 /// The maximum number of rows in a statement.
@@ -183,5 +184,22 @@ pub(super) async fn hold<E: EventType>(
         .execute(&mut *connection)
         .await?;
     }
+    Ok(())
+}
+
+/// Stores the verdict on a held event.
+pub(super) async fn rejudge(
+    connection: &mut PgConnection,
+    id: HeldId,
+    verdict: &Verdict,
+) -> Result<(), Failed> {
+    query("UPDATE read_store_held SET stream = $2, version = $3, reason = $4, problem = $5 WHERE id = $1")
+        .bind(id.0)
+        .bind(verdict.stream.as_ref().map(StreamId::as_str))
+        .bind(verdict.version.map(number))
+        .bind(verdict.reason.as_str())
+        .bind(rows::text(&verdict.problem))
+        .execute(connection)
+        .await?;
     Ok(())
 }

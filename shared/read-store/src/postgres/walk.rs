@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
 
-use super::Shared;
 use super::failure::Failed;
+use super::shared::Shared;
 use crate::walk::{Step, Walk, Walker, sql};
 
 pub(super) async fn read<V: View>(shared: &Shared<V>) -> Result<Walk, Failed> {

@@ -10,8 +10,9 @@ use sqlx::PgConnection;
 
 use super::connections::ANSWER;
 use super::failure::Failed;
+use super::shared::Shared;
 use super::transaction::{Lock, Transaction};
-use super::{Shared, parts, project};
+use super::{parts, project};
 use crate::calls::{Call, Merged};
 use crate::plan::Plan;
 use crate::shape::Table;

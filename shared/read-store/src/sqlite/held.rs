@@ -8,9 +8,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, HELD_COLUMNS};
 use super::write::Writer;
-use super::{parts, schema};
+use super::{parts, project, schema};
 use crate::plan::Verdict;
-use crate::shape::{Shape, Table, number, version};
+use crate::shape::{Shape, Table, version};
 use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, ViewId};
 
 /// The number of held events that one transaction redrives.
@@ -181,23 +181,8 @@ fn judge_again<E: EventType>(
     if (stream, version, reason, problem) == (stream_today, version_today, &today.reason, &today.problem) {
         return Ok(today.stream);
     }
-    rejudge(connection, event.id, &today)?;
+    project::rejudge(connection, event.id, &today)?;
     Ok(today.stream)
-}
-
-/// Stores the verdict on a held event.
-pub(super) fn rejudge(connection: &Connection, id: HeldId, verdict: &Verdict) -> Result<(), ReadStoreError> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE read_store_held SET stream = ?2, version = ?3, reason = ?4, problem = ?5 WHERE id = ?1",
-    )?;
-    statement.execute(params![
-        id.0,
-        verdict.stream.as_ref().map(StreamId::as_str),
-        verdict.version.map(number),
-        verdict.reason.as_str(),
-        verdict.problem,
-    ])?;
-    Ok(())
 }
 
 /// Returns the version of a stream in a view; 0 if it has none.

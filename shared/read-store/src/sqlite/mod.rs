@@ -23,13 +23,12 @@ use std::time::Duration;
 use event_sourcing::{Entry, Recorded, StreamId, Version, View};
 use jiff::Timestamp;
 use runtime::Backoff;
-use runtime::batcher::{Batcher, Stopped};
+use runtime::batcher::{Batcher, ask};
 use runtime::files::{LostFile, OpenedFile};
 use rusqlite::Connection;
-use tokio::sync::oneshot;
 
-use self::read::See;
 use self::write::{Job, Writer};
+use crate::calls::{Answer, LookupCall};
 use crate::programs::{Program, Registration};
 use crate::shape::Shape;
 use crate::waiters::Waiters;
@@ -46,9 +45,6 @@ const LOOK_AGAIN: Backoff =
 /// The maximum number of calls in one transaction.
 const CALLS: usize = 256;
 
-/// The sender of a worker's answer.
-type Answer<T, E = ReadStoreError> = oneshot::Sender<Result<T, E>>;
-
 /// A read that may take long.
 type Scan = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -63,7 +59,7 @@ impl From<LostFile> for ReadStoreError {
 pub struct SqliteReadStore<V: View> {
     opened: OpenedFile,
     writer: Batcher<Job<V>>,
-    reads: Batcher<See<V::Row>>,
+    reads: Batcher<LookupCall<V::Row>>,
     scans: Batcher<Scan>,
     shape: Shape,
     waiters: Waiters<V::Row>,
@@ -94,15 +90,11 @@ impl<V: View> SqliteReadStore<V> {
     }
 
     pub(crate) async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.writer.send(Job::project(batch, answer)).await?;
-        answered.await.map_err(|_| Stopped)?
+        ask(|answer| self.writer.send(Job::project(batch, answer))).await?
     }
 
     pub(crate) async fn see(&self, id: &StreamId) -> Result<Lookup<V::Row>, ReadStoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.reads.send(See { id: id.clone(), answer }).await?;
-        answered.await.map_err(|_| Stopped)?
+        ask(|answer| self.reads.send(LookupCall { id: id.clone(), answer })).await?
     }
 
     pub(crate) async fn get_many(&self, ids: Vec<StreamId>) -> Result<Vec<Entry<V::Row>>, ReadStoreError> {
@@ -278,13 +270,13 @@ impl<V: View> SqliteReadStore<V> {
         T: Send + 'static,
         E: From<ReadStoreError> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let job = Job::alone(move |writer| {
-            // A caller that stopped waiting gets no answer; the work is done all the same.
-            let _ = answer.send(work(writer));
-        });
-        self.writer.send(job).await.map_err(ReadStoreError::from)?;
-        answered.await.map_err(|_| ReadStoreError::from(Stopped))?
+        let job = |answer: Answer<T, E>| {
+            Job::alone(move |writer| {
+                // A caller that stopped waiting gets no answer; the work is done all the same.
+                let _ = answer.send(work(writer));
+            })
+        };
+        ask(|answer| self.writer.send(job(answer))).await.map_err(ReadStoreError::from)?
     }
 
     /// Does a read on the scanner's thread.
@@ -292,12 +284,12 @@ impl<V: View> SqliteReadStore<V> {
         &self,
         work: impl FnOnce(&mut Connection, Shape) -> Result<T, ReadStoreError> + Send + 'static,
     ) -> Result<T, ReadStoreError> {
-        let (answer, answered) = oneshot::channel();
         let shape = self.shape;
-        let scan: Scan = Box::new(move |connection| {
-            let _ = answer.send(work(connection, shape));
-        });
-        self.scans.send(scan).await?;
-        answered.await.map_err(|_| Stopped)?
+        let scan = |answer: Answer<T>| -> Scan {
+            Box::new(move |connection| {
+                let _ = answer.send(work(connection, shape));
+            })
+        };
+        ask(|answer| self.scans.send(scan(answer))).await?
     }
 }

@@ -34,7 +34,7 @@ fn take_in<'a, V: View>(
     streams: &[StreamId],
     incoming: &'a [Incoming<V::Event>],
 ) -> Result<Plan<'a, V>, ReadStoreError> {
-    let mut plan = project::take_in_part(connection, view, &[], incoming, &Part::STRAYS)?;
+    let mut plan = project::take_in_part(connection, view, &[], incoming, &Part::UNADDRESSED)?;
     let mut parts = vec![streams];
     while let Some(streams) = parts.pop() {
         if streams.is_empty() {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::schema;
 use super::write::Writer;
 use crate::programs::{Filled, Program, Registration};
-use crate::registrations::{KEPT_NEW, ListedProgram, ListedView, MAKER, milliseconds, sql, unused};
+use crate::registrations::{ListedProgram, ListedView, milliseconds, sql, unused};
 use crate::shape::Shape;
 use crate::walk::sql::numbered;
 use crate::{ReadStoreError, ViewId, walk};
@@ -18,7 +18,7 @@ impl<V: View> Writer<V> {
         let transaction = self.begin()?;
         // After the tables of this shape were dropped, while this program was away for too long.
         schema::ensure_active_view(&transaction, shape)?;
-        let now = now(&transaction)?;
+        let now = schema::now(&transaction)?;
         let values = params![shape.key, program.name, now, milliseconds(program.lease), program.serves];
         transaction.prepare_cached(&numbered(sql::REGISTER))?.execute(values)?;
         transaction.prepare_cached(&numbered(sql::EXPIRE))?.execute([now])?;
@@ -72,19 +72,6 @@ fn views(connection: &Connection) -> Result<Vec<ListedView>, ReadStoreError> {
         })
     })?;
     Ok(found.collect::<Result<_, _>>()?)
-}
-
-/// The time by SQLite's clock: milliseconds since 1970.
-fn now(connection: &Connection) -> Result<i64, ReadStoreError> {
-    let mut statement = connection.prepare_cached("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")?;
-    Ok(statement.query_row([], |row| row.get(0))?)
-}
-
-/// Keeps the tables of this shape, which are new, until a program registers for them.
-pub(super) fn keep_new_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
-    let values = params![shape.key, MAKER, now(transaction)?, milliseconds(KEPT_NEW), false];
-    transaction.execute(&numbered(sql::REGISTER), values)?;
-    Ok(())
 }
 
 /// Drops the tables of this view's other shapes for which no program is registered.

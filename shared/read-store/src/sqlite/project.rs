@@ -6,9 +6,9 @@ use event_sourcing::{Entry, EventType, Row, StreamId, View, is_by_stream};
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::keyed;
 use super::rows::{self, Column, Time};
-use super::{held, keyed};
-use crate::plan::{self, HeldRow, Hold, Known, Part, Plan, Stray, Upsert};
+use crate::plan::{self, HeldRow, Hold, Part, Plan, UnaddressedRecord, Upsert, Verdict, ViewSlice};
 use crate::shape::{self, Shape, Table, number};
 use crate::{HeldId, Incoming, ReadStoreError};
 
@@ -33,7 +33,7 @@ pub(super) fn take_in_part<'a, V: View>(
     part: &Part<'_>,
 ) -> Result<Plan<'a, V>, ReadStoreError> {
     let mut known = known(connection, view, streams)?;
-    known.strays = strays(connection, view, incoming.iter().filter(|record| part.has(record)))?;
+    known.unaddressed = unaddressed(connection, view, incoming.iter().filter(|record| part.has(record)))?;
     if !is_by_stream::<V>() {
         let keys = plan::reach(&known, incoming, part).keys;
         known.rows = keyed::rows(connection, view, &keys)?;
@@ -47,10 +47,10 @@ pub(super) fn known<V: View>(
     connection: &Connection,
     view: Table,
     streams: &[StreamId],
-) -> Result<Known<V>, ReadStoreError> {
+) -> Result<ViewSlice<V>, ReadStoreError> {
     let entries = entries_of(connection, view.streams(), streams)?;
     let held = held_of(connection, view, streams)?;
-    Ok(Known { entries, held, ..Known::default() })
+    Ok(ViewSlice { entries, held, ..ViewSlice::default() })
 }
 
 /// The statement that reads an entry. A lookup for each stream, in one transaction, costs SQLite no more than one statement with
@@ -131,22 +131,22 @@ fn held_of(
     Ok(found)
 }
 
-pub(super) const STRAYS: &str = "SELECT key, value FROM read_store_held
+pub(super) const UNADDRESSED: &str = "SELECT key, value FROM read_store_held
      WHERE view = ?1 AND topic = ?2 AND partition = ?3 AND record_offset = ?4
        AND (version IS NULL OR stream IS NULL)";
 
 /// Returns the held records at the places of incoming records without a stream or a version.
-fn strays<'i, E: 'i>(
+fn unaddressed<'i, E: 'i>(
     connection: &Connection,
     view: Table,
     incoming: impl Iterator<Item = &'i Incoming<E>>,
-) -> Result<BTreeSet<Stray>, ReadStoreError> {
+) -> Result<BTreeSet<UnaddressedRecord>, ReadStoreError> {
     let mut found = BTreeSet::new();
-    for Stray { origin, .. } in incoming.filter_map(Stray::of) {
-        let mut statement = connection.prepare_cached(STRAYS)?;
+    for UnaddressedRecord { origin, .. } in incoming.filter_map(UnaddressedRecord::of) {
+        let mut statement = connection.prepare_cached(UNADDRESSED)?;
         let place = params![view.id.0, origin.topic, origin.partition, origin.offset];
         let records = statement.query_map(place, |row| {
-            Ok(Stray { origin: origin.clone(), key: row.get(0)?, value: row.get(1)? })
+            Ok(UnaddressedRecord { origin: origin.clone(), key: row.get(0)?, value: row.get(1)? })
         })?;
         for record in records {
             found.insert(record?);
@@ -159,13 +159,28 @@ fn write<V: View>(connection: &Connection, view: Table, plan: &Plan<'_, V>) -> R
     upsert(connection, view.streams(), &plan.upserts)?;
     keyed::write(connection, view, plan)?;
     for (id, verdict) in &plan.rejudged {
-        held::rejudge(connection, *id, verdict)?;
+        rejudge(connection, *id, verdict)?;
     }
     hold(connection, view, &plan.holds)?;
     let gone = plan.releases.iter().map(|release| release.id).chain(plan.passed.iter().copied());
     for HeldId(id) in gone {
         connection.prepare_cached("DELETE FROM read_store_held WHERE id = ?1")?.execute([id])?;
     }
+    Ok(())
+}
+
+/// Stores the verdict on a held event.
+pub(super) fn rejudge(connection: &Connection, id: HeldId, verdict: &Verdict) -> Result<(), ReadStoreError> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE read_store_held SET stream = ?2, version = ?3, reason = ?4, problem = ?5 WHERE id = ?1",
+    )?;
+    statement.execute(params![
+        id.0,
+        verdict.stream.as_ref().map(StreamId::as_str),
+        verdict.version.map(number),
+        verdict.reason.as_str(),
+        verdict.problem,
+    ])?;
     Ok(())
 }
 

@@ -4,18 +4,13 @@ use event_sourcing::{Entry, Row, StreamId, Value, Version, View};
 use rusqlite::{Connection, OptionalExtension, ToSql, Transaction, params};
 
 use super::rows::{self, Column};
-use super::{Answer, keyed, project, schema};
+use super::{keyed, project, schema};
+use crate::calls::LookupCall;
 use crate::shape::{self, Shape, Table, version};
 use crate::{Filter, Lookup, Page, ReadStoreError, RowPage};
 
-/// A call of `see`.
-pub(super) struct See<R> {
-    pub(super) id: StreamId,
-    pub(super) answer: Answer<Lookup<R>>,
-}
-
 /// Answers all these calls from one state of the view.
-pub(super) fn answer<R: Row>(connection: &mut Connection, shape: Shape, calls: &mut Vec<See<R>>) {
+pub(super) fn answer<R: Row>(connection: &mut Connection, shape: Shape, calls: &mut Vec<LookupCall<R>>) {
     match read_all(connection, shape, calls) {
         Ok(seen) => {
             for (call, seen) in calls.drain(..).zip(seen) {
@@ -34,7 +29,7 @@ pub(super) fn answer<R: Row>(connection: &mut Connection, shape: Shape, calls: &
 fn read_all<R: Row>(
     connection: &mut Connection,
     shape: Shape,
-    calls: &[See<R>],
+    calls: &[LookupCall<R>],
 ) -> Result<Vec<Result<Lookup<R>, ReadStoreError>>, ReadStoreError> {
     let (transaction, view) = begin(connection, shape)?;
     let held = project::held_for(&transaction, view, calls.iter().map(|call| &call.id))?;

@@ -18,9 +18,9 @@ use event_sourcing::ColumnKind;
 use jiff::Timestamp;
 use runtime::files;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use crate::registrations;
+use crate::registrations::{self, KEPT_NEW, MAKER, milliseconds};
 use crate::shape::{Shape, Table};
 use crate::walk::sql;
 use crate::{OpenError, ReadStoreError, ViewId};
@@ -179,8 +179,21 @@ pub(super) fn ensure_active_view(transaction: &Transaction<'_>, shape: Shape) ->
     create_indexes(transaction, view)?;
     show_first_view(transaction, view)?;
     transaction.execute(&sql::numbered(sql::ADD), [shape.key])?;
-    super::programs::keep_new_tables(transaction, shape)?;
+    keep_new_tables(transaction, shape)?;
     super::walk::doubt(transaction, shape, "its table is new", Timestamp::now())
+}
+
+/// Keeps the tables of this shape, which are new, until a program registers for them.
+fn keep_new_tables(transaction: &Transaction<'_>, shape: Shape) -> Result<(), ReadStoreError> {
+    let values = params![shape.key, MAKER, now(transaction)?, milliseconds(KEPT_NEW), false];
+    transaction.execute(&sql::numbered(registrations::sql::REGISTER), values)?;
+    Ok(())
+}
+
+/// The time by SQLite's clock: milliseconds since 1970.
+pub(super) fn now(connection: &Connection) -> Result<i64, ReadStoreError> {
+    let mut statement = connection.prepare_cached("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
 }
 
 /// Lets the SQL view that has the name of ours show the rows of this table.
@@ -346,7 +359,7 @@ mod tests {
             (project::HELD_FOR.to_owned(), "read_store_held_by_stream (view=? AND stream=?)"),
             (project::ANY_HELD.to_owned(), "read_store_held_by_stream (view=? AND stream>?)"),
             (
-                project::STRAYS.to_owned(),
+                project::UNADDRESSED.to_owned(),
                 "read_store_held_strays (view=? AND topic=? AND partition=? AND record_offset=?)",
             ),
         ];

@@ -8,8 +8,8 @@ use runtime::files::OpenedFile;
 use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{Answer, parts, project, schema};
-use crate::calls::{Call, Merged};
+use super::{parts, project, schema};
+use crate::calls::{Answer, Call, Merged};
 use crate::plan::Plan;
 use crate::shape::{Shape, Table};
 use crate::waiters::Waiters;
