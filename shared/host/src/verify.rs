@@ -1,76 +1,30 @@
 //! The command `verify`: compares the view with the event store, stream by stream. `shared` is for rows that streams share.
 
+mod args;
+mod fault;
 mod shared;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::anyhow;
-use clap::Args;
 use event_sourcing::{Aggregate, Entry, Recorded, StreamId, Version, View, is_by_stream};
 use event_store::{Commit, EventStore, Load, StoreError, UnreadableStream};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, ReadStoreError};
-use runtime::settings::seconds;
 use serde::Serialize;
 
+pub use self::args::VerifyArgs;
+use self::fault::{Fault, LOOK_AGAIN, TOLD};
 use crate::output::{Named, plural};
-use crate::stores::BothStores;
 
 /// The number of commits in a page of the scan, and of rows in a page of the view.
 const PAGE: usize = 1_000;
 
-/// How many findings are printed one by one.
-const TOLD: usize = 100;
-
-/// The pause before streams are compared again whose events may still be on the way.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
 /// How often the repair of a stream is tried. It begins anew if the projector has moved the row on.
 const TRIES: u32 = 20;
-
-/// Compare the {view} view with the event store; exit 1 if anything is lost, stale, different or extra
-#[derive(Args, Clone, Debug)]
-pub struct VerifyArgs {
-    #[command(flatten)]
-    stores: BothStores,
-    /// Mend what is found: write the {kind} as the event store has it, delete what it does not have
-    #[arg(long)]
-    repair: bool,
-    /// Seconds that the view may be behind before {a-kind} counts as stale
-    #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
-    patience: Duration,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
-/// A fault of a stream in the view.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Fault {
-    /// The event store has it, the view does not.
-    Lost,
-    /// The view is behind.
-    Stale,
-    /// Same version, another content.
-    Different,
-    /// The view has it, or a version of it, and the event store does not.
-    Extra,
-    /// The stream can't be read from the event store.
-    Unreadable,
-}
-
-impl Fault {
-    const ALL: [Self; 5] = [Self::Lost, Self::Stale, Self::Different, Self::Extra, Self::Unreadable];
-
-    /// Returns `true` if the fault may pass, because the view may only be late.
-    const fn may_pass(self) -> bool {
-        matches!(self, Self::Lost | Self::Stale)
-    }
-}
 
 #[derive(Debug, Serialize)]
 struct Finding {

@@ -11,7 +11,8 @@ use indicatif::ProgressBar;
 use read_store::{BehindStream, Difference, ReadStore, ViewId};
 use serde::Serialize;
 
-use super::{Fault, LOOK_AGAIN, TOLD, VerifyArgs};
+use super::args::VerifyArgs;
+use super::fault::{Fault, LOOK_AGAIN, TOLD};
 use crate::rebuild;
 
 /// The result of a comparison.
