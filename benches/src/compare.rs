@@ -12,9 +12,10 @@ use clap::{Args, ValueEnum};
 
 use crate::load::Orders;
 use crate::server::{self, Server};
+use crate::servers::bench::Bench;
 use crate::servers::given::{ServerArgs, Servers};
 use crate::servers::rounds::Pace;
-use crate::servers::{Bench, System};
+use crate::servers::system::System;
 use crate::table::{Table, median};
 
 /// The share by which a figure may be worse beyond the spread.

@@ -1,12 +1,31 @@
 //! The whole system over HTTP, against a bare server.
 
 use anyhow::{Context, bail};
+use clap::Args;
 
-use crate::HttpArgs;
+use crate::args::Common;
 use crate::load::{Load, Orders};
 use crate::plain::PlainClient;
 use crate::server::{self, Server};
 use crate::table::{Table, median};
+
+#[derive(Args)]
+pub(crate) struct HttpArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// How many orders are created and processed for the figures of a whole load
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    orders: u64,
+
+    /// At how many clients calls are compared with the bare server's
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "64,1")]
+    clients: Vec<u32>,
+
+    /// How often each comparison is made; the medians count
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
 
 pub(crate) async fn measure(args: &HttpArgs) -> anyhow::Result<Table> {
     let orders = Orders { binary: server::orders_binary(args.common.orders_bin.as_deref()).await? };

@@ -12,6 +12,7 @@
 //! The benches know the system by its binary and its public API only. There are two exceptions: [`fill`] writes through the event
 //! store, and [`servers`] measures parts of the system.
 
+mod args;
 mod bare;
 mod cold;
 mod compare;
@@ -28,11 +29,10 @@ mod table;
 mod template;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 /// Measure the system against the raw limits of this machine.
 #[derive(Parser)]
@@ -44,9 +44,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum What {
     /// Over HTTP, against a bare server that stores nothing: throughput, latency, memory
-    Http(HttpArgs),
+    Http(http::HttpArgs),
     /// Rebuild the view of a large event store while queries are served
-    Rebuild(RebuildArgs),
+    Rebuild(rebuild::RebuildArgs),
     /// On MongoDB, Kafka and PostgreSQL, each figure against the raw client's in the same run; about 30 minutes
     Servers(servers::ServersArgs),
     /// Cold starts of the functions as Lambdas, against hello-world's
@@ -61,45 +61,6 @@ enum What {
         #[arg(long)]
         listen: SocketAddr,
     },
-}
-
-#[derive(Args)]
-struct Common {
-    /// The `orders` binary. Default: built by cargo, in the profile of this program
-    #[arg(long, value_name = "PATH")]
-    orders_bin: Option<PathBuf>,
-
-    /// Write the figures to this file as JSON too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct HttpArgs {
-    #[command(flatten)]
-    common: Common,
-
-    /// How many orders are created and processed for the figures of a whole load
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
-    orders: u64,
-
-    /// At how many clients calls are compared with the bare server's
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "64,1")]
-    clients: Vec<u32>,
-
-    /// How often each comparison is made; the medians count
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-}
-
-#[derive(Args)]
-struct RebuildArgs {
-    #[command(flatten)]
-    common: Common,
-
-    /// How many events the event store holds, three an order
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(3..))]
-    events: u64,
 }
 
 #[tokio::main]

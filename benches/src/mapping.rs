@@ -15,7 +15,7 @@ use rdkafka::client::DefaultClientContext;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::Common;
+use crate::args::Common;
 use crate::table::{Table, median};
 use crate::template;
 

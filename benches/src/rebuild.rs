@@ -3,13 +3,24 @@
 use std::time::Instant;
 
 use anyhow::bail;
+use clap::Args;
 
-use crate::RebuildArgs;
+use crate::args::Common;
 use crate::fill;
 use crate::load::Orders;
 use crate::probe::{Probe, Times};
 use crate::server::{self, Server};
 use crate::table::Table;
+
+#[derive(Args)]
+pub(crate) struct RebuildArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    /// How many events the event store holds, three an order
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(3..))]
+    events: u64,
+}
 
 pub(crate) async fn measure(args: &RebuildArgs) -> anyhow::Result<Table> {
     let orders = Orders { binary: server::orders_binary(args.common.orders_bin.as_deref()).await? };

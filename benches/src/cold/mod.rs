@@ -24,7 +24,7 @@ use self::durations::Durations;
 use self::events::{Function, Work};
 use self::place::Place;
 use self::runtime_api::Instance;
-use crate::Common;
+use crate::args::Common;
 use crate::servers::given::{ServerArgs, Servers};
 use crate::servers::report;
 use crate::table::{Table, median};

@@ -8,9 +8,9 @@ use mongodb::Collection;
 use mongodb::bson::{RawDocumentBuf, doc};
 use tokio::sync::Semaphore;
 
-use super::Bench;
-use super::commits::{Outbox, Template, created};
-use super::mongo::Database;
+use super::bench::Bench;
+use super::commits::{Outbox, created};
+use super::mongo::{Database, Template};
 use super::rounds::{Numbers, medians, nothing, warm_rate};
 use crate::table::Table;
 

@@ -4,9 +4,10 @@
 //!   clients.
 //! - [`append`], [`process`], [`publish`], [`projector`]: the parts, in this process, against the raw clients.
 //! - [`system`], [`poison`], [`web`]: the whole system, by its binary.
-//! - [`rounds`]: the way to take figures. [`report`]: the environment in which they were taken.
+//! - [`bench`]: the state that all of these share. [`rounds`]: the way to take figures. [`report`]: the environment in which they were taken.
 
 mod append;
+pub(crate) mod bench;
 pub(crate) mod commits;
 pub(crate) mod given;
 pub(crate) mod mongo;
@@ -17,28 +18,20 @@ mod projector;
 pub(crate) mod publish;
 pub(crate) mod report;
 pub(crate) mod rounds;
-mod system;
+pub(crate) mod system;
 mod web;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
-use tokio::sync::OnceCell;
 
+use self::bench::Bench;
 use self::given::{ServerArgs, Servers};
 use self::rounds::Pace;
-pub(crate) use self::system::System;
-use crate::Common;
-use crate::load::Orders;
-use crate::server;
+use crate::args::Common;
 use crate::table::Table;
-
-/// The time limit for everything that has no limit of its own.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Args)]
 pub(crate) struct ServersArgs {
@@ -113,53 +106,24 @@ enum Section {
     CaughtUp,
 }
 
-/// The state that all sections share.
-pub(crate) struct Bench {
-    servers: Servers,
-    pace: Pace,
-    orders_bin: Option<PathBuf>,
-    orders: OnceCell<Orders>,
-    /// The most memory that a dispatcher had, in MB, by the purpose of the measurement.
-    memory: RefCell<BTreeMap<&'static str, f64>>,
-}
-
-impl Bench {
-    /// Returns a bench. If no binary is given, cargo builds it.
-    pub(crate) fn new(servers: Servers, pace: Pace, orders_bin: Option<PathBuf>) -> Self {
-        Self { servers, pace, orders_bin, orders: OnceCell::new(), memory: RefCell::default() }
-    }
-
-    /// Returns the `orders` binary, built when it is first needed.
-    async fn orders(&self) -> anyhow::Result<&Orders> {
-        let build = async || Ok(Orders { binary: server::orders_binary(self.orders_bin.as_deref()).await? });
-        self.orders.get_or_try_init(build).await
-    }
-
-    fn note_memory(&self, purpose: &'static str, megabytes: f64) {
-        let mut memory = self.memory.borrow_mut();
-        let most = memory.entry(purpose).or_default();
-        *most = most.max(megabytes);
-    }
-
-    async fn measure(&self, section: Section, table: &mut Table) -> anyhow::Result<()> {
-        match section {
-            Section::Append1 => append::measure(self, 1, table).await,
-            Section::Append16 => append::measure(self, 16, table).await,
-            Section::Append64 => append::measure(self, 64, table).await,
-            Section::Append256 => append::measure(self, 256, table).await,
-            Section::Process => process::measure(self, table).await,
-            Section::Publish1 => publish::measure(self, 1, table).await,
-            Section::Publish64 => publish::measure(self, 64, table).await,
-            Section::Publish256 => publish::measure(self, 256, table).await,
-            Section::Projector1 => projector::measure(self, 1, table).await,
-            Section::Projector4 => projector::measure(self, 4, table).await,
-            Section::FromKafka => system::from_kafka(self, table).await,
-            Section::Poison => poison::measure(self, table).await,
-            Section::Http => web::throughput(self, table).await,
-            Section::Queryable100 => web::queryable(self, 100, table).await,
-            Section::Queryable500 => web::queryable(self, 500, table).await,
-            Section::CaughtUp => web::caught_up(self, table).await,
-        }
+async fn measure_section(bench: &Bench, section: Section, table: &mut Table) -> anyhow::Result<()> {
+    match section {
+        Section::Append1 => append::measure(bench, 1, table).await,
+        Section::Append16 => append::measure(bench, 16, table).await,
+        Section::Append64 => append::measure(bench, 64, table).await,
+        Section::Append256 => append::measure(bench, 256, table).await,
+        Section::Process => process::measure(bench, table).await,
+        Section::Publish1 => publish::measure(bench, 1, table).await,
+        Section::Publish64 => publish::measure(bench, 64, table).await,
+        Section::Publish256 => publish::measure(bench, 256, table).await,
+        Section::Projector1 => projector::measure(bench, 1, table).await,
+        Section::Projector4 => projector::measure(bench, 4, table).await,
+        Section::FromKafka => system::from_kafka(bench, table).await,
+        Section::Poison => poison::measure(bench, table).await,
+        Section::Http => web::throughput(bench, table).await,
+        Section::Queryable100 => web::queryable(bench, 100, table).await,
+        Section::Queryable500 => web::queryable(bench, 500, table).await,
+        Section::CaughtUp => web::caught_up(bench, table).await,
     }
 }
 
@@ -182,7 +146,7 @@ pub(crate) async fn measure(args: &ServersArgs) -> anyhow::Result<Table> {
             "{}",
             section.to_possible_value().map_or_else(String::new, |name| name.get_name().to_owned())
         );
-        if let Err(error) = bench.measure(*section, &mut table).await {
+        if let Err(error) = measure_section(&bench, *section, &mut table).await {
             table.failed(format!("{section:?}: {error:#}"));
         }
     }

@@ -1,14 +1,14 @@
-//! Databases of their own on the MongoDB server, and the driver as the raw limit.
+//! Databases of their own on the MongoDB server, the driver as the raw limit, and commits as the driver writes them.
 
 use std::time::Duration;
 
 use anyhow::Context;
-use event_store::EventStore;
-use mongodb::bson::RawDocumentBuf;
+use event_store::{Commit, EventStore};
+use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection};
 
-use super::commits::{Outbox, Template, created};
+use super::commits::{Outbox, created, started};
 use super::given::Servers;
 
 /// The number of documents in one insert of [`Database::fill`].
@@ -67,13 +67,63 @@ impl Database {
     /// Returns the server's name and version, as the server tells them.
     pub(crate) async fn version(servers: &Servers) -> anyhow::Result<String> {
         let client = client(&servers.mongodb("admin"), None).await?;
-        let info = client.database("admin").run_command(mongodb::bson::doc! { "buildInfo": 1 }).await?;
+        let info = client.database("admin").run_command(doc! { "buildInfo": 1 }).await?;
         let version = info.get_str("version").context("buildInfo without a version")?;
         let ferret = info.get_document("ferretdb").and_then(|ferret| ferret.get_str("version"));
         Ok(match ferret {
             Ok(ferret) => format!("FerretDB {ferret} (as MongoDB {version})"),
             Err(_) => format!("MongoDB {version}"),
         })
+    }
+}
+
+/// A commit's document as the event store itself wrote it; the raw documents are copies of it under other ids.
+#[derive(Clone)]
+pub(crate) struct Template {
+    document: RawDocumentBuf,
+    stream: String,
+}
+
+impl Template {
+    /// Returns the templates of the first and of the second commit of an order.
+    pub(crate) async fn both(servers: &Servers, outbox: Outbox) -> anyhow::Result<[Self; 2]> {
+        let database = Database::fresh(servers).await?;
+        let store = database.store().await?;
+        let commits = [created(0, outbox)?, started(0, outbox)?];
+        let stream = commits[0].stream.to_string();
+        for commit in commits {
+            store.append(commit.into()).await?;
+        }
+        let mut templates = Vec::new();
+        for version in [1_i64, 2] {
+            let found = database
+                .commits(None)
+                .await?
+                .find_one(doc! { "stream": &stream, "version": version })
+                .await?;
+            let document = found.context("the event store has not written a commit that it took")?;
+            templates.push(Self { document, stream: stream.clone() });
+        }
+        database.remove().await?;
+        templates.try_into().map_err(|_| anyhow::anyhow!("two templates"))
+    }
+
+    /// Returns the document of another order's commit.
+    pub(crate) fn document(&self, commit: &Commit) -> anyhow::Result<RawDocumentBuf> {
+        let mut document = RawDocumentBuf::new();
+        for field in &self.document {
+            let (key, value) = field?;
+            match key.as_str() {
+                "_id" => {
+                    let id = value.as_str().context("_id is not text")?;
+                    document.append(key, id.replacen(&self.stream, commit.stream.as_str(), 1));
+                }
+                "stream" => document.append(key, commit.stream.as_str()),
+                "command_id" => document.append(key, commit.command_id.as_str()),
+                _ => document.append(key, value),
+            }
+        }
+        Ok(document)
     }
 }
 

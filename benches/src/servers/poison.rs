@@ -7,7 +7,7 @@ use bytes::Bytes;
 use domain::{Aggregate, EncodedEvent, Event, Order, Version};
 use event_channel::Record;
 
-use super::Bench;
+use super::bench::Bench;
 use super::commits::{Outbox, created, order};
 use super::publish::Topic;
 use super::rounds::medians;

@@ -10,10 +10,10 @@ use event_channel::EventChannel;
 use event_store::{CommandHash, Metadata};
 use mongodb::bson::doc;
 
-use super::Bench;
-use super::commits::{Outbox, Template, order, started};
+use super::bench::Bench;
+use super::commits::{Outbox, order, started};
 use super::given::fresh_name;
-use super::mongo::Database;
+use super::mongo::{Database, Template};
 use super::rounds::{Numbers, medians, nothing, rate, warm_rate};
 use crate::table::Table;
 
@@ -125,7 +125,7 @@ async fn create(handler: &CommandHandler<Order>, orders: u64) -> anyhow::Result<
         }
     };
     let numbers = Numbers::up_to(orders);
-    rate(512, super::PATIENCE, &numbers, call, || settle(handler.clone())).await?;
+    rate(512, super::bench::PATIENCE, &numbers, call, || settle(handler.clone())).await?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use read_store::{Incoming, Origin, ReadStore};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, query};
 use tokio::task::JoinSet;
 
-use super::Bench;
+use super::bench::Bench;
 use super::commits::order;
 use super::postgres::{Micros, Schema};
 use super::rounds::medians;

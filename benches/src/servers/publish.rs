@@ -13,7 +13,7 @@ use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, T
 use rdkafka::{ClientContext, error::KafkaError};
 use tokio::sync::oneshot;
 
-use super::Bench;
+use super::bench::Bench;
 use super::commits::{Outbox, created};
 use super::given::{Servers, fresh_name};
 use super::rounds::{Numbers, medians, nothing, warm_rate};
@@ -160,7 +160,7 @@ impl Topic {
 
     async fn wait_for_leaders(&self) -> anyhow::Result<()> {
         let producer = Arc::new(RawProducer::start(&self.brokers, &self.name)?);
-        let end = std::time::Instant::now() + super::PATIENCE;
+        let end = std::time::Instant::now() + super::bench::PATIENCE;
         while std::time::Instant::now() < end {
             let (asking, name) = (Arc::clone(&producer), self.name.clone());
             let asked =

@@ -7,12 +7,12 @@ use command_handler::record;
 use domain::{Aggregate, EncodedEvent, Event, Order, Reason};
 use event_channel::Record;
 
+use super::bench::{Bench, PATIENCE};
 use super::commits::{Outbox, created, started};
 use super::mongo::Database;
 use super::postgres::Schema;
 use super::publish::{RawProducer, Topic};
 use super::rounds::{Numbers, rate};
-use super::{Bench, PATIENCE};
 use crate::server::{Server, Stores};
 use crate::table::Table;
 

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::commits::{Outbox, Template, created};
-use super::mongo::Database;
+use super::bench::{Bench, PATIENCE};
+use super::commits::{Outbox, created};
+use super::mongo::{Database, Template};
 use super::rounds::{Numbers, nothing, warm_rate};
 use super::system::System;
-use super::{Bench, PATIENCE};
 use crate::load::{Load, Orders};
 use crate::server::Server;
 use crate::table::{Table, median};
