@@ -38,7 +38,7 @@ impl Load {
 
 /// The output of `orders load --verify --json`.
 #[derive(Deserialize)]
-pub(crate) struct Verified {
+pub(crate) struct VerifyReport {
     pub(crate) orders: u64,
     pub(crate) missed: u64,
 }
@@ -63,7 +63,7 @@ impl Orders {
     }
 
     /// Reads back the orders that a load noted.
-    pub(crate) async fn read_back(&self, url: &str, file: &Path) -> anyhow::Result<Verified> {
+    pub(crate) async fn read_back(&self, url: &str, file: &Path) -> anyhow::Result<VerifyReport> {
         let file = file.display().to_string();
         self.json(&["load", "--json", "--url", url, "--within", "120", "--verify", &file]).await
     }

@@ -30,7 +30,7 @@ pub struct Processor {
 }
 
 /// A ProcessingStarted event that a record brought.
-struct Started {
+struct StartedOrder {
     version: Version,
     /// The number of the reminder that brought it, or 0.
     reminder: u32,
@@ -141,7 +141,7 @@ impl Processor {
     async fn unreadable(
         &self,
         order: &OrderId,
-        events: &[Started],
+        events: &[StartedOrder],
         problem: &UnreadableStream,
     ) -> Result<(), String> {
         tracing::error!(%problem, "an order can't be fulfilled");
@@ -155,7 +155,7 @@ impl Processor {
     /// Handles the events of one order in sequence, up to the first that could not be finished.
     async fn one_order(
         &self,
-        events: &[Started],
+        events: &[StartedOrder],
         known: &OrderHistory,
         deadline: Instant,
     ) -> Result<(), String> {
@@ -172,7 +172,7 @@ impl Processor {
     /// Makes sure that the event gets its outcome, unless it has one already or its order is set aside.
     async fn outcome(
         &self,
-        started: &Started,
+        started: &StartedOrder,
         known: &OrderHistory,
         deadline: Instant,
     ) -> Result<(), String> {
@@ -201,7 +201,7 @@ impl Processor {
     async fn ask(
         &self,
         asked: FulfilmentRequest<'_>,
-        started: &Started,
+        started: &StartedOrder,
         deadline: Instant,
     ) -> FulfilmentResult {
         loop {
@@ -226,7 +226,7 @@ impl Processor {
     async fn set_aside(
         &self,
         at: &CommitId,
-        started: &Started,
+        started: &StartedOrder,
         problem: &str,
         pause: Duration,
     ) -> Result<(), String> {
@@ -284,15 +284,15 @@ impl Processor {
 
 /// Returns the ProcessingStarted events of a batch by order, in their sequence. The projector holds the records that can't be
 /// decoded.
-fn started(event: KafkaEvent) -> HashMap<OrderId, Vec<Started>> {
-    let mut by_order: HashMap<OrderId, Vec<Started>> = HashMap::new();
+fn started(event: KafkaEvent) -> HashMap<OrderId, Vec<StartedOrder>> {
+    let mut by_order: HashMap<OrderId, Vec<StartedOrder>> = HashMap::new();
     for record in event.records.into_values().flatten() {
         if let Some(RecordedEvent { stream, version, event: Event::ProcessingStarted, .. }) = decode(&record)
         {
             let events = by_order.entry(stream).or_default();
             // An event that was published twice is in the partition twice.
             if events.iter().all(|other| other.version != version) {
-                events.push(Started { version, reminder: reminder(&record) });
+                events.push(StartedOrder { version, reminder: reminder(&record) });
             }
         }
     }

@@ -34,11 +34,11 @@ pub(crate) struct Tries {
 struct State {
     /// The number of calls that succeeded, for all orders.
     successes: u64,
-    failing: HashMap<(OrderId, Version), Failing>,
+    failing: HashMap<(OrderId, Version), FailureCount>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Failing {
+struct FailureCount {
     tries: u32,
     /// The number of calls that had succeeded when this order first failed.
     successes: u64,
@@ -72,7 +72,8 @@ impl Tries {
         }
         let (key, successes) = ((order.clone(), version), state.successes);
         let tries_before = if reminder == 0 { 0 } else { TRIES - 1 };
-        let failing = state.failing.entry(key.clone()).or_insert(Failing { tries: tries_before, successes });
+        let failing =
+            state.failing.entry(key.clone()).or_insert(FailureCount { tries: tries_before, successes });
         failing.tries = failing.tries.saturating_add(1);
         let others_succeed = failing.successes < successes;
         match failing.tries {

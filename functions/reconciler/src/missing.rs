@@ -51,7 +51,7 @@ impl Suspects {
 
 /// The numbers of streams and events that were filled in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filled {
+pub(crate) struct FillCounts {
     /// Streams that the view lacked events of.
     pub(crate) streams: u64,
     /// Events that were filled in.
@@ -82,7 +82,7 @@ pub(crate) async fn fill_in(
     events: &EventStore,
     view: &ReadStore<OrdersView>,
     heads: &[Head],
-) -> Result<Filled, ReconcileError> {
+) -> Result<FillCounts, ReconcileError> {
     let known = versions(view, heads).await?;
     let has = |stream: &OrderId| known.get(stream).copied().unwrap_or(Version::NONE);
     let behind: Vec<&Head> = heads.iter().filter(|(stream, head)| has(stream) < *head).collect();
@@ -98,12 +98,12 @@ pub(crate) async fn fill_in(
         }
     }
     if missing.is_empty() {
-        return Ok(Filled::default());
+        return Ok(FillCounts::default());
     }
     let named: Vec<&str> = missing.iter().flatten().map(|event| event.stream.as_str()).take(NAMED).collect();
     warn!(orders = missing.len(), ?named, "the view lacks events that were published: filling them in");
     let streams = missing.len() as u64;
-    Ok(Filled { streams, events: take_in(view, missing).await? })
+    Ok(FillCounts { streams, events: take_in(view, missing).await? })
 }
 
 /// Returns the events after `has` and up to `head`, before the first unpublished commit. Nobody is known to have published that

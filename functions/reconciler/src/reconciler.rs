@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::ReconcilerSettings;
-use crate::missing::{self, Filled, Suspects};
+use crate::missing::{self, FillCounts, Suspects};
 
 /// Commits that a step reads.
 const PAGE: usize = 1_000;
@@ -214,7 +214,8 @@ impl Reconciler {
         let ended = page.next.is_none();
         if ended {
             let rest = self.fill_in_the_rest(deadline).await?;
-            filled = Filled { streams: filled.streams + rest.streams, events: filled.events + rest.events };
+            filled =
+                FillCounts { streams: filled.streams + rest.streams, events: filled.events + rest.events };
         }
         let compared = page.streams.len() as u64;
         counter!("reconciled_streams_total").increment(compared);
@@ -239,8 +240,8 @@ impl Reconciler {
         Ok(Some((Round { compared, found: filled.streams, filled: filled.events, ended }, next)))
     }
 
-    async fn fill_in_what_is_due(&mut self) -> Result<Filled, ReconcileError> {
-        let mut filled = Filled::default();
+    async fn fill_in_what_is_due(&mut self) -> Result<FillCounts, ReconcileError> {
+        let mut filled = FillCounts::default();
         while let Some(streams) = self.suspects.due(Instant::now()) {
             let some = missing::fill_in(&self.events, &self.view, &streams).await?;
             filled.streams += some.streams;
@@ -249,8 +250,8 @@ impl Reconciler {
         Ok(filled)
     }
 
-    async fn fill_in_the_rest(&mut self, deadline: Option<Instant>) -> Result<Filled, ReconcileError> {
-        let mut filled = Filled::default();
+    async fn fill_in_the_rest(&mut self, deadline: Option<Instant>) -> Result<FillCounts, ReconcileError> {
+        let mut filled = FillCounts::default();
         while let Some(at) = self.suspects.next().filter(|at| deadline.is_none_or(|deadline| *at < deadline))
         {
             sleep_until(at.into()).await;

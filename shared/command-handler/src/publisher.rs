@@ -52,20 +52,20 @@ struct Inner {
     idle: Notify,
     failed: Notify,
     retry_list: RetryList,
-    marking: Mutex<Marking>,
+    marking: Mutex<MarkPermission>,
     published: OnceLock<Counter>,
 }
 
 /// Whether commits may be marked.
 #[derive(Default)]
-struct Marking {
+struct MarkPermission {
     /// The end of the permission; `None` if it has no end.
     until: Option<Instant>,
     /// Streams with commits that were published here and not marked, and the versions of the last ones.
     delivered: HashMap<StreamId, Version>,
 }
 
-impl Marking {
+impl MarkPermission {
     fn is_allowed(&self) -> bool {
         self.until.is_none_or(|until| Instant::now() < until)
     }

@@ -161,14 +161,14 @@ fn unreadable(kind: &str, schema: u32, problem: &impl Display) -> UnknownEvent {
 }
 
 fn parse<E: EventType>(kind: &str, schema: u32, data: &RawValue) -> Result<E, UnknownEvent> {
-    E::deserialize(EnumAccessDeserializer::new(Tagged { kind, data })).map_err(|refusal| match refusal {
+    E::deserialize(EnumAccessDeserializer::new(TaggedEvent { kind, data })).map_err(|refusal| match refusal {
         Refusal::Type => UnknownEvent::Type(shortened(kind)),
         Refusal::Data(problem) => unreadable(kind, schema, &problem),
     })
 }
 
 /// A variant by its name and its data, for serde's derived code.
-struct Tagged<'a> {
+struct TaggedEvent<'a> {
     kind: &'a str,
     data: &'a RawValue,
 }
@@ -199,7 +199,7 @@ impl serde::de::Error for Refusal {
     }
 }
 
-impl<'a> EnumAccess<'a> for Tagged<'a> {
+impl<'a> EnumAccess<'a> for TaggedEvent<'a> {
     type Error = Refusal;
     type Variant = Data<'a>;
 

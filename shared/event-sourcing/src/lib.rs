@@ -37,6 +37,6 @@ pub use reaction::{Occasion, Reaction};
 pub use rows::Rows;
 pub use values::{IdempotencyKey, Invalid, StreamId, Version};
 pub use view::{
-    Column, ColumnKind, ColumnValue, Garbled, Index, Key, Keys, Refused, Row, Value, View, is_by_stream,
+    Column, ColumnKind, ColumnValue, GarbledColumn, Index, Key, Keys, Refused, Row, Value, View, is_by_stream,
 };
 pub use wire::{Recorded, Undecodable};

@@ -7,7 +7,7 @@
 mod interleaving;
 mod labels;
 
-pub use interleaving::{Interleaved, any_interleaving};
+pub use interleaving::{InterleavingConflict, any_interleaving};
 use jiff::Timestamp;
 pub use labels::{BY_SUBJECT, BY_TASKS, LabelEvent, LabelRow, LabelsView, PANIC_LABEL, REFUSED_LABEL};
 use serde::{Deserialize, Serialize};

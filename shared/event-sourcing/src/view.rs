@@ -133,8 +133,8 @@ pub trait Row: Clone + Debug + PartialEq + Serialize + Send + Sync + 'static {
     /// Creates the row from its values, one for each column.
     ///
     /// # Errors
-    /// [`Garbled`] when this type never writes such a value.
-    fn from_values<'a>(values: impl IntoIterator<Item = Value<'a>>) -> Result<Self, Garbled>;
+    /// [`GarbledColumn`] when this type never writes such a value.
+    fn from_values<'a>(values: impl IntoIterator<Item = Value<'a>>) -> Result<Self, GarbledColumn>;
 }
 
 /// A column of a view.
@@ -181,7 +181,7 @@ pub enum Value<'a> {
 /// The error of a stored value that none of our programs wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the column {column}: {problem}")]
-pub struct Garbled {
+pub struct GarbledColumn {
     /// The column's name.
     pub column: &'static str,
     /// The fault.
@@ -339,11 +339,11 @@ macro_rules! row {
 
             fn from_values<'a>(
                 values: impl ::std::iter::IntoIterator<Item = $crate::Value<'a>>,
-            ) -> ::std::result::Result<Self, $crate::Garbled> {
+            ) -> ::std::result::Result<Self, $crate::GarbledColumn> {
                 let mut values = values.into_iter();
                 ::std::result::Result::Ok(Self {
                     $($field: $crate::ColumnValue::from_value(values.next().unwrap_or($crate::Value::Null))
-                        .map_err(|problem| $crate::Garbled { column: stringify!($field), problem })?,)+
+                        .map_err(|problem| $crate::GarbledColumn { column: stringify!($field), problem })?,)+
                 })
             }
         }

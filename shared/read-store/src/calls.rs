@@ -7,7 +7,7 @@ use std::ops::Range;
 use event_sourcing::StreamId;
 use tokio::sync::oneshot;
 
-use crate::{Incoming, Lookup, Projected, ReadStoreError};
+use crate::{Incoming, Lookup, ProjectionCounts, ReadStoreError};
 
 /// The way for the answer to a call.
 pub(crate) type Answer<T, E = ReadStoreError> = oneshot::Sender<Result<T, E>>;
@@ -21,11 +21,11 @@ pub(crate) struct LookupCall<R> {
 /// A call of `project`.
 pub(crate) struct Call<E> {
     batch: Vec<Incoming<E>>,
-    answer: Answer<Projected>,
+    answer: Answer<ProjectionCounts>,
 }
 
 impl<E> Call<E> {
-    pub(crate) fn new(batch: Vec<Incoming<E>>, answer: Answer<Projected>) -> Self {
+    pub(crate) fn new(batch: Vec<Incoming<E>>, answer: Answer<ProjectionCounts>) -> Self {
         Self { batch, answer }
     }
 
@@ -36,14 +36,14 @@ impl<E> Call<E> {
 }
 
 /// The records of several calls, one after the other.
-pub(crate) struct Merged<E> {
+pub(crate) struct CallBatch<E> {
     pub(crate) incoming: Vec<Incoming<E>>,
     /// The range of each call's records.
     pub(crate) ranges: Vec<Range<usize>>,
-    answers: Vec<Answer<Projected>>,
+    answers: Vec<Answer<ProjectionCounts>>,
 }
 
-impl<E> Merged<E> {
+impl<E> CallBatch<E> {
     pub(crate) fn of(calls: impl IntoIterator<Item = Call<E>>) -> Self {
         let (mut incoming, mut ranges, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for Call { mut batch, answer } in calls {
@@ -57,12 +57,12 @@ impl<E> Merged<E> {
 
     /// Returns true if the calls must be done again one by one. A row that can't be read fails the batch that needs it, but no
     /// batch that came at the same time.
-    pub(crate) fn is_to_be_split(&self, done: &Result<Vec<Projected>, ReadStoreError>) -> bool {
+    pub(crate) fn is_to_be_split(&self, done: &Result<Vec<ProjectionCounts>, ReadStoreError>) -> bool {
         matches!(done, Err(ReadStoreError::Corrupt(_))) && self.answers.len() > 1
     }
 
     /// Answers every call: with its own counts, or with the common error.
-    pub(crate) fn answer(self, done: Result<Vec<Projected>, ReadStoreError>) {
+    pub(crate) fn answer(self, done: Result<Vec<ProjectionCounts>, ReadStoreError>) {
         match done {
             // A caller that stopped waiting needs no answer.
             Ok(counts) => self.answers.into_iter().zip(counts).for_each(|(answer, counts)| {

@@ -41,7 +41,7 @@ pub use errors::{DropRefused, OpenError, ReadStoreError, SwapRefused};
 pub use programs::{Filled, Program, Registration};
 pub use types::{
     BehindStream, Difference, Filter, HeldEvent, HeldId, HeldReason, HeldSummary, Incoming, Lookup, Origin,
-    Page, Projected, Redriven, RowPage, ViewId,
+    Page, ProjectionCounts, RedriveCounts, RowPage, ViewId,
 };
 pub use walk::{Step, Walk, Walker};
 
@@ -162,7 +162,7 @@ impl<V: View> ReadStore<V> {
     /// # Errors
     /// When the store is not available. The batch has had no effect then, except that a server may have committed the first of
     /// its transactions. Records that were taken in are ignored when they come again.
-    pub async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
+    pub async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<ProjectionCounts, ReadStoreError> {
         on_store!(self, store => store.project(batch).await)
     }
 
@@ -317,7 +317,7 @@ impl<V: View> ReadStore<V> {
     ///
     /// # Errors
     /// When the store is not available. Events that were redriven before stay so.
-    pub async fn redrive(&self, stream: Option<&StreamId>) -> Result<Redriven, ReadStoreError> {
+    pub async fn redrive(&self, stream: Option<&StreamId>) -> Result<RedriveCounts, ReadStoreError> {
         on_store!(self, store => store.redrive(stream).await)
     }
 
@@ -349,7 +349,7 @@ impl<V: View> ReadStore<V> {
         &self,
         view: ViewId,
         events: Vec<Recorded<V::Event>>,
-    ) -> Result<Projected, ReadStoreError> {
+    ) -> Result<ProjectionCounts, ReadStoreError> {
         on_store!(self, store => store.backfill(view, events).await)
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write};
 
 use event_sourcing::{
-    Column, ColumnKind, ColumnValue, Entry, Garbled, Index, Row, StreamId, Value, Version, View, is_by_stream,
+    Column, ColumnKind, ColumnValue, Entry, GarbledColumn, Index, Row, StreamId, Value, Version, View,
+    is_by_stream,
 };
 use parking_lot::Mutex;
 
@@ -175,8 +176,11 @@ pub(crate) fn key_value<V: View>(key: &V::Key) -> Value<'static> {
 }
 
 /// A row with its key, from the values of its columns.
-pub(crate) fn row<V: View>(key: Value<'_>, values: Vec<Value<'_>>) -> Result<(V::Key, V::Row), Garbled> {
-    let garbled = |problem| Garbled { column: "key", problem };
+pub(crate) fn row<V: View>(
+    key: Value<'_>,
+    values: Vec<Value<'_>>,
+) -> Result<(V::Key, V::Row), GarbledColumn> {
+    let garbled = |problem| GarbledColumn { column: "key", problem };
     Ok((V::Key::from_value(key).map_err(garbled)?, V::Row::from_values(values)?))
 }
 
@@ -190,7 +194,7 @@ pub(crate) fn entry<R: Row>(
     id: StreamId,
     version: Version,
     values: Vec<Value<'_>>,
-) -> Result<Entry<R>, Garbled> {
+) -> Result<Entry<R>, GarbledColumn> {
     let is_absent = values.iter().all(|value| *value == Value::Null);
     let row = if is_absent { None } else { Some(R::from_values(values)?) };
     Ok(Entry { id, row, version })

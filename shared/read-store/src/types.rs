@@ -73,7 +73,7 @@ impl Origin {
 
 /// The outcome of a batch's events in the active view, or of a backfill's events in the view that is being built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Projected {
+pub struct ProjectionCounts {
     /// Events that were applied.
     pub applied: usize,
     /// Events that were ignored, because the view had them.
@@ -84,7 +84,7 @@ pub struct Projected {
     pub released: usize,
 }
 
-impl AddAssign for Projected {
+impl AddAssign for ProjectionCounts {
     fn add_assign(&mut self, other: Self) {
         self.applied += other.applied;
         self.ignored += other.ignored;
@@ -180,7 +180,7 @@ pub struct HeldSummary {
 
 /// The result of a redrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Redriven {
+pub struct RedriveCounts {
     /// Events that were applied.
     pub applied: u64,
     /// Events that were not needed any more, and were removed.

@@ -53,7 +53,7 @@ struct Waiter<R> {
 }
 
 /// The registration of a waiting caller. Dropping it ends it.
-pub(crate) struct Waiting<R> {
+pub(crate) struct Ticket<R> {
     shared: Arc<Shared<R>>,
     stream: StreamId,
     ticket: u64,
@@ -96,7 +96,7 @@ impl<R: Clone> Waiters<R> {
     }
 
     /// Registers a caller. It is told only of later writes, so look at the store after this.
-    pub(crate) fn register(&self, stream: &StreamId, wanted: Version) -> Waiting<R> {
+    pub(crate) fn register(&self, stream: &StreamId, wanted: Version) -> Ticket<R> {
         let (tell, told) = oneshot::channel();
         let mut by_stream = self.shared.by_stream.lock();
         by_stream.tickets += 1;
@@ -104,7 +104,7 @@ impl<R: Clone> Waiters<R> {
         by_stream.waiting.entry(stream.clone()).or_default().push(Waiter { ticket, wanted, tell });
         self.shared.count.fetch_add(1, Ordering::SeqCst);
         drop(by_stream);
-        Waiting { shared: Arc::clone(&self.shared), stream: stream.clone(), ticket, told }
+        Ticket { shared: Arc::clone(&self.shared), stream: stream.clone(), ticket, told }
     }
 
     /// Answers the callers that wait for one of these entries, which are committed.
@@ -123,7 +123,7 @@ impl<R: Clone> Waiters<R> {
     }
 }
 
-impl<R> Waiting<R> {
+impl<R> Ticket<R> {
     /// Waits for the answer. It comes once, so this must not be called again after it.
     pub(crate) async fn told(&mut self) -> Lookup<R> {
         match (&mut self.told).await {
@@ -133,7 +133,7 @@ impl<R> Waiting<R> {
     }
 }
 
-impl<R> Drop for Waiting<R> {
+impl<R> Drop for Ticket<R> {
     fn drop(&mut self) {
         let mut by_stream = self.shared.by_stream.lock();
         self.shared.count.fetch_sub(1, Ordering::SeqCst);

@@ -20,7 +20,7 @@ use database::Database;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use read_store::{Filter, HeldReason, Projected, ReadStoreError};
+use read_store::{Filter, HeldReason, ProjectionCounts, ReadStoreError};
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -67,7 +67,10 @@ async fn texts(raw: &mut PgConnection, sql: &str) -> Vec<String> {
     found.iter().map(|row| row.get(0)).collect()
 }
 
-fn start_project(store: &ReadStore, batch: Vec<Incoming>) -> JoinHandle<Result<Projected, ReadStoreError>> {
+fn start_project(
+    store: &ReadStore,
+    batch: Vec<Incoming>,
+) -> JoinHandle<Result<ProjectionCounts, ReadStoreError>> {
     let store = store.clone();
     tokio::spawn(async move { store.project(batch).await })
 }
@@ -141,7 +144,7 @@ async fn a_batch_that_is_overtaken_at_one_new_stream_goes_on_with_the_row_that_i
     raw_sql("COMMIT").execute(&mut other).await.unwrap();
 
     let taken = projecting.await.unwrap().unwrap();
-    assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 3, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 3, ignored: 0, held: 3, released: 0 });
     assert_rows(&store, &[("a", 1), ("b", 2), ("c", 1)]).await;
     let made = texts(&mut raw, "SELECT DISTINCT xmin::text FROM tasks_1").await;
     assert_eq!(made, waiting, "the rows are of the transaction that waited");
@@ -166,7 +169,7 @@ async fn a_record_in_another_streams_partition_keeps_no_stream_waiting_but_its_o
     assert_rows(&store, &[("b", 1)]).await;
     raw_sql("COMMIT").execute(&mut other).await.unwrap();
     let taken = projecting.await.unwrap().unwrap();
-    assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 1, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 3, ignored: 0, held: 1, released: 0 });
     assert_rows(&store, &[("a", 2), ("b", 2)]).await;
 }
 
@@ -188,7 +191,7 @@ async fn a_batch_that_is_cut_in_the_middle_leaves_nothing_and_can_come_again() {
     assert_eq!(store.held_summary().await.unwrap(), []);
 
     let taken = store.project(batch()).await.unwrap();
-    assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 3, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 3, ignored: 0, held: 3, released: 0 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use contract::shared::{Labels, added, tasks};
 use contract::{ReadStore, Shared, assert_rows, events, id, until, version_of};
-use read_store::{OpenError, Projected, ReadStoreError};
+use read_store::{OpenError, ProjectionCounts, ReadStoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -78,7 +78,7 @@ async fn a_batch_that_fails_leaves_nothing_and_can_come_again() {
 
     raw.execute_batch("DROP TRIGGER full").unwrap();
     let taken = store.project(batch()).await.unwrap();
-    assert_eq!(taken, Projected { applied: 3, ignored: 0, held: 3, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 3, ignored: 0, held: 3, released: 0 });
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_batch_of_shared_rows_that_fails_leaves_nothing_and_can_come_again() {
     assert_eq!(store.get(&id("b")).await.unwrap(), None);
     raw.execute_batch("DROP TRIGGER full").unwrap();
     let taken = store.project(batch()).await.unwrap();
-    assert_eq!(taken, Projected { applied: 2, ignored: 0, held: 1, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 2, ignored: 0, held: 1, released: 0 });
     assert_eq!(rows().await, (3, 1, 1));
 }
 

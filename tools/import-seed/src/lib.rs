@@ -71,7 +71,7 @@ pub struct ImportSeedArgs {
 
 /// The summary, which is the last line of the output.
 #[derive(Debug, Serialize)]
-struct Imported {
+struct ImportReport {
     #[serde(flatten)]
     summary: Summary,
     /// Commits of the whole event store that are not published yet.
@@ -103,7 +103,7 @@ async fn import(args: ImportSeedArgs) -> anyhow::Result<ExitCode> {
     })?;
     let unpublished = unpublished(&target).await?;
     let seconds = started.elapsed().as_secs_f64();
-    print(&args, &Imported { summary, unpublished, dry_run: args.dry_run, seconds })?;
+    print(&args, &ImportReport { summary, unpublished, dry_run: args.dry_run, seconds })?;
     Ok(if summary.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -141,12 +141,12 @@ async fn unpublished(target: &Target) -> anyhow::Result<u64> {
     Ok(store.backlog().await?.commits)
 }
 
-fn print(args: &ImportSeedArgs, imported: &Imported) -> anyhow::Result<()> {
+fn print(args: &ImportSeedArgs, imported: &ImportReport) -> anyhow::Result<()> {
     if args.json {
         line!("{}", serde_json::to_string(imported)?)?;
         return Ok(());
     }
-    let Imported { summary, unpublished, dry_run, seconds } = imported;
+    let ImportReport { summary, unpublished, dry_run, seconds } = imported;
     let Summary { imported, already_there, refused } = summary;
     let would = if *dry_run { "dry run: would be " } else { "" };
     line!("{would}imported {imported}, already there {already_there}, refused {refused}, in {seconds:.1} s")?;

@@ -11,7 +11,7 @@ use crate::document::Refusal;
 
 /// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum TakeOutcome {
     /// It changed its order.
     Imported,
     /// It was imported before, or asks for something that has already happened.
@@ -51,11 +51,11 @@ impl Report {
     }
 
     /// Notes the outcome of the command of this document.
-    pub(crate) fn note(&self, id: String, taken: Taken) -> Result<(), OutputError> {
+    pub(crate) fn note(&self, id: String, taken: TakeOutcome) -> Result<(), OutputError> {
         match taken {
-            Taken::Imported => self.count(&self.imported),
-            Taken::AlreadyThere => self.count(&self.already_there),
-            Taken::Refused(reason) => self.refuse(&Refusal { id, reason })?,
+            TakeOutcome::Imported => self.count(&self.imported),
+            TakeOutcome::AlreadyThere => self.count(&self.already_there),
+            TakeOutcome::Refused(reason) => self.refuse(&Refusal { id, reason })?,
         }
         Ok(())
     }

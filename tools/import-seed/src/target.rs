@@ -8,7 +8,7 @@ use domain::{Aggregate, Command, Event, Order, OrderId, Version};
 use event_store::{EventStore, Load, Metadata, StoreError, Stream, fold};
 
 use crate::document::SeedCommand;
-use crate::report::Taken;
+use crate::report::TakeOutcome;
 
 /// The actor that imported commits name.
 pub(crate) const ACTOR: &str = "import-seed";
@@ -31,9 +31,9 @@ impl Target {
     pub(crate) fn taker(&self) -> Taker {
         match self {
             Self::EventStore(handler) => {
-                Taker { store: handler.store().clone(), way: Way::Handle(handler.clone()) }
+                Taker { store: handler.store().clone(), way: TakeMode::Handle(handler.clone()) }
             }
-            Self::DryRun(store) => Taker { store: store.clone(), way: Way::Decide(HashMap::new()) },
+            Self::DryRun(store) => Taker { store: store.clone(), way: TakeMode::Decide(HashMap::new()) },
         }
     }
 }
@@ -41,10 +41,10 @@ impl Target {
 /// Takes commands, one after the other.
 pub(crate) struct Taker {
     store: EventStore,
-    way: Way,
+    way: TakeMode,
 }
 
-enum Way {
+enum TakeMode {
     Handle(CommandHandler<Order>),
     /// The orders that an import would have changed, in the state that they would have.
     Decide(HashMap<OrderId, Order>),
@@ -55,7 +55,7 @@ impl Taker {
     ///
     /// # Errors
     /// When the event store is not available, or other commands win the stream, at each try.
-    pub(crate) async fn take(&mut self, seed: &SeedCommand) -> anyhow::Result<Taken> {
+    pub(crate) async fn take(&mut self, seed: &SeedCommand) -> anyhow::Result<TakeOutcome> {
         let (mut tries, mut pause) = (1, FIRST_PAUSE);
         loop {
             match self.try_to_take(seed).await {
@@ -69,12 +69,12 @@ impl Taker {
                 Err(error @ (CommandError::Store(StoreError::Unavailable(_)) | CommandError::Contended)) => {
                     return Err(error.into());
                 }
-                Err(error) => return Ok(Taken::Refused(error.to_string())),
+                Err(error) => return Ok(TakeOutcome::Refused(error.to_string())),
             }
         }
     }
 
-    async fn try_to_take(&mut self, seed: &SeedCommand) -> Result<Taken, CommandError<Order>> {
+    async fn try_to_take(&mut self, seed: &SeedCommand) -> Result<TakeOutcome, CommandError<Order>> {
         let load = Load {
             stream: seed.order.clone(),
             after: domain::Version::NONE,
@@ -83,20 +83,20 @@ impl Taker {
         let stream = self.store.load(load).await?;
         if let Some(answered) = stream.answered {
             return Ok(match answered.command_hash == seed.hash {
-                true => Taken::AlreadyThere,
-                false => {
-                    Taken::Refused("a command that asked something else was imported from this _id".into())
-                }
+                true => TakeOutcome::AlreadyThere,
+                false => TakeOutcome::Refused(
+                    "a command that asked something else was imported from this _id".into(),
+                ),
             });
         }
         if seed.command == Command::Process && was_started(&stream)? {
-            return Ok(Taken::AlreadyThere);
+            return Ok(TakeOutcome::AlreadyThere);
         }
         let changes = match &mut self.way {
-            Way::Handle(handler) => handler.handle(request(seed)).await?.with_events,
-            Way::Decide(orders) => changes(orders, seed, &stream)?,
+            TakeMode::Handle(handler) => handler.handle(request(seed)).await?.with_events,
+            TakeMode::Decide(orders) => changes(orders, seed, &stream)?,
         };
-        Ok(if changes { Taken::Imported } else { Taken::AlreadyThere })
+        Ok(if changes { TakeOutcome::Imported } else { TakeOutcome::AlreadyThere })
     }
 }
 

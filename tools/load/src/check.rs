@@ -14,7 +14,7 @@ use crate::call::Call;
 
 /// A successful answer to a command, as a line of the file: `{"call","id","version","key"}`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Acknowledged<'a> {
+pub(crate) struct Acknowledgement<'a> {
     call: Call,
     #[serde(borrow)]
     id: Cow<'a, str>,
@@ -25,7 +25,7 @@ pub(crate) struct Acknowledged<'a> {
     key: Cow<'a, str>,
 }
 
-impl<'a> Acknowledged<'a> {
+impl<'a> Acknowledgement<'a> {
     pub(crate) fn new(call: Call, id: &'a str, version: u64, key: &'a str) -> Self {
         Self { call, id: id.into(), version, key: key.into() }
     }
@@ -69,14 +69,14 @@ impl CheckFile {
         Ok(Self { out: Mutex::new(Out { lines: BufWriter::with_capacity(1 << 16, file), failed: None }) })
     }
 
-    pub(crate) fn append(&self, acknowledged: &Acknowledged<'_>) -> Result<(), Unwritten> {
+    pub(crate) fn append(&self, acknowledged: &Acknowledgement<'_>) -> Result<(), WriteError> {
         let mut out = self.out.lock();
         let written = serde_json::to_writer(&mut out.lines, acknowledged)
             .map_err(io::Error::from)
             .and_then(|()| out.lines.write_all(b"\n"));
         written.map_err(|error| {
             out.failed.get_or_insert(error);
-            Unwritten
+            WriteError
         })
     }
 
@@ -92,7 +92,7 @@ impl CheckFile {
 }
 
 /// The line may not be in the file; [`CheckFile::finish`] returns the reason.
-pub(crate) struct Unwritten;
+pub(crate) struct WriteError;
 
 /// The state that an order must have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<HashMap<String, Expected>> {
         if !line.ends_with('\n') {
             break;
         }
-        let acknowledged: Acknowledged<'_> = serde_json::from_str(&line)
+        let acknowledged: Acknowledgement<'_> = serde_json::from_str(&line)
             .with_context(|| format!("{} line {number} is not an acknowledgement", path.display()))?;
         let expected = orders.entry(acknowledged.id.into_owned()).or_default();
         expected.version = expected.version.max(acknowledged.version);
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    fn append(path: &Path, lines: &[Acknowledged<'_>]) {
+    fn append(path: &Path, lines: &[Acknowledgement<'_>]) {
         let check = CheckFile::open(path).unwrap();
         for line in lines {
             assert!(check.append(line).is_ok());
@@ -144,9 +144,12 @@ mod tests {
         let path = folder.path().join("check");
         append(
             &path,
-            &[Acknowledged::new(Call::Create, "a", 1, "k1"), Acknowledged::new(Call::Create, "b", 1, "k2")],
+            &[
+                Acknowledgement::new(Call::Create, "a", 1, "k1"),
+                Acknowledgement::new(Call::Create, "b", 1, "k2"),
+            ],
         );
-        append(&path, &[Acknowledged::new(Call::Process, "a", 2, "k3")]);
+        append(&path, &[Acknowledgement::new(Call::Process, "a", 2, "k3")]);
 
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().next(), Some(r#"{"call":"create","id":"a","version":1,"key":"k1"}"#));
@@ -159,12 +162,12 @@ mod tests {
     fn a_line_that_was_not_finished_is_no_acknowledgement_and_spoils_no_later_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("check");
-        append(&path, &[Acknowledged::new(Call::Create, "a", 1, "k1")]);
+        append(&path, &[Acknowledgement::new(Call::Create, "a", 1, "k1")]);
         let whole = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{whole}{}", &whole[..20])).unwrap();
         assert_eq!(read(&path).unwrap().len(), 1);
 
-        append(&path, &[Acknowledged::new(Call::Create, "b", 1, "k2")]);
+        append(&path, &[Acknowledgement::new(Call::Create, "b", 1, "k2")]);
         assert_eq!(read(&path).unwrap().len(), 2);
     }
 

@@ -40,8 +40,8 @@ pub use args::LoadArgs;
 pub use call::Call;
 pub use client::Target;
 pub use report::{Latency, Report, Series};
-pub use stop::Ended;
-pub use verify::{Mismatch, Verified};
+pub use stop::Ending;
+pub use verify::{Mismatch, VerifyReport};
 
 use check::CheckFile;
 use report::Tally;
@@ -63,7 +63,7 @@ pub async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     }
     let report = drive(&args).await?;
     print(args.json, &report, &report.to_string())?;
-    let all = report.ended != Ended::ServerGone && report.errors.is_empty();
+    let all = report.ended != Ending::ServerGone && report.errors.is_empty();
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -108,7 +108,7 @@ async fn all_of(mut workers: JoinSet<Tally>, mut whole: Tally) -> anyhow::Result
 ///
 /// # Errors
 /// When there is no such file, or it can't be read.
-pub async fn verify(args: &LoadArgs) -> anyhow::Result<Verified> {
+pub async fn verify(args: &LoadArgs) -> anyhow::Result<VerifyReport> {
     let path = args.verify.as_deref().context("--verify FILE is missing")?;
     let expected = check::read(path).map_err(cannot_start)?;
     let clients = args.clients().map_err(cannot_start)?;
@@ -142,12 +142,12 @@ async fn stop_on_signal(stop: &Stop) -> Infallible {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            stop.now(Ended::Interrupted);
+            stop.now(Ending::Interrupted);
         }
     }
     #[cfg(not(unix))]
     if tokio::signal::ctrl_c().await.is_ok() {
-        stop.now(Ended::Interrupted);
+        stop.now(Ending::Interrupted);
     }
     std::future::pending().await
 }
@@ -162,7 +162,7 @@ async fn show_progress(total: u64, done: impl Fn() -> u64) -> Infallible {
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left") {
         bar.set_style(style);
     }
-    let bar = ClearedAtEnd(bar);
+    let bar = ProgressGuard(bar);
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
         ticks.tick().await;
@@ -170,9 +170,9 @@ async fn show_progress(total: u64, done: impl Fn() -> u64) -> Infallible {
     }
 }
 
-struct ClearedAtEnd(ProgressBar);
+struct ProgressGuard(ProgressBar);
 
-impl Drop for ClearedAtEnd {
+impl Drop for ProgressGuard {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::call::{Call, Kind};
 use crate::plan::Plan;
-use crate::stop::Ended;
+use crate::stop::Ending;
 
 /// The counts of one client, or of several together.
 pub(crate) struct Tally {
@@ -76,7 +76,7 @@ impl Tally {
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// How it ended.
-    pub ended: Ended,
+    pub ended: Ending,
     /// The prefix of the orders' ids; `-0`, `-1`, … follow.
     pub prefix: String,
     /// How many clients called.
@@ -133,7 +133,7 @@ pub struct Latency {
 }
 
 impl Report {
-    pub(crate) fn new(plan: &Plan, ended: Ended, took: Duration, tally: Tally) -> Self {
+    pub(crate) fn new(plan: &Plan, ended: Ending, took: Duration, tally: Tally) -> Self {
         let seconds = took.as_secs_f64();
         let made = tally.latencies.iter().filter(|(_, latencies)| !latencies.is_empty());
         let calls: BTreeMap<_, _> =
@@ -207,9 +207,9 @@ impl fmt::Display for Report {
             write!(f, "\none of the failures: {error}")?;
         }
         match self.ended {
-            Ended::Done => Ok(()),
-            Ended::Interrupted => write!(f, "\ninterrupted before the end"),
-            Ended::ServerGone => write!(f, "\nended early: the server was gone"),
+            Ending::Done => Ok(()),
+            Ending::Interrupted => write!(f, "\ninterrupted before the end"),
+            Ending::ServerGone => write!(f, "\nended early: the server was gone"),
         }
     }
 }

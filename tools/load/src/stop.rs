@@ -8,7 +8,7 @@ use tokio::sync::watch;
 /// How a load ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ended {
+pub enum Ending {
     /// Every order had its calls.
     Done,
     /// A signal ended it, or the check file could not be written.
@@ -19,11 +19,11 @@ pub enum Ended {
 
 /// Tells all clients at once that the load is over.
 pub(crate) struct Stop {
-    why: watch::Sender<Option<Ended>>,
+    why: watch::Sender<Option<Ending>>,
 }
 
 /// The load is over.
-pub(crate) struct Stopped;
+pub(crate) struct Interruption;
 
 impl Stop {
     pub(crate) fn new() -> Self {
@@ -31,7 +31,7 @@ impl Stop {
     }
 
     /// Ends the load; the first reason stays.
-    pub(crate) fn now(&self, why: Ended) {
+    pub(crate) fn now(&self, why: Ending) {
         self.why.send_if_modified(|old| {
             let first = old.is_none();
             old.get_or_insert(why);
@@ -43,8 +43,8 @@ impl Stop {
         self.why.borrow().is_some()
     }
 
-    pub(crate) fn ended(&self) -> Ended {
-        self.why.borrow().unwrap_or(Ended::Done)
+    pub(crate) fn ended(&self) -> Ending {
+        self.why.borrow().unwrap_or(Ending::Done)
     }
 
     /// Waits until the load is over.
@@ -54,9 +54,9 @@ impl Stop {
     }
 
     /// Waits for a time, or fails as soon as the load is over.
-    pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Stopped> {
+    pub(crate) async fn sleep(&self, time: Duration) -> Result<(), Interruption> {
         tokio::select! {
-            () = self.stopped() => Err(Stopped),
+            () = self.stopped() => Err(Interruption),
             () = tokio::time::sleep(time) => Ok(()),
         }
     }

@@ -26,7 +26,7 @@ const NAMED: usize = 20;
 
 /// The result of reading the acknowledged orders back.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Verified {
+pub struct VerifyReport {
     /// How many orders were acknowledged.
     pub orders: u64,
     /// How many of them are not as acknowledged.
@@ -48,7 +48,7 @@ pub struct Mismatch {
     pub problem: String,
 }
 
-impl Verified {
+impl VerifyReport {
     /// Returns `true` if every order is as it was acknowledged.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -56,7 +56,7 @@ impl Verified {
     }
 }
 
-impl fmt::Display for Verified {
+impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} orders acknowledged, {} missed", self.orders, self.missed)?;
         for (status, count) in &self.found {
@@ -75,13 +75,13 @@ pub(crate) struct Verification {
     next: AtomicUsize,
     done: AtomicU64,
     deadline: Instant,
-    found: Mutex<Verified>,
+    found: Mutex<VerifyReport>,
 }
 
 impl Verification {
     pub(crate) fn new(expected: HashMap<String, Expected>, within: Duration) -> Self {
         let orders: Vec<_> = expected.into_iter().collect();
-        let found = Verified { orders: orders.len() as u64, ..Verified::default() };
+        let found = VerifyReport { orders: orders.len() as u64, ..VerifyReport::default() };
         Self {
             orders,
             next: AtomicUsize::new(0),
@@ -114,7 +114,10 @@ impl Verification {
     }
 }
 
-pub(crate) async fn run(verification: Arc<Verification>, clients: Vec<Client>) -> anyhow::Result<Verified> {
+pub(crate) async fn run(
+    verification: Arc<Verification>,
+    clients: Vec<Client>,
+) -> anyhow::Result<VerifyReport> {
     let mut readers = JoinSet::new();
     for mut client in clients {
         let verification = Arc::clone(&verification);

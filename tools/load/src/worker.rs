@@ -11,12 +11,12 @@ use rand::{Rng, SeedableRng};
 use runtime::Backoff;
 
 use crate::call::{Call, Kind};
-use crate::check::{Acknowledged, CheckFile};
+use crate::check::{Acknowledgement, CheckFile};
 use crate::client::{Answer, Client, HttpCall};
 use crate::plan::Plan;
 use crate::report::Tally;
 use crate::schedule::Schedule;
-use crate::stop::{Ended, Stop};
+use crate::stop::{Ending, Stop};
 
 /// The state that the clients of a load share.
 pub(crate) struct Load {
@@ -36,7 +36,7 @@ pub(crate) struct Worker {
 }
 
 /// The reason why a call got no final answer.
-enum Lost {
+enum NoAnswer {
     /// The last try got no answer.
     Gone(String),
     /// The last answer still had a status that means "later". `says_when` is true if it had a `Retry-After`.
@@ -85,7 +85,7 @@ impl Worker {
             let Some(answered) = answer.version else { continue };
             version = Some(answered);
             if let Some(key) = &http.key {
-                self.log(&Acknowledged::new(*call, &id, answered, key));
+                self.log(&Acknowledgement::new(*call, &id, answered, key));
                 if watched {
                     self.watch(&id, answered, sent).await;
                     since = Instant::now();
@@ -109,11 +109,11 @@ impl Worker {
             Ok(answer) => {
                 self.tally.failed(call, answer.status.as_str(), &String::from_utf8_lossy(&answer.body));
             }
-            Err(lost @ Lost::Overloaded { .. }) => self.tally.failed(call, &lost.to_string(), "given up"),
-            Err(Lost::Stopped) => self.tally.failed(call, "interrupted", ""),
-            Err(Lost::Gone(failure)) => {
+            Err(lost @ NoAnswer::Overloaded { .. }) => self.tally.failed(call, &lost.to_string(), "given up"),
+            Err(NoAnswer::Stopped) => self.tally.failed(call, "interrupted", ""),
+            Err(NoAnswer::Gone(failure)) => {
                 self.tally.failed(call, "no answer", &failure);
-                self.load.stop.now(Ended::ServerGone);
+                self.load.stop.now(Ending::ServerGone);
             }
         }
         None
@@ -121,7 +121,7 @@ impl Worker {
 
     /// Makes a call and repeats it, under the same key, until it is answered or given up. The first repeat after a broken
     /// connection has no delay: the server may only have closed the connection while it was idle.
-    async fn insist(&mut self, http: &HttpCall) -> Result<Answer, Lost> {
+    async fn insist(&mut self, http: &HttpCall) -> Result<Answer, NoAnswer> {
         let give_up = Instant::now() + self.load.plan.patience;
         for repeated in 0.. {
             let (lost, delay) = match self.client.call(http).await {
@@ -130,18 +130,18 @@ impl Worker {
                     let (status, asked) = (answer.status, answer.retry_after);
                     let delay =
                         self.delay(repeated + 1).max(asked.unwrap_or_default().min(LONGEST_ASKED_DELAY));
-                    (Lost::Overloaded { status, says_when: asked.is_some() }, delay)
+                    (NoAnswer::Overloaded { status, says_when: asked.is_some() }, delay)
                 }
-                Err(failure) => (Lost::Gone(failure.to_string()), self.delay(repeated)),
+                Err(failure) => (NoAnswer::Gone(failure.to_string()), self.delay(repeated)),
             };
             if repeated >= self.load.plan.repeats || Instant::now() + delay >= give_up {
                 return Err(lost);
             }
             self.tally.repeated(&lost.to_string());
             self.client.next_replica();
-            self.load.stop.sleep(delay).await.map_err(|_| Lost::Stopped)?;
+            self.load.stop.sleep(delay).await.map_err(|_| NoAnswer::Stopped)?;
         }
-        Err(Lost::Stopped)
+        Err(NoAnswer::Stopped)
     }
 
     /// The delay before a repeat. In the first round over the replicas it is zero. After that it doubles from 50 ms to 1 s, and
@@ -150,12 +150,12 @@ impl Worker {
         DELAYS.with_jitter(repeated / self.client.replicas(), self.random.random())
     }
 
-    fn log(&self, acknowledged: &Acknowledged<'_>) {
+    fn log(&self, acknowledged: &Acknowledgement<'_>) {
         if let Some(check) = &self.load.check
             && check.append(acknowledged).is_err()
         {
             // The check file keeps the error. The load makes no sense without the file, so it ends.
-            self.load.stop.now(Ended::Interrupted);
+            self.load.stop.now(Ending::Interrupted);
         }
     }
 
@@ -185,7 +185,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const DELAYS: Backoff = Backoff { first: Duration::from_millis(50), longest: Duration::from_secs(1) };
 const LONGEST_ASKED_DELAY: Duration = Duration::from_secs(5);
 
-impl std::fmt::Display for Lost {
+impl std::fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Gone(_) => f.write_str("no answer"),

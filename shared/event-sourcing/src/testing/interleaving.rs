@@ -12,7 +12,7 @@ const ROUNDS: u64 = 100;
 #[error(
     "interleaved as {steps:?}, the streams make other rows than one after the other: {found}, not {expected}"
 )]
-pub struct Interleaved {
+pub struct InterleavingConflict {
     /// The streams whose next event was folded, by their places in the argument.
     pub steps: Vec<usize>,
     /// The rows of this interleaving.
@@ -27,9 +27,11 @@ pub struct Interleaved {
 /// stops there, as it does in a store. The random interleavings are the same in each run.
 ///
 /// # Errors
-/// [`Interleaved`] with the first interleaving that makes other rows. Such a view must not be used: nothing puts the events of
+/// [`InterleavingConflict`] with the first interleaving that makes other rows. Such a view must not be used: nothing puts the events of
 /// different streams in a sequence.
-pub fn any_interleaving<V: View>(streams: &[Vec<Recorded<V::Event>>]) -> Result<Rows<V>, Interleaved> {
+pub fn any_interleaving<V: View>(
+    streams: &[Vec<Recorded<V::Event>>],
+) -> Result<Rows<V>, InterleavingConflict> {
     let one_after_the_other: Vec<usize> =
         streams.iter().enumerate().flat_map(|(place, events)| vec![place; events.len()]).collect();
     let rows = fold::<V>(streams, &one_after_the_other);
@@ -39,7 +41,7 @@ pub fn any_interleaving<V: View>(streams: &[Vec<Recorded<V::Event>>]) -> Result<
     for steps in std::iter::once(backwards).chain(random) {
         let found = shown(&fold::<V>(streams, &steps));
         if found != expected {
-            return Err(Interleaved { steps, found, expected });
+            return Err(InterleavingConflict { steps, found, expected });
         }
     }
     Ok(rows)

@@ -11,7 +11,7 @@ use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 
-use super::failure::{self, Failed};
+use super::failure::{self, Failure};
 use super::schema;
 use crate::OpenError;
 
@@ -58,7 +58,7 @@ impl Connections {
     pub(super) async fn rows<'q>(
         &self,
         statement: impl Fn() -> Query<'q, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, Failed> {
+    ) -> Result<Vec<PgRow>, Failure> {
         let mut deadlocks = 0;
         loop {
             let mut lease = self.take().await?;
@@ -68,18 +68,18 @@ impl Connections {
                     lease.give_back();
                     return Ok(rows);
                 }
-                Err(Failed::Sql(error)) if lease.is_stale(&error) => {}
-                Err(Failed::Sql(error)) if failure::needs_a_check(&error) => {
+                Err(Failure::Sql(error)) if lease.is_stale(&error) => {}
+                Err(Failure::Sql(error)) if failure::needs_a_check(&error) => {
                     self.pool.close_idle();
                     return Err(error.into());
                 }
-                Err(Failed::Sql(error)) if is_deadlock(&error) && deadlocks < DEADLOCKS => {
+                Err(Failure::Sql(error)) if is_deadlock(&error) && deadlocks < DEADLOCKS => {
                     deadlocks += 1;
                     lease.give_back();
                 }
-                Err(Failed::Refused(why)) => {
+                Err(Failure::Refused(why)) => {
                     lease.give_back();
-                    return Err(Failed::Refused(why));
+                    return Err(Failure::Refused(why));
                 }
                 Err(failed) => return Err(failed),
             }
@@ -90,13 +90,13 @@ impl Connections {
     pub(super) async fn row<'q>(
         &self,
         statement: impl Fn() -> Query<'q, Postgres, PgArguments>,
-    ) -> Result<PgRow, Failed> {
+    ) -> Result<PgRow, Failure> {
         let rows = self.rows(statement).await?;
-        rows.into_iter().next().ok_or_else(|| Failed::unavailable("an answer without rows"))
+        rows.into_iter().next().ok_or_else(|| Failure::unavailable("an answer without rows"))
     }
 
     /// Takes a connection that is ready for work: one whose session is set up, to a server that has all tables.
-    async fn take(&self) -> Result<Lease, Failed> {
+    async fn take(&self) -> Result<Lease, Failure> {
         let mut lease = self.pool.take().await?;
         if lease.is_new() {
             within(PREPARE, schema::prepare(&mut lease.connection, SESSION)).await?;

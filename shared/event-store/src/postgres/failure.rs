@@ -6,7 +6,7 @@ use crate::StoreError;
 
 /// The reason why a statement was not done. Nothing of it was written, unless the connection broke before the answer.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(super) enum Failure {
     /// The server failed, or the connection to it.
     Sql(sqlx::Error),
     /// An error that the caller gets as it is.
@@ -15,19 +15,19 @@ pub(super) enum Failed {
     Refused(String),
 }
 
-impl Failed {
+impl Failure {
     pub(super) fn unavailable(why: &str) -> Self {
         Self::Store(unavailable(why))
     }
 }
 
-impl From<sqlx::Error> for Failed {
+impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         refusal(&error).map_or(Self::Sql(error), Self::Refused)
     }
 }
 
-impl From<postgres::Error> for Failed {
+impl From<postgres::Error> for Failure {
     fn from(error: postgres::Error) -> Self {
         match error {
             postgres::Error::Sql(error) => error.into(),
@@ -36,18 +36,18 @@ impl From<postgres::Error> for Failed {
     }
 }
 
-impl From<StoreError> for Failed {
+impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<Failed> for StoreError {
-    fn from(failed: Failed) -> Self {
+impl From<Failure> for StoreError {
+    fn from(failed: Failure) -> Self {
         match failed {
-            Failed::Sql(error) => unavailable(&describe(&error)),
-            Failed::Store(error) => error,
-            Failed::Refused(why) => unavailable(&format!("it can't be written: {why}")),
+            Failure::Sql(error) => unavailable(&describe(&error)),
+            Failure::Store(error) => error,
+            Failure::Refused(why) => unavailable(&format!("it can't be written: {why}")),
         }
     }
 }

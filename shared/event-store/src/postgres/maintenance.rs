@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
 
 use super::connections::Connections;
-use super::failure::{Failed, unavailable};
+use super::failure::{Failure, unavailable};
 use crate::columns::{number, time};
 use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
 use crate::heads::{Heads, HeadsPage};
@@ -88,7 +88,7 @@ pub(super) async fn scan<E: EventType>(
     let rows = connections.rows(statement).await?;
     let mut page = PageOfRows::after(last);
     for row in &rows {
-        let stream = row.try_get(0).map_err(Failed::from)?;
+        let stream = row.try_get(0).map_err(Failure::from)?;
         page.take(stream, |stream, last| Ok(read_scanned(row, stream, last)?))?;
     }
     Ok(page.finish(limit))
@@ -117,7 +117,7 @@ pub(super) async fn heads(
     connections: &Connections,
     after: Option<&str>,
     limit: usize,
-) -> Result<Heads, Failed> {
+) -> Result<Heads, Failure> {
     let limit = limit.max(2);
     let after = after.unwrap_or_default();
     let rows = connections.rows(|| query(ENDS).bind(after).bind(count_of(limit))).await?;
@@ -139,7 +139,7 @@ pub(super) async fn outstanding(
     connections: &Connections,
     young: &RangeInclusive<Timestamp>,
     limit: usize,
-) -> Result<Vec<CommitId>, Failed> {
+) -> Result<Vec<CommitId>, Failure> {
     let (start, end) = (young.start().as_microsecond(), young.end().as_microsecond());
     let window = count_of(limit.saturating_mul(2).max(64));
     let mut oldest = BTreeMap::new();
@@ -158,21 +158,21 @@ pub(super) async fn outstanding(
     Ok(oldest.iter().filter_map(|(stream, version)| cursor::outstanding(stream, Ok(*version))).collect())
 }
 
-pub(super) async fn backlog(connections: &Connections) -> Result<Backlog, Failed> {
+pub(super) async fn backlog(connections: &Connections) -> Result<Backlog, Failure> {
     let found = connections.row(|| query(BACKLOG)).await?;
-    let end = |column| -> Result<Option<Timestamp>, Failed> {
+    let end = |column| -> Result<Option<Timestamp>, Failure> {
         let end: Option<i64> = found.try_get(column)?;
         Ok(end.map(time).transpose().map_err(|problem| unavailable(&problem))?)
     };
     Ok(Backlog { commits: number_in(&found)?, oldest: end(1)?, newest: end(2)? })
 }
 
-pub(super) async fn count(connections: &Connections) -> Result<u64, Failed> {
+pub(super) async fn count(connections: &Connections) -> Result<u64, Failure> {
     number_in(&connections.row(|| query(COUNT)).await?)
 }
 
 /// Checks that the server takes writes and has the tables.
-pub(super) async fn ping(connections: &Connections) -> Result<(), Failed> {
+pub(super) async fn ping(connections: &Connections) -> Result<(), Failure> {
     if connections.row(|| query(PING)).await?.try_get(0)? {
         return Err(postgres::Error::ReadOnly.into());
     }
@@ -180,7 +180,7 @@ pub(super) async fn ping(connections: &Connections) -> Result<(), Failed> {
 }
 
 /// Deletes old small records, and returns their number.
-pub(super) async fn forget_answered(connections: &Connections) -> Result<u64, Failed> {
+pub(super) async fn forget_answered(connections: &Connections) -> Result<u64, Failure> {
     let mut all = 0;
     loop {
         let statement = || query(FORGET).bind(ANSWERED_KEPT.as_secs_f64()).bind(FORGOTTEN);
@@ -193,7 +193,7 @@ pub(super) async fn forget_answered(connections: &Connections) -> Result<u64, Fa
 }
 
 /// Returns a number of rows, which is the first column.
-fn number_in(found: &PgRow) -> Result<u64, Failed> {
+fn number_in(found: &PgRow) -> Result<u64, Failure> {
     Ok(found.try_get::<i64, _>(0)?.unsigned_abs())
 }
 

@@ -7,7 +7,7 @@ use event_sourcing::Version;
 use sqlx::query;
 
 use super::connections::Connections;
-use super::failure::Failed;
+use super::failure::Failure;
 use super::reminders;
 use crate::columns::number;
 use crate::jobs::on_server::MarkJob;
@@ -44,7 +44,7 @@ pub(super) async fn work(connections: Arc<Connections>, jobs: Vec<MarkJob>) {
     }
 }
 
-async fn mark(connections: &Connections, jobs: &[MarkJob]) -> Result<(), Failed> {
+async fn mark(connections: &Connections, jobs: &[MarkJob]) -> Result<(), Failure> {
     let marks = || jobs.iter().flat_map(|job| &job.marks);
     let ended: BTreeSet<CommitPlace<'_>> =
         marks().filter_map(|mark| Some((mark.commit.stream.as_str(), mark.ends?))).collect();

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
 
 use super::connections::Connections;
-use super::failure::Failed;
+use super::failure::Failure;
 use crate::columns::{number, time, version};
 use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::jobs::{LoadJob, Streams};
@@ -47,7 +47,7 @@ pub(super) async fn work(connections: Arc<Connections>, mut jobs: Vec<LoadJob>) 
     }
 }
 
-async fn load(connections: &Connections, loads: &[&Load]) -> Result<Streams, Failed> {
+async fn load(connections: &Connections, loads: &[&Load]) -> Result<Streams, Failure> {
     if loads.is_empty() {
         return Ok(Vec::new());
     }
@@ -138,7 +138,7 @@ pub(super) async fn is_current(
     connections: &Connections,
     stream: &StreamId,
     version: Version,
-) -> Result<bool, Failed> {
+) -> Result<bool, Failure> {
     let statement = || query(IS_CURRENT).bind(stream.as_str()).bind(number(version));
     let found = connections.row(statement).await?;
     if found.try_get(0)? {

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
 
 use super::connections::Connections;
-use super::failure::{Failed, unavailable};
+use super::failure::{Failure, unavailable};
 use crate::columns::{number, time as read_time};
 use crate::cursor::outstanding;
 use crate::reminders::{DueTimes, REMINDERS, ReminderRow};
@@ -46,15 +46,15 @@ const COUNT: &str =
     "SELECT count(*), count(problem), count(*) FILTER (WHERE sent >= $1) FROM event_store_reminders";
 
 /// Returns the time on the server's clock.
-pub(super) async fn time(connections: &Connections) -> Result<Timestamp, Failed> {
+pub(super) async fn time(connections: &Connections) -> Result<Timestamp, Failure> {
     let found = connections.row(|| query(TIME)).await?;
-    read_time(found.try_get(0)?).map_err(|problem| Failed::unavailable(&problem))
+    read_time(found.try_get(0)?).map_err(|problem| Failure::unavailable(&problem))
 }
 
 pub(super) async fn end<'a>(
     connections: &Connections,
     commits: impl Iterator<Item = (&'a str, Version)>,
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     let (streams, versions): (Vec<&str>, Vec<i64>) =
         commits.map(|(stream, version)| (stream, number(version))).unzip();
     if streams.is_empty() {
@@ -68,7 +68,7 @@ pub(super) async fn set(
     connections: &Connections,
     row: &ReminderRow,
     since: Timestamp,
-) -> Result<bool, Failed> {
+) -> Result<bool, Failure> {
     let statement = || {
         query(MOVE)
             .bind(row.commit.stream.as_str())
@@ -80,7 +80,7 @@ pub(super) async fn set(
     Ok(!connections.rows(statement).await?.is_empty())
 }
 
-pub(super) async fn set_aside(connections: &Connections, row: &ReminderRow) -> Result<(), Failed> {
+pub(super) async fn set_aside(connections: &Connections, row: &ReminderRow) -> Result<(), Failure> {
     // Another service's words may have any character; no text of the server has this one.
     let problem = row.problem.as_ref().map(|problem| problem.replace('\0', "\u{fffd}"));
     let statement = || {
@@ -98,7 +98,7 @@ pub(super) async fn due(
     connections: &Connections,
     due: DueTimes,
     limit: usize,
-) -> Result<Vec<ReminderRow>, Failed> {
+) -> Result<Vec<ReminderRow>, Failure> {
     let [until, beyond, now] = [due.until, due.beyond, due.now].map(Timestamp::as_microsecond);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let statement = || query(DUE).bind(until).bind(beyond).bind(now).bind(count_of(REMINDERS)).bind(limit);
@@ -109,15 +109,15 @@ pub(super) async fn list(
     connections: &Connections,
     behind: Option<&CommitId>,
     limit: usize,
-) -> Result<Vec<ReminderRow>, Failed> {
+) -> Result<Vec<ReminderRow>, Failure> {
     let behind = behind.map_or("", |commit| commit.stream.as_str());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     rows(&connections.rows(|| query(LIST).bind(behind).bind(limit)).await?)
 }
 
-pub(super) async fn count(connections: &Connections) -> Result<ReminderCounts, Failed> {
+pub(super) async fn count(connections: &Connections) -> Result<ReminderCounts, Failure> {
     let found = connections.row(|| query(COUNT).bind(count_of(REMINDERS))).await?;
-    let of = |column| Ok::<_, Failed>(found.try_get::<i64, _>(column)?.unsigned_abs());
+    let of = |column| Ok::<_, Failure>(found.try_get::<i64, _>(column)?.unsigned_abs());
     Ok(ReminderCounts { waiting: of(0)?, set_aside: of(1)?, overdue: of(2)? })
 }
 
@@ -127,7 +127,7 @@ fn count_of(reminders: u32) -> i32 {
 }
 
 /// Reads rows. A row that none of our programs wrote is skipped.
-fn rows(found: &[PgRow]) -> Result<Vec<ReminderRow>, Failed> {
+fn rows(found: &[PgRow]) -> Result<Vec<ReminderRow>, Failure> {
     let mut rows = Vec::with_capacity(found.len());
     for row in found {
         let since = read_time(row.try_get(2)?).map_err(|problem| unavailable(&problem))?;

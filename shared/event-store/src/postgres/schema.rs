@@ -10,7 +10,7 @@
 use runtime::postgres::{Schema, Tables};
 use sqlx::{PgConnection, raw_sql};
 
-use super::failure::Failed;
+use super::failure::Failure;
 
 const SCHEMA: Schema = Schema {
     version_table: "event_store_schema",
@@ -20,7 +20,7 @@ const SCHEMA: Schema = Schema {
 };
 
 /// Sets the session up by these statements, and makes sure that the server takes writes and has all tables.
-pub(super) async fn prepare(connection: &mut PgConnection, session: &'static str) -> Result<(), Failed> {
+pub(super) async fn prepare(connection: &mut PgConnection, session: &'static str) -> Result<(), Failure> {
     raw_sql(session).execute(&mut *connection).await?;
     match SCHEMA.look(connection).await? {
         Tables::AllThere => Ok(()),
@@ -28,7 +28,7 @@ pub(super) async fn prepare(connection: &mut PgConnection, session: &'static str
     }
 }
 
-async fn migrate(connection: &mut PgConnection) -> Result<(), Failed> {
+async fn migrate(connection: &mut PgConnection) -> Result<(), Failure> {
     // Another process may have migrated meanwhile.
     if SCHEMA.begin_migration(connection).await? == Tables::Lost {
         tracing::warn!("the event store had lost tables; they were made again");

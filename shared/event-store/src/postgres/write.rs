@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sqlx::Row as _;
 
 use super::connections::Connections;
-use super::failure::{Failed, unavailable};
+use super::failure::{Failure, unavailable};
 use crate::columns::number;
 use crate::jobs::Answer;
 use crate::{AppendError, CommandHash, CommandRecord, Commit, StoreError, json};
@@ -165,7 +165,7 @@ fn statements(writes: Vec<Write>) -> Vec<Vec<Write>> {
 async fn append(connections: &Connections, writes: Vec<Write>) {
     match insert(connections, &writes.iter().map(|write| &write.row).collect::<Vec<_>>()).await {
         // One value that the server refuses fails no other caller.
-        Err(Failed::Refused(_)) if writes.len() > 1 => {
+        Err(Failure::Refused(_)) if writes.len() > 1 => {
             for Write { row, answer } in writes {
                 let outcome = insert(connections, &[&row]).await.and_then(only);
                 answer_with(answer, outcome.unwrap_or_else(|failed| Err(StoreError::from(failed).into())));
@@ -193,12 +193,12 @@ fn answer_with(answer: Answer<(), AppendError>, outcome: Result<(), AppendError>
 
 type Outcome = Result<(), AppendError>;
 
-fn only(outcomes: Vec<Outcome>) -> Result<Outcome, Failed> {
-    outcomes.into_iter().next().ok_or_else(|| Failed::unavailable("no outcome"))
+fn only(outcomes: Vec<Outcome>) -> Result<Outcome, Failure> {
+    outcomes.into_iter().next().ok_or_else(|| Failure::unavailable("no outcome"))
 }
 
 /// Inserts rows that are all unpublished or all not. Returns the outcome of each.
-async fn insert(connections: &Connections, rows: &[&Row]) -> Result<Vec<Outcome>, Failed> {
+async fn insert(connections: &Connections, rows: &[&Row]) -> Result<Vec<Outcome>, Failure> {
     fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
         rows.iter().map(|row| value(row)).collect()
     }

@@ -56,7 +56,7 @@ impl<V: View> SharedRows<V> {
 }
 
 /// The decisions so far.
-pub(super) struct Done<V: View> {
+pub(super) struct Decisions<V: View> {
     pub(super) rows: SharedRows<V>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) releases: Vec<Release>,
@@ -98,7 +98,7 @@ impl<'a, V: View> Line<'a, V> {
         part: &Part<'_>,
         held: Vec<HeldRow>,
         by: Option<usize>,
-        done: &mut Done<V>,
+        done: &mut Decisions<V>,
     ) -> Self {
         let refused = part.refused().cloned();
         let mut line = Self { from: entry.version, entry, waiting: BTreeMap::new(), beside: false, refused };
@@ -123,7 +123,7 @@ impl<'a, V: View> Line<'a, V> {
         &mut self,
         version: Version,
         waiter: Waiter<'a, V::Event>,
-        done: &mut Done<V>,
+        done: &mut Decisions<V>,
     ) -> Outcome {
         if version <= self.entry.version {
             return Outcome::Ignored;
@@ -151,7 +151,7 @@ impl<'a, V: View> Line<'a, V> {
         }
     }
 
-    fn apply(&mut self, event: &Recorded<V::Event>, done: &mut Done<V>) -> Result<(), NotApplied> {
+    fn apply(&mut self, event: &Recorded<V::Event>, done: &mut Decisions<V>) -> Result<(), NotApplied> {
         match &self.refused {
             Some((version, refused))
                 if *version == event.version && *version == self.entry.version.next() =>
@@ -163,7 +163,7 @@ impl<'a, V: View> Line<'a, V> {
     }
 
     /// Applies waiting events as long as one of them is next, and removes those that the entry has passed.
-    fn go_on(&mut self, by: Option<usize>, done: &mut Done<V>) {
+    fn go_on(&mut self, by: Option<usize>, done: &mut Decisions<V>) {
         while !self.waiting.is_empty() {
             let next = self.entry.version.next();
             let of_next = (next, HeldReason::Gap)..(next.next(), HeldReason::Gap);
@@ -188,7 +188,7 @@ impl<'a, V: View> Line<'a, V> {
     }
 
     /// Holds a waiting event for another reason: it became next, but the fold refused it. Now it waits for another program.
-    fn refuse(&mut self, key: (Version, HeldReason), verdict: Verdict, done: &mut Done<V>) {
+    fn refuse(&mut self, key: (Version, HeldReason), verdict: Verdict, done: &mut Decisions<V>) {
         let refused = (key.0, HeldReason::Refused);
         if key == refused {
             return;
@@ -210,7 +210,7 @@ impl<'a, V: View> Line<'a, V> {
         }
     }
 
-    fn drop_passed(&mut self, done: &mut Done<V>) {
+    fn drop_passed(&mut self, done: &mut Decisions<V>) {
         if self.waiting.is_empty() {
             return;
         }
@@ -227,7 +227,7 @@ impl<'a, V: View> Line<'a, V> {
 
     /// Returns the entry, if it has changed, and the records to hold from now on. `beside` has the streams for which the batch
     /// brought records without a version.
-    pub(super) fn finish(self, beside: &HashSet<StreamId>) -> Finished<V::Row> {
+    pub(super) fn finish(self, beside: &HashSet<StreamId>) -> LineResult<V::Row> {
         let held_for_it = self.beside || !self.waiting.is_empty() || beside.contains(&self.entry.id);
         let held = self.waiting.into_iter().filter_map(|((version, _), waiter)| match waiter {
             Waiter::Held { .. } => None,
@@ -237,12 +237,12 @@ impl<'a, V: View> Line<'a, V> {
         let held = held.collect();
         let changed = self.entry.version != self.from;
         let upsert = changed.then_some(Upsert { from: self.from, entry: self.entry, held: held_for_it });
-        Finished { upsert, held }
+        LineResult { upsert, held }
     }
 }
 
 /// The result of a line in one plan.
-pub(super) struct Finished<R> {
+pub(super) struct LineResult<R> {
     /// The entry to write, if it has changed.
     pub(super) upsert: Option<Upsert<R>>,
     /// The records to hold, by their indexes.

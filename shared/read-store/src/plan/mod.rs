@@ -23,7 +23,7 @@ use std::collections::{HashMap, HashSet};
 
 use event_sourcing::{Entry, StreamId, View};
 
-use self::line::{Done, Finished, Line, SharedRows, Waiter};
+use self::line::{Decisions, Line, LineResult, SharedRows, Waiter};
 pub use self::part::{Part, Search};
 pub use self::reach::{Reach, reach};
 pub use self::slice::{HeldRow, UnaddressedRecord, ViewSlice};
@@ -64,7 +64,7 @@ struct Planner<'a, 'p, V: View> {
     part: &'p Part<'p>,
     lines: HashMap<StreamId, Line<'a, V>>,
     holds: Vec<Hold<'a, V::Event>>,
-    done: Done<V>,
+    done: Decisions<V>,
 }
 
 impl<'a, 'p, V: View> Planner<'a, 'p, V> {
@@ -73,7 +73,7 @@ impl<'a, 'p, V: View> Planner<'a, 'p, V> {
             lines: HashMap::with_capacity(known.entries.len()),
             part,
             holds: Vec::new(),
-            done: Done {
+            done: Decisions {
                 rows: SharedRows::new(std::mem::take(&mut known.rows)),
                 outcomes: vec![Outcome::Elsewhere; records],
                 releases: Vec::new(),
@@ -102,7 +102,7 @@ impl<'a, 'p, V: View> Planner<'a, 'p, V> {
     }
 
     /// The line of a stream. A new line first applies the held events that are next, on behalf of the record `by`.
-    fn line(&mut self, stream: &StreamId, by: Option<usize>) -> (&mut Line<'a, V>, &mut Done<V>) {
+    fn line(&mut self, stream: &StreamId, by: Option<usize>) -> (&mut Line<'a, V>, &mut Decisions<V>) {
         let Self { known, part, lines, done, .. } = self;
         let line = lines.entry(stream.clone()).or_insert_with(|| {
             let entry = known.entries.remove(stream).unwrap_or_else(|| Entry::absent(stream.clone()));
@@ -134,7 +134,7 @@ impl<'a, 'p, V: View> Planner<'a, 'p, V> {
         // So far `holds` has only records without a stream or a version.
         let beside: HashSet<StreamId> = holds.iter().filter_map(|hold| hold.verdict.stream.clone()).collect();
         for line in lines.into_values() {
-            let Finished { upsert, held } = line.finish(&beside);
+            let LineResult { upsert, held } = line.finish(&beside);
             upserts.extend(upsert);
             holds.extend(held.into_iter().map(|(index, verdict)| Hold {
                 record: &incoming[index],
@@ -145,7 +145,7 @@ impl<'a, 'p, V: View> Planner<'a, 'p, V> {
         // By id, because a table takes neighbouring rows faster than scattered ones.
         upserts.sort_unstable_by(|a, b| a.entry.id.cmp(&b.entry.id));
         holds.sort_unstable_by_key(|hold| hold.index);
-        let Done { rows, outcomes, releases, passed, rejudged } = done;
+        let Decisions { rows, outcomes, releases, passed, rejudged } = done;
         Plan { upserts, rows: rows.changed(), holds, rejudged, releases, passed, outcomes }
     }
 }

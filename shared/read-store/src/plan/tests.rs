@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{HeldId, HeldReason, Origin, Projected};
+use crate::types::{HeldId, HeldReason, Origin, ProjectionCounts};
 
 type Incoming = crate::Incoming<Event>;
 
@@ -82,7 +82,7 @@ impl MemoryView {
         known
     }
 
-    fn take(&mut self, batch: &[Incoming]) -> Projected {
+    fn take(&mut self, batch: &[Incoming]) -> ProjectionCounts {
         let plan = plan::<TasksView>(self.known(&touched_streams(batch)), batch, &Part::WHOLE);
         for upsert in &plan.upserts {
             let have = self.entries.get(&upsert.entry.id).map_or(Version::NONE, |entry| entry.version);
@@ -116,8 +116,8 @@ impl MemoryView {
     }
 }
 
-fn counts(applied: usize, ignored: usize, held: usize, released: usize) -> Projected {
-    Projected { applied, ignored, held, released }
+fn counts(applied: usize, ignored: usize, held: usize, released: usize) -> ProjectionCounts {
+    ProjectionCounts { applied, ignored, held, released }
 }
 
 #[test]
@@ -401,7 +401,7 @@ proptest! {
     #[test]
     fn any_arrival_ends_in_the_fold_with_nothing_held((lengths, arrivals, cuts) in deliveries()) {
         let mut view = MemoryView::default();
-        let (mut rest, mut taken) = (&arrivals[..], Projected::default());
+        let (mut rest, mut taken) = (&arrivals[..], ProjectionCounts::default());
         for cut in cuts.iter().cycle() {
             if rest.is_empty() {
                 break;

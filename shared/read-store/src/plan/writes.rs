@@ -6,7 +6,7 @@ use std::ops::Range;
 use event_sourcing::{Entry, EventType, Version, View};
 
 use super::verdict::Verdict;
-use crate::types::{HeldId, Incoming, Projected};
+use crate::types::{HeldId, Incoming, ProjectionCounts};
 
 /// The writes of one transaction.
 #[derive(Debug)]
@@ -82,8 +82,8 @@ impl<V: View> Plan<'_, V> {
     /// counts when the batches of several callers are one plan. A record that waited for a later one of the same plan counts as
     /// applied.
     #[must_use]
-    pub fn counts(&self, records: Range<usize>) -> Projected {
-        let mut counts = Projected::default();
+    pub fn counts(&self, records: Range<usize>) -> ProjectionCounts {
+        let mut counts = ProjectionCounts::default();
         for outcome in &self.outcomes[records.clone()] {
             match outcome {
                 Outcome::Applied => counts.applied += 1,

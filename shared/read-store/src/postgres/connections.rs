@@ -9,7 +9,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, raw_sql};
 
-use super::failure::{self, Failed};
+use super::failure::{self, Failure};
 use super::schema;
 use crate::shape::Shape;
 use crate::{OpenError, ReadStoreError};
@@ -74,7 +74,7 @@ impl Connections {
     }
 
     /// Takes a connection that is ready for work: one whose session is set up, to a server that has the tables.
-    pub(super) async fn take(&self) -> Result<Lease, Failed> {
+    pub(super) async fn take(&self) -> Result<Lease, Failure> {
         let mut lease = self.pool.take().await?;
         if lease.is_new() {
             let prepare = async {
@@ -96,7 +96,7 @@ impl Connections {
     }
 
     /// Takes a connection for statements that may take long. It does not go back to the pool.
-    pub(super) async fn take_for_maintenance(&self) -> Result<Lease, Failed> {
+    pub(super) async fn take_for_maintenance(&self) -> Result<Lease, Failure> {
         let mut lease = self.take().await?;
         if let Err(error) = raw_sql(FOR_MAINTENANCE).execute(&mut lease.connection).await {
             if !lease.is_stale(&error) {
@@ -114,7 +114,7 @@ impl Connections {
     pub(super) async fn rows<'q>(
         &self,
         statement: impl Fn() -> Query<'q, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, Failed> {
+    ) -> Result<Vec<PgRow>, Failure> {
         loop {
             let mut lease = self.take().await?;
             let read = async { Ok(statement().fetch_all(&mut lease.connection).await?) };
@@ -123,11 +123,11 @@ impl Connections {
                     lease.give_back();
                     return Ok(rows);
                 }
-                Err(Failed::Sql(error)) if lease.is_stale(&error) => {}
-                Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
+                Err(Failure::Sql(error)) if lease.is_stale(&error) => {}
+                Err(Failure::Sql(error)) if failure::is_missing_table(&error) => {
                     // A swap deleted the table. The connection is as good as before, and many reads meet this at the same time.
                     lease.give_back();
-                    return Err(Failed::Sql(error));
+                    return Err(Failure::Sql(error));
                 }
                 Err(failed) => return Err(failed),
             }

@@ -6,7 +6,7 @@ use crate::{DropRefused, ReadStoreError, SwapRefused};
 
 /// The reason why a piece of work was not done. Nothing of it was written, unless the connection broke at the commit itself.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(super) enum Failure {
     /// The server failed, or the connection to it.
     Sql(sqlx::Error),
     /// An error that the caller gets as it is.
@@ -18,13 +18,13 @@ pub(super) enum Failed {
     Overtaken,
 }
 
-impl Failed {
+impl Failure {
     pub(super) fn unavailable(why: &str) -> Self {
         Self::Store(ReadStoreError::Unavailable(why.to_owned()))
     }
 }
 
-impl From<sqlx::Error> for Failed {
+impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         // Locks are taken in order, but the server decides which insert waits for which.
         if is_deadlock(&error) {
@@ -34,7 +34,7 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-impl From<postgres::Error> for Failed {
+impl From<postgres::Error> for Failure {
     fn from(error: postgres::Error) -> Self {
         match error {
             postgres::Error::Sql(error) => error.into(),
@@ -43,31 +43,31 @@ impl From<postgres::Error> for Failed {
     }
 }
 
-impl From<ReadStoreError> for Failed {
+impl From<ReadStoreError> for Failure {
     fn from(error: ReadStoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<Failed> for ReadStoreError {
-    fn from(failed: Failed) -> Self {
+impl From<Failure> for ReadStoreError {
+    fn from(failed: Failure) -> Self {
         match failed {
-            Failed::Sql(error) => in_store(&error),
-            Failed::Store(error) => error,
-            Failed::Refused(why) => Self::Refused(why),
-            Failed::Overtaken => Self::Unavailable("rows changed while they were written".to_owned()),
+            Failure::Sql(error) => in_store(&error),
+            Failure::Store(error) => error,
+            Failure::Refused(why) => Self::Refused(why),
+            Failure::Overtaken => Self::Unavailable("rows changed while they were written".to_owned()),
         }
     }
 }
 
-impl From<Failed> for SwapRefused {
-    fn from(failed: Failed) -> Self {
+impl From<Failure> for SwapRefused {
+    fn from(failed: Failure) -> Self {
         ReadStoreError::from(failed).into()
     }
 }
 
-impl From<Failed> for DropRefused {
-    fn from(failed: Failed) -> Self {
+impl From<Failure> for DropRefused {
+    fn from(failed: Failure) -> Self {
         Self::Store(failed.into())
     }
 }

@@ -7,14 +7,14 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row, query};
 
 use super::connections::ANSWER;
-use super::failure::Failed;
+use super::failure::Failure;
 use super::rows::{self, HELD_COLUMNS};
 use super::shared::Shared;
 use super::transaction::{Lock, Transaction, Views};
 use super::{parts, project, upsert, write};
 use crate::plan::{Plan, Verdict};
 use crate::shape::{self, Shape, Table};
-use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, Redriven, ViewId};
+use crate::{DropRefused, HeldEvent, HeldId, HeldSummary, ReadStoreError, RedriveCounts, ViewId};
 
 /// The number of held events that one transaction redrives.
 const REDRIVE_PAGE: usize = 500;
@@ -24,7 +24,7 @@ fn of_active(shape: Shape) -> String {
     format!("view = (SELECT id FROM read_store_views WHERE shape = '{}' AND state = 'active')", shape.key)
 }
 
-pub(super) async fn summary<V: View>(shared: &Shared<V>) -> Result<Vec<HeldSummary>, Failed> {
+pub(super) async fn summary<V: View>(shared: &Shared<V>) -> Result<Vec<HeldSummary>, Failure> {
     let of_active = of_active(shared.connections.shape);
     let sql = format!(
         "SELECT reason, count(*), count(DISTINCT stream) FROM read_store_held
@@ -48,7 +48,7 @@ pub(super) async fn list<V: View>(
     stream: Option<&StreamId>,
     after: Option<HeldId>,
     limit: usize,
-) -> Result<Vec<HeldEvent>, Failed> {
+) -> Result<Vec<HeldEvent>, Failure> {
     let sql = format!(
         "SELECT {HELD_COLUMNS} FROM read_store_held WHERE {} AND id > $1 {} ORDER BY id LIMIT $2",
         of_active(shared.connections.shape),
@@ -64,7 +64,7 @@ pub(super) async fn list<V: View>(
 pub(super) async fn one<V: View>(
     shared: &Shared<V>,
     HeldId(id): HeldId,
-) -> Result<Option<HeldEvent>, Failed> {
+) -> Result<Option<HeldEvent>, Failure> {
     let sql = one_sql(shared.connections.shape);
     let found = shared.connections.rows(|| query(AssertSqlSafe(sql.as_str())).bind(id)).await?;
     found.first().map(rows::held_event).transpose()
@@ -75,7 +75,7 @@ fn one_sql(shape: Shape) -> String {
 }
 
 /// Counts the held events of the active view, of all streams or of one.
-async fn count<V: View>(shared: &Shared<V>, stream: Option<&StreamId>) -> Result<u64, Failed> {
+async fn count<V: View>(shared: &Shared<V>, stream: Option<&StreamId>) -> Result<u64, Failure> {
     let of_active = of_active(shared.connections.shape);
     let sql = format!(
         "SELECT count(*) FROM read_store_held WHERE {of_active} AND ($1::text IS NULL OR stream = $1)"
@@ -88,8 +88,8 @@ async fn count<V: View>(shared: &Shared<V>, stream: Option<&StreamId>) -> Result
 pub(super) async fn redrive<V: View>(
     shared: &Shared<V>,
     stream: Option<&StreamId>,
-) -> Result<Redriven, ReadStoreError> {
-    let (mut redriven, mut after) = (Redriven::default(), Some(HeldId(0)));
+) -> Result<RedriveCounts, ReadStoreError> {
+    let (mut redriven, mut after) = (RedriveCounts::default(), Some(HeldId(0)));
     // A page is a transaction, so that neither memory nor the projector's wait grows with the number of held events.
     while let Some(from) = after {
         let page = write::until_not_overtaken(|| redrive_page(shared, stream, from)).await?;
@@ -116,7 +116,7 @@ async fn redrive_page<V: View>(
     shared: &Shared<V>,
     stream: Option<&StreamId>,
     after: HeldId,
-) -> Result<RedrivenPage, Failed> {
+) -> Result<RedrivenPage, Failure> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let views = transaction.views;
     let done = redrive_in::<V>(transaction.connection(), views, stream, after).await;
@@ -132,7 +132,7 @@ async fn redrive_in<V: View>(
     views: Views,
     stream: Option<&StreamId>,
     after: HeldId,
-) -> Result<(RedrivenPage, Plan<'static, V>), Failed> {
+) -> Result<(RedrivenPage, Plan<'static, V>), Failure> {
     let page = page_of_views(connection, views, stream, after).await?;
     let plan = redrive_of::<V>(connection, views.active, &page).await?;
     if let Some(building) = views.building {
@@ -148,7 +148,7 @@ async fn redrive_of<V: View>(
     connection: &mut PgConnection,
     view: Table,
     page: &[(ViewId, HeldEvent)],
-) -> Result<Plan<'static, V>, Failed> {
+) -> Result<Plan<'static, V>, Failure> {
     let of_view = || page.iter().filter(|(of, _)| *of == view.id).map(|(_, event)| event);
     let mut streams: Vec<StreamId> = of_view().filter_map(|event| today::<V::Event>(event).stream).collect();
     streams.sort_unstable();
@@ -167,7 +167,7 @@ async fn page_of_views(
     views: Views,
     stream: Option<&StreamId>,
     HeldId(after): HeldId,
-) -> Result<Vec<(ViewId, HeldEvent)>, Failed> {
+) -> Result<Vec<(ViewId, HeldEvent)>, Failure> {
     let sql = format!(
         "SELECT {HELD_COLUMNS}, view FROM read_store_held WHERE id > $1 {} AND view = ANY($4) ORDER BY id LIMIT $2",
         of_stream(stream)
@@ -185,14 +185,14 @@ fn today<E: EventType>(event: &HeldEvent) -> Verdict {
     Verdict::again::<E>(event.key.as_deref(), event.value.as_deref())
 }
 
-async fn held_by_id(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<HeldEvent>, Failed> {
+async fn held_by_id(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<HeldEvent>, Failure> {
     let sql = format!("SELECT {HELD_COLUMNS} FROM read_store_held WHERE id = ANY($1) ORDER BY id");
     let found = query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
     found.iter().map(rows::held_event).collect()
 }
 
 /// Judges a held event anew, and stores the verdict if it has changed.
-async fn judge_again<E: EventType>(connection: &mut PgConnection, event: &HeldEvent) -> Result<(), Failed> {
+async fn judge_again<E: EventType>(connection: &mut PgConnection, event: &HeldEvent) -> Result<(), Failure> {
     // A record without a value is none today either, and a rebuild may know more of it than its key.
     if event.value.is_none() {
         return Ok(());
@@ -213,7 +213,7 @@ pub(super) async fn drop_held<V: View>(shared: &Shared<V>, id: HeldId) -> Result
 async fn drop_unless_needed<V: View>(
     shared: &Shared<V>,
     id: HeldId,
-) -> Result<Result<(), DropRefused>, Failed> {
+) -> Result<Result<(), DropRefused>, Failure> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let views = transaction.views;
     let done = drop_in(transaction.connection(), views, id).await;
@@ -224,7 +224,7 @@ async fn drop_in(
     connection: &mut PgConnection,
     views: Views,
     id: HeldId,
-) -> Result<Result<(), DropRefused>, Failed> {
+) -> Result<Result<(), DropRefused>, Failure> {
     let one = async |connection: &mut PgConnection| {
         query(AssertSqlSafe(one_sql(views.active.shape))).bind(id.0).fetch_optional(connection).await
     };
@@ -251,7 +251,7 @@ async fn lock_version(
     connection: &mut PgConnection,
     view: Table,
     stream: &StreamId,
-) -> Result<Version, Failed> {
+) -> Result<Version, Failure> {
     let sql = format!("SELECT version FROM {} WHERE id = $1 FOR UPDATE", view.streams());
     let row = query(AssertSqlSafe(sql)).bind(stream.as_str()).fetch_optional(connection).await?;
     row.map_or(Ok(Version::NONE), |row| Ok(shape::version(row.try_get(0)?)))
@@ -263,7 +263,7 @@ async fn delete_everywhere(
     connection: &mut PgConnection,
     views: Views,
     event: &HeldEvent,
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     query("DELETE FROM read_store_held WHERE id = $1").bind(event.id.0).execute(&mut *connection).await?;
     if event.version.is_some() && event.stream.is_some() {
         return Ok(());

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use event_sourcing::{ColumnKind, Row, Rows, Value, View, is_by_stream};
 use sqlx::{AssertSqlSafe, PgConnection, query};
 
-use super::failure::Failed;
+use super::failure::Failure;
 use super::rows;
 use super::schema::sql_type;
 use super::upsert::{ROWS, Statement, bind_columns, bind_values};
@@ -21,7 +21,7 @@ pub(super) async fn lock<V: View>(
     connection: &mut PgConnection,
     view: Table,
     keys: &BTreeSet<V::Key>,
-) -> Result<Rows<V>, Failed> {
+) -> Result<Rows<V>, Failure> {
     let mut found = Rows::default();
     let (lock, read) = (lock_sql(view), format!("{} ORDER BY key", rows_sql(view)));
     let keys: Vec<Value<'static>> = sorted(keys.iter().map(shape::key_value::<V>));
@@ -88,7 +88,7 @@ pub(super) async fn write<V: View>(
     locked: &BTreeSet<V::Key>,
     before: &Rows<V>,
     plan: &Plan<'_, V>,
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     if is_by_stream::<V>() {
         return Ok(());
     }
@@ -103,7 +103,7 @@ pub(super) async fn write<V: View>(
         let statement = bind_keys(query(AssertSqlSafe(sql.as_str())), view.shape, &keys);
         let updated = bind_columns(statement, view.shape, &rows).execute(&mut *connection).await?;
         if updated.rows_affected() != chunk.len() as u64 {
-            return Err(Failed::Overtaken);
+            return Err(Failure::Overtaken);
         }
     }
     let is_none = |key: &&V::Key| plan.rows.get(*key).map_or(before.get(key).is_none(), Option::is_none);

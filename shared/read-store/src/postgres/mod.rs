@@ -42,7 +42,7 @@ use crate::waiters::Waiters;
 use crate::walk::{Step, Walk, Walker};
 use crate::{
     Difference, DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page,
-    Projected, ReadStoreError, Redriven, RowPage, SwapRefused, ViewId,
+    ProjectionCounts, ReadStoreError, RedriveCounts, RowPage, SwapRefused, ViewId,
 };
 
 /// The pauses after which a caller that waits for a version looks again, because another process may write it. All callers that
@@ -103,9 +103,12 @@ impl<V: View> PostgresReadStore<V> {
     ///
     /// Without this, poison that names other partitions' streams made batches wait for each other, and a quarter of the rows was
     /// written twice.
-    pub(crate) async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
+    pub(crate) async fn project(
+        &self,
+        batch: Vec<Incoming<V::Event>>,
+    ) -> Result<ProjectionCounts, ReadStoreError> {
         let (astray, at_home): (Vec<_>, Vec<_>) = batch.into_iter().partition(Incoming::is_astray);
-        let mut projected = Projected::default();
+        let mut projected = ProjectionCounts::default();
         for records in [at_home, astray] {
             if !records.is_empty() {
                 projected += self.project_together(records).await?;
@@ -114,7 +117,10 @@ impl<V: View> PostgresReadStore<V> {
         Ok(projected)
     }
 
-    async fn project_together(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
+    async fn project_together(
+        &self,
+        batch: Vec<Incoming<V::Event>>,
+    ) -> Result<ProjectionCounts, ReadStoreError> {
         ask(|answer| self.calls.send(Call::new(batch, answer))).await?
     }
 
@@ -195,7 +201,7 @@ impl<V: View> PostgresReadStore<V> {
         Ok(held::one(&self.shared, id).await?)
     }
 
-    pub(crate) async fn redrive(&self, stream: Option<&StreamId>) -> Result<Redriven, ReadStoreError> {
+    pub(crate) async fn redrive(&self, stream: Option<&StreamId>) -> Result<RedriveCounts, ReadStoreError> {
         held::redrive(&self.shared, stream).await
     }
 
@@ -211,7 +217,7 @@ impl<V: View> PostgresReadStore<V> {
         &self,
         view: ViewId,
         events: Vec<Recorded<V::Event>>,
-    ) -> Result<Projected, ReadStoreError> {
+    ) -> Result<ProjectionCounts, ReadStoreError> {
         rebuild::backfill(&self.shared, view, events).await
     }
 

@@ -4,7 +4,7 @@
 use event_sourcing::{Refused, StreamId, Version, View};
 use sqlx::{PgConnection, raw_sql};
 
-use super::failure::Failed;
+use super::failure::Failure;
 use super::project;
 use crate::Incoming;
 use crate::plan::{self, Part, Plan, Search};
@@ -15,7 +15,7 @@ pub(super) async fn in_parts<'a, V: View>(
     connection: &mut PgConnection,
     view: Table,
     incoming: &'a [Incoming<V::Event>],
-) -> Result<Plan<'a, V>, Failed> {
+) -> Result<Plan<'a, V>, Failure> {
     take_in(connection, view, &plan::touched_streams(incoming), incoming).await
 }
 
@@ -25,7 +25,7 @@ pub(super) async fn settle<V: View>(
     connection: &mut PgConnection,
     view: Table,
     streams: &[StreamId],
-) -> Result<Plan<'static, V>, Failed> {
+) -> Result<Plan<'static, V>, Failure> {
     take_in(connection, view, streams, &[]).await
 }
 
@@ -34,7 +34,7 @@ async fn take_in<'a, V: View>(
     view: Table,
     streams: &[StreamId],
     incoming: &'a [Incoming<V::Event>],
-) -> Result<Plan<'a, V>, Failed> {
+) -> Result<Plan<'a, V>, Failure> {
     // Before any savepoint: who inserted an entry is told by its transaction, and a savepoint counts as another one.
     project::lock_streams::<V::Row>(connection, view, streams).await?;
     let mut plan = project::take_in_part(connection, view, &[], incoming, &Part::UNADDRESSED).await?;
@@ -45,10 +45,10 @@ async fn take_in<'a, V: View>(
         }
         match kept(connection, view, streams, incoming, &Part::of(streams)).await {
             Ok(part) => plan.join(part),
-            Err(Failed::Refused(why)) if streams.len() == 1 => {
+            Err(Failure::Refused(why)) if streams.len() == 1 => {
                 plan.join(up_to_refused(connection, view, streams, incoming, why).await?);
             }
-            Err(Failed::Refused(_)) => {
+            Err(Failure::Refused(_)) => {
                 let (first, later) = streams.split_at(streams.len() / 2);
                 parts.extend([later, first]);
             }
@@ -65,16 +65,16 @@ async fn up_to_refused<'a, V: View>(
     streams: &[StreamId],
     incoming: &'a [Incoming<V::Event>],
     mut why: String,
-) -> Result<Plan<'a, V>, Failed> {
+) -> Result<Plan<'a, V>, Failure> {
     let known = project::known::<V>(connection, view, streams).await?;
     let reach = plan::reach(&known, incoming, &Part::of(streams)).versions;
     let (from, to) = (known.version(&streams[0]), reach.get(&streams[0]).copied().unwrap_or(Version::NONE));
-    let Some(mut search) = Search::between(from, to) else { return Err(Failed::Refused(why)) };
+    let Some(mut search) = Search::between(from, to) else { return Err(Failure::Refused(why)) };
     let refusing = |version, why: &str| Part::refusing(streams, version, Refused(why.to_owned()));
     while let Some(version) = search.next() {
         match tried::<V>(connection, view, streams, incoming, &refusing(version.next(), "")).await {
             Ok(()) => search.tried(version, true),
-            Err(Failed::Refused(new)) => {
+            Err(Failure::Refused(new)) => {
                 search.tried(version, false);
                 why = new;
             }
@@ -91,12 +91,12 @@ async fn kept<'a, V: View>(
     streams: &[StreamId],
     incoming: &'a [Incoming<V::Event>],
     part: &Part<'_>,
-) -> Result<Plan<'a, V>, Failed> {
+) -> Result<Plan<'a, V>, Failure> {
     raw_sql("SAVEPOINT part").execute(&mut *connection).await?;
     let done = project::take_in_part(connection, view, streams, incoming, part).await;
     let end = match &done {
         Ok(_) => "RELEASE part",
-        Err(Failed::Refused(_)) => "ROLLBACK TO part; RELEASE part",
+        Err(Failure::Refused(_)) => "ROLLBACK TO part; RELEASE part",
         Err(_) => return done,
     };
     raw_sql(end).execute(connection).await?;
@@ -110,10 +110,10 @@ async fn tried<V: View>(
     streams: &[StreamId],
     incoming: &[Incoming<V::Event>],
     part: &Part<'_>,
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     raw_sql("SAVEPOINT part").execute(&mut *connection).await?;
     let done = project::take_in_part::<V>(connection, view, streams, incoming, part).await.map(drop);
-    if matches!(done, Ok(()) | Err(Failed::Refused(_))) {
+    if matches!(done, Ok(()) | Err(Failure::Refused(_))) {
         raw_sql("ROLLBACK TO part; RELEASE part").execute(connection).await?;
     }
     done

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row, query, raw_sql};
 
 use super::connections::ANSWER;
-use super::failure::Failed;
+use super::failure::Failure;
 use super::schema;
 use super::shared::Shared;
 use super::transaction::no_active_view;
@@ -27,7 +27,7 @@ pub(super) async fn register<V: View>(
                     lease.give_back();
                     return Ok(registration);
                 }
-                Err(Failed::Sql(error)) if lease.is_stale(&error) => {}
+                Err(Failure::Sql(error)) if lease.is_stale(&error) => {}
                 Err(failed) => return Err(failed),
             }
         }
@@ -40,7 +40,7 @@ async fn register_on(
     connection: &mut PgConnection,
     shape: Shape,
     program: &Program,
-) -> Result<Registration, Failed> {
+) -> Result<Registration, Failure> {
     if active(&views(connection).await?, shape).is_none() {
         // The tables of this shape were dropped, while this program was away for too long.
         schema::migrate(connection, shape).await?;
@@ -77,17 +77,17 @@ async fn register_on(
     Ok(registration)
 }
 
-pub(super) async fn leave<V: View>(shared: &Shared<V>, program: &str) -> Result<(), Failed> {
+pub(super) async fn leave<V: View>(shared: &Shared<V>, program: &str) -> Result<(), Failure> {
     let shape = shared.connections.shape;
     shared.connections.rows(|| query(sql::LEAVE).bind(shape.key).bind(program)).await.map(drop)
 }
 
-pub(super) async fn note_filled<V: View>(shared: &Shared<V>) -> Result<(), Failed> {
+pub(super) async fn note_filled<V: View>(shared: &Shared<V>) -> Result<(), Failure> {
     let note = "UPDATE read_store_views SET filled = true WHERE shape = $1 AND state = 'active'";
     shared.connections.rows(|| query(note).bind(shared.connections.shape.key)).await.map(drop)
 }
 
-async fn programs(connection: &mut PgConnection) -> Result<Vec<ListedProgram>, Failed> {
+async fn programs(connection: &mut PgConnection) -> Result<Vec<ListedProgram>, Failure> {
     let found = query(sql::PROGRAMS).fetch_all(connection).await?;
     let program = |row: &PgRow| {
         Ok(ListedProgram {
@@ -102,7 +102,7 @@ async fn programs(connection: &mut PgConnection) -> Result<Vec<ListedProgram>, F
     found.iter().map(program).collect()
 }
 
-async fn views(connection: &mut PgConnection) -> Result<Vec<ListedView>, Failed> {
+async fn views(connection: &mut PgConnection) -> Result<Vec<ListedView>, Failure> {
     let found = query(sql::VIEWS).fetch_all(connection).await?;
     let view = |row: &PgRow| {
         Ok(ListedView {
@@ -116,7 +116,7 @@ async fn views(connection: &mut PgConnection) -> Result<Vec<ListedView>, Failed>
 }
 
 /// Drops the tables that no program uses. Gives up if a lock does not come soon, because whoever writes a view waits meanwhile.
-async fn drop_unused(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+async fn drop_unused(connection: &mut PgConnection, shape: Shape) -> Result<(), Failure> {
     raw_sql(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'; LOCK TABLE read_store_views IN EXCLUSIVE MODE;
          LOCK TABLE read_store_programs IN SHARE ROW EXCLUSIVE MODE",

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use event_sourcing::{Entry, Row, StreamId, View, is_by_stream};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _, query};
 
-use super::failure::Failed;
+use super::failure::Failure;
 use super::{keyed, rows, upsert};
 use crate::plan::{self, HeldRow, Part, Plan, UnaddressedRecord, Upsert, ViewSlice};
 use crate::shape::{self, Table};
@@ -19,12 +19,12 @@ use crate::{HeldId, Incoming, Origin};
 /// Takes records into a view.
 ///
 /// # Errors
-/// [`Failed::Refused`] when the server refuses a row. Then the caller begins anew, and uses [`in_parts`](super::parts).
+/// [`Failure::Refused`] when the server refuses a row. Then the caller begins anew, and uses [`in_parts`](super::parts).
 pub(super) async fn take_in<'a, V: View>(
     connection: &mut PgConnection,
     view: Table,
     incoming: &'a [Incoming<V::Event>],
-) -> Result<Plan<'a, V>, Failed> {
+) -> Result<Plan<'a, V>, Failure> {
     let streams = plan::touched_streams(incoming);
     if !is_by_stream::<V>() {
         lock_streams::<V::Row>(connection, view, &streams).await?;
@@ -50,7 +50,7 @@ pub(super) async fn take_in_part<'a, V: View>(
     streams: &[StreamId],
     incoming: &'a [Incoming<V::Event>],
     part: &Part<'_>,
-) -> Result<Plan<'a, V>, Failed> {
+) -> Result<Plan<'a, V>, Failure> {
     let mut known = known(connection, view, streams).await?;
     known.unaddressed =
         unaddressed(connection, view, incoming.iter().filter(|record| part.has(record))).await?;
@@ -70,7 +70,7 @@ pub(super) async fn known<V: View>(
     connection: &mut PgConnection,
     view: Table,
     streams: &[StreamId],
-) -> Result<ViewSlice<V>, Failed> {
+) -> Result<ViewSlice<V>, Failure> {
     let entries = lock_entries(connection, view, streams).await?;
     let held = held_of(connection, view, streams).await?;
     Ok(ViewSlice { entries, held, ..ViewSlice::default() })
@@ -82,7 +82,7 @@ pub(super) async fn lock_streams<R: Row>(
     connection: &mut PgConnection,
     view: Table,
     streams: &[StreamId],
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     let there = lock_ids(connection, view, streams).await?;
     let absent: Vec<Entry<R>> =
         streams.iter().filter(|stream| !there.contains(*stream)).cloned().map(Entry::absent).collect();
@@ -99,7 +99,7 @@ pub(super) async fn lock_ids(
     connection: &mut PgConnection,
     view: Table,
     streams: &[StreamId],
-) -> Result<HashSet<StreamId>, Failed> {
+) -> Result<HashSet<StreamId>, Failure> {
     let sql = format!("SELECT id FROM {} WHERE id = ANY($1) ORDER BY id FOR UPDATE", view.streams());
     let found = query(AssertSqlSafe(sql)).bind(rows::texts(streams)).fetch_all(connection).await?;
     found.iter().map(|row| rows::stream_id(row, 0)).collect()
@@ -112,7 +112,7 @@ async fn lock_entries<R: Row>(
     connection: &mut PgConnection,
     view: Table,
     streams: &[StreamId],
-) -> Result<Entries<R>, Failed> {
+) -> Result<Entries<R>, Failure> {
     let sql = format!("{} ORDER BY id FOR UPDATE", entries_sql(view));
     entries_by(connection, view, &sql, &rows::texts(streams)).await
 }
@@ -123,7 +123,7 @@ async fn entries_by<R: Row>(
     view: Table,
     sql: &str,
     ids: &[&str],
-) -> Result<Entries<R>, Failed> {
+) -> Result<Entries<R>, Failure> {
     let mut found = Entries::with_capacity(ids.len());
     for ids in ids.chunks(upsert::ROWS) {
         for row in &query(AssertSqlSafe(sql)).bind(ids).fetch_all(&mut *connection).await? {
@@ -159,7 +159,7 @@ async fn held_of(
     connection: &mut PgConnection,
     view: Table,
     streams: &[StreamId],
-) -> Result<HashMap<StreamId, Vec<HeldRow>>, Failed> {
+) -> Result<HashMap<StreamId, Vec<HeldRow>>, Failure> {
     let mut held: HashMap<StreamId, Vec<HeldRow>> = HashMap::new();
     let found = query(HELD_ROWS).bind(view.id.0).bind(rows::texts(streams)).fetch_all(connection).await?;
     for row in &found {
@@ -196,7 +196,7 @@ async fn unaddressed<'i, E: 'i>(
     connection: &mut PgConnection,
     view: Table,
     incoming: impl Iterator<Item = &'i Incoming<E>>,
-) -> Result<BTreeSet<UnaddressedRecord>, Failed> {
+) -> Result<BTreeSet<UnaddressedRecord>, Failure> {
     let mut found = BTreeSet::new();
     let places: Vec<Origin> =
         incoming.filter_map(UnaddressedRecord::of).map(|record| record.origin).collect();
@@ -222,7 +222,7 @@ async fn plan_and_write<'a, V: View>(
     view: Table,
     mut known: ViewSlice<V>,
     incoming: &'a [Incoming<V::Event>],
-) -> Result<Plan<'a, V>, Failed> {
+) -> Result<Plan<'a, V>, Failure> {
     let mut plan = plan::plan(known.clone(), incoming, &Part::WHOLE);
     let placeholders = placeholders(&plan, &known.entries);
     let planned = plan.upserts.iter().map(|upsert| &upsert.entry);
@@ -246,16 +246,16 @@ async fn plan_and_write<'a, V: View>(
 /// Locks the entries that other transactions have inserted instead of these, `count` of them.
 ///
 /// # Errors
-/// [`Failed::Overtaken`] when one of them is locked or gone already. To wait for it could mean to wait in a circle.
+/// [`Failure::Overtaken`] when one of them is locked or gone already. To wait for it could mean to wait in a circle.
 async fn lock_entries_of_others<R: Row>(
     connection: &mut PgConnection,
     view: Table,
     new: &[&Entry<R>],
     count: usize,
-) -> Result<Entries<R>, Failed> {
+) -> Result<Entries<R>, Failure> {
     let ids: Vec<&str> = new.iter().map(|entry| entry.id.as_str()).collect();
     let found = entries_by(connection, view, &entries_of_others_sql(view), &ids).await?;
-    if found.len() == count { Ok(found) } else { Err(Failed::Overtaken) }
+    if found.len() == count { Ok(found) } else { Err(Failure::Overtaken) }
 }
 
 /// The statement that locks, of the entries with these ids, those that another transaction has inserted.
@@ -269,7 +269,7 @@ async fn write_known<V: View>(
     view: Table,
     plan: &Plan<'_, V>,
     there: &Entries<V::Row>,
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     let known: Vec<&Upsert<V::Row>> =
         plan.upserts.iter().filter(|upsert| there.contains_key(&upsert.entry.id)).collect();
     upsert::update(connection, view.streams(), &known).await?;

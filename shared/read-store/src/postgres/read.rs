@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres, Row as _, ValueRef as _, query};
 
-use super::failure::{self, Failed};
+use super::failure::{self, Failure};
 use super::rows::{self, Micros};
 use super::schema::sql_type;
 use super::shared::Shared;
@@ -18,7 +18,7 @@ use crate::calls::LookupCall;
 use crate::shape::{self, Shape, Table, version};
 use crate::{Filter, Lookup, Page, ReadStoreError, RowPage, ViewId};
 
-type Answered<R> = Result<Lookup<R>, ReadStoreError>;
+type LookupResult<R> = Result<Lookup<R>, ReadStoreError>;
 
 /// The column that is true if an event is held for a stream, for a statement that has the stream's id.
 ///
@@ -49,14 +49,15 @@ pub(super) fn seen_sql(view: Table) -> String {
 }
 
 /// Reads a row of [`seen_sql`]. An entry at version 0 only stands for held events.
-fn seen<R: Row>(row: &PgRow, streams: Shape) -> Answered<R> {
-    let is_there = row.try_get::<Option<i64>, _>(1).map_err(Failed::from)?.is_some_and(|version| version > 0);
+fn seen<R: Row>(row: &PgRow, streams: Shape) -> LookupResult<R> {
+    let is_there =
+        row.try_get::<Option<i64>, _>(1).map_err(Failure::from)?.is_some_and(|version| version > 0);
     let entry = if is_there { Some(rows::entry(row, streams)?) } else { None };
     Ok(Lookup { entry, held: is_held(row, streams)? })
 }
 
 /// Reads the column of [`held_sql`], which follows those of the entry.
-fn is_held(row: &PgRow, shape: Shape) -> Result<bool, Failed> {
+fn is_held(row: &PgRow, shape: Shape) -> Result<bool, Failure> {
     Ok(row.try_get::<Option<bool>, _>(shape.columns.len() + 2)?.unwrap_or_default())
 }
 
@@ -81,7 +82,7 @@ pub(super) async fn answer<V: View>(shared: Arc<Shared<V>>, calls: Vec<LookupCal
         by_id.extend(row.try_get::<&str, _>(0).map(|id| (id, row)));
     }
     let streams = shared.streams();
-    let answers: Vec<Answered<V::Row>> = calls
+    let answers: Vec<LookupResult<V::Row>> = calls
         .iter()
         .map(|call| {
             by_id.get(call.id.as_str()).map_or_else(|| Ok(Lookup::default()), |row| seen(row, streams))
@@ -113,12 +114,12 @@ pub(super) async fn many<V: View>(
 }
 
 /// Checks that the view's own tables exist.
-pub(super) async fn ping<V: View>(shared: &Shared<V>) -> Result<(), Failed> {
+pub(super) async fn ping<V: View>(shared: &Shared<V>) -> Result<(), Failure> {
     let view = shared.look_up_active_view().await?;
     let any = || query(AssertSqlSafe(ping_sql(view)));
     match shared.connections.rows(any).await {
-        Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
-            Err(Failed::unavailable("the table of its view is not there; run `migrate`"))
+        Err(Failure::Sql(error)) if failure::is_missing_table(&error) => {
+            Err(Failure::unavailable("the table of its view is not there; run `migrate`"))
         }
         found => found.map(drop),
     }
@@ -136,7 +137,7 @@ pub(super) async fn versions<V: View>(
     shared: &Shared<V>,
     after: Option<&StreamId>,
     limit: usize,
-) -> Result<Vec<(StreamId, Version)>, Failed> {
+) -> Result<Vec<(StreamId, Version)>, Failure> {
     let after = after.map_or("", StreamId::as_str);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let page = |view: Table| {
@@ -252,7 +253,7 @@ pub(super) async fn rows<V: View>(
     let _place = shared.take_place_for_list().await?;
     let mut found = shared.rows_of_active(page).await?;
     let held = match found.first() {
-        Some(first) => first.try_get(shape.columns.len() + 1).map_err(Failed::from)?,
+        Some(first) => first.try_get(shape.columns.len() + 1).map_err(Failure::from)?,
         None => false,
     };
     // The row of an empty page has no key, and every row has one.
@@ -278,7 +279,7 @@ fn bind_after(
 }
 
 /// Returns the row of a key.
-pub(super) async fn row<V: View>(shared: &Shared<V>, key: &V::Key) -> Result<Option<V::Row>, Failed> {
+pub(super) async fn row<V: View>(shared: &Shared<V>, key: &V::Key) -> Result<Option<V::Row>, Failure> {
     let (shape, key) = (shared.connections.shape, [shape::key_value::<V>(key)]);
     let found = shared
         .rows_of_active(|view| keyed::bind_keys(query(AssertSqlSafe(keyed::rows_sql(view))), shape, &key))

@@ -12,15 +12,15 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _, query, raw_sql};
 use tokio::task::JoinSet;
 
 use super::connections::{ANSWER, MAINTENANCE};
-use super::failure::{self, Failed};
+use super::failure::{self, Failure};
 use super::shared::Shared;
 use super::transaction::{Lock, Transaction};
-use super::write::Way;
+use super::write::IntakeMode;
 use super::{parts, project, rows, schema, upsert, write};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::swap;
-use crate::{BehindStream, Difference, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
+use crate::{BehindStream, Difference, Incoming, ProjectionCounts, ReadStoreError, SwapRefused, ViewId};
 
 /// The number of events that are worth one more transaction side by side.
 const LANE: usize = 1_000;
@@ -42,7 +42,7 @@ async fn register(
     connection: &mut PgConnection,
     shape: Shape,
     unfinished: Option<Table>,
-) -> Result<Table, Failed> {
+) -> Result<Table, Failure> {
     if let Some(unfinished) = unfinished {
         schema::drop_view(connection, unfinished).await?;
     }
@@ -54,13 +54,13 @@ pub(super) async fn backfill<V: View>(
     shared: &Arc<Shared<V>>,
     view: ViewId,
     events: Vec<Recorded<V::Event>>,
-) -> Result<Projected, ReadStoreError> {
+) -> Result<ProjectionCounts, ReadStoreError> {
     let mut filling = JoinSet::new();
     for lane in lanes(events, shared.size) {
         let shared = Arc::clone(shared);
         filling.spawn(async move { fill_lane(&shared, view, &lane).await });
     }
-    let mut counts = Projected::default();
+    let mut counts = ProjectionCounts::default();
     while let Some(filled) = filling.join_next().await {
         counts += filled.map_err(|error| ReadStoreError::Unavailable(error.to_string()))??;
     }
@@ -85,14 +85,14 @@ async fn fill_lane<V: View>(
     shared: &Shared<V>,
     view: ViewId,
     lane: &[Incoming<V::Event>],
-) -> Result<Projected, ReadStoreError> {
-    match write::until_not_overtaken(|| fill(shared, view, lane, Way::AtOnce)).await {
+) -> Result<ProjectionCounts, ReadStoreError> {
+    match write::until_not_overtaken(|| fill(shared, view, lane, IntakeMode::AtOnce)).await {
         Err(ReadStoreError::Refused(_)) => {}
         done => return done,
     }
-    let mut counts = Projected::default();
+    let mut counts = ProjectionCounts::default();
     for piece in lane.chunks(write::PIECE) {
-        counts += write::until_not_overtaken(|| fill(shared, view, piece, Way::InParts)).await?;
+        counts += write::until_not_overtaken(|| fill(shared, view, piece, IntakeMode::InParts)).await?;
     }
     Ok(counts)
 }
@@ -101,8 +101,8 @@ async fn fill<V: View>(
     shared: &Shared<V>,
     view: ViewId,
     incoming: &[Incoming<V::Event>],
-    way: Way,
-) -> Result<Projected, Failed> {
+    way: IntakeMode,
+) -> Result<ProjectionCounts, Failure> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::SharedUnsynced).await?;
     let table = transaction.building(view)?;
     let done = way.take_in::<V>(transaction.connection(), table, incoming).await;
@@ -116,7 +116,10 @@ pub(super) async fn swap<V: View>(shared: &Shared<V>, view: ViewId) -> Result<()
     within(MAINTENANCE, swap_in_steps(shared, view)).await?
 }
 
-async fn swap_in_steps<V: View>(shared: &Shared<V>, view: ViewId) -> Result<Result<(), SwapRefused>, Failed> {
+async fn swap_in_steps<V: View>(
+    shared: &Shared<V>,
+    view: ViewId,
+) -> Result<Result<(), SwapRefused>, Failure> {
     let lease = shared.connections.take_for_maintenance().await?;
     let transaction = Transaction::begin_on(lease, shared.connections.shape, Lock::Shared).await?;
     let Ok(building) = transaction.building(view) else {
@@ -128,7 +131,7 @@ async fn swap_in_steps<V: View>(shared: &Shared<V>, view: ViewId) -> Result<Resu
     match prepare(&mut lease, active, building).await {
         Ok(None) => {}
         Ok(Some(behind)) => return Ok(Err(behind)),
-        Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
+        Err(Failure::Sql(error)) if failure::is_missing_table(&error) => {
             return Ok(Err(SwapRefused::NotBuilding(view)));
         }
         Err(failed) => return Err(failed),
@@ -158,7 +161,7 @@ async fn swap_in_steps<V: View>(shared: &Shared<V>, view: ViewId) -> Result<Resu
 }
 
 /// Creates the indexes for pages, and returns the refusal if the swap would be refused now.
-async fn prepare(lease: &mut Lease, active: Table, view: Table) -> Result<Option<SwapRefused>, Failed> {
+async fn prepare(lease: &mut Lease, active: Table, view: Table) -> Result<Option<SwapRefused>, Failure> {
     let connection = &mut lease.connection;
     drop_broken_indexes(connection, view).await?;
     for statement in create_indexes(view) {
@@ -179,7 +182,7 @@ fn create_indexes(view: Table) -> impl Iterator<Item = String> {
 }
 
 /// Drops indexes whose creation was broken off: they exist, but are of no use.
-async fn drop_broken_indexes(connection: &mut PgConnection, view: Table) -> Result<(), Failed> {
+async fn drop_broken_indexes(connection: &mut PgConnection, view: Table) -> Result<(), Failure> {
     let broken = query(
         "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = to_regclass($1) AND NOT indisvalid",
     )
@@ -199,7 +202,7 @@ async fn find_behind(
     connection: &mut PgConnection,
     old: Table,
     new: Table,
-) -> Result<Option<SwapRefused>, Failed> {
+) -> Result<Option<SwapRefused>, Failure> {
     let sql = swap::behind(old.streams(), new.streams());
     let Some(row) = query(AssertSqlSafe(sql)).persistent(false).fetch_optional(connection).await? else {
         return Ok(None);
@@ -214,7 +217,7 @@ async fn carry_over<V: View>(
     connection: &mut PgConnection,
     active: Table,
     view: Table,
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     let sql = swap::carry_over(active.streams(), view.streams());
     let carried = query(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut *connection).await?;
     let mut streams: Vec<StreamId> = Vec::with_capacity(carried.len());
@@ -249,7 +252,7 @@ async fn try_to_take_over<V: View>(
     shared: &Shared<V>,
     view: ViewId,
     entries: &[Entry<V::Row>],
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::SharedUnsynced).await?;
     let table = transaction.building(view)?;
     let done = overwrite::<V>(transaction.connection(), table, entries).await;
@@ -270,7 +273,7 @@ async fn try_to_set_aside<V: View>(
     shared: &Shared<V>,
     view: ViewId,
     unreadable: &[(StreamId, String)],
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::SharedUnsynced).await?;
     let table = transaction.building(view)?;
     let done = hold_next::<V>(transaction.connection(), table, unreadable).await;
@@ -282,7 +285,7 @@ async fn hold_next<V: View>(
     connection: &mut PgConnection,
     view: Table,
     unreadable: &[(StreamId, String)],
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     let streams: Vec<StreamId> = unreadable.iter().map(|(stream, _)| stream.clone()).collect();
     project::lock_streams::<V::Row>(connection, view, &streams).await?;
     let known = project::known::<V>(connection, view, &streams).await?;
@@ -316,7 +319,7 @@ pub(super) async fn compare<V: View>(
         let (active, building) = (transaction.views.active, transaction.building(view)?);
         let difference = difference(transaction.connection(), active, building, limit).await?;
         transaction.commit_on().await?;
-        Ok::<_, Failed>(difference)
+        Ok::<_, Failure>(difference)
     };
     Ok(within(MAINTENANCE, comparing).await?)
 }
@@ -326,14 +329,14 @@ async fn difference(
     active: Table,
     building: Table,
     limit: usize,
-) -> Result<Difference, Failed> {
+) -> Result<Difference, Failure> {
     let find = |sql: String| query(AssertSqlSafe(sql)).persistent(false);
     let found = find(swap::other_versions(active, building, limit)).fetch_all(&mut *connection).await?;
     let streams = found.iter().map(|row| {
         let (active, building) = (shape::version(row.try_get(1)?), shape::version(row.try_get(2)?));
         Ok(BehindStream { stream: rows::stream_id(row, 0)?, active, building })
     });
-    let streams = streams.collect::<Result<Vec<_>, Failed>>()?;
+    let streams = streams.collect::<Result<Vec<_>, Failure>>()?;
     if !streams.is_empty() {
         return Ok(Difference { streams, rows: Vec::new() });
     }
@@ -350,7 +353,7 @@ pub(super) async fn repair<V: View>(
     write::until_not_overtaken(|| try_repair(shared, &entries)).await
 }
 
-async fn try_repair<V: View>(shared: &Shared<V>, entries: &[Entry<V::Row>]) -> Result<u64, Failed> {
+async fn try_repair<V: View>(shared: &Shared<V>, entries: &[Entry<V::Row>]) -> Result<u64, Failure> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let view = transaction.views.active;
     let done = overwrite::<V>(transaction.connection(), view, entries).await;
@@ -366,7 +369,7 @@ async fn overwrite<V: View>(
     connection: &mut PgConnection,
     view: Table,
     entries: &[Entry<V::Row>],
-) -> Result<(u64, Plan<'static, V>), Failed> {
+) -> Result<(u64, Plan<'static, V>), Failure> {
     let ids: Vec<StreamId> = entries.iter().map(|entry| entry.id.clone()).collect();
     project::lock_streams::<V::Row>(connection, view, &ids).await?;
     let written = upsert::repair(connection, view, &entries.iter().collect::<Vec<_>>()).await?;
@@ -381,7 +384,7 @@ pub(super) async fn remove<V: View>(
     Ok(within(ANSWER, try_remove(shared, &ids)).await?)
 }
 
-async fn try_remove<V: View>(shared: &Shared<V>, ids: &[StreamId]) -> Result<u64, Failed> {
+async fn try_remove<V: View>(shared: &Shared<V>, ids: &[StreamId]) -> Result<u64, Failure> {
     let mut transaction = Transaction::begin(&shared.connections, Lock::Shared).await?;
     let view = transaction.views.active;
     let done = delete(transaction.connection(), view, ids).await;
@@ -391,7 +394,7 @@ async fn try_remove<V: View>(shared: &Shared<V>, ids: &[StreamId]) -> Result<u64
     Ok(removed)
 }
 
-async fn delete(connection: &mut PgConnection, view: Table, ids: &[StreamId]) -> Result<u64, Failed> {
+async fn delete(connection: &mut PgConnection, view: Table, ids: &[StreamId]) -> Result<u64, Failure> {
     project::lock_ids(connection, view, ids).await?;
     // An entry at version 0 only stood for held events: it does not count as a row.
     let delete = format!(

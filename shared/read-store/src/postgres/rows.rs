@@ -8,7 +8,7 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Postgres, Row as _, Type};
 
-use super::failure::Failed;
+use super::failure::Failure;
 use crate::shape::{self, Shape, version};
 use crate::{HeldEvent, HeldId, HeldReason, Origin, ReadStoreError};
 
@@ -86,13 +86,13 @@ pub(super) fn texts(ids: &[StreamId]) -> Vec<&str> {
 }
 
 /// An entry from the columns of a shape's list.
-pub(super) fn entry<R: Row>(row: &PgRow, shape: Shape) -> Result<Entry<R>, Failed> {
+pub(super) fn entry<R: Row>(row: &PgRow, shape: Shape) -> Result<Entry<R>, Failure> {
     let entry = shape::entry(stream_id(row, 0)?, version(row.try_get(1)?), values(row, 2, shape)?);
     Ok(entry.map_err(|problem| garbled(problem.to_string()))?)
 }
 
 /// A row with its key, from the columns of a shape's list.
-pub(super) fn keyed<V: View>(row: &PgRow, shape: Shape) -> Result<(V::Key, V::Row), Failed> {
+pub(super) fn keyed<V: View>(row: &PgRow, shape: Shape) -> Result<(V::Key, V::Row), Failure> {
     let keyed = shape::row::<V>(value(row, 0, shape.key_column().kind)?, values(row, 1, shape)?);
     Ok(keyed.map_err(|problem| garbled(problem.to_string()))?)
 }
@@ -118,12 +118,12 @@ fn parsed<T, E: ToString>(text: &str, parse: impl Fn(&str) -> Result<T, E>) -> R
 }
 
 /// The id of a stream in this column.
-pub(super) fn stream_id(row: &PgRow, column: usize) -> Result<StreamId, Failed> {
+pub(super) fn stream_id(row: &PgRow, column: usize) -> Result<StreamId, Failure> {
     Ok(parsed(row.try_get(column)?, StreamId::parse)?)
 }
 
 /// The reason in this column.
-pub(super) fn reason(row: &PgRow, column: usize) -> Result<HeldReason, Failed> {
+pub(super) fn reason(row: &PgRow, column: usize) -> Result<HeldReason, Failure> {
     let text: &str = row.try_get(column)?;
     Ok(HeldReason::parse(text).ok_or_else(|| garbled(format!("{text:?} as a reason to hold an event")))?)
 }
@@ -133,7 +133,7 @@ pub(super) const HELD_COLUMNS: &str =
     "id, stream, version, reason, problem, topic, partition, record_offset, key, value, held_at";
 
 /// A held event from [`HELD_COLUMNS`].
-pub(super) fn held_event(row: &PgRow) -> Result<HeldEvent, Failed> {
+pub(super) fn held_event(row: &PgRow) -> Result<HeldEvent, Failure> {
     let stream: Option<&str> = row.try_get(1)?;
     Ok(HeldEvent {
         id: HeldId(row.try_get(0)?),
@@ -149,7 +149,7 @@ pub(super) fn held_event(row: &PgRow) -> Result<HeldEvent, Failed> {
 }
 
 /// A count in this column.
-pub(super) fn count(row: &PgRow, column: usize) -> Result<u64, Failed> {
+pub(super) fn count(row: &PgRow, column: usize) -> Result<u64, Failure> {
     Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
 }
 

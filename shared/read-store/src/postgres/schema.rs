@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use runtime::postgres::{Error, Schema};
 use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};
 
-use super::failure::{self, Failed};
+use super::failure::{self, Failure};
 use crate::registrations::sql::REGISTER;
 use crate::registrations::{KEPT_NEW, MAKER, milliseconds};
 use crate::shape::{STREAMS, Shape, Table};
@@ -33,7 +33,7 @@ const SCHEMA: Schema = Schema {
 };
 
 /// Runs the migrations if one was not run yet or a table is missing, and makes sure that there is an active view.
-pub(super) async fn migrate(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+pub(super) async fn migrate(connection: &mut PgConnection, shape: Shape) -> Result<(), Failure> {
     SCHEMA.begin_migration(connection).await?;
     ensure_active_view(connection, shape).await?;
     raw_sql("COMMIT").execute(connection).await?;
@@ -42,7 +42,7 @@ pub(super) async fn migrate(connection: &mut PgConnection, shape: Shape) -> Resu
 
 /// Makes sure that there is an active view of this shape with a table. If its table was gone, the view is empty then, and has to
 /// be filled from the event store.
-async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Result<(), Failure> {
     let sql = "SELECT id, to_regclass($1 || '_' || id) IS NOT NULL AND to_regclass($1 || '_' || id || $3) IS NOT NULL
                FROM read_store_views WHERE shape = $2 AND state = 'active'";
     let beside = if shape.keyed_by.is_some() { STREAMS } else { "" };
@@ -79,7 +79,7 @@ async fn ensure_active_view(connection: &mut PgConnection, shape: Shape) -> Resu
 }
 
 /// Keeps the tables of this shape, which are new, until a program registers for them.
-async fn keep_new_tables(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+async fn keep_new_tables(connection: &mut PgConnection, shape: Shape) -> Result<(), Failure> {
     let now = now(connection).await?;
     let keep = query(REGISTER).bind(shape.key).bind(MAKER).bind(now).bind(milliseconds(KEPT_NEW));
     keep.bind(false).persistent(false).execute(connection).await?;
@@ -87,13 +87,13 @@ async fn keep_new_tables(connection: &mut PgConnection, shape: Shape) -> Result<
 }
 
 /// The time by the server's clock: milliseconds since 1970.
-pub(super) async fn now(connection: &mut PgConnection) -> Result<i64, Failed> {
+pub(super) async fn now(connection: &mut PgConnection) -> Result<i64, Failure> {
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
     Ok(query(sql).persistent(false).fetch_one(connection).await?.try_get(0)?)
 }
 
 /// Skips the numbers of tables that still exist, so that they are not used again after the list of views was lost.
-async fn pass_former_tables(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+async fn pass_former_tables(connection: &mut PgConnection, shape: Shape) -> Result<(), Failure> {
     let (name, number) = (shape.name, shape.name.len() + 2);
     let sql = format!(
         "SELECT setval(pg_get_serial_sequence('read_store_views', 'id'),
@@ -107,7 +107,7 @@ async fn pass_former_tables(connection: &mut PgConnection, shape: Shape) -> Resu
 
 /// Refuses a database whose tables this program can't work on. Creates the tables if there are none, just as a file and a topic
 /// are created. If nobody has run `migrate`, a function may be the first to meet an empty database.
-pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result<(), Failure> {
     let found = match SCHEMA.version(connection).await {
         Err(Error::Sql(error)) if failure::is_missing_table(&error) => {
             return create(connection, shape).await;
@@ -118,7 +118,7 @@ pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result
     if found < known {
         let problem =
             format!("its tables are of an older program (schema {found} of {known}); run `migrate`");
-        return Err(Failed::unavailable(&problem));
+        return Err(Failure::unavailable(&problem));
     }
     // A database without an active view of this shape: the program's view has another shape than all before it.
     let sql = "SELECT 1 FROM read_store_views WHERE shape = $1 AND state = 'active'";
@@ -126,10 +126,10 @@ pub(super) async fn check(connection: &mut PgConnection, shape: Shape) -> Result
     if active.is_none() { create(connection, shape).await } else { Ok(()) }
 }
 
-async fn create(connection: &mut PgConnection, shape: Shape) -> Result<(), Failed> {
+async fn create(connection: &mut PgConnection, shape: Shape) -> Result<(), Failure> {
     migrate(connection, shape).await.map_err(|failed| {
         let why = ReadStoreError::from(failed);
-        Failed::unavailable(&format!("its tables are not there and can't be created; run `migrate`: {why}"))
+        Failure::unavailable(&format!("its tables are not there and can't be created; run `migrate`: {why}"))
     })
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn create_view(
     connection: &mut PgConnection,
     shape: Shape,
     state: &str,
-) -> Result<Table, Failed> {
+) -> Result<Table, Failure> {
     let row = query("INSERT INTO read_store_views (shape, state) VALUES ($1, $2) RETURNING id")
         .bind(shape.key)
         .bind(state)
@@ -160,7 +160,7 @@ pub(super) const fn sql_type(kind: ColumnKind) -> &'static str {
     }
 }
 
-async fn create_table(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+async fn create_table(connection: &mut PgConnection, table: Table) -> Result<(), Failure> {
     // - Ids are compared by bytes, whatever the database's own order of texts is.
     // - A stream whose events so far make no row has no values, so no column requires one.
     // - Version 0: no event was applied. The entry exists to be locked, because an event is held for the stream.
@@ -213,7 +213,7 @@ fn fitting_indexes(shape: Shape) -> impl Iterator<Item = String> {
 ///
 /// Views that others have made from it stay if its columns stay, or if others follow them. Otherwise they go with it: the table that
 /// it shows is about to be dropped.
-pub(super) async fn show_to_sql_tools(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+pub(super) async fn show_to_sql_tools(connection: &mut PgConnection, table: Table) -> Result<(), Failure> {
     let (name, select) = (table.shape.name, table.rows_sql());
     if !matches!(kind_of(connection, name).await?.as_deref(), None | Some("v")) {
         tracing::warn!(
@@ -235,7 +235,7 @@ pub(super) async fn show_to_sql_tools(connection: &mut PgConnection, table: Tabl
 }
 
 /// Shows a new view at once if there is no other; otherwise it is shown when it has been filled.
-async fn show_first_view(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+async fn show_first_view(connection: &mut PgConnection, table: Table) -> Result<(), Failure> {
     let is_shown = kind_of(connection, table.shape.name).await?.is_some();
     let views = query("SELECT count(*) FROM read_store_views").persistent(false);
     let views: i64 = views.fetch_one(&mut *connection).await?.try_get(0)?;
@@ -243,14 +243,14 @@ async fn show_first_view(connection: &mut PgConnection, table: Table) -> Result<
 }
 
 /// Returns the kind of the relation of this name, as pg_class has it, if there is one.
-async fn kind_of(connection: &mut PgConnection, name: &str) -> Result<Option<String>, Failed> {
+async fn kind_of(connection: &mut PgConnection, name: &str) -> Result<Option<String>, Failure> {
     let sql = "SELECT relkind::text FROM pg_class WHERE relname = $1 AND relnamespace = current_schema()::regnamespace";
     let found = query(sql).bind(name).persistent(false).fetch_optional(connection).await?;
     Ok(found.map(|row| row.try_get(0)).transpose()?)
 }
 
 /// Only those: also one that exists already would wait for every writer of the table, and hold up those behind it.
-async fn create_missing_indexes(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+async fn create_missing_indexes(connection: &mut PgConnection, table: Table) -> Result<(), Failure> {
     for (name, columns) in table.page_indexes() {
         let missing = query("SELECT to_regclass($1) IS NULL").bind(&name).persistent(false);
         if missing.fetch_one(&mut *connection).await?.try_get(0)? {
@@ -262,7 +262,7 @@ async fn create_missing_indexes(connection: &mut PgConnection, table: Table) -> 
 }
 
 /// Deletes a view, its table and the events held for it.
-pub(super) async fn drop_view(connection: &mut PgConnection, table: Table) -> Result<(), Failed> {
+pub(super) async fn drop_view(connection: &mut PgConnection, table: Table) -> Result<(), Failure> {
     let (ViewId(id), drop) = (table.id, table.drop_sql());
     raw_sql(AssertSqlSafe(format!(
         "DELETE FROM read_store_held WHERE view = {id}; DELETE FROM read_store_views WHERE id = {id}; {drop}"

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::connections::Connections;
-use super::failure::{self, Failed};
+use super::failure::{self, Failure};
 use super::transaction::no_active_view;
 use crate::ViewId;
 use crate::shape::{Shape, Table};
@@ -48,7 +48,7 @@ impl<V: View> Shared<V> {
     }
 
     /// Returns the active view, from memory if possible.
-    pub(super) async fn active_view(&self) -> Result<Table, Failed> {
+    pub(super) async fn active_view(&self) -> Result<Table, Failure> {
         match self.active.0.load(Ordering::Relaxed) {
             0 => self.look_up_active_view().await,
             known => Ok(self.connections.shape.table(ViewId(known))),
@@ -56,7 +56,7 @@ impl<V: View> Shared<V> {
     }
 
     /// Asks the server for the active view, and remembers it.
-    pub(super) async fn look_up_active_view(&self) -> Result<Table, Failed> {
+    pub(super) async fn look_up_active_view(&self) -> Result<Table, Failure> {
         let (shape, sql) =
             (self.connections.shape, "SELECT id FROM read_store_views WHERE shape = $1 AND state = 'active'");
         let found = self.connections.rows(|| query(sql).bind(shape.key)).await?;
@@ -67,10 +67,10 @@ impl<V: View> Shared<V> {
 
     /// Takes a permit for a read that may take long. If there are several connections, there are fewer permits than connections,
     /// so that single streams are read meanwhile.
-    pub(super) async fn take_place_for_list(&self) -> Result<SemaphorePermit<'_>, Failed> {
+    pub(super) async fn take_place_for_list(&self) -> Result<SemaphorePermit<'_>, Failure> {
         match timeout(ACQUIRE, self.lists.acquire()).await {
             Ok(Ok(place)) => Ok(place),
-            _ => Err(Failed::unavailable("too many lists are being read")),
+            _ => Err(Failure::unavailable("too many lists are being read")),
         }
     }
 
@@ -78,11 +78,11 @@ impl<V: View> Shared<V> {
     pub(super) async fn rows_of_active<'q>(
         &self,
         statement: impl Fn(Table) -> Query<'q, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, Failed> {
+    ) -> Result<Vec<PgRow>, Failure> {
         let mut view = self.active_view().await?;
         for _ in 1..TRIES {
             match self.connections.rows(|| statement(view)).await {
-                Err(Failed::Sql(error)) if failure::is_missing_table(&error) => {
+                Err(Failure::Sql(error)) if failure::is_missing_table(&error) => {
                     view = self.look_up_active_view().await?;
                 }
                 found => return found,

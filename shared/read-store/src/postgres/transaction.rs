@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row, raw_sql};
 
 use super::connections::Connections;
-use super::failure::Failed;
+use super::failure::Failure;
 use crate::shape::{Shape, Table};
 use crate::{ReadStoreError, ViewId};
 
@@ -70,7 +70,7 @@ impl Lock {
 }
 
 impl Transaction {
-    pub(super) async fn begin(connections: &Connections, lock: Lock) -> Result<Self, Failed> {
+    pub(super) async fn begin(connections: &Connections, lock: Lock) -> Result<Self, Failure> {
         let shape = connections.shape;
         let begin = lock.begin(shape);
         loop {
@@ -84,7 +84,7 @@ impl Transaction {
     }
 
     /// Begins on a connection that the caller uses again after the transaction.
-    pub(super) async fn begin_on(mut lease: Lease, shape: Shape, lock: Lock) -> Result<Self, Failed> {
+    pub(super) async fn begin_on(mut lease: Lease, shape: Shape, lock: Lock) -> Result<Self, Failure> {
         let found = raw_sql(AssertSqlSafe(lock.begin(shape))).fetch_all(&mut lease.connection).await?;
         Ok(Self { lease, views: Views::of(&found, shape)? })
     }
@@ -95,10 +95,10 @@ impl Transaction {
 
     /// Commits if the work was done. Rolls back if it was overtaken or a value was refused, and keeps the connection. After any other failure, closes
     /// the connection.
-    pub(super) async fn end<T>(mut self, done: Result<T, Failed>) -> Result<T, Failed> {
+    pub(super) async fn end<T>(mut self, done: Result<T, Failure>) -> Result<T, Failure> {
         let end = match &done {
             Ok(_) => "COMMIT",
-            Err(Failed::Overtaken | Failed::Refused(_)) => "ROLLBACK",
+            Err(Failure::Overtaken | Failure::Refused(_)) => "ROLLBACK",
             Err(_) => return done,
         };
         raw_sql(end).execute(&mut self.lease.connection).await?;
@@ -107,7 +107,7 @@ impl Transaction {
     }
 
     /// Commits, and returns the connection to the caller and not to the pool.
-    pub(super) async fn commit_on(mut self) -> Result<Lease, Failed> {
+    pub(super) async fn commit_on(mut self) -> Result<Lease, Failure> {
         raw_sql("COMMIT").execute(&mut self.lease.connection).await?;
         Ok(self.lease)
     }
@@ -119,7 +119,7 @@ impl Transaction {
 }
 
 impl Views {
-    fn of(found: &[PgRow], shape: Shape) -> Result<Self, Failed> {
+    fn of(found: &[PgRow], shape: Shape) -> Result<Self, Failure> {
         let (mut active, mut building) = (None, None);
         for row in found {
             let table = shape.table(ViewId(row.try_get(0)?));

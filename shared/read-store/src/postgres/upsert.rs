@@ -5,7 +5,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, query};
 
-use super::failure::Failed;
+use super::failure::Failure;
 use super::rows::{self, Micros};
 use super::schema::sql_type;
 use crate::HeldId;
@@ -20,7 +20,7 @@ pub(super) async fn update<R: Row>(
     connection: &mut PgConnection,
     view: Table,
     upserts: &[&Upsert<R>],
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     // Exactly once: an entry is only ever written over the version from which it was folded.
     let sql = update_sql(view, "has.version = new.over");
     for chunk in upserts.chunks(ROWS) {
@@ -28,7 +28,7 @@ pub(super) async fn update<R: Row>(
         let entries: Vec<&Entry<R>> = chunk.iter().map(|upsert| &upsert.entry).collect();
         let statement = bind(query(AssertSqlSafe(sql.as_str())), view.shape, &entries).bind(over);
         if statement.execute(&mut *connection).await?.rows_affected() != chunk.len() as u64 {
-            return Err(Failed::Overtaken);
+            return Err(Failure::Overtaken);
         }
     }
     Ok(())
@@ -40,7 +40,7 @@ pub(super) async fn insert<R: Row>(
     connection: &mut PgConnection,
     view: Table,
     entries: &[&Entry<R>],
-) -> Result<usize, Failed> {
+) -> Result<usize, Failure> {
     // DO NOTHING and no update: an update would wait for the lock of an entry that did not exist when locks were taken in order.
     let sql = format!(
         "INSERT INTO {view} ({}) SELECT * FROM UNNEST({}) ON CONFLICT (id) DO NOTHING",
@@ -60,7 +60,7 @@ pub(super) async fn repair<R: Row>(
     connection: &mut PgConnection,
     view: Table,
     entries: &[&Entry<R>],
-) -> Result<u64, Failed> {
+) -> Result<u64, Failure> {
     // A greater version comes from the projector, and is right.
     let sql = update_sql(view, "has.version <= new.version AND new.over IS NULL");
     let mut written = 0;
@@ -160,7 +160,7 @@ pub(super) async fn hold<E: EventType>(
     connection: &mut PgConnection,
     view: Table,
     holds: &[Hold<'_, E>],
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     for chunk in holds.chunks(ROWS) {
         let verdicts = || chunk.iter().map(|hold| &hold.verdict);
         let records = || chunk.iter().map(|hold| hold.record);
@@ -192,7 +192,7 @@ pub(super) async fn rejudge(
     connection: &mut PgConnection,
     id: HeldId,
     verdict: &Verdict,
-) -> Result<(), Failed> {
+) -> Result<(), Failure> {
     query("UPDATE read_store_held SET stream = $2, version = $3, reason = $4, problem = $5 WHERE id = $1")
         .bind(id.0)
         .bind(verdict.stream.as_ref().map(StreamId::as_str))

@@ -5,16 +5,16 @@ use jiff::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{Row, query};
 
-use super::failure::Failed;
+use super::failure::Failure;
 use super::shared::Shared;
 use crate::walk::{Step, Walk, Walker, sql};
 
-pub(super) async fn read<V: View>(shared: &Shared<V>) -> Result<Walk, Failed> {
+pub(super) async fn read<V: View>(shared: &Shared<V>) -> Result<Walk, Failure> {
     let found = shared.connections.rows(|| query(sql::READ).bind(shared.connections.shape.key)).await?;
     found.first().map_or_else(|| Ok(Walk::default()), walk)
 }
 
-pub(super) async fn take<V: View>(shared: &Shared<V>, walker: &Walker) -> Result<Option<Walk>, Failed> {
+pub(super) async fn take<V: View>(shared: &Shared<V>, walker: &Walker) -> Result<Option<Walk>, Failure> {
     let (until, now) = (walker.until.as_millisecond(), walker.now.as_millisecond());
     let take =
         || query(sql::TAKE).bind(&walker.name).bind(until).bind(now).bind(shared.connections.shape.key);
@@ -25,7 +25,7 @@ pub(super) async fn step<V: View>(
     shared: &Shared<V>,
     walker: &Walker,
     step: &Step,
-) -> Result<Option<Walk>, Failed> {
+) -> Result<Option<Walk>, Failure> {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let take_step = || {
         query(sql::STEP)
@@ -42,7 +42,7 @@ pub(super) async fn step<V: View>(
     shared.connections.rows(take_step).await?.first().map(walk).transpose()
 }
 
-pub(super) async fn doubt<V: View>(shared: &Shared<V>, why: &str, now: Timestamp) -> Result<(), Failed> {
+pub(super) async fn doubt<V: View>(shared: &Shared<V>, why: &str, now: Timestamp) -> Result<(), Failure> {
     shared
         .connections
         .rows(|| query(sql::DOUBT).bind(why).bind(now.as_millisecond()).bind(shared.connections.shape.key))
@@ -50,7 +50,7 @@ pub(super) async fn doubt<V: View>(shared: &Shared<V>, why: &str, now: Timestamp
         .map(drop)
 }
 
-pub(super) async fn leave<V: View>(shared: &Shared<V>, name: &str) -> Result<(), Failed> {
+pub(super) async fn leave<V: View>(shared: &Shared<V>, name: &str) -> Result<(), Failure> {
     shared
         .connections
         .rows(|| query(sql::LEAVE).bind(name).bind(shared.connections.shape.key))
@@ -58,7 +58,7 @@ pub(super) async fn leave<V: View>(shared: &Shared<V>, name: &str) -> Result<(),
         .map(drop)
 }
 
-fn walk(row: &PgRow) -> Result<Walk, Failed> {
+fn walk(row: &PgRow) -> Result<Walk, Failure> {
     let values = (
         row.try_get(0)?,
         row.try_get(1)?,

@@ -9,14 +9,14 @@ use runtime::{KillPoint, kill_point};
 use sqlx::PgConnection;
 
 use super::connections::ANSWER;
-use super::failure::Failed;
+use super::failure::Failure;
 use super::shared::Shared;
 use super::transaction::{Lock, Transaction};
 use super::{parts, project};
-use crate::calls::{Call, Merged};
+use crate::calls::{Call, CallBatch};
 use crate::plan::Plan;
 use crate::shape::Table;
-use crate::{Incoming, Projected, ReadStoreError};
+use crate::{Incoming, ProjectionCounts, ReadStoreError};
 
 /// The maximum number of records in a transaction of more than one call.
 const RECORDS: usize = 1_000;
@@ -36,11 +36,11 @@ pub(super) async fn project<V: View>(shared: Arc<Shared<V>>, calls: Vec<Call<V::
             records += call.records();
             together.push(call);
         }
-        project_together(&shared, Merged::of(together)).await;
+        project_together(&shared, CallBatch::of(together)).await;
     }
 }
 
-async fn project_together<V: View>(shared: &Shared<V>, merged: Merged<V::Event>) {
+async fn project_together<V: View>(shared: &Shared<V>, merged: CallBatch<V::Event>) {
     let done = take_in(shared, &merged.incoming, &merged.ranges).await;
     if !merged.is_to_be_split(&done) {
         return merged.answer(done);
@@ -53,21 +53,21 @@ async fn project_together<V: View>(shared: &Shared<V>, merged: Merged<V::Event>)
 
 /// How records are taken into a view.
 #[derive(Clone, Copy)]
-pub(super) enum Way {
+pub(super) enum IntakeMode {
     /// All at once.
     AtOnce,
     /// Part by part, so that a row which the server refuses holds its stream alone.
     InParts,
 }
 
-impl Way {
+impl IntakeMode {
     /// Takes records into a view.
     pub(super) async fn take_in<'a, V: View>(
         self,
         connection: &mut PgConnection,
         view: Table,
         incoming: &'a [Incoming<V::Event>],
-    ) -> Result<Plan<'a, V>, Failed> {
+    ) -> Result<Plan<'a, V>, Failure> {
         match self {
             Self::AtOnce => project::take_in(connection, view, incoming).await,
             Self::InParts => parts::in_parts(connection, view, incoming).await,
@@ -85,28 +85,28 @@ async fn take_in<V: View>(
     shared: &Shared<V>,
     incoming: &[Incoming<V::Event>],
     ranges: &[Range<usize>],
-) -> Result<Vec<Projected>, ReadStoreError> {
-    match until_not_overtaken(|| try_take_in(shared, incoming, ranges, Way::AtOnce)).await {
+) -> Result<Vec<ProjectionCounts>, ReadStoreError> {
+    match until_not_overtaken(|| try_take_in(shared, incoming, ranges, IntakeMode::AtOnce)).await {
         Err(ReadStoreError::Refused(_)) => {}
         done => return done,
     }
-    let mut counts = vec![Projected::default(); ranges.len()];
+    let mut counts = vec![ProjectionCounts::default(); ranges.len()];
     for (piece, first) in incoming.chunks(PIECE).zip((0..).step_by(PIECE)) {
         let place = |index: usize| index.clamp(first, first + piece.len()) - first;
         let of_piece: Vec<_> = ranges.iter().map(|range| place(range.start)..place(range.end)).collect();
-        let done = until_not_overtaken(|| try_take_in(shared, piece, &of_piece, Way::InParts)).await?;
+        let done = until_not_overtaken(|| try_take_in(shared, piece, &of_piece, IntakeMode::InParts)).await?;
         counts.iter_mut().zip(done).for_each(|(count, more)| *count += more);
     }
     Ok(counts)
 }
 
 /// Runs a transaction, and again while others are first with some of its new streams, at most `TRIES` times.
-pub(super) async fn until_not_overtaken<T, F: Future<Output = Result<T, Failed>>>(
+pub(super) async fn until_not_overtaken<T, F: Future<Output = Result<T, Failure>>>(
     transaction: impl Fn() -> F,
 ) -> Result<T, ReadStoreError> {
     for _ in 1..TRIES {
         match within(ANSWER, transaction()).await {
-            Err(Failed::Overtaken) => {}
+            Err(Failure::Overtaken) => {}
             done => return Ok(done?),
         }
     }
@@ -117,8 +117,8 @@ async fn try_take_in<V: View>(
     shared: &Shared<V>,
     incoming: &[Incoming<V::Event>],
     ranges: &[Range<usize>],
-    way: Way,
-) -> Result<Vec<Projected>, Failed> {
+    way: IntakeMode,
+) -> Result<Vec<ProjectionCounts>, Failure> {
     let mut transaction = Transaction::begin(&shared.projectors, Lock::Shared).await?;
     let done = take_into_all::<V>(&mut transaction, incoming, way).await;
     kill_point(KillPoint::BeforeProjectorCommit);
@@ -132,8 +132,8 @@ async fn try_take_in<V: View>(
 async fn take_into_all<'a, V: View>(
     transaction: &mut Transaction,
     incoming: &'a [Incoming<V::Event>],
-    way: Way,
-) -> Result<Plan<'a, V>, Failed> {
+    way: IntakeMode,
+) -> Result<Plan<'a, V>, Failure> {
     let views = transaction.views;
     let plan = way.take_in(transaction.connection(), views.active, incoming).await?;
     if let Some(building) = views.building {

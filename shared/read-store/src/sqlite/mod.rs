@@ -35,7 +35,7 @@ use crate::waiters::Waiters;
 use crate::walk::{Step, Walk, Walker};
 use crate::{
     Difference, DropRefused, Filter, HeldEvent, HeldId, HeldSummary, Incoming, Lookup, OpenError, Page,
-    Projected, ReadStoreError, Redriven, RowPage, SwapRefused, ViewId,
+    ProjectionCounts, ReadStoreError, RedriveCounts, RowPage, SwapRefused, ViewId,
 };
 
 /// The pauses after which a caller that waits for a version looks again, because another process may write it.
@@ -89,7 +89,10 @@ impl<V: View> SqliteReadStore<V> {
         })
     }
 
-    pub(crate) async fn project(&self, batch: Vec<Incoming<V::Event>>) -> Result<Projected, ReadStoreError> {
+    pub(crate) async fn project(
+        &self,
+        batch: Vec<Incoming<V::Event>>,
+    ) -> Result<ProjectionCounts, ReadStoreError> {
         ask(|answer| self.writer.send(Job::project(batch, answer))).await?
     }
 
@@ -175,8 +178,8 @@ impl<V: View> SqliteReadStore<V> {
         self.scan(move |connection, shape| held::one(connection, shape, id)).await
     }
 
-    pub(crate) async fn redrive(&self, stream: Option<&StreamId>) -> Result<Redriven, ReadStoreError> {
-        let (mut redriven, mut after) = (Redriven::default(), Some(HeldId(0)));
+    pub(crate) async fn redrive(&self, stream: Option<&StreamId>) -> Result<RedriveCounts, ReadStoreError> {
+        let (mut redriven, mut after) = (RedriveCounts::default(), Some(HeldId(0)));
         // A page is a transaction, so that neither memory nor the projector's wait grows with the number of held events.
         while let Some(from) = after {
             let scope = stream.cloned();
@@ -203,7 +206,7 @@ impl<V: View> SqliteReadStore<V> {
         &self,
         view: ViewId,
         events: Vec<Recorded<V::Event>>,
-    ) -> Result<Projected, ReadStoreError> {
+    ) -> Result<ProjectionCounts, ReadStoreError> {
         self.write(move |writer| writer.backfill(view, events)).await
     }
 

@@ -9,12 +9,12 @@ use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::rows;
-use super::write::{TakeIn, Writer};
+use super::write::{Intake, Writer};
 use super::{held, parts, project, schema};
 use crate::plan::Plan;
 use crate::shape::{self, Shape, Table};
 use crate::swap;
-use crate::{BehindStream, Difference, Incoming, Projected, ReadStoreError, SwapRefused, ViewId};
+use crate::{BehindStream, Difference, Incoming, ProjectionCounts, ReadStoreError, SwapRefused, ViewId};
 
 /// The time for which a rebuild leaves the lock alone after each page. It is longer than another process sleeps between its tries
 /// to get the lock, so that its projector gets in between any two pages.
@@ -38,7 +38,7 @@ impl<V: View> Writer<V> {
         &mut self,
         view: ViewId,
         events: Vec<Recorded<V::Event>>,
-    ) -> Result<Projected, ReadStoreError> {
+    ) -> Result<ProjectionCounts, ReadStoreError> {
         let now = Timestamp::now();
         let incoming: Vec<_> =
             events.into_iter().map(|event| Incoming::from_event_store(event, now)).collect();
@@ -58,8 +58,8 @@ impl<V: View> Writer<V> {
         &mut self,
         view: ViewId,
         incoming: &'i [Incoming<V::Event>],
-        take_in: TakeIn<'i, V>,
-    ) -> Result<Projected, ReadStoreError> {
+        take_in: Intake<'i, V>,
+    ) -> Result<ProjectionCounts, ReadStoreError> {
         let shape = self.shape;
         let transaction = self.begin()?;
         let table = building(&transaction, shape, view)?;

@@ -9,11 +9,11 @@ use runtime::{KillPoint, kill_point};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{parts, project, schema};
-use crate::calls::{Answer, Call, Merged};
+use crate::calls::{Answer, Call, CallBatch};
 use crate::plan::Plan;
 use crate::shape::{Shape, Table};
 use crate::waiters::Waiters;
-use crate::{Incoming, OpenError, Projected, ReadStoreError};
+use crate::{Incoming, OpenError, ProjectionCounts, ReadStoreError};
 
 /// The writer of this process.
 pub(super) struct Writer<V: View> {
@@ -34,7 +34,7 @@ pub(super) enum Job<V: View> {
 type Work<V> = Box<dyn FnOnce(&mut Writer<V>) + Send>;
 
 impl<V: View> Job<V> {
-    pub(super) fn project(batch: Vec<Incoming<V::Event>>, answer: Answer<Projected>) -> Self {
+    pub(super) fn project(batch: Vec<Incoming<V::Event>>, answer: Answer<ProjectionCounts>) -> Self {
         Self::Project(Call::new(batch, answer))
     }
 
@@ -88,7 +88,7 @@ impl<V: View> Writer<V> {
         if calls.is_empty() {
             return;
         }
-        let merged = Merged::of(calls);
+        let merged = CallBatch::of(calls);
         let done = self.take_in(&merged.incoming, &merged.ranges);
         if !merged.is_to_be_split(&done) {
             return merged.answer(done);
@@ -105,7 +105,7 @@ impl<V: View> Writer<V> {
         &mut self,
         incoming: &[Incoming<V::Event>],
         ranges: &[Range<usize>],
-    ) -> Result<Vec<Projected>, ReadStoreError> {
+    ) -> Result<Vec<ProjectionCounts>, ReadStoreError> {
         let plan = match self.take_in_by(incoming, project::take_in) {
             Err(ReadStoreError::Refused(_)) => self.take_in_by(incoming, parts::in_parts),
             done => done,
@@ -119,7 +119,7 @@ impl<V: View> Writer<V> {
     fn take_in_by<'i>(
         &self,
         incoming: &'i [Incoming<V::Event>],
-        take_in: TakeIn<'i, V>,
+        take_in: Intake<'i, V>,
     ) -> Result<Plan<'i, V>, ReadStoreError> {
         let connection = &self.connection;
         // As `begin`, but with prepared statements from the cache: this is most of the writer's work.
@@ -139,7 +139,7 @@ impl<V: View> Writer<V> {
 }
 
 /// Takes records into a view: at once, or in parts.
-pub(super) type TakeIn<'i, V> =
+pub(super) type Intake<'i, V> =
     fn(&Connection, Table, &'i [Incoming<<V as View>::Event>]) -> Result<Plan<'i, V>, ReadStoreError>;
 
 /// Takes the records into every view, and returns the plan for the active one.
@@ -147,7 +147,7 @@ fn take_into_every_view<'a, V: View>(
     connection: &Connection,
     shape: Shape,
     incoming: &'a [Incoming<V::Event>],
-    take_in: TakeIn<'a, V>,
+    take_in: Intake<'a, V>,
 ) -> Result<Plan<'a, V>, ReadStoreError> {
     let plan = take_in(connection, schema::active_view(connection, shape)?, incoming)?;
     if let Some(building) = schema::building_view(connection, shape)? {

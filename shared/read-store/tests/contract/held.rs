@@ -1,6 +1,6 @@
 //! The scenarios of held events, and of the repair of single streams.
 
-use read_store::{DropRefused, HeldId, HeldReason, Redriven};
+use read_store::{DropRefused, HeldId, HeldReason, RedriveCounts};
 
 use super::{
     Shared, assert_rows, events, fold, id, incoming, not_known_yet, not_readable_yet, raw, version,
@@ -40,14 +40,14 @@ pub(crate) async fn a_redrive_applies_what_can_be_decoded_today(shared: &Shared)
     assert_rows(&store, &[("a", 1)]).await;
 
     let redriven = store.redrive(None).await.unwrap();
-    assert_eq!(redriven, Redriven { applied: 4, removed: 1, held: 2 });
+    assert_eq!(redriven, RedriveCounts { applied: 4, removed: 1, held: 2 });
     assert_rows(&store, &[("a", 4), ("b", 1)]).await;
     let held = store.held(None, None, 10).await.unwrap();
     let held: Vec<_> = held.iter().map(|held| (held.reason, held.stream.clone(), held.version)).collect();
     let expected =
         [(HeldReason::Undecodable, Some(id("a")), None), (HeldReason::Gap, Some(id("c")), Some(version(2)))];
     assert_eq!(held, expected, "each with its reason of today");
-    assert_eq!(store.redrive(None).await.unwrap(), Redriven { applied: 0, removed: 0, held: 2 });
+    assert_eq!(store.redrive(None).await.unwrap(), RedriveCounts { applied: 0, removed: 0, held: 2 });
     assert_eq!(store.project(events("c", [1])).await.unwrap().released, 1);
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn a_redrive_of_one_stream_leaves_the_others(shared: &Shared) {
     let store = shared.open().await;
     store.project(vec![not_known_yet("a", 1), not_known_yet("b", 1)]).await.unwrap();
     let redriven = store.redrive(Some(&id("a"))).await.unwrap();
-    assert_eq!(redriven, Redriven { applied: 1, removed: 0, held: 0 });
+    assert_eq!(redriven, RedriveCounts { applied: 1, removed: 0, held: 0 });
     assert_eq!((version_of(&store, "a").await, version_of(&store, "b").await), (1, 0));
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn a_redrive_goes_through_more_than_a_page(shared: &Shared) {
     let backwards = (1..=events).rev().map(|number| not_known_yet("a", number)).collect();
     store.project(backwards).await.unwrap();
     let redriven = store.redrive(None).await.unwrap();
-    assert_eq!(redriven, Redriven { applied: events, removed: 0, held: 0 });
+    assert_eq!(redriven, RedriveCounts { applied: events, removed: 0, held: 0 });
     assert_rows(&store, &[("a", events)]).await;
 }
 

@@ -5,7 +5,7 @@ use event_sourcing::{Recorded, Version};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use read_store::{HeldReason, Projected};
+use read_store::{HeldReason, ProjectionCounts};
 
 use super::{
     Incoming, ReadStore, Shared, assert_rows, events, fold, id, incoming, raw, recorded, unknown, version_of,
@@ -77,14 +77,14 @@ pub(crate) async fn batches_through_two_handles_at_once_apply_each_event_once(sh
 pub(crate) async fn a_gap_is_held_and_heals_through_another_handle(shared: &Shared) {
     let (one, other) = (shared.open().await, shared.open().await);
     let taken = one.project(events("a", [1, 3, 4, 3])).await.unwrap();
-    assert_eq!(taken, Projected { applied: 1, ignored: 1, held: 2, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 1, ignored: 1, held: 2, released: 0 });
     assert_rows(&other, &[("a", 1)]).await;
     let held = other.held(None, None, 10).await.unwrap();
     let versions: Vec<_> = held.iter().map(|held| (held.reason, held.version)).collect();
     assert_eq!(versions, [3, 4].map(|v| (HeldReason::Gap, Some(Version::new(v)))));
 
     let taken = other.project(events("a", [2])).await.unwrap();
-    assert_eq!(taken, Projected { applied: 1, ignored: 0, held: 0, released: 2 });
+    assert_eq!(taken, ProjectionCounts { applied: 1, ignored: 0, held: 0, released: 2 });
     assert_rows(&one, &[("a", 4)]).await;
     assert_eq!(one.held_summary().await.unwrap(), []);
 }
@@ -110,11 +110,15 @@ pub(crate) async fn poison_of_each_kind_touches_its_stream_only(shared: &Shared)
         batch.extend(events(stream, [2]));
     }
     let taken = store.project(batch).await.unwrap();
-    assert_eq!(taken, Projected { applied: 7, ignored: 4, held: 5, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 7, ignored: 4, held: 5, released: 0 });
     assert_rows(&store, &[("a", 2), ("b", 2), ("c", 2), ("d", 1)]).await;
 
     let taken = store.project(poison()).await.unwrap();
-    assert_eq!(taken, Projected { ignored: 4, ..Projected::default() }, "a redelivery is held once");
+    assert_eq!(
+        taken,
+        ProjectionCounts { ignored: 4, ..ProjectionCounts::default() },
+        "a redelivery is held once"
+    );
     let summary = store.held_summary().await.unwrap();
     let mut summary: Vec<_> = summary.iter().map(|s| (s.reason, s.events, s.streams)).collect();
     summary.sort_unstable();
@@ -136,7 +140,7 @@ pub(crate) async fn what_the_fold_refuses_is_held_and_goes_on_after_a_repair(sha
     };
     let batch = || vec![incoming("a", 1), refused(2), refused(4), incoming("a", 5), incoming("b", 1)];
     let taken = store.project(batch()).await.unwrap();
-    assert_eq!(taken, Projected { applied: 2, ignored: 0, held: 3, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 2, ignored: 0, held: 3, released: 0 });
     assert_rows(&store, &[("a", 1), ("b", 1)]).await;
     assert!(store.see(&id("a")).await.unwrap().held);
     assert_eq!(store.project(batch()).await.unwrap().ignored, 5, "a redelivery is held once");
@@ -166,7 +170,7 @@ pub(crate) async fn calls_at_the_same_time_get_their_own_counts(shared: &Shared)
         })
         .collect();
     for (call, number) in calls.into_iter().zip(1..) {
-        assert_eq!(call.await.unwrap(), Projected { applied: number, ..Projected::default() });
+        assert_eq!(call.await.unwrap(), ProjectionCounts { applied: number, ..ProjectionCounts::default() });
     }
     assert_eq!(version_of(&store, "o40").await, 40);
 }

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use read_store::{Filter, HeldReason, Projected, Redriven};
+use read_store::{Filter, HeldReason, ProjectionCounts, RedriveCounts};
 
 use super::shared::{added, open, tasks};
 use super::{Incoming, ReadStore, Shared, id, raw, recorded, version_of};
@@ -64,7 +64,7 @@ pub(crate) async fn a_refused_row_holds_its_stream_alone(shared: &Shared) {
         task("d", 2, Event::TaskStarted),
     ];
     let taken = store.project(records(&batch)).await.unwrap();
-    assert_eq!(taken, Projected { applied: 4, ignored: 0, held: 4, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 4, ignored: 0, held: 4, released: 0 });
     let (refused, gap) = (HeldReason::Refused, HeldReason::Gap);
     assert_eq!(reasons(&store, "b").await, [(1, refused), (2, gap)]);
     assert_eq!(reasons(&store, "c").await, [(2, refused), (3, gap)]);
@@ -77,15 +77,15 @@ pub(crate) async fn a_refused_row_holds_its_stream_alone(shared: &Shared) {
     );
 
     assert_eq!(store.project(records(&batch)).await.unwrap().ignored, 8, "a redelivery is held once");
-    assert_eq!(store.redrive(None).await.unwrap(), Redriven { applied: 0, removed: 0, held: 4 });
+    assert_eq!(store.redrive(None).await.unwrap(), RedriveCounts { applied: 0, removed: 0, held: 4 });
     assert_eq!(reasons(&store, "b").await, [(1, refused), (2, gap)]);
 
     // With the next event the row is one that the database takes.
     let taken = store.project(records(&[renamed("c", 4, "five")])).await.unwrap();
-    assert_eq!(taken, Projected { applied: 1, ignored: 0, held: 0, released: 2 });
+    assert_eq!(taken, ProjectionCounts { applied: 1, ignored: 0, held: 0, released: 2 });
     assert_eq!((title(&store, "c").await, version_of(&store, "c").await), ("five".to_owned(), 4));
     shared.execute("DROP INDEX one_title").await;
-    assert_eq!(store.redrive(None).await.unwrap(), Redriven { applied: 2, removed: 0, held: 0 });
+    assert_eq!(store.redrive(None).await.unwrap(), RedriveCounts { applied: 2, removed: 0, held: 0 });
     assert_eq!(version_of(&store, "b").await, 2);
 }
 
@@ -101,7 +101,7 @@ pub(crate) async fn many_refused_rows_of_a_large_batch_hold_their_streams_alone(
         batch.push(task(&stream, 2, Event::TaskStarted));
     }
     let taken = store.project(records(&batch)).await.unwrap();
-    assert_eq!(taken, Projected { applied: 760, ignored: 0, held: 40, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 760, ignored: 0, held: 40, released: 0 });
     let mut after_another = vec![opened("long", "a title")];
     after_another
         .extend((2..1_000).map(|number| renamed("long", number, &format!("title {}", 2 + number / 500))));
@@ -124,14 +124,14 @@ pub(crate) async fn a_refused_row_of_shared_rows_changes_none_of_them(shared: &S
         ]
     };
     let taken = store.project(batch()).await.unwrap();
-    assert_eq!(taken, Projected { applied: 2, ignored: 0, held: 2, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 2, ignored: 0, held: 2, released: 0 });
     assert_eq!((tasks(&store, "work").await, tasks(&store, "home:1").await), (2, 1));
     let held = store.held(None, None, 9).await.unwrap();
     let held: Vec<_> = held.iter().map(|held| (held.stream.clone(), held.reason)).collect();
     assert_eq!(held, [(Some(id("b")), HeldReason::Refused), (Some(id("b")), HeldReason::Gap)]);
     assert_eq!(store.project(batch()).await.unwrap().ignored, 4);
     shared.execute("DROP INDEX one_subject").await;
-    assert_eq!(store.redrive(None).await.unwrap(), Redriven { applied: 2, removed: 0, held: 0 });
+    assert_eq!(store.redrive(None).await.unwrap(), RedriveCounts { applied: 2, removed: 0, held: 0 });
     assert_eq!((tasks(&store, "work").await, tasks(&store, "home:2").await), (4, 1));
 }
 

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use read_store::{DropRefused, Filter, HeldReason, Projected, ReadStoreError, Redriven, SwapRefused, ViewId};
+use read_store::{
+    DropRefused, Filter, HeldReason, ProjectionCounts, ReadStoreError, RedriveCounts, SwapRefused, ViewId,
+};
 
 use super::{Shared, id, raw, until, version};
 
@@ -174,12 +176,12 @@ pub(crate) async fn batches_of_many_lanes_at_once_apply_each_event_once(shared: 
 pub(crate) async fn repeats_are_ignored_and_gaps_heal(shared: &Shared) {
     let (one, other) = (open(shared).await, open(shared).await);
     let taken = one.project(events("a", [1, 3, 4, 3])).await.unwrap();
-    assert_eq!(taken, Projected { applied: 1, ignored: 1, held: 2, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 1, ignored: 1, held: 2, released: 0 });
     assert_eq!(pages(&other, &Filter::first(9)).await, fold(&[("a", 1)]));
     assert!(one.page(Filter::first(9)).await.unwrap().held);
     assert!(one.page(Filter::first(9).equal(BY_TASKS, &77)).await.unwrap().held, "of the view, not of rows");
     let taken = other.project([events("a", [2]), events("b", [1, 1])].concat_all()).await.unwrap();
-    assert_eq!(taken, Projected { applied: 2, ignored: 1, held: 0, released: 2 });
+    assert_eq!(taken, ProjectionCounts { applied: 2, ignored: 1, held: 0, released: 2 });
     assert_folded(&one, &[("a", 4), ("b", 1)]).await;
     assert_eq!(one.project(events("a", [1, 2, 3, 4])).await.unwrap().ignored, 4);
     assert!(!one.page(Filter::first(9)).await.unwrap().held);
@@ -237,7 +239,7 @@ pub(crate) async fn an_event_changes_all_of_its_rows_or_none(shared: &Shared) {
         ]
     };
     let taken = store.project(batch()).await.unwrap();
-    assert_eq!(taken, Projected { applied: 5, ignored: 0, held: 4, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 5, ignored: 0, held: 4, released: 0 });
     for (label, expected) in [("x", 3), ("y", 2), ("z", 1), (REFUSED_LABEL, 0)] {
         assert_eq!(tasks(&store, label).await, expected, "{label}");
     }
@@ -245,7 +247,7 @@ pub(crate) async fn an_event_changes_all_of_its_rows_or_none(shared: &Shared) {
     let expected = [held("a", 2, refused), held("a", 3, gap), held("b", 2, refused), held("c", 2, refused)];
     assert_eq!(reasons(&store).await, expected);
     assert_eq!(store.project(batch()).await.unwrap().ignored, 9, "a redelivery is held once");
-    assert_eq!(store.redrive(None).await.unwrap(), Redriven { applied: 0, removed: 0, held: 4 });
+    assert_eq!(store.redrive(None).await.unwrap(), RedriveCounts { applied: 0, removed: 0, held: 4 });
     assert_eq!(reasons(&store).await, expected);
     let problem = &store.held(Some(&id("c")), None, 9).await.unwrap()[0].problem;
     assert!(problem.contains("a label without a text"), "{problem}");
@@ -268,8 +270,8 @@ pub(crate) async fn held_events_are_redriven_or_needed(shared: &Shared) {
     let refused = store.drop_held(first.id).await.unwrap_err();
     assert!(matches!(refused, DropRefused::Needed { have, .. } if have == version(1)), "{refused}");
     let redriven = store.redrive(Some(&id("a"))).await.unwrap();
-    assert_eq!(redriven, Redriven { applied: 2, removed: 0, held: 0 });
-    assert_eq!(store.redrive(None).await.unwrap(), Redriven { applied: 1, removed: 0, held: 0 });
+    assert_eq!(redriven, RedriveCounts { applied: 2, removed: 0, held: 0 });
+    assert_eq!(store.redrive(None).await.unwrap(), RedriveCounts { applied: 1, removed: 0, held: 0 });
     assert_folded(&store, &[("a", 3), ("b", 1)]).await;
 }
 

@@ -1,7 +1,7 @@
 //! Rows that streams share, in a PostgreSQL database.
 
 use event_sourcing::testing::LabelsView;
-use read_store::Projected;
+use read_store::ProjectionCounts;
 use sqlx::{AssertSqlSafe, PgConnection, raw_sql};
 use tokio::task::JoinHandle;
 
@@ -24,7 +24,11 @@ async fn open_named(database: &Database) -> (Labels, String) {
 }
 
 /// Starts to add this label to a new task.
-fn start_add(store: &Labels, task: &'static str, labels: &'static [&'static str]) -> JoinHandle<Projected> {
+fn start_add(
+    store: &Labels,
+    task: &'static str,
+    labels: &'static [&'static str],
+) -> JoinHandle<ProjectionCounts> {
     let store = store.clone();
     tokio::spawn(async move { store.project(vec![added(task, 1, labels)]).await.unwrap() })
 }
@@ -88,7 +92,7 @@ async fn a_batch_of_shared_rows_that_is_cut_leaves_nothing_and_can_come_again() 
     assert_eq!(store.get(&id("b")).await.unwrap(), None);
     assert_eq!(store.held_summary().await.unwrap(), []);
     let taken = store.project(batch()).await.unwrap();
-    assert_eq!(taken, Projected { applied: 2, ignored: 0, held: 1, released: 0 });
+    assert_eq!(taken, ProjectionCounts { applied: 2, ignored: 0, held: 1, released: 0 });
     assert_eq!(rows().await, (3, 1, 1));
 }
 

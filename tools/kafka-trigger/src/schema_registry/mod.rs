@@ -100,7 +100,7 @@ enum LookupError {
 
 /// The parts of records that are decoded, and their form afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decoding {
+pub struct DecoderOptions {
     /// The format of the decoded record for the function: `EventRecordFormat`.
     pub format: RecordFormat,
     /// Is the key checked and decoded? `SchemaValidationConfigs`.
@@ -162,7 +162,7 @@ impl SchemaRegistry {
 
     /// Returns the decoder of a mapping's records.
     #[must_use]
-    pub fn decoder(&self, decoding: Decoding) -> Decoder {
+    pub fn decoder(&self, decoding: DecoderOptions) -> Decoder {
         if !decoding.key && !decoding.value {
             return Decoder::None;
         }
@@ -170,7 +170,7 @@ impl SchemaRegistry {
         Decoder::new(move |record| registry.decode(record, decoding))
     }
 
-    fn decode(&self, mut record: KafkaRecord, decoding: Decoding) -> DecodeOutcome {
+    fn decode(&self, mut record: KafkaRecord, decoding: DecoderOptions) -> DecodeOutcome {
         let wants_json = decoding.format == RecordFormat::Json;
         let part = |bytes: &Option<Bytes>, is_decoded: bool, wants_json: bool, name: &str| match bytes {
             // An absent key and a tombstone have no schema.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use load::{Ended, LoadArgs, Report, Verified};
+use load::{Ending, LoadArgs, Report, VerifyReport};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,7 +30,7 @@ async fn drive(words: &[&str]) -> Report {
     load::drive(&args(words)).await.unwrap()
 }
 
-async fn verify(url: &str, file: &Path) -> Verified {
+async fn verify(url: &str, file: &Path) -> VerifyReport {
     let words = ["--url", url, "--within", "0.3", "--verify", file.to_str().unwrap()];
     load::verify(&args(&words)).await.unwrap()
 }
@@ -54,7 +54,7 @@ async fn every_order_is_created_and_processed_and_logged_once() {
     let words = ["--url", &url, "--orders", "50", "--clients", "8", "--prefix", "o"];
     let report = drive(&[&words[..], &["--check", file.to_str().unwrap()]].concat()).await;
 
-    assert_eq!(report.ended, Ended::Done);
+    assert_eq!(report.ended, Ending::Done);
     assert_eq!((report.answered, report.not_acknowledged), (100, 0));
     assert_eq!(report.calls["create"].count, 50);
     assert_eq!(report.calls["process"].count, 50);
@@ -96,7 +96,7 @@ async fn a_load_whose_server_dies_ends_by_itself_with_all_that_was_acknowledged_
     let words = ["--url", &url, "--orders", "100000", "--clients", "16", "--retries", "3"];
     let report = drive(&[&words[..], &["--check", file.to_str().unwrap()]].concat()).await;
 
-    assert_eq!(report.ended, Ended::ServerGone);
+    assert_eq!(report.ended, Ending::ServerGone);
     assert!(report.seconds < 10.0, "{report}");
     assert!(report.answered >= 280, "{report}");
     assert!((1..=16).contains(&report.not_acknowledged), "{report}");
@@ -111,7 +111,7 @@ async fn clients_of_a_replica_that_died_go_on_with_the_next() {
     let (first, second) = (system.start().await.url, system.start().await.url);
     let report = drive(&["--url", &first, "--url", &second, "--orders", "200", "--clients", "8"]).await;
 
-    assert_eq!(report.ended, Ended::Done);
+    assert_eq!(report.ended, Ending::Done);
     assert_eq!((report.answered, report.not_acknowledged), (400, 0), "{report}");
     assert_eq!(system.state().orders.len(), 200);
     assert!(report.retries["no answer"] > 0);

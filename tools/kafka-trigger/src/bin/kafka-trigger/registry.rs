@@ -7,7 +7,7 @@ use std::fmt;
 
 use anyhow::{anyhow, bail};
 use event_source_mapping::Decoder;
-use kafka_trigger::schema_registry::{Availability, Decoding, SchemaRegistry};
+use kafka_trigger::schema_registry::{Availability, DecoderOptions, SchemaRegistry};
 use kafka_trigger::template::{KafkaMapping, SchemaRegistryUri};
 use runtime::SecretUrl;
 
@@ -18,7 +18,7 @@ use crate::cli::Cli;
 pub(crate) struct PlannedRegistry {
     /// The registry's address, or a message that says how to give it.
     pub(crate) place: Result<RegistryAddress, String>,
-    decoding: Decoding,
+    decoding: DecoderOptions,
 }
 
 /// The address of a schema registry.
@@ -62,7 +62,7 @@ impl PlannedRegistry {
                  (SSL_CERT_FILE names a file of authorities)"
             ));
         }
-        let decoding = Decoding {
+        let decoding = DecoderOptions {
             format: config.format,
             key: config.attributes.key,
             value: config.attributes.value,
