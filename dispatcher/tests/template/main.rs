@@ -16,9 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::FromArgMatches;
 use event_source_mapping::Mapping;
-use host::stores::PublishingStores;
 use runtime::Route;
 use serde_json::{Value, json};
 
@@ -30,10 +28,7 @@ async fn declared() -> (Vec<Route>, Vec<Mapping>) {
     let words = ["orders", "relay", "--data", data, "--channel", "memory:", "--fulfilment", "mock:"];
     let matches = orders.command_line().get_matches_from(words);
     let flags = matches.subcommand_matches("relay").unwrap();
-    let stores = PublishingStores::from_arg_matches(flags).unwrap().open().await.unwrap();
-    let triggers = orders.triggers(&stores, flags).unwrap();
-    let mappings = triggers.iter().map(|trigger| trigger.mapping().clone()).collect();
-    (orders.routes(&stores).list().to_vec(), mappings)
+    orders.declarations(flags).await.unwrap()
 }
 
 /// Cargo's metadata of the workspace.

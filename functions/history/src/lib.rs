@@ -4,8 +4,8 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::{EncodedEvent, Event, Invalid, OrderId, Snapshot, Version};
-use event_store::{Commit, EventStore, Load, StoreError, fold_to};
+use domain::{EncodedEvent, Event, Invalid, Order, OrderId, Snapshot, Version};
+use event_store::{Commit, EventStore, Load, Of, StoreError, fold_to};
 use http::header::{CACHE_CONTROL, ETAG, LINK};
 use http::{HeaderValue, StatusCode, Uri};
 use runtime::http::{PathText, json, query};
@@ -18,7 +18,7 @@ use smol_str::SmolStr;
 const PAGE: usize = 500;
 
 /// The function's routes.
-pub fn routes(store: EventStore) -> Routes {
+pub fn routes(store: Of<Order, EventStore>) -> Routes {
     Routes::of(env!("CARGO_PKG_NAME"), Store::Events)
         .get("/{id}/events", events)
         .get("/{id}/versions/{version}", version)
@@ -50,7 +50,7 @@ struct EventBody<'a> {
 }
 
 async fn events(
-    State(store): State<EventStore>,
+    State(store): State<Of<Order, EventStore>>,
     PathText(id): PathText<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -103,7 +103,7 @@ fn bodies(commit: &Commit) -> Result<impl Iterator<Item = EventBody<'_>>, Proble
 }
 
 async fn version(
-    State(store): State<EventStore>,
+    State(store): State<Of<Order, EventStore>>,
     PathText((id, version)): PathText<(String, String)>,
 ) -> Result<Response, Problem> {
     let version = Version::parse(&version).map_err(|error| invalid(&error))?;

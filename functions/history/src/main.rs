@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use domain::APPLICATION;
-use event_store::EventStore;
+use event_store::{EventStore, Of};
 use runtime::settings::{self, DataSettings, EventStoreSettings};
 use runtime::telemetry::TelemetrySettings;
 use runtime::{function, secrets};
@@ -27,7 +27,7 @@ async fn main() -> Result<(), function::Error> {
     settings.telemetry.start()?;
     function::run_http(APPLICATION, async || {
         let url = secrets::resolve(&settings.event_store.url(&settings.data)).await?;
-        Ok(history::routes(EventStore::open_with(url, CONNECTIONS).await?))
+        Ok(history::routes(Of::new(EventStore::open_with(url, CONNECTIONS).await?)))
     })
     .await
 }

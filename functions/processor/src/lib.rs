@@ -13,6 +13,26 @@ mod mapping;
 pub mod processor;
 mod tries;
 
-pub use fulfilment::{Fulfilment, FulfilmentSettings};
+use command_handler::CommandHandler;
+use domain::{Aggregate, Order};
+use event_source_mapping::Trigger;
+use event_store::{Of, Reminders};
+pub use fulfilment::{BadFulfilment, Fulfilment, FulfilmentSettings};
 pub use mapping::mapping;
 pub use processor::{BatchError, Processor};
+
+/// The function as a trigger of a server.
+///
+/// # Errors
+/// When the service's URL can't be used.
+pub fn trigger(
+    handler: CommandHandler<Order>,
+    reminders: Of<Order, Reminders>,
+    settings: FulfilmentSettings,
+) -> Result<Trigger, BadFulfilment> {
+    let concurrency = settings.fulfilment_concurrency.into();
+    let processor = Processor::new(handler, reminders.into_part(), settings.open()?, concurrency);
+    Ok(Trigger::new(Order::KIND, mapping(), &processor, async |processor: Processor, event, deadline| {
+        processor.process(event, deadline).await
+    }))
+}

@@ -8,11 +8,19 @@ mod mapping;
 use std::time::Duration;
 
 use domain::wire::{self, Undecodable};
-use domain::{Event, OrdersView};
+use domain::{Aggregate, Event, Order, OrdersView};
+use event_source_mapping::Trigger;
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use jiff::Timestamp;
 pub use mapping::mapping;
 use read_store::{HeldReason, Incoming, Origin, Program, ReadStore, ReadStoreError};
+
+/// The function as a trigger of a server.
+#[must_use]
+pub fn trigger(view: ReadStore<OrdersView>) -> Trigger {
+    let function = async |view, event, _| project(&view, event).await;
+    Trigger::new(Order::KIND, mapping(), &view, function).of_shape(ReadStore::<OrdersView>::shape_digest())
+}
 
 /// Projects a batch into the view.
 ///
@@ -39,7 +47,7 @@ pub async fn project(
 ///
 /// # Errors
 /// When the read store is not available. Then the last figures stay.
-pub async fn measure_held(store: &ReadStore<OrdersView>) -> Result<(), ReadStoreError> {
+pub async fn measure_held(store: ReadStore<OrdersView>) -> Result<(), ReadStoreError> {
     let held = store.held_summary().await?;
     for reason in HeldReason::ALL {
         let of_reason = held.iter().find(|held| held.reason == reason);

@@ -19,7 +19,7 @@ async fn main() -> Result<(), function::Error> {
         async |store, event: KafkaEvent, _deadline| {
             // The template's schedule sends no record; the mapping always does.
             if event.records.is_empty() {
-                projector::measure_held(store).await?;
+                projector::measure_held(store.clone()).await?;
                 store.register(projector::registration()).await?;
             }
             Ok(projector::project(store, event).await?)

@@ -32,8 +32,13 @@ const HELD: HeaderValue = HeaderValue::from_static("held");
 /// RFC 7240, section 3.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// The function's routes.
-pub fn routes(store: ReadStore<OrdersView>, waits: Waits) -> Routes {
+/// The function's routes, with the waits of a server.
+pub fn routes(store: ReadStore<OrdersView>) -> Routes {
+    routes_with(store, Waits::default())
+}
+
+/// The function's routes, with these waits.
+pub fn routes_with(store: ReadStore<OrdersView>, waits: Waits) -> Routes {
     let routes = Routes::of(env!("CARGO_PKG_NAME"), Store::Views);
     routes.get("/", list).get("/{id}", one).waits_for("min_version").with_state(Orders { store, waits })
 }

@@ -14,7 +14,7 @@ async fn main() -> Result<(), function::Error> {
     view.telemetry.start()?;
     function::run_http(APPLICATION, async || {
         let store = ReadStore::open_with(view.url().await?, CONNECTIONS).await?;
-        Ok(query::routes(store, Waits::up_to(longest_wait)))
+        Ok(query::routes_with(store, Waits::up_to(longest_wait)))
     })
     .await
 }

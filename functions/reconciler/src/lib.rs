@@ -13,5 +13,19 @@ mod missing;
 pub mod reconciler;
 pub mod settings;
 
+use domain::{Order, OrdersView};
+use event_store::{EventStore, Of};
+use read_store::ReadStore;
 pub use reconciler::{ReconcileError, Reconciler, Round};
 pub use settings::ReconcilerSettings;
+use tokio::sync::watch;
+
+/// The function as a task of a server, until it is told to stop.
+pub async fn run(
+    events: Of<Order, EventStore>,
+    view: ReadStore<OrdersView>,
+    settings: ReconcilerSettings,
+    stop: watch::Receiver<bool>,
+) {
+    Reconciler::new(events.into_part(), view, settings).run(stop).await;
+}

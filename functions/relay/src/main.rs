@@ -38,8 +38,8 @@ async fn main() -> Result<(), function::Error> {
         async |(relay, reminders, handler), _schedule: serde_json::Value, deadline| {
             let swept = relay.sweep_until(deadline).await?;
             reminders.send_until(deadline).await?;
-            command_handler::measure_backlog(handler.store()).await?;
-            command_handler::measure_reminders(reminders.reminders()).await?;
+            command_handler::measure_backlog(handler.store(), &[]).await?;
+            command_handler::measure_reminders(reminders.reminders(), &[]).await?;
             Ok(swept)
         },
     )

@@ -10,7 +10,7 @@ use command_handler::{AnswerPolicy, CommandHandler};
 use domain::{EncodedEvent, Event, OrderId, OrderName, OrdersView, Version, wire};
 use event_channel::EventChannel;
 use event_source_mapping::event::KafkaEvent;
-use event_store::EventStore;
+use event_store::{EventStore, Of};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use read_store::ReadStore;
@@ -72,8 +72,8 @@ impl System {
             let routes = create_order::routes(handler.clone())
                 .merge(process_order::routes(handler.clone()))
                 .merge(cancel_order::routes(handler))
-                .merge(query::routes(view.clone(), query::Waits::default()))
-                .merge(history::routes(store));
+                .merge(query::routes(view.clone()))
+                .merge(history::routes(Of::new(store)));
             (wrap(routes.into_router()), view)
         });
         Self { runtime, router, view, inputs: 0, _folder: folder }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event_store::{EventStore, ReminderCounts, Reminders, StoreError};
 use jiff::Timestamp;
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Histogram, Label};
 use parking_lot::Mutex;
 
 /// Counters by command and result, latencies by command.
@@ -33,25 +33,26 @@ impl Meters {
     }
 }
 
-/// Measures the backlog: the number of unpublished commits, and the age of the oldest in seconds.
+/// Measures the backlog: the number of unpublished commits, and the age of the oldest in seconds. The series get these labels.
 ///
 /// # Errors
 /// When the event store is not available. The last figures stand then.
-pub async fn measure_backlog(store: &EventStore) -> Result<(), StoreError> {
+pub async fn measure_backlog(store: &EventStore, labels: &[Label]) -> Result<(), StoreError> {
     let backlog = store.backlog().await?;
-    metrics::gauge!("unpublished_commits").set(backlog.commits as f64);
-    metrics::gauge!("unpublished_oldest_age").set(backlog.age(Timestamp::now()).as_secs_f64());
+    metrics::gauge!("unpublished_commits", labels.iter()).set(backlog.commits as f64);
+    metrics::gauge!("unpublished_oldest_age", labels.iter()).set(backlog.age(Timestamp::now()).as_secs_f64());
     Ok(())
 }
 
-/// Measures the reminders: how many streams wait for an outcome, are set aside, or wait for too long.
+/// Measures the reminders: how many streams wait for an outcome, are set aside, or wait for too long. The
+/// series get these labels.
 ///
 /// # Errors
 /// When the event store is not available. The last figures stand then.
-pub async fn measure_reminders(reminders: &Reminders) -> Result<(), StoreError> {
+pub async fn measure_reminders(reminders: &Reminders, labels: &[Label]) -> Result<(), StoreError> {
     let ReminderCounts { waiting, set_aside, overdue } = reminders.count().await?;
-    metrics::gauge!("reminders_waiting").set(waiting as f64);
-    metrics::gauge!("reminders_set_aside").set(set_aside as f64);
-    metrics::gauge!("reminders_overdue").set(overdue as f64);
+    metrics::gauge!("reminders_waiting", labels.iter()).set(waiting as f64);
+    metrics::gauge!("reminders_set_aside", labels.iter()).set(set_aside as f64);
+    metrics::gauge!("reminders_overdue", labels.iter()).set(overdue as f64);
     Ok(())
 }

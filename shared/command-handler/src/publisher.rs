@@ -59,15 +59,15 @@ struct Inner {
 /// Whether commits may be marked.
 #[derive(Default)]
 struct MarkPermission {
-    /// The end of the permission; `None` if it has no end.
-    until: Option<Instant>,
+    /// The end of the permission of each view that has to be asked.
+    until: HashMap<&'static str, Instant>,
     /// Streams with commits that were published here and not marked, and the versions of the last ones.
     delivered: HashMap<StreamId, Version>,
 }
 
 impl MarkPermission {
     fn is_allowed(&self) -> bool {
-        self.until.is_none_or(|until| Instant::now() < until)
+        self.until.values().all(|until| Instant::now() < *until)
     }
 }
 
@@ -207,14 +207,15 @@ impl Publisher {
         }
     }
 
-    /// Allows marks until this time and no longer; without a call they are always allowed. Meanwhile, commits that were published
-    /// without a mark are published once more, by the relay, and marked.
+    /// Allows marks until this time and no longer, as far as this view is concerned. Each view that was named here must allow them;
+    /// without a call they are always allowed. Meanwhile, commits that were published without a mark are published once more, by the
+    /// relay, and marked.
     ///
     /// A channel in memory has the subscribers of one process. While other processes need the events for tables of their own, they
     /// read them in the event store, where they find those that are not marked.
-    pub fn allow_marks_until(&self, until: Instant) {
+    pub fn allow_marks_until(&self, view: &'static str, until: Instant) {
         let mut marking = self.inner.marking.lock();
-        marking.until = Some(until);
+        marking.until.insert(view, until);
         if marking.is_allowed() && !std::mem::take(&mut marking.delivered).is_empty() {
             self.inner.failed.notify_one();
         }

@@ -63,7 +63,9 @@ impl SweepReport {
         self.commits == 0 && self.failed > 0
     }
 
-    const fn and(self, other: Self) -> Self {
+    /// Returns both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
         Self {
             streams: self.streams + other.streams,
             commits: self.commits + other.commits,

@@ -21,6 +21,7 @@ pub mod message;
 mod meters;
 mod partition;
 mod run;
+mod trigger;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use crate::in_process::InProcessTarget;
 pub use crate::invocation::{Ending, Invocation, Observer, OffsetRange};
 pub use crate::mapping::{EventSource, InvalidMapping, Mapping, PAYLOAD_LIMIT};
 pub use crate::run::run;
+pub use crate::trigger::{BatchFunction, Trigger};
 
 /// A topic and one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,14 +1,16 @@
 //! A small aggregate and its view, for the tests of crates that store, publish, handle or show any aggregate. It is a task that
 //! is opened, started, stopped and finished. [`LabelsView`] is a view whose rows are shared by streams. [`OpenSuccessor`] reacts to
-//! a task that is finished.
+//! a task that is finished. [`LabelSet`] is a second aggregate, and [`LabelFinished`] reacts with a command for it.
 //!
 //! [`any_interleaving`] is for the author of any such view.
 
 mod interleaving;
+mod label_set;
 mod labels;
 
 pub use interleaving::{InterleavingConflict, any_interleaving};
 use jiff::Timestamp;
+pub use label_set::{FINISHED_LABEL, LabelCommand, LabelFinished, LabelSet, NoSuchLabel};
 pub use labels::{BY_SUBJECT, BY_TASKS, LabelEvent, LabelRow, LabelsView, PANIC_LABEL, REFUSED_LABEL};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantNames};

@@ -20,6 +20,7 @@ mod jobs;
 mod json;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+mod of;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod reminders;
@@ -41,6 +42,7 @@ pub use errors::{AppendError, OpenError, StoreError};
 pub use heads::Heads;
 #[cfg(feature = "mongodb")]
 pub use mongodb::connection::parse_url as parse_mongodb_url;
+pub use of::Of;
 pub use reminders::{Mark, REMINDERS, Reminder, ReminderCounts, ReminderPolicy, Reminders};
 
 /// An event store. The scheme of its URL chooses the variant. It is cheap to clone: clones share connections and batches.

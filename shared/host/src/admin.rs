@@ -1,6 +1,6 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`. Never on the public address.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +8,17 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use event_sourcing::{Aggregate, View};
+use clap::ArgMatches;
 use event_store::{ReminderCounts, Reminders};
+use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use metrics::Label;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::layers::{Layer, PrefixLayer};
 use parking_lot::Mutex;
-use read_store::{HeldSummary, ReadStore, Walk};
+use read_store::{HeldSummary, Walk};
 use runtime::Problem;
 use runtime::http::{check_head, traced, with_fallbacks};
 use runtime::telemetry::LostLines;
@@ -24,13 +26,15 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::application::Application;
+use crate::aggregates::OpenAggregate;
 use crate::auth::identify;
+use crate::functions::{Functions, Parts};
 use crate::listener::call;
 use crate::output::plural;
 use crate::registration::ViewStatus;
 use crate::stores::Stores;
 use crate::tokens::Tokens;
+use crate::views::OpenView;
 use crate::{CannotStart, application};
 
 /// How long a store may take to answer `/readyz`.
@@ -44,13 +48,17 @@ const LATENCIES: &[f64] =
 const BATCHES: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10_000.0];
 
 /// What the admin listener tells about.
-pub struct Admin<A: Aggregate, V: View> {
-    /// For what it measures itself.
-    pub application: Arc<Application<A, V>>,
-    /// For the backlog, the channel's lag, what waits for an outcome and what is held.
-    pub stores: Stores<A, V>,
-    /// Whether the view can be queried.
-    pub view_status: watch::Receiver<ViewStatus>,
+pub struct Admin {
+    /// For the application's own measurements.
+    pub functions: Arc<Functions>,
+    /// The flags from which these are made.
+    pub flags: ArgMatches,
+    /// True once work has to end.
+    pub stop: watch::Receiver<bool>,
+    /// For the backlogs, the channels' lags, what waits for an outcome and what is held.
+    pub stores: Stores,
+    /// Whether each view can be queried, in the sequence of the stores' views.
+    pub view_statuses: Vec<watch::Receiver<ViewStatus>>,
     /// What was counted.
     pub metrics: PrometheusHandle,
     /// What was lost of the log.
@@ -80,11 +88,11 @@ pub fn start_metrics() -> Result<PrometheusHandle, CannotStart> {
 }
 
 /// The admin routes.
-pub fn router<A: Aggregate, V: View>(admin: Admin<A, V>) -> Router {
+pub fn router(admin: Admin) -> Router {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready::<A, V>))
-        .route("/metrics", get(metrics_text::<A, V>))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
         .with_state(Arc::new(admin));
     with_fallbacks(router)
 }
@@ -98,14 +106,34 @@ pub async fn answer(router: Router, request: Request) -> Response {
     .await
 }
 
+/// Whether the stores answer. Where there is one aggregate and one view, both are told as one object.
 #[derive(Serialize)]
-struct Readiness {
+#[serde(untagged)]
+enum Readiness {
+    One {
+        #[serde(flatten)]
+        aggregate: AggregateReadiness,
+        #[serde(flatten)]
+        view: ViewReadiness,
+    },
+    Several {
+        aggregates: BTreeMap<&'static str, AggregateReadiness>,
+        views: BTreeMap<&'static str, ViewReadiness>,
+    },
+}
+
+#[derive(Serialize)]
+struct AggregateReadiness {
     event_store: String,
+    /// None where the event store does not tell.
+    reminders: Option<ReminderCounts>,
+}
+
+#[derive(Serialize)]
+struct ViewReadiness {
     read_store: String,
     /// None where the view does not tell.
     held: Option<Vec<HeldSummary>>,
-    /// None where the event store does not tell.
-    reminders: Option<ReminderCounts>,
     /// The same.
     comparison: Option<Comparison>,
 }
@@ -131,29 +159,52 @@ impl From<Walk> for Comparison {
     }
 }
 
-async fn ready<A: Aggregate, V: View>(State(admin): State<Arc<Admin<A, V>>>) -> Response {
-    let Stores { handler, view, reminders } = &admin.stores;
-    let (events, rows) =
-        tokio::join!(timeout(PATIENCE, handler.store().ping()), timeout(PATIENCE, view.ping()),);
-    let event_store = told(events);
-    let read_store = match (told(rows), &*admin.view_status.borrow()) {
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    let Stores { aggregates, views } = &admin.stores;
+    let views = views.iter().zip(&admin.view_statuses);
+    let (mut aggregates, mut views) = tokio::join!(
+        join_all(aggregates.iter().map(aggregate_readiness)),
+        join_all(views.map(|(view, status)| view_readiness(view, status))),
+    );
+    let is_ready = aggregates.iter().all(|(_, aggregate)| aggregate.event_store == "ok")
+        && views.iter().all(|(_, view)| view.read_store == "ok");
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let readiness = match (aggregates.len(), views.len(), aggregates.pop(), views.pop()) {
+        (1, 1, Some((_, aggregate)), Some((_, view))) => Readiness::One { aggregate, view },
+        (_, _, aggregate, view) => Readiness::Several {
+            aggregates: aggregates.into_iter().chain(aggregate).collect(),
+            views: views.into_iter().chain(view).collect(),
+        },
+    };
+    runtime::http::json(status, &readiness)
+}
+
+async fn aggregate_readiness(aggregate: &OpenAggregate) -> (&'static str, AggregateReadiness) {
+    let OpenAggregate { handler, reminders } = aggregate;
+    let event_store = told(timeout(PATIENCE, handler.store().ping()).await);
+    let reminders = in_time((event_store == "ok").then_some(reminders).map(Reminders::count)).await;
+    (handler.kind(), AggregateReadiness { event_store, reminders })
+}
+
+async fn view_readiness(
+    view: &OpenView,
+    status: &watch::Receiver<ViewStatus>,
+) -> (&'static str, ViewReadiness) {
+    let view = &view.view;
+    let told = told(timeout(PATIENCE, view.ping()).await);
+    let read_store = match (told, &*status.borrow()) {
         (ok, ViewStatus::Filling(progress)) if ok == "ok" => {
             format!("is being filled from the event store: {progress}")
         }
         (ok, ViewStatus::Unknown) if ok == "ok" => "has not been registered with yet".to_owned(),
         (told, _) => told,
     };
-    let ok = event_store == "ok" && read_store == "ok";
-    let view = (read_store == "ok").then_some(view);
-    let events = (event_store == "ok").then_some(reminders);
-    let (held, walk, reminders) = tokio::join!(
-        in_time(view.map(ReadStore::held_summary)),
-        in_time(view.map(ReadStore::walk)),
-        in_time(events.map(Reminders::count)),
+    let answering = || (read_store == "ok").then_some(view);
+    let (held, walk) = tokio::join!(
+        in_time(answering().map(|view| view.held_summary())),
+        in_time(answering().map(|view| view.walk())),
     );
-    let comparison = walk.map(Comparison::from);
-    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    runtime::http::json(status, &Readiness { event_store, read_store, held, reminders, comparison })
+    (view.name(), ViewReadiness { read_store, held, comparison: walk.map(Comparison::from) })
 }
 
 async fn in_time<T, E>(question: Option<impl Future<Output = Result<T, E>>>) -> Option<T> {
@@ -168,10 +219,7 @@ fn told<E: std::fmt::Display>(answer: Result<Result<(), E>, tokio::time::error::
     }
 }
 
-async fn metrics_text<A: Aggregate, V: View>(
-    State(admin): State<Arc<Admin<A, V>>>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+async fn metrics_text(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Problem> {
     if let Some(tokens) = &admin.tokens {
         identify(tokens, &headers)?;
     }
@@ -180,22 +228,25 @@ async fn metrics_text<A: Aggregate, V: View>(
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
-impl<A: Aggregate, V: View> Admin<A, V> {
+impl Admin {
     /// What is not counted as it happens, but looked at when somebody asks.
     async fn measure_now(&self) {
-        let Stores { handler, view, reminders } = &self.stores;
         // While a store is away, or busy with lists, the last figures stand: that nothing waits or is held is not known.
-        let (walk, ..) = tokio::join!(
-            in_time(Some(view.walk())),
-            timeout(PATIENCE, command_handler::measure_backlog(handler.store())),
-            timeout(PATIENCE, command_handler::measure_reminders(reminders)),
-            timeout(PATIENCE, self.application.measure_all(&self.stores)),
-        );
-        if let Some(walk) = walk {
-            Self::measure_comparison(&walk);
-        }
+        let Stores { aggregates, views } = &self.stores;
+        let of_aggregates = aggregates.iter().map(|aggregate| {
+            measure_aggregate(aggregate, labels("aggregate", aggregate.handler.kind(), aggregates.len()))
+        });
+        let of_views =
+            views.iter().map(|view| measure_view(view, labels("view", view.view.name(), views.len())));
+        let parts = Parts { stores: &self.stores, flags: &self.flags, stop: &self.stop };
+        let own = async {
+            // The start has shown that they can be made.
+            if let Ok(measures) = self.functions.measures(&parts) {
+                let _ = timeout(PATIENCE, measures).await;
+            }
+        };
+        tokio::join!(join_all(of_aggregates), join_all(of_views), own);
         metrics::counter!("log_lines_lost_total").absolute(self.lost_lines.count());
-        metrics::gauge!("publishing_streams").set(handler.publisher().in_flight() as f64);
         self.measure_lag();
     }
 
@@ -207,23 +258,39 @@ impl<A: Aggregate, V: View> Admin<A, V> {
             metrics::gauge!("channel_lag", "group" => group, "partition" => partition)
                 .set(records.map_or(f64::NAN, |records| records as f64));
         };
-        let now = self.stores.handler.publisher().channel().lag();
+        let channels = self.stores.aggregates.iter().map(|aggregate| aggregate.handler.publisher().channel());
         let mut told = self.told_lag.lock();
         for (group, partition) in told.drain() {
             set(&group, partition, Some(0));
         }
-        for lag in now {
+        for lag in channels.flat_map(|channel| channel.lag()) {
             set(&lag.group, lag.partition, lag.records);
             told.insert((lag.group, lag.partition));
         }
     }
+}
 
-    fn measure_comparison(walk: &Walk) {
-        let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
-        let since = walk.doubt.as_ref().map_or(0.0, |(since, _)| seconds(*since));
-        metrics::gauge!("view_in_doubt_since").set(since);
-        metrics::gauge!("view_compared_at").set(walk.ended.map_or(0.0, seconds));
-        metrics::counter!(format!("view_missing_{}_total", plural::<A>())).absolute(walk.found);
-        metrics::counter!("view_filled_events_total").absolute(walk.filled);
-    }
+/// The label of an aggregate's or a view's series. Where there is one, no label is needed.
+fn labels(what: &'static str, name: &'static str, among: usize) -> Vec<Label> {
+    if among > 1 { vec![Label::from_static_parts(what, name)] } else { Vec::new() }
+}
+
+async fn measure_aggregate(aggregate: &OpenAggregate, labels: Vec<Label>) {
+    let OpenAggregate { handler, reminders } = aggregate;
+    let _ = tokio::join!(
+        timeout(PATIENCE, command_handler::measure_backlog(handler.store(), &labels)),
+        timeout(PATIENCE, command_handler::measure_reminders(reminders, &labels)),
+    );
+    metrics::gauge!("publishing_streams", labels.iter()).set(handler.publisher().in_flight() as f64);
+}
+
+async fn measure_view(view: &OpenView, labels: Vec<Label>) {
+    let Some(walk) = in_time(Some(view.view.walk())).await else { return };
+    let seconds = |time: Timestamp| time.as_millisecond() as f64 / 1_000.0;
+    let since = walk.doubt.as_ref().map_or(0.0, |(since, _)| seconds(*since));
+    metrics::gauge!("view_in_doubt_since", labels.iter()).set(since);
+    metrics::gauge!("view_compared_at", labels.iter()).set(walk.ended.map_or(0.0, seconds));
+    metrics::counter!(format!("view_missing_{}_total", plural(view.kind)), labels.iter())
+        .absolute(walk.found);
+    metrics::counter!("view_filled_events_total", labels.iter()).absolute(walk.filled);
 }

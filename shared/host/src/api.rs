@@ -33,8 +33,8 @@ pub struct Guards {
     pub origins: Origins,
     /// The application's own headers of answers, which pages that may call can read.
     pub own_headers: Vec<HeaderName>,
-    /// Whether the view can be queried.
-    pub view_status: watch::Receiver<ViewStatus>,
+    /// Whether each view can be queried.
+    pub view_statuses: Vec<watch::Receiver<ViewStatus>>,
 }
 
 /// The API. The parts around the routes are plain calls, one within the other. As layers of a router, each part would be a boxed
@@ -57,10 +57,10 @@ struct Guard {
 pub fn api(routes: Routes, guards: Guards) -> Arc<Api> {
     let table = RouteTable::of(routes.list());
     let routes = with_fallbacks(routes.into_router());
-    let Guards { tokens, max_in_flight, max_waits, origins, own_headers, view_status } = guards;
+    let Guards { tokens, max_in_flight, max_waits, origins, own_headers, view_statuses } = guards;
     let cors = origins.cors(table.methods(), &own_headers);
     let guard =
-        Arc::new(Guard { gate: Gate::new(table, max_in_flight, max_waits, view_status), tokens, origins });
+        Arc::new(Guard { gate: Gate::new(table, max_in_flight, max_waits, view_statuses), tokens, origins });
     let before = Arc::clone(&guard);
     let guarded = routes.clone().layer(middleware::from_fn(move |request: Request, next: Next| {
         let guard = Arc::clone(&before);

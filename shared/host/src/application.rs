@@ -5,136 +5,135 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::{ArgMatches, Args, Command};
 use clap_complete::Shell;
 use command_handler::ReminderSettings;
+use event_source_mapping::Mapping;
 use event_sourcing::{Aggregate, View};
 use futures_util::future::BoxFuture;
 use http::HeaderName;
 use runtime::signals::Signals;
 use runtime::telemetry::{LostLines, TelemetrySettings};
-use runtime::{Routes, settings};
+use runtime::{Route, Routes, settings};
 use tokio::sync::watch;
 
+use crate::aggregates::AggregateType;
+use crate::functions::{Function, Functions, IntoTrigger, Parts, settings_of};
 use crate::held::HeldArgs;
 use crate::migrate::MigrateArgs;
-use crate::rebuild::RebuildArgs;
+use crate::registry::Registry;
 use crate::relay::RelayArgs;
 use crate::reminders::RemindersArgs;
 use crate::republish::RepublishArgs;
-use crate::serve::{ListenSettings, ServerSettings};
-use crate::stores::{AllStores, Stores};
-use crate::triggers::Trigger;
-use crate::verify::VerifyArgs;
+use crate::serve::{ListenSettings, Served, ServerSettings};
+use crate::stores::{AllStores, PublishingStores};
+use crate::view_commands::{RebuildArgs, VerifyArgs};
+use crate::views::ViewType;
 use crate::{
-    CannotStart, held, migrate, name_application, names, output, rebuild, relay, reminders, republish, serve,
-    verify,
+    CannotStart, held, migrate, name_application, names, output, relay, reminders, republish, serve,
+    view_commands,
 };
 
 /// Exit code of a command that could not begin.
 const CANNOT_START: u8 = 2;
 
-type Flags = fn(Command) -> Command;
-type Open<T> = Result<T, CannotStart>;
-type MakeRoutes<A, V> = fn(&Stores<A, V>) -> Routes;
-type MakeTrigger<A, V> = dyn Fn(&Stores<A, V>, &ArgMatches) -> Open<Trigger> + Send + Sync;
-type MakeTask<A, V> =
-    dyn Fn(&Stores<A, V>, &ArgMatches, watch::Receiver<bool>) -> Open<BoxFuture<'static, ()>> + Send + Sync;
-type Measure<A, V> = dyn Fn(Stores<A, V>) -> BoxFuture<'static, ()> + Send + Sync;
-type Run = dyn Fn(&ArgMatches) -> Open<BoxFuture<'static, anyhow::Result<ExitCode>>> + Send + Sync;
+type Run =
+    dyn Fn(&ArgMatches) -> Result<BoxFuture<'static, anyhow::Result<ExitCode>>, CannotStart> + Send + Sync;
 
 /// An application, as a server and the commands around it run it.
 ///
 /// ```no_run
 /// use event_sourcing::testing::{Task, TasksView};
+/// use read_store::ReadStore;
 /// use runtime::{Routes, Store};
 ///
-/// host::Application::<Task, TasksView>::new("tasks", "Tasks: event-sourced")
-///     .http(|_| Routes::of("greeter", Store::Views).get("/", async || "hello").with_state(()))
+/// fn routes(tasks: ReadStore<TasksView>) -> Routes {
+///     Routes::of("greeter", Store::Views).get("/", async || "hello").with_state(tasks)
+/// }
+///
+/// host::Application::new("tasks", "Tasks: event-sourced")
+///     .aggregate::<Task>()
+///     .view::<TasksView>()
+///     .http(routes)
 ///     .run();
 /// ```
-pub struct Application<A: Aggregate, V: View> {
+pub struct Application {
     name: &'static str,
     about: &'static str,
-    pub(crate) example: &'static str,
-    pub(crate) headers: Vec<HeaderName>,
-    routes: Vec<MakeRoutes<A, V>>,
-    triggers: Vec<(Flags, Box<MakeTrigger<A, V>>)>,
-    tasks: Vec<(Flags, Box<MakeTask<A, V>>)>,
-    measures: Vec<Box<Measure<A, V>>>,
+    example: &'static str,
+    headers: Vec<HeaderName>,
+    registry: Registry,
+    functions: Functions,
     commands: Vec<(Command, Box<Run>)>,
 }
 
-impl<A: Aggregate, V: View> Application<A, V> {
+impl Application {
     /// An application with the commands that all have. Its name is the program's; its variables, metrics and locks begin with it.
     #[must_use]
-    pub fn new(name: &'static str, about: &'static str) -> Self
-    where
-        V: View<Event = A::Event>,
-    {
+    pub fn new(name: &'static str, about: &'static str) -> Self {
         Self {
             name,
             about,
             example: "",
             headers: Vec::new(),
-            routes: Vec::new(),
-            triggers: Vec::new(),
-            tasks: Vec::new(),
-            measures: Vec::new(),
+            registry: Registry::default(),
+            functions: Functions::default(),
             commands: Vec::new(),
         }
-        .command("reminders", |args: RemindersArgs| until_signal(reminders::run::<A>(args)))
-        .command("rebuild", |args: RebuildArgs| until_signal(rebuild::run::<V>(args)))
-        .command("verify", |args: VerifyArgs| until_signal(verify::run::<A, V>(args)))
-        .command("held", |args: HeldArgs| until_signal(held::run::<A, V>(args)))
-        .command("migrate", |args: MigrateArgs| until_signal(migrate::run::<A, V>(args)))
     }
 
-    /// A function that answers HTTP.
+    /// Adds an aggregate: its event store, its topic and its relay.
     #[must_use]
-    pub fn http(mut self, routes: MakeRoutes<A, V>) -> Self {
-        self.routes.push(routes);
+    pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        self.registry.aggregates.push(AggregateType::of::<A>());
         self
     }
 
-    /// A function that takes batches from the channel, and its flags, which are `()` where it has none. It is made at the start of
-    /// whatever receives.
+    /// Adds a view: its tables. The aggregate with the view's events has to be there too.
     #[must_use]
-    pub fn trigger<S: Args + 'static>(
-        mut self,
-        make: fn(&Stores<A, V>, S) -> anyhow::Result<Trigger>,
-    ) -> Self {
-        let make = move |stores: &Stores<A, V>, matches: &ArgMatches| {
-            make(stores, settings_of(matches)?).map_err(|error| CannotStart(error.to_string()))
-        };
-        self.triggers.push((S::augment_args, Box::new(make)));
+    pub fn view<V: View>(mut self) -> Self {
+        self.registry.views.push(ViewType::of::<V>());
         self
     }
 
-    /// Work beside the API, until it is told to stop, and its flags. It ends no sooner.
+    /// Adds a function that answers HTTP. It takes any arguments that implement [`FromApplication`](crate::FromApplication).
     #[must_use]
-    pub fn task<S: Args + 'static, F: Future<Output = ()> + Send + 'static>(
-        mut self,
-        task: fn(&Stores<A, V>, S, watch::Receiver<bool>) -> F,
-    ) -> Self {
-        let make = move |stores: &Stores<A, V>, matches: &ArgMatches, stopped| {
-            Ok(Box::pin(task(stores, settings_of(matches)?, stopped)) as BoxFuture<_>)
-        };
-        self.tasks.push((S::augment_args, Box::new(make)));
+    pub fn http<Arguments>(mut self, function: impl Function<Arguments, Output = Routes>) -> Self {
+        self.functions.add_http(function);
         self
     }
 
-    /// A measurement for `/metrics` that is made when somebody asks.
+    /// Adds a function that takes batches from the channel. It is made at the start of whatever receives.
     #[must_use]
-    pub fn measure<F: Future<Output = ()> + Send + 'static>(
-        mut self,
-        measure: fn(Stores<A, V>) -> F,
-    ) -> Self {
-        self.measures.push(Box::new(move |stores| Box::pin(measure(stores))));
+    pub fn trigger<Arguments, F>(mut self, function: F) -> Self
+    where
+        F: Function<Arguments, Output: IntoTrigger + 'static>,
+    {
+        self.functions.add_trigger(function);
         self
     }
 
-    /// A command beside those that all applications have. The documentation of its arguments is its help.
+    /// Adds work beside the API, until it is told to stop. It ends no sooner.
+    #[must_use]
+    pub fn task<Arguments, F>(mut self, function: F) -> Self
+    where
+        F: Function<Arguments, Output: Future<Output = ()> + Send + 'static>,
+    {
+        self.functions.add_task(function);
+        self
+    }
+
+    /// Adds a measurement for `/metrics` that is made when somebody asks. Where it fails, the last figures stand.
+    #[must_use]
+    pub fn measure<Arguments, F>(mut self, function: F) -> Self
+    where
+        F: Function<Arguments, Output: Future + Send + 'static>,
+    {
+        self.functions.add_measure(function);
+        self
+    }
+
+    /// Adds a command beside those that all applications have. The documentation of its arguments is its help.
     #[must_use]
     pub fn command<S: Args + 'static, F>(mut self, name: &'static str, run: fn(S) -> F) -> Self
     where
@@ -145,56 +144,47 @@ impl<A: Aggregate, V: View> Application<A, V> {
         self
     }
 
-    /// A header of answers that is the application's own, for pages of other origins.
+    /// Adds a header of answers that is the application's own, for pages of other origins.
     #[must_use]
     pub fn header(mut self, name: HeaderName) -> Self {
         self.headers.push(name);
         self
     }
 
-    /// Arguments of `curl`, behind the address, for a first call. A server prints it.
+    /// Sets the arguments of `curl`, behind the address, for a first call. A server prints it.
     #[must_use]
     pub const fn example(mut self, arguments: &'static str) -> Self {
         self.example = arguments;
         self
     }
 
-    /// All routes.
-    #[must_use]
-    pub fn routes(&self, stores: &Stores<A, V>) -> Routes {
-        self.routes.iter().fold(Routes::default(), |all, routes| all.merge(routes(stores)))
-    }
-
-    /// All triggers, with the flags that they were given.
+    /// Returns the routes and the mappings that the functions declare, with the flags of a command that publishes.
     ///
     /// # Errors
-    /// [`CannotStart`] when a function can't be made.
-    pub fn triggers(&self, stores: &Stores<A, V>, matches: &ArgMatches) -> Result<Vec<Trigger>, CannotStart> {
-        self.triggers.iter().map(|(_, make)| make(stores, matches)).collect()
-    }
-
-    pub(crate) fn tasks(
-        &self,
-        stores: &Stores<A, V>,
-        matches: &ArgMatches,
-        stopped: &watch::Receiver<bool>,
-    ) -> Result<Vec<BoxFuture<'static, ()>>, CannotStart> {
-        self.tasks.iter().map(|(_, make)| make(stores, matches, stopped.clone())).collect()
-    }
-
-    pub(crate) async fn measure_all(&self, stores: &Stores<A, V>) {
-        futures_util::future::join_all(self.measures.iter().map(|measure| measure(stores.clone()))).await;
+    /// [`CannotStart`] when a store can't be opened, or a function can't be made.
+    pub async fn declarations(&self, flags: &ArgMatches) -> Result<(Vec<Route>, Vec<Mapping>), CannotStart> {
+        let settings: PublishingStores = settings_of(flags)?;
+        let (stores, (_, stop)) = (settings.open(&self.registry).await?, watch::channel(false));
+        let parts = Parts { stores: &stores, flags, stop: &stop };
+        let triggers = self.functions.triggers(&parts)?;
+        let mappings = triggers.into_iter().map(|trigger| trigger.mapping).collect();
+        Ok((self.functions.routes(&parts)?.list().to_vec(), mappings))
     }
 
     /// The command line. The names of variables are without the application's until they are parsed.
     #[must_use]
     pub fn command_line(&self) -> Command {
-        let serve = ServerSettings::augment_args(
-            self.publishing(ListenSettings::augment_args(Command::new("serve"))),
-        );
-        let serve = self.tasks.iter().fold(serve, |command, (flags, _)| flags(command));
+        let serve = self.publishing(ListenSettings::augment_args(Command::new("serve")));
+        let serve = self.functions.server_flags(ServerSettings::augment_args(serve));
         let relay = RelayArgs::augment_args(self.publishing(Command::new("relay")));
         let republish = RepublishArgs::augment_args(self.publishing(Command::new("republish")));
+        let tools = [
+            RemindersArgs::augment_args(Command::new("reminders")),
+            RebuildArgs::augment_args(Command::new("rebuild")),
+            VerifyArgs::augment_args(Command::new("verify")),
+            HeldArgs::augment_args(Command::new("held")),
+            MigrateArgs::augment_args(Command::new("migrate")),
+        ];
         let completions = CompletionsArgs::augment_args(Command::new("completions"));
         let command = Command::new(self.name)
             .version(env!("CARGO_PKG_VERSION"))
@@ -203,6 +193,7 @@ impl<A: Aggregate, V: View> Application<A, V> {
             .arg_required_else_help(true)
             .subcommand(serve.about("Run the whole system: the HTTP API, the triggers and the relay"))
             .subcommands([relay, republish])
+            .subcommands(tools)
             .subcommands(self.commands.iter().map(|(command, _)| command.clone()))
             .subcommand(completions);
         let help = format!(
@@ -211,13 +202,12 @@ impl<A: Aggregate, V: View> Application<A, V> {
             self.about
         );
         let command = TelemetrySettings::augment_args(command).about(self.about).long_about(help);
-        names::of::<A, V>(command)
+        names::of(command, &self.registry)
     }
 
     /// The flags of whatever publishes: on the in-memory channel it receives too.
     fn publishing(&self, command: Command) -> Command {
-        let command = AllStores::augment_args(command);
-        let command = self.triggers.iter().fold(command, |command, (flags, _)| flags(command));
+        let command = self.functions.trigger_flags(AllStores::augment_args(command));
         ReminderSettings::augment_args(command)
     }
 
@@ -260,10 +250,21 @@ impl<A: Aggregate, V: View> Application<A, V> {
         flags: &ArgMatches,
         lost_lines: LostLines,
     ) -> anyhow::Result<ExitCode> {
+        self.registry.check()?;
+        let registry = self.registry;
         match name {
-            "serve" => serve::run(Arc::new(self), flags.clone(), lost_lines).await,
-            "relay" => until_signal(relay::run(&self, flags)).await,
-            "republish" => until_signal(republish::run(&self, flags)).await,
+            "serve" => {
+                let (functions, headers) = (Arc::new(self.functions), self.headers);
+                let served = Served { registry, functions, headers, example: self.example };
+                serve::run(served, flags.clone(), lost_lines).await
+            }
+            "relay" => until_signal(relay::run(&registry, &self.functions, flags)).await,
+            "republish" => until_signal(republish::run(&registry, &self.functions, flags)).await,
+            "reminders" => until_signal(reminders::run(settings_of(flags)?, &registry)).await,
+            "rebuild" => until_signal(view_commands::rebuild(settings_of(flags)?, &registry)).await,
+            "verify" => until_signal(view_commands::verify(settings_of(flags)?, &registry)).await,
+            "held" => until_signal(held::run(settings_of(flags)?, &registry)).await,
+            "migrate" => until_signal(migrate::run(settings_of(flags)?, &registry)).await,
             name => match self.commands.iter().find(|(command, _)| command.get_name() == name) {
                 Some((_, run)) => run(flags)?.await,
                 None => Ok(ExitCode::FAILURE),
@@ -277,11 +278,6 @@ impl<A: Aggregate, V: View> Application<A, V> {
 struct CompletionsArgs {
     /// The shell
     shell: Shell,
-}
-
-/// Settings of one kind, of all that were parsed.
-pub(crate) fn settings_of<S: FromArgMatches>(matches: &ArgMatches) -> Result<S, CannotStart> {
-    S::from_arg_matches(matches).map_err(|error| CannotStart(error.to_string()))
 }
 
 /// Runs a tool. The first process of a container has no default action for signals, so the tool ends there by its own hand. It may be
@@ -323,7 +319,7 @@ mod tests {
     use super::*;
 
     fn command_line() -> Command {
-        Application::<Task, TasksView>::new("tasks", "Tasks").command_line()
+        Application::new("tasks", "Tasks").aggregate::<Task>().view::<TasksView>().command_line()
     }
 
     fn completed(args: &[&str]) -> Vec<OsString> {

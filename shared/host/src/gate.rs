@@ -45,7 +45,7 @@ pub struct Gate {
     orphans: TaskTracker,
     table: RouteTable,
     meters: Meters,
-    view_status: watch::Receiver<ViewStatus>,
+    view_statuses: Vec<watch::Receiver<ViewStatus>>,
 }
 
 /// The start and the route of a request, for its metrics.
@@ -119,7 +119,7 @@ impl Gate {
         table: RouteTable,
         most: usize,
         most_waits: usize,
-        view_status: watch::Receiver<ViewStatus>,
+        view_statuses: Vec<watch::Receiver<ViewStatus>>,
     ) -> Arc<Self> {
         let [queries, waits, others] = std::array::from_fn(|_| AtomicUsize::new(0));
         let (arriving, orphans, meters) = (Mutex::default(), TaskTracker::new(), Meters::of(&table));
@@ -133,7 +133,7 @@ impl Gate {
             orphans,
             table,
             meters,
-            view_status,
+            view_statuses,
         })
     }
 
@@ -199,16 +199,20 @@ impl Gate {
         Ok(answer(request).await)
     }
 
-    /// A query of a view that is not filled yet would miss what others have acknowledged.
+    /// A query of a view that is not filled yet would miss what others have acknowledged. A route does not say which view it
+    /// needs, so all must be filled.
     fn refuse_unfilled_view(&self) -> Result<(), Problem> {
-        let why = match &*self.view_status.borrow() {
-            ViewStatus::Filled => return Ok(()),
-            ViewStatus::Filling(progress) => {
-                format!("The view is being filled from the event store: {progress}.")
-            }
-            ViewStatus::Unknown => "The read store has not answered yet.".to_owned(),
-        };
-        Err(Problem::unavailable(1, why).unlogged())
+        for status in &self.view_statuses {
+            let why = match &*status.borrow() {
+                ViewStatus::Filled => continue,
+                ViewStatus::Filling(progress) => {
+                    format!("The view is being filled from the event store: {progress}.")
+                }
+                ViewStatus::Unknown => "The read store has not answered yet.".to_owned(),
+            };
+            return Err(Problem::unavailable(1, why).unlogged());
+        }
+        Ok(())
     }
 
     fn place(&self, need: Need) -> Option<Counted<'_>> {
@@ -280,7 +284,7 @@ mod tests {
         let routes = Routes::of("query", Store::Views).get("/", nothing).with_state(());
         let routes = routes.merge(Routes::of("command", Store::Events).post("/", nothing).with_state(()));
         let status = watch::Sender::new(ViewStatus::Unknown);
-        let gate = Gate::new(RouteTable::of(routes.list()), 10, 10, status.subscribe());
+        let gate = Gate::new(RouteTable::of(routes.list()), 10, 10, vec![status.subscribe()]);
         let answered = async |method: Method| {
             let request = Request::builder().method(method).uri("/").body(Body::empty()).unwrap();
             let answer = async |_: Request| Response::default();

@@ -4,13 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use event_sourcing::{Aggregate, StreamId, Version, View};
+use event_sourcing::{StreamId, Version};
 use jiff::Timestamp;
-use read_store::{HeldEvent, HeldId, HeldReason, Origin, ReadStore};
+use read_store::{HeldEvent, HeldId, HeldReason, Origin, RedriveCounts};
 use serde::Serialize;
 
-use crate::output::Named;
+use crate::output::{Label, Named};
+use crate::registry::{Registry, ViewChoice};
 use crate::stores::ViewStore;
+use crate::views::AnyView;
 
 /// How many held events are read at a time.
 const PAGE: usize = 500;
@@ -36,6 +38,8 @@ enum Action {
     Show {
         #[command(flatten)]
         store: ViewStore,
+        #[command(flatten)]
+        choice: ViewChoice,
         /// The number of the held event
         id: i64,
         /// Print one JSON object
@@ -54,16 +58,20 @@ enum Action {
     Drop {
         #[command(flatten)]
         store: ViewStore,
+        #[command(flatten)]
+        choice: ViewChoice,
         /// The number of the held event
         id: i64,
     },
 }
 
-/// The view, and the streams of which held events are taken.
+/// The views, and the streams of which held events are taken.
 #[derive(Args, Clone, Debug)]
 struct Scope {
     #[command(flatten)]
     store: ViewStore,
+    #[command(flatten)]
+    choice: ViewChoice,
     /// Only the events of this {kind}
     #[arg(long = "{kind}", value_name = "ID", value_parser = StreamId::parse)]
     stream: Option<StreamId>,
@@ -85,11 +93,11 @@ struct HeldEventBody<'a> {
 }
 
 impl<'a> HeldEventBody<'a> {
-    fn of<A: Aggregate>(held: &'a HeldEvent) -> Self {
+    fn new(held: &'a HeldEvent, kind: &str) -> Self {
         let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| bytes.escape_ascii().to_string());
         Self {
             id: held.id,
-            stream: Named::new(A::KIND, held.stream.as_ref()),
+            stream: Named::new(kind, held.stream.as_ref()),
             version: held.version,
             reason: held.reason,
             problem: &held.problem,
@@ -109,55 +117,67 @@ impl<'a> HeldEventBody<'a> {
 ///
 /// # Errors
 /// When the read store can't be opened or is not available.
-pub async fn run<A: Aggregate, V: View>(args: HeldArgs) -> anyhow::Result<ExitCode> {
+pub async fn run(args: HeldArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
     match args.action {
-        Action::List { scope: Scope { store, stream }, json } => {
-            list::<A, V>(&store.open().await?, stream.as_ref(), json).await
+        Action::List { scope, json } => list(&scope, registry, json).await,
+        Action::Show { store, choice, id, json } => {
+            let view = choice.one(registry)?;
+            let kind = registry.aggregate_of(view)?.kind;
+            show(&*store.open(view).await?, kind, HeldId(id), json).await
         }
-        Action::Show { store, id, json } => show::<A, V>(&store.open().await?, HeldId(id), json).await,
-        Action::Redrive { scope: Scope { store, stream }, json } => {
-            redrive::<V>(&store.open().await?, stream.as_ref(), json).await
-        }
-        Action::Drop { store, id } => {
-            store.open::<V>().await?.drop_held(HeldId(id)).await?;
+        Action::Redrive { scope, json } => redrive(&scope, registry, json).await,
+        Action::Drop { store, choice, id } => {
+            store.open(choice.one(registry)?).await?.drop_held(HeldId(id)).await?;
             line!("dropped held event {id}")?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-async fn list<A: Aggregate, V: View>(
-    store: &ReadStore<V>,
-    stream: Option<&StreamId>,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let (mut after, mut events) = (None, 0_usize);
-    loop {
-        let page = store.held(stream, after, PAGE).await?;
-        for held in &page {
-            print_row::<A>(held, json)?;
+async fn list(scope: &Scope, registry: &Registry, json: bool) -> anyhow::Result<ExitCode> {
+    let Scope { store, choice, stream } = scope;
+    let chosen = choice.all(registry);
+    for view in &chosen {
+        let kind = registry.aggregate_of(view)?.kind;
+        let label = Label::of_view(view.name, chosen.len());
+        let events = list_one(&*store.open(view).await?, kind, label, stream.as_ref(), json).await?;
+        if !json {
+            line!("{label}{events} held events")?;
         }
-        events += page.len();
-        match page.last() {
-            Some(last) if page.len() == PAGE => after = Some(last.id),
-            _ => break,
-        }
-    }
-    if !json {
-        line!("{events} held events")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_row<A: Aggregate>(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
+async fn list_one(
+    view: &dyn AnyView,
+    kind: &str,
+    label: Label,
+    stream: Option<&StreamId>,
+    json: bool,
+) -> anyhow::Result<usize> {
+    let (mut after, mut events) = (None, 0_usize);
+    loop {
+        let page = view.held(stream, after, PAGE).await?;
+        for held in &page {
+            print_row(held, kind, label, json)?;
+        }
+        events += page.len();
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.id),
+            _ => return Ok(events),
+        }
+    }
+}
+
+fn print_row(held: &HeldEvent, kind: &str, label: Label, json: bool) -> anyhow::Result<()> {
     if json {
-        line!("{}", serde_json::to_string(&HeldEventBody::of::<A>(held))?)?;
+        line!("{}", label.json(&HeldEventBody::new(held, kind))?)?;
         return Ok(());
     }
-    let stream = held.stream.as_ref().map_or(format!("(no {})", A::KIND), StreamId::to_string);
+    let stream = held.stream.as_ref().map_or(format!("(no {kind})"), StreamId::to_string);
     let version = held.version.map_or("?".to_owned(), |version| version.to_string());
     line!(
-        "{:>6}  {stream}@{version}  {}  {}  {}",
+        "{label}{:>6}  {stream}@{version}  {}  {}  {}",
         held.id,
         held.reason.as_str(),
         held.held_at,
@@ -166,34 +186,30 @@ fn print_row<A: Aggregate>(held: &HeldEvent, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show<A: Aggregate, V: View>(
-    store: &ReadStore<V>,
-    id: HeldId,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let Some(held) = store.held_event(id).await? else {
+async fn show(view: &dyn AnyView, kind: &str, id: HeldId, json: bool) -> anyhow::Result<ExitCode> {
+    let Some(held) = view.held_event(id).await? else {
         bail!("there is no held event {id}");
     };
-    let shown = HeldEventBody::of::<A>(&held);
+    let shown = HeldEventBody::new(&held, kind);
     line!("{}", if json { serde_json::to_string(&shown)? } else { serde_json::to_string_pretty(&shown)? })?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn redrive<V: View>(
-    store: &ReadStore<V>,
-    stream: Option<&StreamId>,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let redriven = store.redrive(stream).await?;
-    if json {
-        line!("{}", serde_json::to_string(&redriven)?)?;
-    } else {
-        line!(
-            "{} applied, {} removed as no longer needed, {} still held",
-            redriven.applied,
-            redriven.removed,
-            redriven.held
-        )?;
+async fn redrive(scope: &Scope, registry: &Registry, json: bool) -> anyhow::Result<ExitCode> {
+    let Scope { store, choice, stream } = scope;
+    let (chosen, mut code) = (choice.all(registry), ExitCode::SUCCESS);
+    for view in &chosen {
+        let redriven = store.open(view).await?.redrive(stream.as_ref()).await?;
+        let label = Label::of_view(view.name, chosen.len());
+        if json {
+            line!("{}", label.json(&redriven)?)?;
+        } else {
+            let RedriveCounts { applied, removed, held } = &redriven;
+            line!("{label}{applied} applied, {removed} removed as no longer needed, {held} still held")?;
+        }
+        if redriven.held > 0 {
+            code = ExitCode::FAILURE;
+        }
     }
-    Ok(if redriven.held == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code)
 }

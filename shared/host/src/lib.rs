@@ -1,6 +1,8 @@
 //! Makes the functions of an application one process.
 //!
-//! - [`Application`]: the functions, tasks and commands of an application, and its command line.
+//! - [`Application`]: the aggregates, views, functions and commands of an application, and its command line.
+//! - [`registry`]: the aggregates and views that it has registered. [`aggregates`] and [`views`]: each behind a trait object.
+//! - [`functions`]: the functions, and the arguments from which they are made.
 //! - [`api`]: the public routes. Before them stand [`auth`], [`origins`] and [`gate`]. [`meters`] counts requests by the routes
 //!   of [`route_table`].
 //! - [`listener`]: accepts connections. [`connections`]: chooses which ones close when there are too many. [`files`]: how many
@@ -11,11 +13,11 @@
 //!   them.
 //! - [`serve`]: runs the system in one process. [`admin`]: the pages for operators. [`doubts`]: notes records that the channel may
 //!   have lost.
-//! - [`held`], [`migrate`], [`rebuild`], [`reminders`], [`verify`]: the commands that need only the stores. [`relay`] and
-//!   [`republish`]: the commands that publish; [`receivers`]: the consumers that these need.
+//! - [`held`], [`migrate`], [`reminders`], [`view_commands`]: the commands that need only the stores. [`rebuild`] and [`verify`] do
+//!   the work for a view. [`relay`] and [`republish`]: the commands that publish; [`receivers`]: the consumers that these need.
 //! - [`tokens`]: the file of accepted tokens. [`output`]: prints the output of a command. [`names`]: the application's words.
 //!
-//! This crate knows no function and no aggregate.
+//! This crate knows no application's functions, aggregates or views.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -23,12 +25,14 @@
 pub mod output;
 
 pub mod admin;
+pub mod aggregates;
 pub mod api;
 pub mod application;
 pub mod auth;
 pub mod connections;
 pub mod doubts;
 pub mod files;
+pub mod functions;
 pub mod gate;
 pub mod held;
 pub mod listener;
@@ -40,6 +44,7 @@ pub mod origins;
 pub mod rebuild;
 pub mod receivers;
 pub mod registration;
+pub mod registry;
 pub mod relay;
 pub mod reminders;
 pub mod republish;
@@ -50,10 +55,12 @@ pub mod tokens;
 pub mod triggers;
 pub mod uninterrupted;
 pub mod verify;
+pub mod view_commands;
+pub mod views;
 
 pub use application::{Application, until_signal};
+pub use functions::FromApplication;
 pub use stores::Stores;
-pub use triggers::Trigger;
 
 use std::sync::OnceLock;
 

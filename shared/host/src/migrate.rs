@@ -4,15 +4,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use event_sourcing::{Aggregate, View};
+use futures_util::future::join_all;
 use indicatif::ProgressBar;
-use read_store::{Filled, Program, ReadStore};
+use read_store::{Filled, Program};
 use runtime::Backoff;
 use tokio::time::Instant;
 
-use crate::rebuild;
+use crate::output::Label;
 use crate::registration::keeper;
+use crate::registry::Registry;
 use crate::stores::AllStores;
+use crate::views::{AnyView, OpenView};
 
 /// How long a start waits for the view's tables before it goes on without them.
 const AT_START: Duration = Duration::from_secs(5);
@@ -27,38 +29,48 @@ pub struct MigrateArgs {
     stores: AllStores,
 }
 
-/// Migrates the stores once, and fills a view that is new from the event store, before programs come that need it. It may run again
+/// Migrates the stores once, and fills each view that is new from the event store, before programs come that need it. It may run again
 /// at any time, also while the system runs. Files and the in-memory channel need no migration.
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
-pub async fn run<A: Aggregate, V: View>(args: MigrateArgs) -> anyhow::Result<ExitCode> {
-    let (handler, view) = args.stores.open::<A, V>().await?;
-    view.migrate().await?;
+pub async fn run(args: MigrateArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
+    let (handlers, views) = args.stores.open(registry).await?;
+    for view in &views {
+        view.view.migrate().await?;
+    }
     line!("read store   its tables are there")?;
-    handler.store().ping().await?;
+    for handler in &handlers {
+        handler.store().ping().await?;
+    }
     line!("event store  its collection and indexes are there")?;
-    handler.publisher().channel().prepare().await?;
+    for handler in &handlers {
+        handler.publisher().channel().prepare().await?;
+    }
     line!("channel      its topic is there")?;
-    let to_fill = Program { filling: Some("0 commits".to_owned()), ..keeper("migrate") };
-    if view.register(to_fill).await?.filled == Filled::Mine
-        && let Some(rebuilt) = rebuild::fill_new_view(handler.store(), &view, &ProgressBar::hidden()).await?
-    {
-        line!("view         it is new: {rebuilt}")?;
+    for OpenView { view, events, .. } in &views {
+        let to_fill = Program { filling: Some("0 commits".to_owned()), ..keeper("migrate") };
+        if view.register(to_fill).await?.filled == Filled::Mine
+            && let Some(rebuilt) = view.fill(events, &ProgressBar::hidden()).await?
+        {
+            let label = Label::of_view(view.name(), views.len());
+            line!("view         {label}it is new: {rebuilt}")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Migrates the view when a server starts, and waits for that at most `AT_START`. If the view's server does not answer by then, a
+/// Migrates the views when a server starts, and waits for that at most `AT_START`. If the views' server does not answer by then, a
 /// task goes on trying without end, and commands are accepted meanwhile.
-pub async fn at_start<V: View>(view: &ReadStore<V>) {
-    let view = view.clone();
-    let migrating = tokio::spawn(async move { until_done(&view).await });
+pub async fn at_start(views: &[OpenView]) {
+    let views = views.to_vec();
+    let migrating =
+        tokio::spawn(async move { join_all(views.iter().map(|view| until_done(&*view.view))).await });
     // The task does not fail; if it panicked, the panic is in the log.
     let _ = tokio::time::timeout_at(Instant::now() + AT_START, migrating).await;
 }
 
-async fn until_done<V: View>(view: &ReadStore<V>) {
+async fn until_done(view: &dyn AnyView) {
     let (mut failures, mut said) = (0, String::new());
     while let Err(error) = view.migrate().await {
         let problem = error.to_string();

@@ -1,10 +1,9 @@
 //! Writes to standard output and standard error. If the reader of the output is gone or its device is full, the command fails and
 //! says so.
 
-use std::fmt::Arguments;
+use std::fmt::{self, Arguments};
 use std::io::{self, Write};
 
-use event_sourcing::Aggregate;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
@@ -38,10 +37,59 @@ impl<T: Serialize> Serialize for Named<T> {
     }
 }
 
-/// The plural of the aggregate's name.
+/// The aggregate or the view to which a line of output belongs. The line says so where the application has several.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    what: &'static str,
+    name: Option<&'static str>,
+}
+
+impl Label {
+    /// Creates the label of an aggregate, among so many.
+    #[must_use]
+    pub const fn of_aggregate(name: &'static str, among: usize) -> Self {
+        Self { what: "aggregate", name: if among > 1 { Some(name) } else { None } }
+    }
+
+    /// Creates the label of a view, among so many.
+    #[must_use]
+    pub const fn of_view(name: &'static str, among: usize) -> Self {
+        Self { what: "view", name: if among > 1 { Some(name) } else { None } }
+    }
+
+    /// Returns the value as a JSON object, with the name in it where there are several.
+    ///
+    /// # Errors
+    /// When the value can't be serialized.
+    pub fn json<T: Serialize>(self, value: &T) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Labelled<'a, T> {
+            #[serde(flatten)]
+            label: Named<&'static str>,
+            #[serde(flatten)]
+            value: &'a T,
+        }
+        match self.name {
+            Some(name) => serde_json::to_string(&Labelled { label: Named::new(self.what, name), value }),
+            None => serde_json::to_string(value),
+        }
+    }
+}
+
+/// The beginning of a line of text.
+impl fmt::Display for Label {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
+            Some(name) => write!(formatter, "{name}: "),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The plural of an aggregate's name.
 #[must_use]
-pub fn plural<A: Aggregate>() -> String {
-    format!("{}s", A::KIND)
+pub fn plural(kind: &str) -> String {
+    format!("{kind}s")
 }
 
 /// Writes a line to standard output.

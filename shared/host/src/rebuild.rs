@@ -1,23 +1,19 @@
-//! The command `rebuild` builds the view anew from the event store, beside the view in use, and then swaps the two. Meanwhile the
-//! system serves queries and accepts commands.
+//! A rebuild makes a view anew from the event store, beside the view in use, and then swaps the two. Meanwhile the system serves
+//! queries and accepts commands.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use clap::Args;
 use event_sourcing::{Recorded, StreamId, Version, View, is_by_stream};
 use event_store::{EventStore, Page, ScannedCommit};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use read_store::{ReadStore, SwapRefused, ViewId};
 use serde::Serialize;
 
 use crate::application;
-use crate::registration::keeper;
-use crate::stores::BothStores;
 
 /// The number of commits in a page of the scan.
 const PAGE: usize = 5_000;
@@ -28,16 +24,6 @@ const TAKEN_OVER: usize = 500;
 /// How long the new view may take to catch up with commits that are under way.
 const CATCH_UP: Duration = Duration::from_secs(30);
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
-
-/// Build the {view} view anew from the event store, beside the one in use, and swap them
-#[derive(Args, Clone, Debug)]
-pub struct RebuildArgs {
-    #[command(flatten)]
-    stores: BothStores,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
 
 /// The result of a rebuild.
 #[derive(Debug, Serialize)]
@@ -67,28 +53,6 @@ impl fmt::Display for Rebuilt {
             }
         }
     }
-}
-
-/// Rebuilds the view. A rebuild that was interrupted leaves data; the next rebuild removes it and begins anew. So one program
-/// writes the new view from its first page to its swap. That matters, because most rebuilds are started after a change of the
-/// program.
-///
-/// # Errors
-/// When a store can't be opened or is not available, or streams in the new view stay behind.
-pub async fn run<V: View>(args: RebuildArgs) -> anyhow::Result<ExitCode> {
-    let (events, view) = args.stores.open::<V>().await?;
-    // Creates those of the view's tables that are missing.
-    view.migrate().await?;
-    // Keeps them for the programs that are to come.
-    view.register(keeper("rebuild")).await?;
-    let progress = progress(events.count().await?, args.json);
-    let rebuilt = rebuild(&events, &view, &progress).await?;
-    if args.json {
-        line!("{}", serde_json::to_string(&rebuilt)?)?;
-    } else {
-        line!("{rebuilt}")?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Notes that the view is filled if the event store is empty. Returns whether it is.
@@ -123,7 +87,13 @@ pub async fn fill_new_view<V: View>(
     rebuild(events, view, progress).await.map(Some)
 }
 
-async fn rebuild<V: View>(
+/// Rebuilds the view. A rebuild that was interrupted leaves data; the next rebuild removes it and begins anew. So one program
+/// writes the new view from its first page to its swap. That matters, because most rebuilds are started after a change of the
+/// program.
+///
+/// # Errors
+/// When a store is not available, or streams in the new view stay behind.
+pub async fn rebuild<V: View>(
     events: &EventStore,
     view: &ReadStore<V>,
     progress: &ProgressBar,
@@ -251,13 +221,4 @@ pub(crate) async fn swap<V: View>(view: &ReadStore<V>, building: ViewId) -> anyh
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-/// A progress bar on a terminal. It is hidden elsewhere, and always with `json`.
-fn progress(commits: u64, json: bool) -> ProgressBar {
-    if json {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} commits  {per_sec}  {eta} left");
-    ProgressBar::new(commits).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

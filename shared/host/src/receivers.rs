@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::ArgMatches;
-use event_sourcing::{Aggregate, View};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::application::{Application, settings_of};
+use crate::functions::{Functions, Parts, settings_of};
 use crate::locks::Locks;
+use crate::registry::Registry;
 use crate::stores::{PublishingStores, Stores};
 use crate::triggers;
 
@@ -16,29 +16,33 @@ use crate::triggers;
 const GRACE: Duration = Duration::from_secs(4);
 
 /// The stores, and the receivers that run beside them.
-pub struct Receivers<A: Aggregate, V: View> {
+pub struct Receivers {
     /// The stores.
-    pub stores: Stores<A, V>,
+    pub stores: Stores,
     stop: watch::Sender<bool>,
     work: JoinSet<()>,
     _locks: Option<Locks>,
 }
 
-impl<A: Aggregate, V: View> Receivers<A, V> {
+impl Receivers {
     /// Opens the stores, and starts the receivers on the in-memory channel.
     ///
     /// # Errors
     /// [`crate::CannotStart`] when a store can't be opened, or a server runs on the same folder.
-    pub async fn open(application: &Application<A, V>, flags: &ArgMatches) -> anyhow::Result<Self> {
+    pub async fn open(
+        registry: &Registry,
+        functions: &Functions,
+        flags: &ArgMatches,
+    ) -> anyhow::Result<Self> {
         let settings: PublishingStores = settings_of(flags)?;
         let in_process = settings.stores.commands.channel.channel.scheme() == "memory";
         let locks = in_process.then(|| settings.stores.lock()).transpose()?;
-        let stores = settings.open().await?;
+        let stores = settings.open(registry).await?;
         let (stop, stopped) = watch::channel(false);
         let mut work = JoinSet::new();
         if in_process {
-            let triggers = application.triggers(&stores, flags)?;
-            triggers::start(triggers, &mut work, stores.handler.publisher().channel(), &stopped, GRACE)?;
+            let triggers = functions.triggers(&Parts { stores: &stores, flags, stop: &stopped })?;
+            triggers::start(triggers, &mut work, &stores, &stopped, GRACE)?;
         }
         Ok(Self { stores, stop, work, _locks: locks })
     }

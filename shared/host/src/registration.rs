@@ -11,17 +11,16 @@ use std::future::pending;
 use std::time::{Duration, Instant};
 
 use command_handler::Publisher;
-use event_sourcing::View;
-use event_store::EventStore;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use indicatif::ProgressBar;
-use read_store::{Filled, Program, ReadStore, ReadStoreError};
+use read_store::{Filled, Program, ReadStoreError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::rebuild::{self, Rebuilt};
+use crate::rebuild::Rebuilt;
+use crate::views::OpenView;
 
 /// How often the registration is renewed, and how long it holds if it is not.
 const RENEWAL: Duration = Duration::from_secs(5);
@@ -53,9 +52,8 @@ pub fn keeper(command: &str) -> Program {
 }
 
 /// Keeps the registration.
-pub struct Registrar<V: View> {
-    events: EventStore,
-    view: ReadStore<V>,
+pub struct Registrar {
+    open: OpenView,
     /// Publishes on a channel that other processes do not read, if it does.
     publisher: Option<Publisher>,
     name: String,
@@ -65,15 +63,14 @@ pub struct Registrar<V: View> {
     problem: String,
 }
 
-impl<V: View> Registrar<V> {
-    /// Creates the registrar of a process with these stores. With a publisher, it says when commits may be marked.
-    pub fn new(events: EventStore, view: ReadStore<V>, publisher: Option<Publisher>) -> Self {
+impl Registrar {
+    /// Creates the registrar of a process with this view. With a publisher, it says when commits may be marked.
+    pub fn new(open: OpenView, publisher: Option<Publisher>) -> Self {
         if let Some(publisher) = &publisher {
-            publisher.allow_marks_until(Instant::now());
+            publisher.allow_marks_until(open.view.name(), Instant::now());
         }
         Self {
-            events,
-            view,
+            open,
             publisher,
             name: Uuid::new_v4().to_string(),
             status: watch::Sender::new(ViewStatus::Unknown),
@@ -98,10 +95,10 @@ impl<V: View> Registrar<V> {
         if self.filling.is_none() {
             return;
         }
-        if self.view.is_file() {
+        if self.open.view.is_file() {
             self.end_filling().await;
         } else if let Ok(Ok(true)) =
-            timeout(AT_MOST, rebuild::needs_no_filling(&self.events, &self.view)).await
+            timeout(AT_MOST, self.open.view.needs_no_filling(&self.open.events)).await
         {
             self.filling = None;
             self.status.send_replace(ViewStatus::Filled);
@@ -119,7 +116,7 @@ impl<V: View> Registrar<V> {
             self.renew().await;
         }
         // A store that does not answer keeps no shutdown waiting.
-        if !matches!(timeout(AT_MOST, self.view.leave(&self.name)).await, Ok(Ok(()))) {
+        if !matches!(timeout(AT_MOST, self.open.view.leave(&self.name)).await, Ok(Ok(()))) {
             tracing::warn!("the registration was not ended; it ends by itself in {} s", LEASE.as_secs());
         }
     }
@@ -140,14 +137,14 @@ impl<V: View> Registrar<V> {
         let began = Instant::now();
         let (done, all) = (self.progress.position(), self.progress.length().unwrap_or_default());
         let progress = format!("{done} of {all} commits");
-        let registration = self.view.register(self.program(progress.clone())).await?;
+        let registration = self.open.view.register(self.program(progress.clone())).await?;
         if let Some(publisher) = &self.publisher {
             let until = if registration.other_shapes { began } else { began + MARKS };
-            publisher.allow_marks_until(until);
+            publisher.allow_marks_until(self.open.view.name(), until);
         }
         let status = match registration.filled {
             Filled::Yes => ViewStatus::Filled,
-            Filled::Others(progress) if !self.view.is_file() => ViewStatus::Filling(progress),
+            Filled::Others(progress) if !self.open.view.is_file() => ViewStatus::Filling(progress),
             // One process serves a file: another one that was to fill it is gone.
             Filled::Mine | Filled::Others(_) => {
                 let must_wait = self.publisher.is_some() && registration.unknown_to_others;
@@ -171,8 +168,8 @@ impl<V: View> Registrar<V> {
     }
 
     fn begin_filling(&mut self) {
-        let (events, view, progress) = (self.events.clone(), self.view.clone(), self.progress.clone());
-        self.filling = Some(async move { rebuild::fill_new_view(&events, &view, &progress).await }.boxed());
+        let (OpenView { view, events, .. }, progress) = (self.open.clone(), self.progress.clone());
+        self.filling = Some(async move { view.fill(&events, &progress).await }.boxed());
     }
 
     /// Ends when the view is filled here, or can't be filled. Without a view to fill it never ends.

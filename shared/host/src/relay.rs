@@ -4,12 +4,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{ArgMatches, Args};
-use command_handler::{Relay, ReminderRelay};
-use event_sourcing::{Aggregate, View};
+use command_handler::{Relay, ReminderRelay, SweepReport};
+use event_store::StoreError;
+use futures_util::future::try_join_all;
 use runtime::settings::seconds;
 
-use crate::application::{Application, settings_of};
+use crate::aggregates::OpenAggregate;
+use crate::functions::{Functions, settings_of};
 use crate::receivers::Receivers;
+use crate::registry::Registry;
 
 /// Publish the unpublished commits of the event store, and exit
 #[derive(Args, Clone, Debug)]
@@ -30,19 +33,17 @@ pub struct RelayArgs {
 ///
 /// # Errors
 /// When a store can't be opened or is not available.
-pub async fn run<A: Aggregate, V: View>(
-    application: &Application<A, V>,
-    flags: &ArgMatches,
-) -> anyhow::Result<ExitCode> {
+pub async fn run(registry: &Registry, functions: &Functions, flags: &ArgMatches) -> anyhow::Result<ExitCode> {
     let args: RelayArgs = settings_of(flags)?;
-    let receivers = Receivers::open(application, flags).await?;
-    let (handler, reminders) = (&receivers.stores.handler, receivers.stores.reminders.clone());
-    let (store, publisher) = (handler.store().clone(), handler.publisher().clone());
+    let receivers = Receivers::open(registry, functions, flags).await?;
     let deadline = Instant::now() + args.within;
-    ReminderRelay::new(reminders, publisher.clone()).send_until(deadline).await?;
-    let swept = Relay::new(store.clone(), publisher, args.relay_min_age).sweep_until(deadline).await?;
-    let left = store.backlog().await?.commits;
+    let aggregates = receivers.stores.aggregates.iter();
+    let relayed =
+        try_join_all(aggregates.map(|aggregate| relay(aggregate, args.relay_min_age, deadline))).await?;
     receivers.end().await;
+    let none = (SweepReport::default(), 0);
+    let (swept, left) =
+        relayed.into_iter().fold(none, |(all, left), (swept, also)| (all.and(swept), left + also));
     if args.json {
         let (streams, commits, failed) = (swept.streams, swept.commits, swept.failed);
         line!(
@@ -53,4 +54,17 @@ pub async fn run<A: Aggregate, V: View>(
         line!("published {} commits of {} streams; {left} left", swept.commits, swept.streams)?;
     }
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Relays one aggregate. Returns what was published, and the number of commits that are left.
+async fn relay(
+    aggregate: &OpenAggregate,
+    min_age: Duration,
+    deadline: Instant,
+) -> Result<(SweepReport, u64), StoreError> {
+    let OpenAggregate { handler, reminders } = aggregate;
+    let (store, publisher) = (handler.store().clone(), handler.publisher().clone());
+    ReminderRelay::new(reminders.clone(), publisher.clone()).send_until(deadline).await?;
+    let swept = Relay::new(store.clone(), publisher, min_age).sweep_until(deadline).await?;
+    Ok((swept, store.backlog().await?.commits))
 }

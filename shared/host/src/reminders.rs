@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use command_handler::ReminderSettings;
-use event_sourcing::Aggregate;
 use event_store::{Reminder, Reminders};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::output::{Named, plural};
+use crate::output::{Label, Named, plural};
+use crate::registry::{AggregateChoice, Registry};
 use crate::stores::EventStoreAlone;
 
 /// How many reminders are read at a time.
@@ -22,6 +22,8 @@ pub struct RemindersArgs {
     store: EventStoreAlone,
     #[command(flatten)]
     reminders: ReminderSettings,
+    #[command(flatten)]
+    choice: AggregateChoice,
     /// Only {kind}s that are set aside, because the service fails with them or they can't be read
     #[arg(long)]
     set_aside: bool,
@@ -46,7 +48,7 @@ struct ReminderBody<'a> {
 }
 
 impl<'a> ReminderBody<'a> {
-    fn of<A: Aggregate>(reminder: &'a Reminder) -> Self {
+    fn new(reminder: &'a Reminder, kind: &str) -> Self {
         let state = match reminder {
             reminder if reminder.is_overdue() => "overdue",
             Reminder { problem: Some(_), .. } => "set-aside",
@@ -54,7 +56,7 @@ impl<'a> ReminderBody<'a> {
             _ => "waiting",
         };
         Self {
-            stream: Named::new(A::KIND, reminder.commit.stream.as_str()),
+            stream: Named::new(kind, reminder.commit.stream.as_str()),
             version: reminder.commit.version.get(),
             state,
             sent: reminder.sent,
@@ -68,16 +70,25 @@ impl<'a> ReminderBody<'a> {
 ///
 /// # Errors
 /// When the event store can't be opened or is not available.
-pub async fn run<A: Aggregate>(args: RemindersArgs) -> anyhow::Result<ExitCode> {
-    let reminders = args.reminders.of(args.store.open().await?);
-    let shown = list::<A>(&reminders, &args).await?;
-    if !args.json {
-        line!("{shown} {} wait", plural::<A>())?;
+pub async fn run(args: RemindersArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
+    let chosen = args.choice.all(&registry.aggregates, |aggregate| aggregate.kind);
+    for aggregate in &chosen {
+        let reminders = args.reminders.of(args.store.open(aggregate).await?);
+        let label = Label::of_aggregate(aggregate.kind, chosen.len());
+        let shown = list(&reminders, aggregate.kind, label, &args).await?;
+        if !args.json {
+            line!("{shown} {} wait", plural(aggregate.kind))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list<A: Aggregate>(reminders: &Reminders, args: &RemindersArgs) -> anyhow::Result<usize> {
+async fn list(
+    reminders: &Reminders,
+    kind: &str,
+    label: Label,
+    args: &RemindersArgs,
+) -> anyhow::Result<usize> {
     let (mut behind, mut shown) = (None, 0);
     loop {
         let page = reminders.list(behind.as_ref(), PAGE).await?;
@@ -85,7 +96,7 @@ async fn list<A: Aggregate>(reminders: &Reminders, args: &RemindersArgs) -> anyh
             (!args.set_aside || reminder.problem.is_some()) && (!args.overdue || reminder.is_overdue())
         };
         for reminder in page.iter().filter(is_wanted) {
-            print_row(&ReminderBody::of::<A>(reminder), args.json)?;
+            print_row(&ReminderBody::new(reminder, kind), label, args.json)?;
             shown += 1;
         }
         match page.last() {
@@ -95,13 +106,13 @@ async fn list<A: Aggregate>(reminders: &Reminders, args: &RemindersArgs) -> anyh
     }
 }
 
-fn print_row(shown: &ReminderBody<'_>, json: bool) -> anyhow::Result<()> {
+fn print_row(shown: &ReminderBody<'_>, label: Label, json: bool) -> anyhow::Result<()> {
     if json {
-        line!("{}", serde_json::to_string(shown)?)?;
+        line!("{}", label.json(shown)?)?;
         return Ok(());
     }
     let ReminderBody { stream, version, state, sent, due, problem } = shown;
     let (stream, problem) = (stream.value, problem.unwrap_or_default());
-    line!("{stream}@{version}  {state}  {sent} reminders  due {due}  {problem}")?;
+    line!("{label}{stream}@{version}  {state}  {sent} reminders  due {due}  {problem}")?;
     Ok(())
 }

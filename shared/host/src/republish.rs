@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args};
-use command_handler::Publisher;
 use command_handler::publisher::PublishStage;
-use event_sourcing::{Aggregate, StreamId, Version, View};
-use event_store::{Commit, EventStore, Load, StoreError};
+use event_sourcing::{StreamId, Version};
+use event_store::{Commit, Load, StoreError};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::CannotStart;
-use crate::application::{Application, settings_of};
-use crate::output::{Named, plural};
+use crate::aggregates::{AnyHandler, OpenAggregate};
+use crate::functions::{Functions, settings_of};
+use crate::output::{Label, Named, plural};
 use crate::receivers::Receivers;
+use crate::registry::{AggregateChoice, Registry};
 
 /// Commits that are read at a time, and streams that are published side by side.
 const PAGE: usize = 1_000;
@@ -39,6 +40,8 @@ pub struct RepublishArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    choice: AggregateChoice,
 }
 
 /// What was published.
@@ -54,29 +57,45 @@ struct Republished {
 ///
 /// # Errors
 /// When a store can't be opened or is not available, and when there is no such stream.
-pub async fn run<A: Aggregate, V: View>(
-    application: &Application<A, V>,
-    flags: &ArgMatches,
-) -> anyhow::Result<ExitCode> {
+pub async fn run(registry: &Registry, functions: &Functions, flags: &ArgMatches) -> anyhow::Result<ExitCode> {
     let args: RepublishArgs = settings_of(flags)?;
-    let receivers = Receivers::open(application, flags).await?;
-    let handler = &receivers.stores.handler;
-    let republisher = Republisher { store: handler.store().clone(), publisher: handler.publisher().clone() };
-    let republished = match &args.stream {
-        Some(stream) => republisher.one::<A>(stream).await?,
-        None => republisher.all::<A>(args.since.unwrap_or(Timestamp::MIN)).await?,
+    let receivers = Receivers::open(registry, functions, flags).await?;
+    let kind = |aggregate: &OpenAggregate| aggregate.handler.kind();
+    let aggregates = &receivers.stores.aggregates;
+    let chosen = match args.stream {
+        Some(_) => vec![args.choice.one(aggregates, kind)?],
+        None => args.choice.all(aggregates, kind),
     };
-    republisher.publisher.idle().await;
-    receivers.end().await;
-    let Republished { streams, events, failed } = republished;
-    let many = plural::<A>();
-    if args.json {
-        let shown = RepublishedBody { streams: Named::new(many, streams), events, failed };
-        line!("{}", serde_json::to_string(&shown)?)?;
-    } else {
-        line!("published {events} events of {streams} {many} again; {failed} {many} failed")?;
+    let mut code = ExitCode::SUCCESS;
+    for aggregate in &chosen {
+        let republisher = Republisher { aggregate: &*aggregate.handler };
+        let republished = match &args.stream {
+            Some(stream) => republisher.one(stream).await?,
+            None => republisher.all(args.since.unwrap_or(Timestamp::MIN)).await?,
+        };
+        aggregate.handler.publisher().idle().await;
+        let kind = kind(aggregate);
+        republished.print(kind, Label::of_aggregate(kind, chosen.len()), args.json)?;
+        if republished.failed > 0 {
+            code = ExitCode::FAILURE;
+        }
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    receivers.end().await;
+    Ok(code)
+}
+
+impl Republished {
+    fn print(self, kind: &str, label: Label, json: bool) -> anyhow::Result<()> {
+        let Self { streams, events, failed } = self;
+        let many = plural(kind);
+        if json {
+            let shown = RepublishedBody { streams: Named::new(many, streams), events, failed };
+            line!("{}", label.json(&shown)?)?;
+        } else {
+            line!("published {events} events of {streams} {many} again; {failed} {many} failed")?;
+        }
+        Ok(())
+    }
 }
 
 /// The same as it is shown.
@@ -88,36 +107,35 @@ struct RepublishedBody {
     failed: usize,
 }
 
-struct Republisher {
-    store: EventStore,
-    publisher: Publisher,
+struct Republisher<'a> {
+    aggregate: &'a dyn AnyHandler,
 }
 
-impl Republisher {
-    async fn one<A: Aggregate>(&self, id: &StreamId) -> anyhow::Result<Republished> {
+impl Republisher<'_> {
+    async fn one(&self, id: &StreamId) -> anyhow::Result<Republished> {
         let commits = self.load(id, Version::NONE).await?;
         if commits.is_empty() {
-            return Err(CannotStart(format!("there is no {} {id}", A::KIND)).into());
+            return Err(CannotStart(format!("there is no {} {id}", self.aggregate.kind())).into());
         }
         Ok(self.publish(commits).await)
     }
 
     /// Walks over the whole store, page by page, since nothing in it is by time.
-    async fn all<A: Aggregate>(&self, since: Timestamp) -> anyhow::Result<Republished> {
+    async fn all(&self, since: Timestamp) -> anyhow::Result<Republished> {
         let (mut position, mut total) = (None, Republished::default());
         let mut done: Option<StreamId> = None;
         loop {
-            let page = self.store.scan::<A::Event>(position, PAGE).await?;
+            let page = self.aggregate.scan(position, PAGE).await?;
             for unreadable in page.unreadable {
                 complain!("{unreadable}");
                 total.failed += 1;
             }
-            let last = page.commits.last().map(|commit| commit.stream.clone());
+            let last = page.commits.last().map(|(stream, ..)| stream.clone());
             let mut first: BTreeMap<StreamId, Version> = BTreeMap::new();
-            for commit in page.commits {
+            for (stream, version, recorded_at) in page.commits {
                 // A stream that goes on over the end of a page was published whole.
-                if commit.recorded_at >= since && done.as_ref() != Some(&commit.stream) {
-                    first.entry(commit.stream).or_insert(commit.version);
+                if recorded_at >= since && done.as_ref() != Some(&stream) {
+                    first.entry(stream).or_insert(version);
                 }
             }
             done = last.filter(|last| first.contains_key(last) || done.as_ref() == Some(last));
@@ -148,7 +166,7 @@ impl Republisher {
 
     async fn load(&self, id: &StreamId, after: Version) -> Result<Vec<Arc<Commit>>, StoreError> {
         let load = Load { stream: id.clone(), after, command: None };
-        Ok(self.store.load(load).await?.commits.into_iter().map(Arc::new).collect())
+        Ok(self.aggregate.store().load(load).await?.commits.into_iter().map(Arc::new).collect())
     }
 
     /// A channel in memory has little room, so a stream may have to be tried again.
@@ -157,11 +175,12 @@ impl Republisher {
             return Republished::default();
         };
         for _ in 0..TRIES {
-            if self.publisher.submit_and_tell(&id, commits.clone(), PublishStage::Accepted).await {
+            if self.aggregate.publisher().submit_and_tell(&id, commits.clone(), PublishStage::Accepted).await
+            {
                 let events = commits.iter().map(|commit| commit.events.len()).sum();
                 return Republished { streams: 1, events, failed: 0 };
             }
-            self.publisher.channel().available().await;
+            self.aggregate.publisher().channel().available().await;
             tokio::time::sleep(PAUSE).await;
         }
         complain!("{id} was not published: the channel does not take it");

@@ -10,9 +10,11 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgMatches, Args};
 use command_handler::{Relay, ReminderRelay};
-use event_sourcing::{Aggregate, View};
+use event_source_mapping::Trigger;
+use futures_util::future::{BoxFuture, join_all};
 use http::{HeaderName, HeaderValue, Uri};
 use metrics_exporter_prometheus::PrometheusHandle;
+use runtime::Routes;
 use runtime::settings::seconds;
 use runtime::signals::Signals;
 use runtime::telemetry::LostLines;
@@ -20,14 +22,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::aggregates::OpenAggregate;
 use crate::api::{self, Api};
-use crate::application::{Application, settings_of};
+use crate::functions::{Functions, Parts, settings_of};
 use crate::locks::Locks;
 use crate::origins::Origins;
 use crate::registration::{Registrar, ViewStatus};
+use crate::registry::Registry;
 use crate::stores::{PublishingStores, Stores};
 use crate::tokens::Tokens;
-use crate::triggers::Trigger;
 use crate::{CannotStart, admin, application, doubts, files, listener, migrate, triggers};
 
 /// How long requests, and then batches, may take to finish once the process is told to stop. Together below 10 s.
@@ -94,20 +97,29 @@ struct ServeArgs {
     server: ServerSettings,
 }
 
+/// The application's own part of a server.
+pub struct Served {
+    /// Its aggregates and views.
+    pub registry: Registry,
+    /// Its functions.
+    pub functions: Arc<Functions>,
+    /// Its own headers of answers.
+    pub headers: Vec<HeaderName>,
+    /// Arguments of `curl`, behind the address, for a first call.
+    pub example: &'static str,
+}
+
 /// Serves until SIGINT or SIGTERM, then drains and ends within 10 s. A second signal ends it at once, and so does one while it starts.
 ///
 /// # Errors
 /// [`CannotStart`] when something can't be used as it was asked.
-pub async fn run<A: Aggregate, V: View>(
-    application: Arc<Application<A, V>>,
-    flags: ArgMatches,
-    lost_lines: LostLines,
-) -> anyhow::Result<ExitCode> {
+pub async fn run(served: Served, flags: ArgMatches, lost_lines: LostLines) -> anyhow::Result<ExitCode> {
     // First: until then signals are lost where this is the first process, as in a container, which has no default action for them.
     let mut signals = Signals::new()?;
     let args: ServeArgs = settings_of(&flags)?;
     // A task of its own, so that nothing that blocks there keeps a signal waiting.
-    let starting = tokio::spawn(start(Arc::clone(&application), flags.clone(), args.clone()));
+    let (registry, functions) = (served.registry.clone(), Arc::clone(&served.functions));
+    let starting = tokio::spawn(start(registry, functions, flags.clone(), args.clone()));
     let started = tokio::select! {
         started = starting => started??,
         () = signals.next() => {
@@ -115,27 +127,31 @@ pub async fn run<A: Aggregate, V: View>(
             return Ok(ExitCode::SUCCESS);
         }
     };
-    serve(application, flags, args, started, signals, lost_lines).await
+    serve(served, flags, args, started, signals, lost_lines).await
 }
 
 /// What a server has when it begins to serve.
-struct Started<A: Aggregate, V: View> {
+struct Started {
     tokens: Option<Tokens>,
     connections: usize,
     listener: TcpListener,
     admin_listener: TcpListener,
     _locks: Option<Locks>,
     metrics: PrometheusHandle,
-    stores: Stores<A, V>,
-    registrar: Registrar<V>,
+    stores: Stores,
+    registrars: Vec<Registrar>,
+    routes: Routes,
     triggers: Vec<Trigger>,
+    tasks: Vec<BoxFuture<'static, ()>>,
+    stop_work: watch::Sender<bool>,
 }
 
-async fn start<A: Aggregate, V: View>(
-    application: Arc<Application<A, V>>,
+async fn start(
+    registry: Registry,
+    functions: Arc<Functions>,
     flags: ArgMatches,
     args: ServeArgs,
-) -> anyhow::Result<Started<A, V>> {
+) -> anyhow::Result<Started> {
     let tokens = args.tokens()?;
     args.refuse_to_let_everybody_in(tokens.as_ref())?;
     let connections = files::take_all().saturating_sub(HEADROOM).max(1);
@@ -145,10 +161,15 @@ async fn start<A: Aggregate, V: View>(
     let locks = args.publishing.stores.is_embedded().then(|| args.publishing.stores.lock()).transpose()?;
     // First, because a series that is looked up before is counted nowhere.
     let metrics = admin::start_metrics()?;
-    let stores = args.publishing.open().await?;
-    migrate::at_start(&stores.view).await;
-    let registrar = args.registrar(&stores).await;
-    let triggers = application.triggers(&stores, &flags)?;
+    let stores = args.publishing.open(&registry).await?;
+    let (stop_work, stop) = watch::channel(false);
+    let parts = Parts { stores: &stores, flags: &flags, stop: &stop };
+    let (routes, triggers) = (functions.routes(&parts)?, functions.triggers(&parts)?);
+    let tasks = functions.tasks(&parts)?;
+    // They are made when somebody asks; here only to find what is missing.
+    drop(functions.measures(&parts)?);
+    migrate::at_start(&stores.views).await;
+    let registrars = args.registrars(&stores).await;
     Ok(Started {
         tokens,
         connections,
@@ -157,16 +178,19 @@ async fn start<A: Aggregate, V: View>(
         _locks: locks,
         metrics,
         stores,
-        registrar,
+        registrars,
+        routes,
         triggers,
+        tasks,
+        stop_work,
     })
 }
 
-async fn serve<A: Aggregate, V: View>(
-    application: Arc<Application<A, V>>,
+async fn serve(
+    served: Served,
     flags: ArgMatches,
     args: ServeArgs,
-    started: Started<A, V>,
+    started: Started,
     signals: Signals,
     lost_lines: LostLines,
 ) -> anyhow::Result<ExitCode> {
@@ -178,28 +202,35 @@ async fn serve<A: Aggregate, V: View>(
         _locks,
         metrics,
         stores,
-        registrar,
+        registrars,
+        routes,
         triggers,
+        tasks,
+        stop_work,
     } = started;
-    let view_status = registrar.status();
+    let view_statuses: Vec<_> = registrars.iter().map(Registrar::status).collect();
     let (stop_requests, requests_stopped) = watch::channel(false);
-    let (stop_work, work_stopped) = watch::channel(false);
+    let work_stopped = stop_work.subscribe();
     let mut work = JoinSet::new();
-    triggers::start(triggers, &mut work, stores.handler.publisher().channel(), &work_stopped, BATCHES_GRACE)?;
+    triggers::start(triggers, &mut work, &stores, &work_stopped, BATCHES_GRACE)?;
     args.start_relays(&mut work, &stores, &work_stopped);
-    // After the triggers: what is published from now on comes to the view by them.
-    work.spawn(registrar.run(work_stopped.clone()));
-    for task in application.tasks(&stores, &flags, &work_stopped)? {
+    // After the triggers: what is published from now on comes to the views by them.
+    for registrar in registrars {
+        work.spawn(registrar.run(work_stopped.clone()));
+    }
+    for task in tasks {
         work.spawn(task);
     }
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
 
-    args.say_hello(&listener, &admin_listener, application.example)?;
+    args.say_hello(&listener, &admin_listener, served.example)?;
     let keep_up_tokens = tokens.as_ref().map(Tokens::keep_up).transpose()?.map(tokio::spawn);
     let admin = admin::Admin {
-        application: Arc::clone(&application),
+        functions: served.functions,
+        flags,
+        stop: work_stopped.clone(),
         stores: stores.clone(),
-        view_status: view_status.clone(),
+        view_statuses: view_statuses.clone(),
         metrics,
         lost_lines,
         // Nobody else reads what is told on this machine.
@@ -208,8 +239,8 @@ async fn serve<A: Aggregate, V: View>(
     };
     let admin = admin::router(admin);
     let admin = move |request| admin::answer(admin.clone(), request);
-    let guards = args.guards(tokens, connections, application.headers.clone(), view_status);
-    let api = api::api(application.routes(&stores), guards);
+    let guards = args.guards(tokens, connections, served.headers, view_statuses);
+    let api = api::api(routes, guards);
     let mut servers = JoinSet::new();
     servers.spawn(serve_api(listener, connections, api, requests_stopped));
     // The admin listener answers to the end, so that a drain can be watched.
@@ -287,7 +318,7 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 }
 
 /// Drops the stores where waiting is allowed: what they had accepted is written before they close.
-async fn close<A: Aggregate, V: View>(stores: Stores<A, V>) {
+async fn close(stores: Stores) {
     let _ = tokio::task::spawn_blocking(move || drop(stores)).await;
 }
 
@@ -337,7 +368,7 @@ impl ServeArgs {
         tokens: Option<Tokens>,
         connections: usize,
         own_headers: Vec<HeaderName>,
-        view_status: watch::Receiver<ViewStatus>,
+        view_statuses: Vec<watch::Receiver<ViewStatus>>,
     ) -> api::Guards {
         let listed = &self.server.cors_origin;
         let is_any = listed.is_empty() || listed.iter().any(|origin| origin == "*");
@@ -345,33 +376,34 @@ impl ServeArgs {
         let max_in_flight = self.server.max_in_flight as usize;
         // A client that waits keeps its connection: half of them are for others.
         let max_waits = max_in_flight.min(connections.div_ceil(2));
-        api::Guards { tokens, max_in_flight, max_waits, origins, own_headers, view_status }
+        api::Guards { tokens, max_in_flight, max_waits, origins, own_headers, view_statuses }
     }
 
-    /// Registers this process. A channel in memory is not read by others, who may have another shape of the view; a file is served
-    /// by one process.
-    async fn registrar<A: Aggregate, V: View>(&self, stores: &Stores<A, V>) -> Registrar<V> {
-        let publisher = stores.handler.publisher();
+    /// Registers this process beside each view. A channel in memory is not read by others, who may have another shape of the view; a
+    /// file is served by one process.
+    async fn registrars(&self, stores: &Stores) -> Vec<Registrar> {
         let is_own = self.publishing.stores.commands.channel.channel.scheme() == "memory";
-        let publisher = (is_own && !stores.view.is_file()).then(|| publisher.clone());
-        let mut registrar = Registrar::new(stores.handler.store().clone(), stores.view.clone(), publisher);
-        registrar.begin().await;
-        registrar
+        let registrars = stores.views.iter().map(async |view| {
+            let aggregate = stores.aggregate(view.kind).filter(|_| is_own && !view.view.is_file());
+            let publisher = aggregate.map(|aggregate| aggregate.handler.publisher().clone());
+            let mut registrar = Registrar::new(view.clone(), publisher);
+            registrar.begin().await;
+            registrar
+        });
+        join_all(registrars).await
     }
 
-    /// Sees to what was not published or has no outcome, and notes what may not be in the view.
-    fn start_relays<A: Aggregate, V: View>(
-        &self,
-        work: &mut JoinSet<()>,
-        stores: &Stores<A, V>,
-        stopped: &watch::Receiver<bool>,
-    ) {
-        let (store, publisher) = (stores.handler.store(), stores.handler.publisher());
-        let relay = Relay::new(store.clone(), publisher.clone(), self.relay_min_age());
-        work.spawn(relay.run(stopped.clone()));
-        let reminder_relay = ReminderRelay::new(stores.reminders.clone(), publisher.clone());
-        work.spawn(reminder_relay.run(stopped.clone()));
-        work.spawn(doubts::note(publisher.channel().clone(), stores.view.clone(), stopped.clone()));
+    /// Sees to what was not published or has no outcome, and notes what may not be in the views.
+    fn start_relays(&self, work: &mut JoinSet<()>, stores: &Stores, stopped: &watch::Receiver<bool>) {
+        for OpenAggregate { handler, reminders } in stores.aggregates.iter() {
+            let (store, publisher) = (handler.store(), handler.publisher());
+            let relay = Relay::new(store.clone(), publisher.clone(), self.relay_min_age());
+            work.spawn(relay.run(stopped.clone()));
+            let reminder_relay = ReminderRelay::new(reminders.clone(), publisher.clone());
+            work.spawn(reminder_relay.run(stopped.clone()));
+            let views = stores.views_of(handler.kind()).cloned().collect();
+            work.spawn(doubts::note(publisher.channel().clone(), views, stopped.clone()));
+        }
     }
 
     fn relay_min_age(&self) -> Duration {

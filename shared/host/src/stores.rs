@@ -1,19 +1,22 @@
-//! The settings of the three stores, and the functions that open the stores. If a store can't be opened, the error is one clear
-//! line.
+//! The settings of the three stores, and the functions that open the stores of an application's aggregates and views. If a store
+//! can't be opened, the error is one clear line.
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
-use command_handler::{AnswerPolicy, CommandHandler, CommandSettings, ReminderSettings};
-use event_sourcing::{Aggregate, View};
-use event_store::{EventStore, Reminders};
-use read_store::ReadStore;
+use command_handler::{CommandSettings, ReminderSettings};
+use event_channel::EventChannel;
+use event_store::EventStore;
 use runtime::SecretUrl;
 use runtime::settings::{DataSettings, EventStoreSettings, ReadStoreSettings};
 
 use crate::CannotStart;
+use crate::aggregates::{AggregateType, AnyHandler, OpenAggregate};
 use crate::locks::Locks;
+use crate::registry::Registry;
+use crate::views::{AnyView, OpenView, ViewType};
 
 /// The event store and the read store: what a tool compares or rebuilds.
 #[derive(Args, Clone, Debug)]
@@ -27,13 +30,15 @@ pub struct BothStores {
 }
 
 impl BothStores {
-    /// Opens both.
+    /// Opens a view, and the event store of its aggregate.
     ///
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
-    pub async fn open<V: View>(&self) -> Result<(EventStore, ReadStore<V>), CannotStart> {
-        let events = open_event_store(&self.event_store, &self.data).await?;
-        Ok((events, open_read_store(&self.read_store, &self.data).await?))
+    pub async fn open(&self, registry: &Registry, view: &ViewType) -> Result<OpenView, CannotStart> {
+        let aggregate = registry.aggregate_of(view)?;
+        let events = open_event_store(&self.event_store, &self.data, aggregate).await?;
+        let view = open_view(&self.read_store, &self.data, view).await?;
+        Ok(OpenView { view, kind: aggregate.kind, events })
     }
 }
 
@@ -47,12 +52,12 @@ pub struct EventStoreAlone {
 }
 
 impl EventStoreAlone {
-    /// Opens it.
+    /// Opens the event store of this aggregate.
     ///
     /// # Errors
     /// [`CannotStart`] when it can't be opened.
-    pub async fn open(&self) -> Result<EventStore, CannotStart> {
-        open_event_store(&self.event_store, &self.data).await
+    pub async fn open(&self, aggregate: &AggregateType) -> Result<EventStore, CannotStart> {
+        open_event_store(&self.event_store, &self.data, aggregate).await
     }
 }
 
@@ -66,24 +71,35 @@ pub struct ViewStore {
 }
 
 impl ViewStore {
-    /// Opens it.
+    /// Opens this view.
     ///
     /// # Errors
     /// [`CannotStart`] when it can't be opened.
-    pub async fn open<V: View>(&self) -> Result<ReadStore<V>, CannotStart> {
-        open_read_store(&self.read_store, &self.data).await
+    pub async fn open(&self, view: &ViewType) -> Result<Arc<dyn AnyView>, CannotStart> {
+        open_view(&self.read_store, &self.data, view).await
     }
 }
 
 /// What the functions of an application work with. Cheap to clone.
 #[derive(Clone)]
-pub struct Stores<A: Aggregate, V: View> {
-    /// Commands; it has the event store and the channel.
-    pub handler: CommandHandler<A>,
-    /// The view.
-    pub view: ReadStore<V>,
-    /// What waits for an outcome.
-    pub reminders: Reminders,
+pub struct Stores {
+    /// The aggregates, each with its event store and its channel.
+    pub aggregates: Arc<[OpenAggregate]>,
+    /// The views.
+    pub views: Arc<[OpenView]>,
+}
+
+impl Stores {
+    /// Returns the aggregate of this name.
+    #[must_use]
+    pub fn aggregate(&self, kind: &str) -> Option<&OpenAggregate> {
+        self.aggregates.iter().find(|aggregate| aggregate.handler.kind() == kind)
+    }
+
+    /// Returns the views that are folded from events of the aggregate of this name.
+    pub fn views_of(&self, kind: &str) -> impl Iterator<Item = &OpenView> {
+        self.views.iter().filter(move |view| view.kind == kind)
+    }
 }
 
 /// What is needed to publish.
@@ -102,10 +118,13 @@ impl PublishingStores {
     ///
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
-    pub async fn open<A: Aggregate, V: View>(&self) -> Result<Stores<A, V>, CannotStart> {
-        let (handler, view) = self.stores.open().await?;
-        let reminders = self.reminders.of(handler.store().clone());
-        Ok(Stores { handler, view, reminders })
+    pub async fn open(&self, registry: &Registry) -> Result<Stores, CannotStart> {
+        let (handlers, views) = self.stores.open(registry).await?;
+        let open = |handler: Arc<dyn AnyHandler>| {
+            let reminders = self.reminders.of(handler.store().clone());
+            OpenAggregate { handler, reminders }
+        };
+        Ok(Stores { aggregates: handlers.into_iter().map(open).collect(), views: views.into() })
     }
 }
 
@@ -121,15 +140,31 @@ pub struct AllStores {
 }
 
 impl AllStores {
-    /// Opens all three; the handler answers when a command is durable.
+    /// Opens the stores of all aggregates and views.
     ///
     /// # Errors
     /// [`CannotStart`] when one can't be opened.
-    pub async fn open<A: Aggregate, V: View>(
+    pub async fn open(
         &self,
-    ) -> Result<(CommandHandler<A>, ReadStore<V>), CannotStart> {
-        let handler = self.commands.open(AnswerPolicy::Answer).await.map_err(cannot_open)?;
-        Ok((handler, open_read_store(&self.read_store, &self.commands.data).await?))
+        registry: &Registry,
+    ) -> Result<(Vec<Arc<dyn AnyHandler>>, Vec<OpenView>), CannotStart> {
+        registry.check()?;
+        let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
+        let mut handlers = Vec::new();
+        for aggregate in &registry.aggregates {
+            let store = open_event_store(event_store, data, aggregate).await?;
+            let channel = EventChannel::open(&channel.channel).map_err(cannot_open)?;
+            handlers.push(aggregate.open(store, channel, *kept_orders));
+        }
+        let mut views = Vec::new();
+        for view in &registry.views {
+            let kind = registry.aggregate_of(view)?.kind;
+            let handler = handlers.iter().find(|handler| handler.kind() == kind);
+            let events = handler.map(|handler| handler.store().clone());
+            let view = open_view(&self.read_store, data, view).await?;
+            views.extend(events.map(|events| OpenView { view, kind, events }));
+        }
+        Ok((handlers, views))
     }
 
     /// Returns `true` if a store is SQLite or the channel is in this process's memory. Then only one process may serve the data.
@@ -175,16 +210,17 @@ impl AllStores {
 async fn open_event_store(
     settings: &EventStoreSettings,
     data: &DataSettings,
+    _aggregate: &AggregateType,
 ) -> Result<EventStore, CannotStart> {
     EventStore::open(settings.url(data)).await.map_err(cannot_open)
 }
 
-async fn open_read_store<V: View>(
+async fn open_view(
     settings: &ReadStoreSettings,
     data: &DataSettings,
-) -> Result<ReadStore<V>, CannotStart> {
-    let url = settings.url(data);
-    ReadStore::open(url).await.map_err(cannot_open)
+    view: &ViewType,
+) -> Result<Arc<dyn AnyView>, CannotStart> {
+    view.open(settings.url(data)).await.map_err(cannot_open)
 }
 
 /// The error for a store that can't be opened.

@@ -1,7 +1,7 @@
-//! The command `verify`: compares the view with the event store, stream by stream. `shared` is for rows that streams share.
+//! Compares a view with the event store, stream by stream. `shared` is for rows that streams share.
 
-mod args;
 mod fault;
+mod settings;
 mod shared;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,15 +10,15 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::anyhow;
-use event_sourcing::{Aggregate, Entry, Recorded, StreamId, Version, View, is_by_stream};
+use event_sourcing::{Entry, Recorded, StreamId, Version, View, is_by_stream};
 use event_store::{Commit, EventStore, Load, StoreError, UnreadableStream};
 use indicatif::{ProgressBar, ProgressStyle};
 use read_store::{ReadStore, ReadStoreError};
 use serde::Serialize;
 
-pub use self::args::VerifyArgs;
 use self::fault::{Fault, LOOK_AGAIN, TOLD};
-use crate::output::{Named, plural};
+pub use self::settings::VerifySettings;
+use crate::output::{Label, Named, plural};
 
 /// The number of commits in a page of the scan, and of rows in a page of the view.
 const PAGE: usize = 1_000;
@@ -50,18 +50,24 @@ struct Report {
 /// Compares the view with the event store. The exit code is 1 if a fault was found and not repaired.
 ///
 /// # Errors
-/// When a store can't be opened or is not available.
-pub async fn run<A: Aggregate, V: View>(args: VerifyArgs) -> anyhow::Result<ExitCode> {
-    let (events, view) = args.stores.open::<V>().await?;
-    let progress = if args.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    let style = ProgressStyle::with_template(&format!("{{spinner}} {{pos}} {}  {{per_sec}}", plural::<A>()));
+/// When a store is not available.
+pub async fn verify<V: View>(
+    events: &EventStore,
+    view: &ReadStore<V>,
+    kind: &'static str,
+    label: Label,
+    settings: &VerifySettings,
+) -> anyhow::Result<ExitCode> {
+    let progress = if settings.json { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    let style = ProgressStyle::with_template(&format!("{{spinner}} {{pos}} {}  {{per_sec}}", plural(kind)));
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     if !is_by_stream::<V>() {
-        return shared::run(&events, &view, &args, &progress).await;
+        return shared::run(events, view, label, settings, &progress).await;
     }
-    let report = Report { streams: Named::new(plural::<A>(), 0), ..Report::default() };
-    let (kind, unreadable) = (A::KIND, BTreeSet::new());
-    let mut verifier = Verifier { events, view, args, kind, report, unreadable, progress };
+    let report = Report { streams: Named::new(plural(kind), 0), ..Report::default() };
+    let unreadable = BTreeSet::new();
+    let (events, view, settings) = (events.clone(), view.clone(), settings.clone());
+    let mut verifier = Verifier { events, view, settings, kind, label, report, unreadable, progress };
     verifier.every_stream().await?;
     verifier.every_row().await?;
     verifier.progress.finish_and_clear();
@@ -71,9 +77,10 @@ pub async fn run<A: Aggregate, V: View>(args: VerifyArgs) -> anyhow::Result<Exit
 struct Verifier<V: View> {
     events: EventStore,
     view: ReadStore<V>,
-    args: VerifyArgs,
+    settings: VerifySettings,
     /// The aggregate's name, under which a finding shows its stream.
     kind: &'static str,
+    label: Label,
     report: Report,
     /// Streams that were found to be unreadable.
     unreadable: BTreeSet<StreamId>,
@@ -128,7 +135,7 @@ impl<V: View> Verifier<V> {
     async fn compare(&mut self, ids: Vec<StreamId>) -> anyhow::Result<()> {
         self.report.streams.value += ids.len() as u64;
         self.progress.inc(ids.len() as u64);
-        let deadline = Instant::now() + self.args.patience;
+        let deadline = Instant::now() + self.settings.patience;
         let mut wanted = HashMap::new();
         let mut differing = self.differing(&ids, &mut wanted).await?;
         loop {
@@ -217,13 +224,13 @@ impl<V: View> Verifier<V> {
         if finding.fault == Fault::Unreadable && !self.unreadable.insert(finding.stream.value.clone()) {
             return Ok(());
         }
-        let repaired = self.args.repair && self.repair(&finding.stream.value, finding.fault).await?;
+        let repaired = self.settings.repair && self.repair(&finding.stream.value, finding.fault).await?;
         self.report.faults += 1;
         self.report.repaired += u64::from(repaired);
         let count = self.report.counts.entry(finding.fault).or_default();
         *count = (count.0 + 1, count.1 + u64::from(repaired));
         if self.report.findings.len() < TOLD {
-            if !self.args.json {
+            if !self.settings.json {
                 self.progress.suspend(|| line!("{finding}"))?;
             }
             self.report.findings.push(finding);
@@ -262,8 +269,8 @@ impl<V: View> Verifier<V> {
 
     fn print(&self) -> anyhow::Result<ExitCode> {
         let Report { streams, faults, repaired, findings, counts } = &self.report;
-        if self.args.json {
-            line!("{}", serde_json::to_string(&self.report)?)?;
+        if self.settings.json {
+            line!("{}", self.label.json(&self.report)?)?;
         } else {
             if *faults > findings.len() as u64 {
                 line!("… and {} more", faults - findings.len() as u64)?;
@@ -276,7 +283,7 @@ impl<V: View> Verifier<V> {
                 line!("{:<12} {found:>8} {repaired:>9}", format!("{fault:?}").to_lowercase())?;
             }
             let Named { name, value } = streams;
-            line!("{value} {name} compared, {faults} faults, {repaired} repaired")?;
+            line!("{}{value} {name} compared, {faults} faults, {repaired} repaired", self.label)?;
         }
         Ok(if faults == repaired { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

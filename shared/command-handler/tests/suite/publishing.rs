@@ -142,7 +142,9 @@ async fn what_may_not_be_marked_is_published_once_and_marked_when_it_may_be() {
     let process = system.process().await;
     let mut reader = system.reader();
     let publisher = process.publisher();
-    publisher.allow_marks_until(Instant::now());
+    let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(3600));
+    publisher.allow_marks_until("tasks", now);
+    publisher.allow_marks_until("labels", later);
     for command in [open("a lamp"), Command::Start] {
         handle(&process, request("a", command)).await.unwrap();
     }
@@ -155,7 +157,7 @@ async fn what_may_not_be_marked_is_published_once_and_marked_when_it_may_be() {
     assert_eq!(within(relay(&process).sweep()).await.unwrap().commits, 0);
     assert_eq!((reader.versions("a"), reader.versions("b")), (vec![1, 2], vec![1, 2]));
 
-    publisher.allow_marks_until(Instant::now() + Duration::from_secs(3600));
+    publisher.allow_marks_until("tasks", later);
     failed(&process).await;
     assert_eq!(within(relay(&process).sweep()).await.unwrap().commits, 4);
     reader.read(4).await;

@@ -11,8 +11,9 @@ use indicatif::ProgressBar;
 use read_store::{BehindStream, Difference, ReadStore, ViewId};
 use serde::Serialize;
 
-use super::args::VerifyArgs;
 use super::fault::{Fault, LOOK_AGAIN, TOLD};
+use super::settings::VerifySettings;
+use crate::output::Label;
 use crate::rebuild;
 
 /// The result of a comparison.
@@ -47,20 +48,21 @@ impl From<&BehindStream> for Finding {
 pub(super) async fn run<V: View>(
     events: &EventStore,
     view: &ReadStore<V>,
-    args: &VerifyArgs,
+    label: Label,
+    settings: &VerifySettings,
     progress: &ProgressBar,
 ) -> anyhow::Result<ExitCode> {
-    let report = verify(events, view, args.patience, args.repair, progress).await?;
+    let report = verify(events, view, settings.patience, settings.repair, progress).await?;
     progress.finish_and_clear();
-    if args.json {
-        line!("{}", serde_json::to_string(&report)?)?;
+    if settings.json {
+        line!("{}", label.json(&report)?)?;
     } else {
         for finding in &report.findings {
             line!("{finding}")?;
         }
         let Report { findings, unreadable, repaired } = &report;
         let repaired = if *repaired { "the view is repaired" } else { "nothing is repaired" };
-        line!("{} faults, {unreadable} streams can't be read; {repaired}", findings.len())?;
+        line!("{label}{} faults, {unreadable} streams can't be read; {repaired}", findings.len())?;
     }
     let is_well = report.repaired || (report.findings.is_empty() && report.unreadable == 0);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

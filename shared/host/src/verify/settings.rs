@@ -1,17 +1,13 @@
-//! The arguments of `verify`.
+//! The settings of a comparison.
 
 use std::time::Duration;
 
 use clap::Args;
 use runtime::settings::seconds;
 
-use crate::stores::BothStores;
-
-/// Compare the {view} view with the event store; exit 1 if anything is lost, stale, different or extra
+/// How a view is compared.
 #[derive(Args, Clone, Debug)]
-pub struct VerifyArgs {
-    #[command(flatten)]
-    pub(super) stores: BothStores,
+pub struct VerifySettings {
     /// Mend what is found: write the {kind} as the event store has it, delete what it does not have
     #[arg(long)]
     pub(super) repair: bool,
