@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
-use domain::{Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version};
-use event_store::{CommandHash, Commit, EventStore, Metadata};
+use domain::{APPLICATION, Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version};
+use event_store::{CommandHash, Commit, EventStore, Metadata, Namespace};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
@@ -19,7 +19,7 @@ pub(crate) fn id(number: u64) -> String {
 
 /// Writes `orders` orders, each created, started and processed.
 pub(crate) async fn fill(url: &str, orders: u64) -> anyhow::Result<()> {
-    let store = EventStore::open(url).await?;
+    let store = EventStore::open(url, &Namespace::of::<Order>(APPLICATION)?).await?;
     let next = Arc::new(AtomicU64::new(0));
     let mut writers = JoinSet::new();
     for _ in 0..WRITERS {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use event_store::{Commit, EventStore};
+use domain::{APPLICATION, Order};
+use event_store::{Commit, EventStore, InvalidNamespace, Namespace};
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection};
@@ -22,6 +23,10 @@ pub(crate) struct Database {
     client: Client,
 }
 
+fn namespace() -> Result<Namespace, InvalidNamespace> {
+    Namespace::of::<Order>(APPLICATION)
+}
+
 impl Database {
     pub(crate) async fn fresh(servers: &Servers) -> anyhow::Result<Self> {
         let name = super::given::fresh_name();
@@ -32,7 +37,7 @@ impl Database {
 
     /// Returns the event store there; connected, with its collection and indexes.
     pub(crate) async fn store(&self) -> anyhow::Result<EventStore> {
-        let store = EventStore::open(&self.url).await?;
+        let store = EventStore::open(&self.url, &namespace()?).await?;
         store.ping().await?;
         Ok(store)
     }
@@ -44,7 +49,7 @@ impl Database {
         connections: Option<u32>,
     ) -> anyhow::Result<Collection<RawDocumentBuf>> {
         self.store().await?;
-        Ok(client(&self.url, connections).await?.database(&self.name).collection("commits"))
+        Ok(client(&self.url, connections).await?.database(&self.name).collection(namespace()?.as_str()))
     }
 
     /// Writes the first commit of so many orders, published.

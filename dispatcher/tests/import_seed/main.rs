@@ -9,8 +9,8 @@ mod startup;
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 
-use domain::{CommandId, Event, OrderId, Version};
-use event_store::{EventStore, Load, Metadata};
+use domain::{APPLICATION, CommandId, Event, Order, OrderId, Version};
+use event_store::{EventStore, Load, Metadata, Namespace};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
@@ -46,8 +46,12 @@ fn counts(summary: &Value) -> [u64; 3] {
 /// each commit, by stream.
 type Content = BTreeMap<OrderId, Vec<(Version, CommandId, Vec<Event>, Metadata)>>;
 
+fn namespace() -> Namespace {
+    Namespace::of::<Order>(APPLICATION).unwrap()
+}
+
 async fn content(url: &str) -> Content {
-    let store = EventStore::open(url).await.unwrap();
+    let store = EventStore::open(url, &namespace()).await.unwrap();
     let (mut content, mut position) = (Content::new(), None);
     loop {
         let page = store.scan::<Event>(position, 1_000).await.unwrap();
@@ -165,7 +169,7 @@ async fn an_import_that_is_killed_half_way_is_finished_by_the_next(seed: &Seed, 
     seed.insert(&created.chain(processed).collect::<Vec<_>>()).await;
 
     let mut killed = Running::start(import(seed, place, &[]));
-    let store = EventStore::open(place.url()).await.unwrap();
+    let store = EventStore::open(place.url(), &namespace()).await.unwrap();
     until("the import to be under way", async || store.count().await.is_ok_and(|commits| commits > 0)).await;
     killed.kill();
     let half: usize = content(&place.url()).await.values().map(Vec::len).sum();

@@ -8,5 +8,6 @@ use runtime::{function, settings};
 async fn main() -> Result<(), function::Error> {
     let settings = settings::parse::<LambdaSettings>(APPLICATION);
     settings.telemetry.start()?;
-    function::run_http(APPLICATION, async || Ok(cancel_order::routes(settings.open().await?))).await
+    function::run_http(APPLICATION, async || Ok(cancel_order::routes(settings.open(APPLICATION).await?)))
+        .await
 }

@@ -1,8 +1,8 @@
 //! The function as a Lambda. It connects when it is first invoked.
 
 use clap::Parser;
-use domain::APPLICATION;
-use event_store::{EventStore, Of};
+use domain::{APPLICATION, Order};
+use event_store::{EventStore, Namespace, Of};
 use runtime::settings::{self, DataSettings, EventStoreSettings};
 use runtime::telemetry::TelemetrySettings;
 use runtime::{function, secrets};
@@ -27,7 +27,8 @@ async fn main() -> Result<(), function::Error> {
     settings.telemetry.start()?;
     function::run_http(APPLICATION, async || {
         let url = secrets::resolve(&settings.event_store.url(&settings.data)).await?;
-        Ok(history::routes(Of::new(EventStore::open_with(url, CONNECTIONS).await?)))
+        let namespace = Namespace::of::<Order>(APPLICATION)?;
+        Ok(history::routes(Of::new(EventStore::open_with(url, CONNECTIONS, &namespace).await?)))
     })
     .await
 }

@@ -26,7 +26,7 @@ async fn main() -> Result<(), function::Error> {
     function::run_event(
         APPLICATION,
         async || {
-            let handler = settings.lambda.open().await?;
+            let handler = settings.lambda.open(APPLICATION).await?;
             let mut fulfilment = settings.fulfilment.clone();
             fulfilment.fulfilment = secrets::resolve(&fulfilment.fulfilment).await?;
             let reminders = settings.reminders.of(handler.store().clone());

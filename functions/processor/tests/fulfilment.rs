@@ -15,10 +15,12 @@ use axum::routing::post;
 use bytes::Bytes;
 use clap::Parser;
 use command_handler::{AnswerPolicy, CommandHandler, CommandRequest, KeyOrigin, command_hash};
-use domain::{Command, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version, wire};
+use domain::{
+    APPLICATION, Command, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version, wire,
+};
 use event_channel::EventChannel;
 use event_source_mapping::event::{KafkaEvent, KafkaRecord, TimestampType};
-use event_store::{EventStore, Load, Metadata, ReminderCounts, Reminders};
+use event_store::{EventStore, Load, Metadata, Namespace, ReminderCounts, Reminders};
 use processor::{BatchError, FulfilmentSettings, Processor};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -92,8 +94,8 @@ struct Settings {
 
 async fn system(url: &str) -> System {
     let folder = tempfile::tempdir().unwrap();
-    let store =
-        EventStore::open(format!("sqlite:{}", folder.path().join("events.db").display())).await.unwrap();
+    let file = format!("sqlite:{}", folder.path().join("events.db").display());
+    let store = EventStore::open(file, &Namespace::of::<Order>(APPLICATION).unwrap()).await.unwrap();
     let channel = EventChannel::open("memory:").unwrap();
     let handler = CommandHandler::new(store, channel, NonZeroUsize::new(10).unwrap(), AnswerPolicy::Answer);
     let settings = Settings::parse_from(["test", "--fulfilment", url]).fulfilment;
@@ -319,7 +321,7 @@ async fn an_order_that_cant_be_read_is_set_aside_and_stops_nobody() {
         system.started(order).await;
     }
     let file = rusqlite::Connection::open(system.folder.path().join("events.db")).unwrap();
-    let newer = "UPDATE streams SET events = replace(events, 'ProcessingStarted', 'ProcessingBegun') WHERE stream = 'newer'";
+    let newer = "UPDATE orders_order_commits SET events = replace(events, 'ProcessingStarted', 'ProcessingBegun') WHERE stream = 'newer'";
     assert!(file.execute(newer, []).unwrap() > 0);
     let event = batch(vec![started_record(0, 0, "newer", 2), started_record(0, 1, "good", 2)]);
     system.process(event).await.unwrap();

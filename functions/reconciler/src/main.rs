@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Parser;
-use domain::APPLICATION;
-use event_store::EventStore;
+use domain::{APPLICATION, Order};
+use event_store::{EventStore, Namespace};
 use read_store::ReadStore;
 use reconciler::{Reconciler, ReconcilerSettings};
 use runtime::settings::{self, EventStoreSettings, ViewFunctionSettings};
@@ -36,7 +36,8 @@ async fn main() -> Result<(), function::Error> {
         APPLICATION,
         async || {
             let url = secrets::resolve(&settings.event_store.url(settings.view.data())).await?;
-            let events = EventStore::open_with(&url, CONNECTIONS).await?;
+            let namespace = Namespace::of::<Order>(APPLICATION)?;
+            let events = EventStore::open_with(&url, CONNECTIONS, &namespace).await?;
             let view = ReadStore::open_with(&settings.view.url().await?, CONNECTIONS as usize).await?;
             Ok(Mutex::new(Reconciler::new(events, view, settings.reconciler.clone())))
         },

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{
-    Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, OrdersView, Reason, RecordedEvent,
-    Version,
+    APPLICATION, Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, OrdersView, Reason,
+    RecordedEvent, Version,
 };
-use event_store::{CommandHash, Commit, CommitId, EventStore, Metadata};
+use event_store::{CommandHash, Commit, CommitId, EventStore, Metadata, Namespace};
 use jiff::Timestamp;
 use read_store::{Incoming, ReadStore, Walker};
 use reconciler::{Reconciler, ReconcilerSettings, Round};
@@ -25,7 +25,8 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = |file: &str| format!("sqlite:{}", folder.path().join(file).display());
-        let events = EventStore::open(&url("events.db")).await.unwrap();
+        let events =
+            EventStore::open(&url("events.db"), &Namespace::of::<Order>(APPLICATION).unwrap()).await.unwrap();
         let view = ReadStore::open(&url("views.db")).await.unwrap();
         Self { events, view, _folder: folder }
     }

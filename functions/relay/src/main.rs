@@ -28,7 +28,7 @@ async fn main() -> Result<(), function::Error> {
     function::run_event(
         APPLICATION,
         async || {
-            let handler = settings.lambda.open::<Order>().await?;
+            let handler = settings.lambda.open::<Order>(APPLICATION).await?;
             let relay =
                 Relay::new(handler.store().clone(), handler.publisher().clone(), settings.relay_min_age);
             let reminders = settings.reminders.of(handler.store().clone());

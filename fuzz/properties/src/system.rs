@@ -7,10 +7,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse;
 use command_handler::{AnswerPolicy, CommandHandler};
-use domain::{EncodedEvent, Event, OrderId, OrderName, OrdersView, Version, wire};
+use domain::{APPLICATION, EncodedEvent, Event, Order, OrderId, OrderName, OrdersView, Version, wire};
 use event_channel::EventChannel;
 use event_source_mapping::event::KafkaEvent;
-use event_store::{EventStore, Of};
+use event_store::{EventStore, Namespace, Of};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use read_store::ReadStore;
@@ -63,7 +63,8 @@ impl System {
         let folder = tempfile::tempdir().expect("a folder");
         let url = |name| format!("sqlite:{}", folder.path().join(name).display());
         let (router, view) = runtime.block_on(async {
-            let store = EventStore::open(url("events.db")).await.expect("an event store");
+            let namespace = Namespace::of::<Order>(APPLICATION).expect("a namespace");
+            let store = EventStore::open(url("events.db"), &namespace).await.expect("an event store");
             let channel = EventChannel::open("memory:").expect("a channel");
             let kept = NonZeroUsize::new(100).expect("more than none");
             let handler = CommandHandler::new(store.clone(), channel, kept, AnswerPolicy::LeaveToRelay);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use event_channel::EventChannel;
 use event_sourcing::Aggregate;
-use event_store::EventStore;
+use event_store::{EventStore, InvalidNamespace, Namespace};
 use runtime::secrets::{self, SecretError};
 use runtime::settings::{ChannelSettings, DataSettings, EventStoreSettings, milliseconds};
 use runtime::telemetry::TelemetrySettings;
@@ -37,6 +37,9 @@ pub struct CommandSettings {
 /// A command handler can't be made.
 #[derive(Debug, Error)]
 pub enum OpenError {
+    /// The application or the aggregate has a name that can't be part of a table's.
+    #[error(transparent)]
+    Namespace(#[from] InvalidNamespace),
     /// The event store can't be opened.
     #[error(transparent)]
     EventStore(#[from] event_store::OpenError),
@@ -49,15 +52,17 @@ pub enum OpenError {
 }
 
 impl CommandSettings {
-    /// Opens the stores and makes the handler.
+    /// Opens the stores of this application's aggregate and makes the handler.
     ///
     /// # Errors
     /// When a URL names no store or channel of ours, or a file can't be used.
     pub async fn open<A: Aggregate>(
         &self,
+        application: &str,
         answer_policy: AnswerPolicy,
     ) -> Result<CommandHandler<A>, OpenError> {
-        let store = EventStore::open(self.event_store.url(&self.data)).await?;
+        let namespace = Namespace::of::<A>(application)?;
+        let store = EventStore::open(self.event_store.url(&self.data), &namespace).await?;
         let channel = EventChannel::open(&self.channel.channel)?;
         Ok(CommandHandler::new(store, channel, self.kept_orders, answer_policy))
     }
@@ -78,17 +83,18 @@ pub struct LambdaSettings {
 }
 
 impl LambdaSettings {
-    /// Opens the stores and makes a handler that waits for its publishing, since a Lambda is frozen once it has answered.
+    /// Opens the stores of this application's aggregate and makes a handler that waits for its publishing, since a Lambda is frozen once it has answered.
     ///
     /// Looks up the settings that stand for a secret.
     ///
     /// # Errors
     /// As [`CommandSettings::open`], and when a secret can't be looked up.
-    pub async fn open<A: Aggregate>(&self) -> Result<CommandHandler<A>, OpenError> {
+    pub async fn open<A: Aggregate>(&self, application: &str) -> Result<CommandHandler<A>, OpenError> {
         let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
         let event_store = secrets::resolve(&event_store.url(data)).await?;
         let channel = secrets::resolve(&channel.channel).await?;
-        let store = EventStore::open_with(event_store, CONNECTIONS).await?;
+        let namespace = Namespace::of::<A>(application)?;
+        let store = EventStore::open_with(event_store, CONNECTIONS, &namespace).await?;
         let channel = EventChannel::open(channel)?;
         let answer_policy = AnswerPolicy::AwaitPublish(self.publish_patience);
         Ok(CommandHandler::new(store, channel, *kept_orders, answer_policy))

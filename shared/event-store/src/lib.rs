@@ -20,6 +20,7 @@ mod jobs;
 mod json;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+mod namespace;
 mod of;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -42,6 +43,7 @@ pub use errors::{AppendError, OpenError, StoreError};
 pub use heads::Heads;
 #[cfg(feature = "mongodb")]
 pub use mongodb::connection::parse_url as parse_mongodb_url;
+pub use namespace::{InvalidNamespace, Namespace};
 pub use of::Of;
 pub use reminders::{Mark, REMINDERS, Reminder, ReminderCounts, ReminderPolicy, Reminders};
 
@@ -60,13 +62,13 @@ pub enum EventStore {
 }
 
 impl EventStore {
-    /// Opens the store that the URL names. It connects to a server only at first use. It opens a file at once, and creates a
-    /// missing one.
+    /// Opens a namespace in the store that the URL names. It connects to a server only at first use. It opens a file at once, and
+    /// creates a missing one.
     ///
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
-    pub async fn open(url: impl Into<SecretUrl>) -> Result<Self, OpenError> {
-        Self::open_url(url.into(), None).await
+    pub async fn open(url: impl Into<SecretUrl>, namespace: &Namespace) -> Result<Self, OpenError> {
+        Self::open_url(url.into(), None, namespace).await
     }
 
     /// Opens the store for a Lambda, as [`EventStore::open`] does, but with at most this many connections to a server (at least
@@ -75,24 +77,34 @@ impl EventStore {
     ///
     /// # Errors
     /// As [`EventStore::open`].
-    pub async fn open_with(url: impl Into<SecretUrl>, connections: u32) -> Result<Self, OpenError> {
-        Self::open_url(url.into(), Some(connections)).await
+    pub async fn open_with(
+        url: impl Into<SecretUrl>,
+        connections: u32,
+        namespace: &Namespace,
+    ) -> Result<Self, OpenError> {
+        Self::open_url(url.into(), Some(connections), namespace).await
     }
 
-    async fn open_url(url: SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
+    async fn open_url(
+        url: SecretUrl,
+        connections: Option<u32>,
+        namespace: &Namespace,
+    ) -> Result<Self, OpenError> {
         // Without a server there are no connections to limit.
         let _ = connections;
         match url.expose().split_once(':') {
             #[cfg(feature = "mongodb")]
             Some(("mongodb" | "mongodb+srv", _)) => {
-                Ok(Self::MongoDb(mongodb::MongoDbEventStore::open(&url, connections).await?))
+                Ok(Self::MongoDb(mongodb::MongoDbEventStore::open(&url, connections, namespace).await?))
             }
             #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => {
-                Ok(Self::Postgres(postgres::PostgresEventStore::open(&url, connections)?))
+                Ok(Self::Postgres(postgres::PostgresEventStore::open(&url, connections, namespace)?))
             }
             #[cfg(feature = "embedded")]
-            Some(("sqlite", path)) => Ok(Self::Sqlite(sqlite::SqliteEventStore::open(path.as_ref())?)),
+            Some(("sqlite", path)) => {
+                Ok(Self::Sqlite(sqlite::SqliteEventStore::open(path.as_ref(), namespace)?))
+            }
             _ => Err(OpenError::UnknownScheme { url, allowed: SCHEMES.join(", ") }),
         }
     }

@@ -76,7 +76,7 @@ impl Application {
             about,
             example: "",
             headers: Vec::new(),
-            registry: Registry::default(),
+            registry: Registry { application: name, aggregates: Vec::new(), views: Vec::new() },
             functions: Functions::default(),
             commands: Vec::new(),
         }

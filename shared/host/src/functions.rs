@@ -294,3 +294,30 @@ impl Functions {
         Ok(join_all(make_all(&self.measures, parts)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use event_sourcing::testing::{Task, TasksView};
+
+    use super::*;
+
+    /// Returns the refusal of an application without aggregates and views.
+    fn refusal<Arguments>(function: impl Function<Arguments, Output = Routes>) -> String {
+        let stores = Stores { aggregates: [].into(), views: [].into() };
+        let (flags, (_, stop)) = (Command::new("tasks").get_matches_from(["tasks"]), watch::channel(false));
+        let mut functions = Functions::default();
+        functions.add_http(function);
+        let routes = functions.routes(&Parts { stores: &stores, flags: &flags, stop: &stop });
+        routes.err().expect("a refusal").to_string()
+    }
+
+    #[test]
+    fn what_is_not_registered_stops_the_start_by_name() {
+        let needs = |what: &str| format!("a function needs {what}, which the application has not registered");
+        assert_eq!(refusal(|_: CommandHandler<Task>| Routes::default()), needs("the aggregate task"));
+        assert_eq!(refusal(|_: Of<Task, EventStore>| Routes::default()), needs("the aggregate task"));
+        assert_eq!(refusal(|_: Of<Task, Reminders>| Routes::default()), needs("the aggregate task"));
+        let of_view = |_: watch::Receiver<bool>, _: ReadStore<TasksView>| Routes::default();
+        assert_eq!(refusal(of_view), needs("the view tasks"));
+    }
+}

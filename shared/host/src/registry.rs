@@ -3,14 +3,17 @@
 use std::collections::HashSet;
 
 use clap::Args;
+use event_store::Namespace;
 
 use crate::CannotStart;
 use crate::aggregates::AggregateType;
 use crate::views::ViewType;
 
 /// What an application has registered.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Registry {
+    /// The application's name.
+    pub application: &'static str,
     /// Its aggregates.
     pub aggregates: Vec<AggregateType>,
     /// Its views.
@@ -18,6 +21,14 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Returns the namespace of an aggregate in the event store: `<application>_<aggregate>`.
+    ///
+    /// # Errors
+    /// [`CannotStart`] when the names can't be part of one.
+    pub fn namespace(&self, aggregate: &AggregateType) -> Result<Namespace, CannotStart> {
+        Namespace::of_kind(self.application, aggregate.kind).map_err(|error| CannotStart(error.to_string()))
+    }
+
     /// Checks that names are unique, and that each view has an aggregate.
     ///
     /// # Errors
@@ -130,5 +141,29 @@ fn one<'a, T>(
                 allowed.join(", ")
             )))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event_sourcing::testing::{LabelSet, LabelsView, Task, TasksView};
+
+    use super::*;
+
+    fn refusal(aggregates: &[AggregateType], views: &[ViewType]) -> Option<String> {
+        let (aggregates, views) = (aggregates.to_vec(), views.to_vec());
+        let checked = Registry { application: "tasks", aggregates, views }.check();
+        checked.err().map(|refused| refused.to_string())
+    }
+
+    #[test]
+    fn names_are_unique_and_each_view_has_an_aggregate() {
+        let (task, labels) = (AggregateType::of::<Task>(), AggregateType::of::<LabelSet>());
+        let (of_tasks, of_labels) = (ViewType::of::<TasksView>(), ViewType::of::<LabelsView>());
+        assert_eq!(refusal(&[task, labels], &[of_tasks, of_labels]), None);
+        let without = refusal(&[task], &[of_tasks, of_labels]).unwrap();
+        assert_eq!(without, "the view labels is folded from events of no aggregate of the application");
+        assert!(refusal(&[task, task], &[]).unwrap().contains("the aggregate task has the name"));
+        assert!(refusal(&[task], &[of_tasks, of_tasks]).unwrap().contains("two views with the name tasks"));
     }
 }

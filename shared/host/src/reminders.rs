@@ -73,7 +73,7 @@ impl<'a> ReminderBody<'a> {
 pub async fn run(args: RemindersArgs, registry: &Registry) -> anyhow::Result<ExitCode> {
     let chosen = args.choice.all(&registry.aggregates, |aggregate| aggregate.kind);
     for aggregate in &chosen {
-        let reminders = args.reminders.of(args.store.open(aggregate).await?);
+        let reminders = args.reminders.of(args.store.open(registry, aggregate).await?);
         let label = Label::of_aggregate(aggregate.kind, chosen.len());
         let shown = list(&reminders, aggregate.kind, label, &args).await?;
         if !args.json {

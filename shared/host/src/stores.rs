@@ -36,7 +36,7 @@ impl BothStores {
     /// [`CannotStart`] when one can't be opened.
     pub async fn open(&self, registry: &Registry, view: &ViewType) -> Result<OpenView, CannotStart> {
         let aggregate = registry.aggregate_of(view)?;
-        let events = open_event_store(&self.event_store, &self.data, aggregate).await?;
+        let events = open_event_store(&self.event_store, &self.data, registry, aggregate).await?;
         let view = open_view(&self.read_store, &self.data, view).await?;
         Ok(OpenView { view, kind: aggregate.kind, events })
     }
@@ -56,8 +56,12 @@ impl EventStoreAlone {
     ///
     /// # Errors
     /// [`CannotStart`] when it can't be opened.
-    pub async fn open(&self, aggregate: &AggregateType) -> Result<EventStore, CannotStart> {
-        open_event_store(&self.event_store, &self.data, aggregate).await
+    pub async fn open(
+        &self,
+        registry: &Registry,
+        aggregate: &AggregateType,
+    ) -> Result<EventStore, CannotStart> {
+        open_event_store(&self.event_store, &self.data, registry, aggregate).await
     }
 }
 
@@ -152,7 +156,7 @@ impl AllStores {
         let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
         let mut handlers = Vec::new();
         for aggregate in &registry.aggregates {
-            let store = open_event_store(event_store, data, aggregate).await?;
+            let store = open_event_store(event_store, data, registry, aggregate).await?;
             let channel = EventChannel::open(&channel.channel).map_err(cannot_open)?;
             handlers.push(aggregate.open(store, channel, *kept_orders));
         }
@@ -210,9 +214,10 @@ impl AllStores {
 async fn open_event_store(
     settings: &EventStoreSettings,
     data: &DataSettings,
-    _aggregate: &AggregateType,
+    registry: &Registry,
+    aggregate: &AggregateType,
 ) -> Result<EventStore, CannotStart> {
-    EventStore::open(settings.url(data)).await.map_err(cannot_open)
+    EventStore::open(settings.url(data), &registry.namespace(aggregate)?).await.map_err(cannot_open)
 }
 
 async fn open_view(

@@ -73,7 +73,7 @@ impl PostgresView {
 
 async fn commits(servers: &Servers) -> Collection<Document> {
     let client = Client::with_uri_str(servers.event_store()).await.unwrap();
-    client.database(servers.database()).collection("commits")
+    client.database(servers.database()).collection("orders_order")
 }
 
 pub(super) async fn lose_commit(servers: &Servers, id: &str, version: i64) {

@@ -89,18 +89,17 @@ pub(super) fn leave_unpublished_in_the_future(system: &System, id: &str, version
 
 fn add_to_outbox(system: &System, id: &str, version: i64, recorded_at: i64) {
     let file = open(system, "events.db");
-    let sql = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
+    let sql = "INSERT INTO orders_order_outbox (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
     assert_eq!(file.execute(sql, (id, version, recorded_at)).unwrap(), 1);
 }
 
 pub(super) fn lose_commit(system: &System, id: &str, version: i64) {
     let file = open(system, "events.db");
-    let sql = "DELETE FROM streams WHERE stream = ?1 AND key = ?2";
+    let sql = "DELETE FROM orders_order_commits WHERE stream = ?1 AND key = ?2";
     assert_eq!(file.execute(sql, (id, version)).unwrap(), 1);
 }
 
 pub(super) fn set_schema(system: &System, id: &str, version: i64, schema: u32) {
-    let sql =
-        "UPDATE streams SET events = json_set(events, '$[0].schema', ?3) WHERE stream = ?1 AND key = ?2";
+    let sql = "UPDATE orders_order_commits SET events = json_set(events, '$[0].schema', ?3) WHERE stream = ?1 AND key = ?2";
     assert_eq!(open(system, "events.db").execute(sql, (id, version, schema)).unwrap(), 1);
 }

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use command_handler::{AnswerPolicy, CommandHandler, CommandSettings};
-use domain::Order;
-use event_store::EventStore;
+use domain::{APPLICATION, Order};
+use event_store::{EventStore, Namespace};
 use host::stores::cannot_open;
 use host::{CannotStart, line};
 use runtime::SecretUrl;
@@ -113,14 +113,16 @@ async fn open(args: &ImportSeedArgs) -> Result<Target, CannotStart> {
     let CommandSettings { data, event_store, channel, .. } = &args.commands;
     let url = event_store.url(data);
     let (target, store) = if args.dry_run {
-        let store = EventStore::open(url).await.map_err(cannot_open)?;
+        let namespace = Namespace::of::<Order>(APPLICATION).map_err(cannot_open)?;
+        let store = EventStore::open(url, &namespace).await.map_err(cannot_open)?;
         (Target::DryRun(store.clone()), store)
     } else {
         // A process that publishes to a channel in memory must receive from it too. This process does not, so it leaves the
         // commits to the relay.
         let in_memory = channel.channel.scheme() == "memory";
         let after_commit = if in_memory { AnswerPolicy::LeaveToRelay } else { AnswerPolicy::Answer };
-        let handler: CommandHandler<Order> = args.commands.open(after_commit).await.map_err(cannot_open)?;
+        let handler: CommandHandler<Order> =
+            args.commands.open(APPLICATION, after_commit).await.map_err(cannot_open)?;
         let store = handler.store().clone();
         (Target::EventStore(handler), store)
     };

@@ -11,7 +11,7 @@ use event_channel::{Consumer, EventChannel};
 use event_sourcing::testing::{Command, Event, Task};
 use event_sourcing::wire::{self, Recorded};
 use event_sourcing::{CommandId, IdempotencyKey, Occasion, StreamId, Version};
-use event_store::{Commit, EventStore, Load, Metadata, Stream};
+use event_store::{Commit, EventStore, Load, Metadata, Namespace, Stream};
 use tempfile::TempDir;
 
 /// Long enough for any machine; a test that comes to it has failed.
@@ -34,7 +34,7 @@ impl System {
     /// Another process on the same store and channel.
     pub(crate) async fn process(&self) -> CommandHandler<Task> {
         let url = format!("sqlite:{}", self.folder.path().join("events.db").display());
-        let store = EventStore::open(url).await.unwrap();
+        let store = EventStore::open(url, &Namespace::of::<Task>("tasks").unwrap()).await.unwrap();
         CommandHandler::new(
             store,
             self.channel.clone(),

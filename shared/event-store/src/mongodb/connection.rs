@@ -19,12 +19,10 @@ use tokio::time::timeout;
 use super::failure::{NEEDED, line, unavailable};
 use super::indexes;
 use crate::jobs::on_server::no_answer;
-use crate::{OpenError, StoreError};
+use crate::{Namespace, OpenError, StoreError};
 
 /// The database if the URL's path names none.
 const DATABASE: &str = "events";
-
-const COLLECTION: &str = "commits";
 
 /// The wire version of MongoDB 5.0 and Amazon DocumentDB 5.0 ("Wire Protocol version" in the specifications of MongoDB's
 /// drivers). Older versions of DocumentDB have no partial indexes ("Supported MongoDB APIs, operations, and data types").
@@ -54,6 +52,8 @@ pub(super) const MAJORITY: Duration = Duration::from_secs(4);
 pub(super) struct Connection {
     url: ConnectionString,
     connections: Option<u32>,
+    /// The name of the collection.
+    namespace: Namespace,
     commits: OnceCell<Collection<RawDocumentBuf>>,
     ready: OnceCell<Server>,
 }
@@ -137,7 +137,11 @@ impl ServerClock {
 
 impl Connection {
     /// Checks the URL and asks no server.
-    pub(super) async fn new(url: &SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
+    pub(super) async fn new(
+        url: &SecretUrl,
+        connections: Option<u32>,
+        namespace: &Namespace,
+    ) -> Result<Self, OpenError> {
         let parsed = parse_url(url).map_err(OpenError::Refused)?;
         if is_elastic(&parsed) {
             return Err(OpenError::Refused(format!(
@@ -145,7 +149,8 @@ impl Connection {
             )));
         }
         let at_first_use = connections.is_some() || matches!(parsed.host_info, HostInfo::DnsRecord(_));
-        let connection = Self { url: parsed, connections, commits: OnceCell::new(), ready: OnceCell::new() };
+        let (commits, ready) = (OnceCell::new(), OnceCell::new());
+        let connection = Self { url: parsed, connections, namespace: namespace.clone(), commits, ready };
         if !at_first_use {
             let made = connection.collection().await;
             made.map_err(|error| OpenError::Refused(url.scrub(&line(&error))))?;
@@ -170,13 +175,15 @@ impl Connection {
     }
 
     async fn collection(&self) -> Result<&Collection<RawDocumentBuf>, Error> {
-        self.commits.get_or_try_init(|| connect(self.url.clone(), self.connections)).await
+        let connect = || connect(self.url.clone(), self.connections, &self.namespace);
+        self.commits.get_or_try_init(connect).await
     }
 }
 
 async fn connect(
     url: ConnectionString,
     connections: Option<u32>,
+    namespace: &Namespace,
 ) -> Result<Collection<RawDocumentBuf>, Error> {
     let mut options = ClientOptions::parse(url).await?;
     options.max_pool_size = options.max_pool_size.or(connections);
@@ -197,7 +204,7 @@ async fn connect(
     options.read_concern = Some(ReadConcern::majority());
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     let database = options.default_database.clone().unwrap_or_else(|| DATABASE.to_owned());
-    Ok(Client::with_options(options)?.database(&database).collection(COLLECTION))
+    Ok(Client::with_options(options)?.database(&database).collection(namespace.as_str()))
 }
 
 fn is_elastic(url: &ConnectionString) -> bool {
@@ -242,8 +249,12 @@ pub fn parse_url(url: &SecretUrl) -> Result<ConnectionString, String> {
 mod tests {
     use super::*;
 
+    fn namespace() -> Namespace {
+        Namespace::parse("tasks_task").unwrap()
+    }
+
     async fn refused(url: &str) -> String {
-        match Connection::new(&url.into(), None).await {
+        match Connection::new(&url.into(), None, &namespace()).await {
             Ok(_) => panic!("{url} was not refused"),
             Err(OpenError::Refused(problem)) => problem,
             Err(error) => panic!("{error}"),
@@ -357,7 +368,7 @@ mod tests {
         for wire_version in [7, 9] {
             let address = old_server(wire_version).await;
             let url = format!("mongodb://{address}/?directConnection=true");
-            let connection = Connection::new(&url.as_str().into(), None).await.unwrap();
+            let connection = Connection::new(&url.as_str().into(), None, &namespace()).await.unwrap();
             let problem =
                 within(async { connection.commits().await.map(drop) }).await.unwrap_err().to_string();
             let said = format!("wire version {wire_version}");
@@ -368,7 +379,9 @@ mod tests {
     #[tokio::test]
     async fn hosts_in_dns_are_not_looked_up_before_the_first_use() {
         let connection =
-            Connection::new(&"mongodb+srv://someone:hunter2@nowhere.invalid/".into(), None).await.unwrap();
+            Connection::new(&"mongodb+srv://someone:hunter2@nowhere.invalid/".into(), None, &namespace())
+                .await
+                .unwrap();
         let problem = within(async { connection.commits().await.map(drop) }).await.unwrap_err().to_string();
         assert!(!problem.contains("hunter2"), "{problem}");
     }

@@ -1,5 +1,5 @@
 //! The event store in MongoDB, or in a server that speaks its protocol (Amazon DocumentDB, FerretDB). Each commit is one
-//! document, in the collection `commits`.
+//! document, in a collection with the namespace's name.
 //!
 //! It needs neither transactions nor change streams. A document is written whole or not at all, and two unique keys carry the
 //! guarantees. The id of a commit's document is its place, `stream@version`. The index on the id exists anyway, so (stream,
@@ -34,7 +34,7 @@ use crate::jobs::on_server::{self, MarkJob, TURN, ask};
 use crate::jobs::{LoadJob, Streams};
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
-    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
+    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, Namespace, OpenError, Page,
     ReminderCounts, ScanPosition, StoreError,
 };
 use connection::Connection;
@@ -66,8 +66,12 @@ impl MongoDbEventStore {
     ///
     /// # Errors
     /// [`OpenError::Refused`], in one line and without the password, when the URL can't be used.
-    pub async fn open(url: &SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
-        let connection = Arc::new(Connection::new(url, connections).await?);
+    pub async fn open(
+        url: &SecretUrl,
+        connections: Option<u32>,
+        namespace: &Namespace,
+    ) -> Result<Self, OpenError> {
+        let connection = Arc::new(Connection::new(url, connections, namespace).await?);
         let head_cache = Arc::new(HeadCache::default());
         let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&head_cache)));
         let reader = Arc::new(Reader::new(Arc::clone(&connection), Arc::clone(&head_cache)));

@@ -227,7 +227,8 @@ mod tests {
     async fn connect(server: &str) -> Connection {
         let url =
             format!("mongodb://{server}/events_test_{:016x}?directConnection=true", rand::random::<u64>());
-        Connection::new(&url.as_str().into(), None).await.unwrap()
+        let namespace = crate::Namespace::parse("tasks_task").unwrap();
+        Connection::new(&url.as_str().into(), None, &namespace).await.unwrap()
     }
 
     async fn drop_database(connection: &Connection) {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::SecretUrl;
-use runtime::postgres::{Lease, Pool, is_deadlock, within};
-use sqlx::Postgres;
+use runtime::postgres::{Lease, Pool, Schema, is_deadlock, within};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Postgres};
 
 use super::failure::{self, Failure};
 use super::schema;
-use crate::OpenError;
+use crate::{Namespace, OpenError};
 
 /// How long a new connection may take until the tables are checked, or made.
 const PREPARE: Duration = Duration::from_secs(30);
@@ -43,13 +43,21 @@ SET jit = off;
 /// The connections to the server.
 pub(super) struct Connections {
     pool: Arc<Pool>,
+    namespace: Namespace,
+    schema: Schema,
 }
 
 impl Connections {
     /// At most `size` connections. The first one is opened when it is needed.
-    pub(super) fn new(url: &SecretUrl, size: usize) -> Result<Self, OpenError> {
+    pub(super) fn new(url: &SecretUrl, size: usize, namespace: &Namespace) -> Result<Self, OpenError> {
         let pool = Pool::new(url, size).map_err(|error| OpenError::Refused(error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, namespace: namespace.clone(), schema: schema::of(namespace) })
+    }
+
+    /// Returns a statement of ours with the names of the namespace's tables. To put them in costs a few microseconds, and the
+    /// statement far more.
+    pub(super) fn sql(&self, statement: &'static str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(self.namespace.sql(statement))
     }
 
     /// Runs a statement and returns its rows. If the connection breaks that it was sent on, and had been idle before, the
@@ -99,7 +107,7 @@ impl Connections {
     async fn take(&self) -> Result<Lease, Failure> {
         let mut lease = self.pool.take().await?;
         if lease.is_new() {
-            within(PREPARE, schema::prepare(&mut lease.connection, SESSION)).await?;
+            within(PREPARE, schema::prepare(&self.schema, &mut lease.connection, SESSION)).await?;
         }
         Ok(lease)
     }

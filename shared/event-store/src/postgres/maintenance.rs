@@ -21,15 +21,15 @@ use crate::{
 
 /// In the order of the key, the commits of a stream come together and in order, and a page begins with a seek.
 const SCAN: &str = "
-    SELECT stream, version, recorded_at, events FROM event_store_commits
+    SELECT stream, version, recorded_at, events FROM {namespace}_commits
     WHERE (stream, version) > ($1, $2) AND version IS NOT NULL ORDER BY stream, version LIMIT $3";
 
 const ENDS: &str = "
-    SELECT stream, last_version FROM event_store_commits
+    SELECT stream, last_version FROM {namespace}_commits
     WHERE stream > $1 AND version IS NOT NULL ORDER BY stream, version LIMIT $2";
 
 const END: &str = "
-    SELECT last_version FROM event_store_commits
+    SELECT last_version FROM {namespace}_commits
     WHERE stream = $1 AND version IS NOT NULL ORDER BY version DESC LIMIT 1";
 
 /// The first unpublished commits of random streams that have one which was recorded in this range. The outbox may hold millions
@@ -38,28 +38,28 @@ const END: &str = "
 const OUTSTANDING: &str = "
     WITH start AS MATERIALIZED (
         SELECT min(recorded_at) + floor(random() * (max(recorded_at) - min(recorded_at) + 1))::bigint AS at
-        FROM event_store_outbox WHERE recorded_at BETWEEN $1 AND $2
+        FROM {namespace}_outbox WHERE recorded_at BETWEEN $1 AND $2
     ), candidates AS (
-        (SELECT stream FROM event_store_outbox
+        (SELECT stream FROM {namespace}_outbox
          WHERE recorded_at BETWEEN (SELECT at FROM start) AND $2 ORDER BY recorded_at LIMIT $3)
         UNION ALL
-        (SELECT stream FROM event_store_outbox
+        (SELECT stream FROM {namespace}_outbox
          WHERE recorded_at >= $1 AND recorded_at < (SELECT at FROM start) ORDER BY recorded_at LIMIT $3)
     )
-    SELECT stream, (SELECT min(version) FROM event_store_outbox AS of_stream WHERE of_stream.stream = streams.stream)
+    SELECT stream, (SELECT min(version) FROM {namespace}_outbox AS of_stream WHERE of_stream.stream = streams.stream)
     FROM (SELECT DISTINCT stream FROM candidates) AS streams";
 
-const BACKLOG: &str = "SELECT count(*), min(recorded_at), max(recorded_at) FROM event_store_outbox";
+const BACKLOG: &str = "SELECT count(*), min(recorded_at), max(recorded_at) FROM {namespace}_outbox";
 
 /// The server's estimate, which includes small records; they are few. A small or new table is counted.
 const COUNT: &str = "
     SELECT CASE WHEN reltuples >= 100000 THEN reltuples::bigint
-        ELSE (SELECT count(*) FROM event_store_commits WHERE version IS NOT NULL) END
-    FROM pg_class WHERE oid = 'event_store_commits'::regclass";
+        ELSE (SELECT count(*) FROM {namespace}_commits WHERE version IS NOT NULL) END
+    FROM pg_class WHERE oid = '{namespace}_commits'::regclass";
 
 const PING: &str = "
-    SELECT current_setting('transaction_read_only')::boolean, EXISTS (SELECT FROM event_store_commits),
-        EXISTS (SELECT FROM event_store_outbox), EXISTS (SELECT FROM event_store_reminders)";
+    SELECT current_setting('transaction_read_only')::boolean, EXISTS (SELECT FROM {namespace}_commits),
+        EXISTS (SELECT FROM {namespace}_outbox), EXISTS (SELECT FROM {namespace}_reminders)";
 
 /// The most small records that one statement deletes.
 const FORGOTTEN: i64 = 10_000;
@@ -67,8 +67,8 @@ const FORGOTTEN: i64 = 10_000;
 /// By the server's clock, which has also set the time. Rows that another process deletes at the same time are left to it.
 const FORGET: &str = "
     WITH forgotten AS (
-        DELETE FROM event_store_commits WHERE (stream, command_id) IN (
-            SELECT stream, command_id FROM event_store_commits
+        DELETE FROM {namespace}_commits WHERE (stream, command_id) IN (
+            SELECT stream, command_id FROM {namespace}_commits
             WHERE answered_at < now() - make_interval(secs => $1)
             ORDER BY answered_at LIMIT $2 FOR UPDATE SKIP LOCKED)
         RETURNING 1
@@ -84,7 +84,7 @@ pub(super) async fn scan<E: EventType>(
     let limit = limit.max(1);
     let (stream, version) =
         last.as_ref().map_or(("", Version::NONE), |cursor| (&cursor.stream, cursor.version));
-    let statement = || query(SCAN).bind(stream).bind(number(version)).bind(count_of(limit));
+    let statement = || query(connections.sql(SCAN)).bind(stream).bind(number(version)).bind(count_of(limit));
     let rows = connections.rows(statement).await?;
     let mut page = PageOfRows::after(last);
     for row in &rows {
@@ -120,12 +120,12 @@ pub(super) async fn heads(
 ) -> Result<Heads, Failure> {
     let limit = limit.max(2);
     let after = after.unwrap_or_default();
-    let rows = connections.rows(|| query(ENDS).bind(after).bind(count_of(limit))).await?;
+    let rows = connections.rows(|| query(connections.sql(ENDS)).bind(after).bind(count_of(limit))).await?;
     let ends = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
     let page = HeadsPage::new(limit, ends.collect::<Result<_, sqlx::Error>>()?);
     let long = match page.long_stream() {
         Some(stream) => {
-            let rows = connections.rows(|| query(END).bind(stream)).await?;
+            let rows = connections.rows(|| query(connections.sql(END)).bind(stream)).await?;
             rows.first().map(|row| row.try_get(0)).transpose()?
         }
         None => None,
@@ -144,7 +144,7 @@ pub(super) async fn outstanding(
     let window = count_of(limit.saturating_mul(2).max(64));
     let mut oldest = BTreeMap::new();
     for (from, to) in [(i64::MIN, start - 1), (end + 1, i64::MAX)] {
-        let statement = || query(OUTSTANDING).bind(from).bind(to).bind(window);
+        let statement = || query(connections.sql(OUTSTANDING)).bind(from).bind(to).bind(window);
         for row in connections.rows(statement).await? {
             // The stream's commits may all have been marked since the first commit was found.
             if let Some(version) = row.try_get::<Option<i64>, _>(1)? {
@@ -159,7 +159,7 @@ pub(super) async fn outstanding(
 }
 
 pub(super) async fn backlog(connections: &Connections) -> Result<Backlog, Failure> {
-    let found = connections.row(|| query(BACKLOG)).await?;
+    let found = connections.row(|| query(connections.sql(BACKLOG))).await?;
     let end = |column| -> Result<Option<Timestamp>, Failure> {
         let end: Option<i64> = found.try_get(column)?;
         Ok(end.map(time).transpose().map_err(|problem| unavailable(&problem))?)
@@ -168,12 +168,12 @@ pub(super) async fn backlog(connections: &Connections) -> Result<Backlog, Failur
 }
 
 pub(super) async fn count(connections: &Connections) -> Result<u64, Failure> {
-    number_in(&connections.row(|| query(COUNT)).await?)
+    number_in(&connections.row(|| query(connections.sql(COUNT))).await?)
 }
 
 /// Checks that the server takes writes and has the tables.
 pub(super) async fn ping(connections: &Connections) -> Result<(), Failure> {
-    if connections.row(|| query(PING)).await?.try_get(0)? {
+    if connections.row(|| query(connections.sql(PING))).await?.try_get(0)? {
         return Err(postgres::Error::ReadOnly.into());
     }
     Ok(())
@@ -183,7 +183,7 @@ pub(super) async fn ping(connections: &Connections) -> Result<(), Failure> {
 pub(super) async fn forget_answered(connections: &Connections) -> Result<u64, Failure> {
     let mut all = 0;
     loop {
-        let statement = || query(FORGET).bind(ANSWERED_KEPT.as_secs_f64()).bind(FORGOTTEN);
+        let statement = || query(connections.sql(FORGET)).bind(ANSWERED_KEPT.as_secs_f64()).bind(FORGOTTEN);
         let forgotten = number_in(&connections.row(statement).await?)?;
         all += forgotten;
         if forgotten < FORGOTTEN.unsigned_abs() {

@@ -24,17 +24,17 @@ type CommitPlace<'a> = (&'a str, Version);
 /// needs no reminder. If a receiver has set the commit aside before the mark, that reminder stays.
 const MARK: &str = "
     WITH marked AS (
-        DELETE FROM event_store_outbox AS unpublished
+        DELETE FROM {namespace}_outbox AS unpublished
         USING UNNEST($1::text[], $2::bigint[], $3::boolean[]) AS mark (stream, version, remind)
         WHERE unpublished.stream = mark.stream AND unpublished.version = mark.version
         RETURNING mark.stream, mark.version, mark.remind
     )
-    INSERT INTO event_store_reminders (stream, version, since)
+    INSERT INTO {namespace}_reminders (stream, version, since)
     SELECT stream, version, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM marked
     WHERE remind AND NOT EXISTS (
-        SELECT FROM event_store_commits AS later WHERE later.stream = marked.stream AND later.version > marked.version)
+        SELECT FROM {namespace}_commits AS later WHERE later.stream = marked.stream AND later.version > marked.version)
     ON CONFLICT (stream) DO UPDATE SET version = excluded.version, since = excluded.since, sent = NULL, problem = NULL
-    WHERE excluded.version > event_store_reminders.version";
+    WHERE excluded.version > {namespace}_reminders.version";
 
 pub(super) async fn work(connections: Arc<Connections>, jobs: Vec<MarkJob>) {
     let marked = mark(&connections, &jobs).await.map_err(StoreError::from);
@@ -59,7 +59,7 @@ async fn mark(connections: &Connections, jobs: &[MarkJob]) -> Result<(), Failure
     let outbox: Vec<(CommitPlace<'_>, bool)> = outbox.into_iter().collect();
     for commits in outbox.chunks(STATEMENT) {
         let statement = || {
-            query(MARK)
+            query(connections.sql(MARK))
                 .bind(commits.iter().map(|((stream, _), _)| *stream).collect::<Vec<_>>())
                 .bind(commits.iter().map(|((_, version), _)| number(*version)).collect::<Vec<_>>())
                 .bind(commits.iter().map(|(_, remind)| *remind).collect::<Vec<_>>())

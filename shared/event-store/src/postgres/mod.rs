@@ -31,7 +31,7 @@ use crate::jobs::on_server::{self, MarkJob, TURN, ask};
 use crate::jobs::{LoadJob, Streams};
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
-    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
+    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, Namespace, OpenError, Page,
     ReminderCounts, ScanPosition, StoreError,
 };
 
@@ -58,9 +58,9 @@ impl PostgresEventStore {
     ///
     /// # Errors
     /// [`OpenError::Refused`], in one line and without the password, when the URL can't be used.
-    pub fn open(url: &SecretUrl, connections: Option<u32>) -> Result<Self, OpenError> {
+    pub fn open(url: &SecretUrl, connections: Option<u32>, namespace: &Namespace) -> Result<Self, OpenError> {
         let size = connections.unwrap_or(CONNECTIONS).max(1) as usize;
-        let connections = Arc::new(Connections::new(url, size)?);
+        let connections = Arc::new(Connections::new(url, size, namespace)?);
         let [writing, reading, marking] = [(); 3].map(|()| Arc::clone(&connections));
         Ok(Self {
             connections,

@@ -20,18 +20,18 @@ use crate::{
 const LOAD: &str = "
     SELECT load.place, false, c.version, c.last_version, c.command_hash, c.command_id, c.recorded_at, c.awaits_outcome,
         c.metadata, c.events,
-        EXISTS (SELECT FROM event_store_outbox AS u WHERE u.stream = c.stream AND u.version = c.version), NULL::text
+        EXISTS (SELECT FROM {namespace}_outbox AS u WHERE u.stream = c.stream AND u.version = c.version), NULL::text
     FROM UNNEST($1::text[], $2::bigint[]) WITH ORDINALITY AS load (stream, after, place)
-    JOIN event_store_commits AS c ON c.stream = load.stream AND c.version > load.after
+    JOIN {namespace}_commits AS c ON c.stream = load.stream AND c.version > load.after
     UNION ALL
     SELECT load.place, true, c.version, c.last_version, c.command_hash, NULL, NULL, NULL, NULL, NULL, NULL, c.rejection
     FROM UNNEST($1::text[], $3::text[]) WITH ORDINALITY AS load (stream, command, place)
-    JOIN event_store_commits AS c ON c.stream = load.stream AND c.command_id = load.command";
+    JOIN {namespace}_commits AS c ON c.stream = load.stream AND c.command_id = load.command";
 
 /// Asks the server itself. A former primary may still answer, but not this: it takes no writes any more, and says so.
 const IS_CURRENT: &str = "
     SELECT current_setting('transaction_read_only')::boolean,
-        NOT EXISTS (SELECT FROM event_store_commits WHERE stream = $1 AND version > $2)";
+        NOT EXISTS (SELECT FROM {namespace}_commits WHERE stream = $1 AND version > $2)";
 
 pub(super) async fn work(connections: Arc<Connections>, mut jobs: Vec<LoadJob>) {
     jobs.retain(|job| !job.answer.is_closed());
@@ -52,7 +52,7 @@ async fn load(connections: &Connections, loads: &[&Load]) -> Result<Streams, Fai
         return Ok(Vec::new());
     }
     let statement = || {
-        query(LOAD)
+        query(connections.sql(LOAD))
             .bind(loads.iter().map(|load| load.stream.as_str()).collect::<Vec<_>>())
             .bind(loads.iter().map(|load| number(load.after)).collect::<Vec<_>>())
             .bind(loads.iter().map(|load| load.command.as_ref().map(CommandId::as_str)).collect::<Vec<_>>())
@@ -139,7 +139,7 @@ pub(super) async fn is_current(
     stream: &StreamId,
     version: Version,
 ) -> Result<bool, Failure> {
-    let statement = || query(IS_CURRENT).bind(stream.as_str()).bind(number(version));
+    let statement = || query(connections.sql(IS_CURRENT)).bind(stream.as_str()).bind(number(version));
     let found = connections.row(statement).await?;
     if found.try_get(0)? {
         return Err(postgres::Error::ReadOnly.into());

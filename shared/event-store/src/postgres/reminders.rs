@@ -15,35 +15,35 @@ use crate::{CommitId, ReminderCounts};
 const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 const END: &str = "
-    DELETE FROM event_store_reminders AS reminder USING UNNEST($1::text[], $2::bigint[]) AS ended (stream, version)
+    DELETE FROM {namespace}_reminders AS reminder USING UNNEST($1::text[], $2::bigint[]) AS ended (stream, version)
     WHERE reminder.stream = ended.stream AND reminder.version = ended.version";
 
 /// Guarantee: of several relays that claim a reminder, only one finds the time that it has read.
 const MOVE: &str = "
-    UPDATE event_store_reminders SET since = $3, sent = $4 WHERE stream = $1 AND version = $2 AND since = $5 RETURNING 1";
+    UPDATE {namespace}_reminders SET since = $3, sent = $4 WHERE stream = $1 AND version = $2 AND since = $5 RETURNING 1";
 
 const SET_ASIDE: &str = "
-    INSERT INTO event_store_reminders (stream, version, since, sent, problem)
-    SELECT stream, version, $3, $4, $5 FROM event_store_commits WHERE stream = $1 AND version = $2
+    INSERT INTO {namespace}_reminders (stream, version, since, sent, problem)
+    SELECT stream, version, $3, $4, $5 FROM {namespace}_commits WHERE stream = $1 AND version = $2
     ON CONFLICT (stream) DO UPDATE SET
         version = excluded.version, since = excluded.since, sent = excluded.sent, problem = excluded.problem
-    WHERE excluded.version >= event_store_reminders.version";
+    WHERE excluded.version >= {namespace}_reminders.version";
 
 /// First the reminders that are due by their time, and then those that a clock which was ahead has set. These are two ranges of
 /// one index.
 const DUE: &str = "
-    (SELECT stream, version, since, sent, problem FROM event_store_reminders
+    (SELECT stream, version, since, sent, problem FROM {namespace}_reminders
      WHERE since <= $1 AND coalesce(sent, 0) < $4 ORDER BY since LIMIT $5)
     UNION ALL
-    (SELECT stream, version, since, sent, problem FROM event_store_reminders
+    (SELECT stream, version, since, sent, problem FROM {namespace}_reminders
      WHERE since > $3 AND (sent IS NULL OR since > $2 AND sent < $4) ORDER BY since LIMIT $5)
     LIMIT $5";
 
 const LIST: &str = "
-    SELECT stream, version, since, sent, problem FROM event_store_reminders WHERE stream > $1 ORDER BY stream LIMIT $2";
+    SELECT stream, version, since, sent, problem FROM {namespace}_reminders WHERE stream > $1 ORDER BY stream LIMIT $2";
 
 const COUNT: &str =
-    "SELECT count(*), count(problem), count(*) FILTER (WHERE sent >= $1) FROM event_store_reminders";
+    "SELECT count(*), count(problem), count(*) FILTER (WHERE sent >= $1) FROM {namespace}_reminders";
 
 /// Returns the time on the server's clock.
 pub(super) async fn time(connections: &Connections) -> Result<Timestamp, Failure> {
@@ -60,7 +60,7 @@ pub(super) async fn end<'a>(
     if streams.is_empty() {
         return Ok(());
     }
-    connections.rows(|| query(END).bind(&streams).bind(&versions)).await.map(drop)
+    connections.rows(|| query(connections.sql(END)).bind(&streams).bind(&versions)).await.map(drop)
 }
 
 /// Moves the reminder to the row's time. Returns true if the reminder's time was `since` until then.
@@ -70,7 +70,7 @@ pub(super) async fn set(
     since: Timestamp,
 ) -> Result<bool, Failure> {
     let statement = || {
-        query(MOVE)
+        query(connections.sql(MOVE))
             .bind(row.commit.stream.as_str())
             .bind(number(row.commit.version))
             .bind(row.since.as_microsecond())
@@ -84,7 +84,7 @@ pub(super) async fn set_aside(connections: &Connections, row: &ReminderRow) -> R
     // Another service's words may have any character; no text of the server has this one.
     let problem = row.problem.as_ref().map(|problem| problem.replace('\0', "\u{fffd}"));
     let statement = || {
-        query(SET_ASIDE)
+        query(connections.sql(SET_ASIDE))
             .bind(row.commit.stream.as_str())
             .bind(number(row.commit.version))
             .bind(row.since.as_microsecond())
@@ -101,7 +101,9 @@ pub(super) async fn due(
 ) -> Result<Vec<ReminderRow>, Failure> {
     let [until, beyond, now] = [due.until, due.beyond, due.now].map(Timestamp::as_microsecond);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let statement = || query(DUE).bind(until).bind(beyond).bind(now).bind(count_of(REMINDERS)).bind(limit);
+    let statement = || {
+        query(connections.sql(DUE)).bind(until).bind(beyond).bind(now).bind(count_of(REMINDERS)).bind(limit)
+    };
     rows(&connections.rows(statement).await?)
 }
 
@@ -112,11 +114,11 @@ pub(super) async fn list(
 ) -> Result<Vec<ReminderRow>, Failure> {
     let behind = behind.map_or("", |commit| commit.stream.as_str());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    rows(&connections.rows(|| query(LIST).bind(behind).bind(limit)).await?)
+    rows(&connections.rows(|| query(connections.sql(LIST)).bind(behind).bind(limit)).await?)
 }
 
 pub(super) async fn count(connections: &Connections) -> Result<ReminderCounts, Failure> {
-    let found = connections.row(|| query(COUNT).bind(count_of(REMINDERS))).await?;
+    let found = connections.row(|| query(connections.sql(COUNT)).bind(count_of(REMINDERS))).await?;
     let of = |column| Ok::<_, Failure>(found.try_get::<i64, _>(column)?.unsigned_abs());
     Ok(ReminderCounts { waiting: of(0)?, set_aside: of(1)?, overdue: of(2)? })
 }

@@ -108,7 +108,7 @@ pub(super) struct Write {
 /// row whose key another statement is inserting waits for the end of that statement.
 const APPEND: &str = "
     WITH added AS (
-        INSERT INTO event_store_commits
+        INSERT INTO {namespace}_commits
             (stream, version, last_version, recorded_at, answered_at, awaits_outcome, command_hash, command_id, metadata, events,
              rejection)
         SELECT stream, version, last_version, recorded_at, CASE WHEN expires THEN now() END, awaits_outcome,
@@ -118,13 +118,13 @@ const APPEND: &str = "
             AS new (stream, version, last_version, recorded_at, awaits_outcome, command_hash, command_id, metadata, events,
                 expires, rejection, place)
         WHERE coalesce(version, 1) = 1 OR version - 1 = (
-            SELECT has.last_version FROM event_store_commits AS has
+            SELECT has.last_version FROM {namespace}_commits AS has
             WHERE has.stream = new.stream AND has.version < new.version ORDER BY has.version DESC LIMIT 1)
         ORDER BY place
         ON CONFLICT DO NOTHING
         RETURNING stream, command_id, version, recorded_at
     ), unpublished AS (
-        INSERT INTO event_store_outbox (stream, version, recorded_at)
+        INSERT INTO {namespace}_outbox (stream, version, recorded_at)
         SELECT stream, version, recorded_at FROM added WHERE $10
     )
     SELECT stream, command_id, version FROM added";
@@ -204,7 +204,7 @@ async fn insert(connections: &Connections, rows: &[&Row]) -> Result<Vec<Outcome>
     }
     let is_unpublished = rows.first().is_some_and(|row| row.unpublished);
     let statement = || {
-        sqlx::query(APPEND)
+        sqlx::query(connections.sql(APPEND))
             .bind(column(rows, |row| &*row.stream))
             .bind(column(rows, |row| row.version))
             .bind(column(rows, |row| row.last_version))

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use runtime::files;
@@ -9,20 +10,20 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::reminders;
-use crate::OpenError;
+use crate::{Namespace, OpenError};
 
 /// The mark that tells our files from those of other programs, and from our read stores (`PRAGMA application_id`).
 const APPLICATION: i32 = i32::from_be_bytes(*b"ORev");
 
-/// The version of the tables below (`PRAGMA user_version`). Any change of the tables raises it by one.
-const SCHEMA: i32 = 4;
+/// The version of the tables below (`PRAGMA user_version`), for all namespaces. Any change of the tables raises it by one.
+const SCHEMA: i32 = 5;
 
-/// Commits and command ids are in one tree, and both unique keys begin with the stream. So all rows of a command are close
+/// The tables of a namespace. Commits and command ids are in one tree, and both unique keys begin with the stream. So all rows of a command are close
 /// together, mostly in one page. Keys in random order would need a page of their own, and that page is the greater part of a
 /// row's cost. For the same reason the tables have no rowids. Whole numbers sort before text, so a stream's commits come first,
 /// by version. Times are microseconds since 1970.
 const TABLES: &str = "
-    CREATE TABLE streams (
+    CREATE TABLE IF NOT EXISTS {namespace}_commits (
         stream       TEXT    NOT NULL,
         -- INTEGER: a commit, by the version of its first event. TEXT: a command, by its id, which says whether it is a client's.
         key          ANY     NOT NULL,
@@ -45,12 +46,12 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 
     -- The small records of clients' commands, by age. The system's never expire.
-    CREATE INDEX small_records ON streams (recorded_at)
+    CREATE INDEX IF NOT EXISTS {namespace}_small_records ON {namespace}_commits (recorded_at)
     WHERE events IS NULL AND recorded_at IS NOT NULL AND key < 'system ';
 
     -- The outbox: the commits that are not marked. To mark one is to delete from this small table, which is far less to
     -- write than the commit's row again.
-    CREATE TABLE unpublished (
+    CREATE TABLE IF NOT EXISTS {namespace}_outbox (
         stream      TEXT    NOT NULL,
         version     INTEGER NOT NULL,
         recorded_at INTEGER NOT NULL,
@@ -78,8 +79,9 @@ impl Purpose {
     }
 }
 
-/// Opens the file for writing, and creates a missing one. Returns the path by which further connections find it.
-pub(super) fn open(path: &Path) -> Result<(PathBuf, Connection), OpenError> {
+/// Opens the file for writing, and creates a missing one, and the missing tables of the namespace. Returns the path by which
+/// further connections find it.
+pub(super) fn open(path: &Path, namespace: &Namespace) -> Result<(PathBuf, Connection), OpenError> {
     if [Path::new(""), Path::new(":memory:")].contains(&path) {
         return Err(OpenError::Refused(
             "sqlite: needs the path of a file, such as sqlite:data/events.db".into(),
@@ -93,7 +95,7 @@ pub(super) fn open(path: &Path) -> Result<(PathBuf, Connection), OpenError> {
     }
     // If this fails, SQLite says why when it opens the file.
     let _ = files::create_file(&path);
-    let connection = open_ours(&path).map_err(|problem| refused(&path, problem))?;
+    let connection = open_ours(&path, namespace).map_err(|problem| refused(&path, problem))?;
     Ok((path, connection))
 }
 
@@ -101,9 +103,8 @@ pub(super) fn open(path: &Path) -> Result<(PathBuf, Connection), OpenError> {
 pub(super) fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let making = if purpose == Purpose::Write { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
-    let connection = Connection::open_with_flags(path, access | making)?;
-    // Another process may be writing. Its turns take milliseconds.
-    connection.busy_timeout(Duration::from_secs(5))?;
+    let mut connection = Connection::open_with_flags(path, access | making)?;
+    connection.busy_handler(Some(wait_for_lock))?;
     // Without this setting, SQLite compiles a statement again whenever a value is bound on which its plan could depend. It
     // compiled the append for every commit, which was two fifths of all instructions of a create.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -114,6 +115,14 @@ pub(super) fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connect
     // Durability: a commit has been synced when it returns. In WAL mode, "normal" would leave the sync to the next checkpoint.
     connection.pragma_update(None, "synchronous", "full")?;
     Ok(connection)
+}
+
+/// Waits a moment for another writer: another process, or another namespace in this one. Their turns take milliseconds. SQLite's own
+/// handler waits longer and longer, up to 100 ms, and so mostly misses the moments between the turns of a busy writer. Returns
+/// true to try again, for four seconds or more.
+fn wait_for_lock(tries: i32) -> bool {
+    thread::sleep(Duration::from_micros(200));
+    tries < 16_000
 }
 
 pub(super) fn refused(path: &Path, problem: impl Display) -> OpenError {
@@ -154,15 +163,15 @@ impl From<rusqlite::Error> for FileProblem {
 }
 
 /// Opens the file for writing, checks that it is one of ours, and prepares it.
-fn open_ours(path: &Path) -> Result<Connection, FileProblem> {
+fn open_ours(path: &Path, namespace: &Namespace) -> Result<Connection, FileProblem> {
     let mut connection = connect(path, Purpose::Write)?;
-    prepare(&mut connection)?;
+    prepare(&mut connection, namespace)?;
     Ok(connection)
 }
 
-fn prepare(connection: &mut Connection) -> Result<(), FileProblem> {
+fn prepare(connection: &mut Connection, namespace: &Namespace) -> Result<(), FileProblem> {
     // This check comes before any change, so that another program's file stays as it is.
-    let known = is_ours(connection)?;
+    is_ours(connection)?;
     if connection.is_readonly(MAIN_DB)? {
         return Err(FileProblem::ReadOnly);
     }
@@ -174,11 +183,7 @@ fn prepare(connection: &mut Connection) -> Result<(), FileProblem> {
     // grown.
     connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    if !known {
-        create(connection)?;
-    }
-    connection.execute_batch(reminders::TABLE)?;
-    Ok(())
+    create(connection, namespace)
 }
 
 /// Returns true if the tables exist, and false if the file is empty. Anything else is an error.
@@ -195,15 +200,28 @@ fn is_ours(connection: &Connection) -> Result<bool, FileProblem> {
     }
 }
 
-fn create(connection: &mut Connection) -> Result<(), FileProblem> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have created the tables meanwhile.
-    if is_ours(&transaction)? {
+/// Creates the missing tables of the namespace, and marks a new file as ours.
+fn create(connection: &mut Connection, namespace: &Namespace) -> Result<(), FileProblem> {
+    if is_ours(connection)? && has_tables(connection, namespace)? {
         return Ok(());
     }
-    transaction.execute_batch(TABLES)?;
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", SCHEMA)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have marked the file meanwhile.
+    let is_marked = is_ours(&transaction)?;
+    transaction.execute_batch(&namespace.sql(TABLES))?;
+    transaction.execute_batch(&namespace.sql(reminders::TABLE))?;
+    if !is_marked {
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", SCHEMA)?;
+    }
     transaction.commit()?;
     Ok(())
+}
+
+fn has_tables(connection: &Connection, namespace: &Namespace) -> rusqlite::Result<bool> {
+    let tables = namespace.sql(
+        "SELECT count(*) FROM sqlite_schema
+         WHERE name IN ('{namespace}_commits', '{namespace}_outbox', '{namespace}_reminders')",
+    );
+    connection.query_row(&tables, [], |row| Ok(row.get::<_, i64>(0)? == 3))
 }

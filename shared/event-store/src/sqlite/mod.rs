@@ -5,7 +5,8 @@
 //! wait. The *reader* answers all waiting loads from one snapshot. The *maintainer* reads the store at large, such as a page of a
 //! scan or the whole outbox, so that no load waits for that. With a write-ahead log, none of the three waits for another.
 //!
-//! Several processes may have the file open. This module knows nothing of tasks or runtimes, except for the channels that bring
+//! Several processes may have the file open, and so may several namespaces of one process: each has its own threads and tables.
+//! Their writers take SQLite's lock in turns. This module knows nothing of tasks or runtimes, except for the channels that bring
 //! jobs.
 
 mod columns;
@@ -15,6 +16,7 @@ mod heads;
 mod maintenance;
 mod read;
 mod reminders;
+mod tables;
 mod write;
 
 use std::ops::RangeInclusive;
@@ -29,11 +31,13 @@ use runtime::files::OpenedFile;
 use crate::jobs::{LoadJob, Streams};
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
-    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, OpenError, Page,
+    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, Namespace, OpenError, Page,
     ReminderCounts, ScanPosition, StoreError,
 };
 use failure::check;
 use maintenance::{Maintainer, Question};
+use read::Reader;
+use tables::Tables;
 use write::{Task, Write, Writer};
 
 /// The most jobs that one turn of a thread takes. Its queue holds at most four times as many.
@@ -50,25 +54,23 @@ pub struct SqliteEventStore {
 }
 
 impl SqliteEventStore {
-    /// Opens the file. Creates a missing file and its missing folder.
+    /// Opens the namespace in the file. Creates a missing file and its missing folder.
     ///
     /// # Errors
     /// [`OpenError::Refused`], in one line, when the file can't be used: the folder can't be written to, or the file is no
     /// database, not one of ours, or from a newer program.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let (path, connection) = file::open(path)?;
-        let mut reading =
+    pub fn open(path: &Path, namespace: &Namespace) -> Result<Self, OpenError> {
+        let (path, connection) = file::open(path, namespace)?;
+        let reading =
             file::connect(&path, file::Purpose::Load).map_err(|error| file::refused(&path, error))?;
         let opened = OpenedFile::at(&path).map_err(|error| file::refused(&path, error))?;
-        let mut writer = Writer::new(connection, opened.clone());
-        let loading = opened.clone();
-        let mut maintainer = Maintainer::new(path.clone());
+        let mut writer = Writer::new(connection, namespace, opened.clone());
+        let mut reader = Reader::new(reading, namespace, opened.clone());
+        let mut maintainer = Maintainer::new(path.clone(), namespace.clone());
         let start = || -> std::io::Result<Self> {
             Ok(Self {
                 opened,
-                reader: Batcher::start("events-read", TURN, move |jobs| {
-                    read::work(&mut reading, &loading, jobs);
-                })?,
+                reader: Batcher::start("events-read", TURN, move |jobs| reader.work(jobs))?,
                 maintainer: Batcher::start("events-maintenance", 1, move |asked| maintainer.work(asked))?,
                 writer: Batcher::start("events-write", TURN, move |writes| writer.work(writes))?,
             })
@@ -125,12 +127,12 @@ impl SqliteEventStore {
         after: Option<ScanPosition>,
         limit: usize,
     ) -> Result<Page<E>, StoreError> {
-        self.maintain(move |connection| maintenance::scan(connection, after.as_ref(), limit)).await
+        self.maintain(move |tables| maintenance::scan(tables, after.as_ref(), limit)).await
     }
 
     pub(crate) async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {
         let after = after.map(str::to_owned);
-        self.maintain(move |connection| heads::heads(connection, after.as_deref(), limit)).await
+        self.maintain(move |tables| heads::heads(tables, after.as_deref(), limit)).await
     }
 
     pub(crate) async fn outstanding(
@@ -138,7 +140,7 @@ impl SqliteEventStore {
         young: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<CommitId>, StoreError> {
-        self.maintain(move |connection| maintenance::outstanding(connection, &young, limit)).await
+        self.maintain(move |tables| maintenance::outstanding(tables, &young, limit)).await
     }
 
     pub(crate) async fn due_reminders(
@@ -146,7 +148,7 @@ impl SqliteEventStore {
         due: DueTimes,
         limit: usize,
     ) -> Result<Vec<ReminderRow>, StoreError> {
-        self.maintain(move |connection| reminders::due(connection, due, limit)).await
+        self.maintain(move |tables| reminders::due(tables, due, limit)).await
     }
 
     pub(crate) async fn list_reminders(
@@ -155,7 +157,7 @@ impl SqliteEventStore {
         limit: usize,
     ) -> Result<Vec<ReminderRow>, StoreError> {
         let behind = behind.cloned();
-        self.maintain(move |connection| reminders::list(connection, behind.as_ref(), limit)).await
+        self.maintain(move |tables| reminders::list(tables, behind.as_ref(), limit)).await
     }
 
     pub(crate) async fn count_reminders(&self) -> Result<ReminderCounts, StoreError> {
@@ -177,7 +179,7 @@ impl SqliteEventStore {
 
     async fn maintain<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&Tables) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         ask(|answer| self.maintainer.send(Question::new(question, answer))).await?
     }

@@ -8,53 +8,81 @@ use super::columns::{number, text, time, version};
 use super::failure::{check, unavailable};
 use crate::cursor::{follows, unreadable, unreadable_at};
 use crate::jobs::LoadJob;
+use crate::namespace::statements;
 use crate::{
-    AnsweredCommand, CommandHash, CommandResult, Commit, Load, StoreError, Stream, UnreadableStream, json,
+    AnsweredCommand, CommandHash, CommandResult, Commit, Load, Namespace, StoreError, Stream,
+    UnreadableStream, json,
 };
 
 const COMMITS: &str = "
     SELECT key, recorded_at, events, command_id, command_hash, metadata, awaits,
-        EXISTS (SELECT 1 FROM unpublished AS u WHERE u.stream = s.stream AND u.version = s.key)
-    FROM streams AS s WHERE stream = ?1 AND key > ?2 AND key < '' ORDER BY key";
+        EXISTS (SELECT 1 FROM {namespace}_outbox AS u WHERE u.stream = s.stream AND u.version = s.key)
+    FROM {namespace}_commits AS s WHERE stream = ?1 AND key > ?2 AND key < '' ORDER BY key";
 
-const ANSWERED: &str = "SELECT command_hash, version, recorded_at IS NULL, rejection FROM streams WHERE stream = ?1 AND key = ?2";
+const ANSWERED: &str = "SELECT command_hash, version, recorded_at IS NULL, rejection FROM {namespace}_commits WHERE stream = ?1 AND key = ?2";
 
-/// Answers all the jobs in one transaction: they have one snapshot, and SQLite takes its lock once.
-pub(super) fn work(connection: &mut Connection, opened: &OpenedFile, jobs: &mut Vec<LoadJob>) {
-    let snapshot = check(opened).and_then(|()| connection.transaction().map_err(|error| unavailable(&error)));
-    for job in jobs.drain(..) {
-        let streams = snapshot
-            .as_ref()
-            .map_err(Clone::clone)
-            .and_then(|snapshot| job.loads.iter().map(|load| read_stream(snapshot, load)).collect());
-        // The caller may no longer wait, so a failed send is ignored.
-        let _ = job.answer.send(streams);
+statements! {
+    Statements {
+        commits: COMMITS,
+        answered: ANSWERED,
+    }
+}
+
+pub(super) struct Reader {
+    connection: Connection,
+    opened: OpenedFile,
+    sql: Statements,
+}
+
+impl Reader {
+    pub(super) fn new(connection: Connection, namespace: &Namespace, opened: OpenedFile) -> Self {
+        Self { connection, opened, sql: Statements::of(namespace) }
+    }
+
+    /// Answers all the jobs in one transaction: they have one snapshot, and SQLite takes its lock once.
+    pub(super) fn work(&mut self, jobs: &mut Vec<LoadJob>) {
+        let Self { connection, opened, sql } = self;
+        let snapshot =
+            check(opened).and_then(|()| connection.transaction().map_err(|error| unavailable(&error)));
+        for job in jobs.drain(..) {
+            let streams = snapshot
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|snapshot| job.loads.iter().map(|load| read_stream(snapshot, sql, load)).collect());
+            // The caller may no longer wait, so a failed send is ignored.
+            let _ = job.answer.send(streams);
+        }
     }
 }
 
 /// Reads one stream. A problem of the stream is the stream's own result; a problem of the store fails all loads of the caller.
 fn read_stream(
     snapshot: &Transaction<'_>,
+    sql: &Statements,
     load: &Load,
 ) -> Result<Result<Stream, UnreadableStream>, StoreError> {
-    match read(snapshot, load) {
+    match read(snapshot, sql, load) {
         Ok(stream) => Ok(Ok(stream)),
         Err(StoreError::Unreadable(problem)) => Ok(Err(problem)),
         Err(error) => Err(error),
     }
 }
 
-fn read(snapshot: &Transaction<'_>, load: &Load) -> Result<Stream, StoreError> {
+fn read(snapshot: &Transaction<'_>, sql: &Statements, load: &Load) -> Result<Stream, StoreError> {
     let answered = match &load.command {
-        Some(command) => read_answer(snapshot, &load.stream, command)?,
+        Some(command) => read_answer(snapshot, sql, &load.stream, command)?,
         None => None,
     };
-    Ok(Stream { commits: read_commits(snapshot, load)?, answered })
+    Ok(Stream { commits: read_commits(snapshot, sql, load)?, answered })
 }
 
-fn read_commits(snapshot: &Transaction<'_>, load: &Load) -> Result<Vec<Commit>, StoreError> {
+fn read_commits(
+    snapshot: &Transaction<'_>,
+    sql: &Statements,
+    load: &Load,
+) -> Result<Vec<Commit>, StoreError> {
     let fail = |error| failed(&load.stream, error);
-    let mut statement = snapshot.prepare_cached(COMMITS).map_err(fail)?;
+    let mut statement = snapshot.prepare_cached(&sql.commits).map_err(fail)?;
     let mut rows = statement.query(params![load.stream.as_str(), number(load.after)]).map_err(fail)?;
     let mut commits = Vec::new();
     let mut last = load.after;
@@ -94,6 +122,7 @@ fn encoded(event: json::StoredEvent<'_>) -> Result<EncodedEvent, String> {
 
 fn read_answer(
     snapshot: &Transaction<'_>,
+    sql: &Statements,
     stream: &StreamId,
     command: &CommandId,
 ) -> Result<Option<AnsweredCommand>, StoreError> {
@@ -105,7 +134,7 @@ fn read_answer(
         Ok(AnsweredCommand { command_hash: CommandHash(row.get(0)?), version: version(row.get(1)?), result })
     };
     snapshot
-        .prepare_cached(ANSWERED)
+        .prepare_cached(&sql.answered)
         .and_then(|mut statement| {
             statement.query_row(params![stream.as_str(), command.as_str()], read).optional()
         })

@@ -5,14 +5,16 @@ use rusqlite::{Connection, Row, params};
 
 use super::columns::{number, text, time};
 use super::failure::unavailable;
+use super::tables::Tables;
 use crate::cursor::outstanding;
+use crate::namespace::statements;
 use crate::reminders::{DueTimes, REMINDERS, ReminderRow};
 use crate::{CommitId, ReminderCounts, StoreError};
 
 /// The table stands beside the tables of the schema and changes nothing in them. This program creates it if it is missing, and a
 /// program without reminders ignores it.
 pub(super) const TABLE: &str = "
-    CREATE TABLE IF NOT EXISTS reminders (
+    CREATE TABLE IF NOT EXISTS {namespace}_reminders (
         stream  TEXT    NOT NULL,
         -- Of the commit that waits for its stream to move on: its first version.
         version INTEGER NOT NULL,
@@ -24,41 +26,39 @@ pub(super) const TABLE: &str = "
         problem TEXT,
         PRIMARY KEY (stream)
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS reminders_by_time ON reminders (since);
+    CREATE INDEX IF NOT EXISTS {namespace}_reminders_by_time ON {namespace}_reminders (since);
 ";
 
 /// A stream that has moved on before the mark needs no reminder. If a receiver has set the commit aside before the mark, that
 /// reminder stays.
 const SET: &str = "
-    INSERT INTO reminders (stream, version, since)
-    SELECT stream, key, ?3 FROM streams WHERE stream = ?1 AND key = ?2
-        AND NOT EXISTS (SELECT 1 FROM streams WHERE stream = ?1 AND key > ?2 AND key < '')
+    INSERT INTO {namespace}_reminders (stream, version, since)
+    SELECT stream, key, ?3 FROM {namespace}_commits WHERE stream = ?1 AND key = ?2
+        AND NOT EXISTS (SELECT 1 FROM {namespace}_commits WHERE stream = ?1 AND key > ?2 AND key < '')
     ON CONFLICT DO UPDATE SET version = excluded.version, since = excluded.since, sent = NULL, problem = NULL
-    WHERE excluded.version > reminders.version";
+    WHERE excluded.version > {namespace}_reminders.version";
 
-const END: &str = "DELETE FROM reminders WHERE stream = ?1 AND version = ?2";
+const END: &str = "DELETE FROM {namespace}_reminders WHERE stream = ?1 AND version = ?2";
 
 /// Guarantee: of several relays that claim a reminder, only one finds the time that it has read.
-const MOVE: &str =
-    "UPDATE reminders SET since = ?3, sent = ?4 WHERE stream = ?1 AND version = ?2 AND since = ?5";
+const MOVE: &str = "UPDATE {namespace}_reminders SET since = ?3, sent = ?4 WHERE stream = ?1 AND version = ?2 AND since = ?5";
 
 const SET_ASIDE: &str = "
-    INSERT INTO reminders (stream, version, since, sent, problem)
-    SELECT stream, key, ?3, ?4, ?5 FROM streams WHERE stream = ?1 AND key = ?2
+    INSERT INTO {namespace}_reminders (stream, version, since, sent, problem)
+    SELECT stream, key, ?3, ?4, ?5 FROM {namespace}_commits WHERE stream = ?1 AND key = ?2
     ON CONFLICT DO UPDATE SET
         version = excluded.version, since = excluded.since, sent = excluded.sent, problem = excluded.problem
-    WHERE excluded.version >= reminders.version";
+    WHERE excluded.version >= {namespace}_reminders.version";
 
 const DUE: &str = "
-    SELECT stream, version, since, sent, problem FROM reminders
+    SELECT stream, version, since, sent, problem FROM {namespace}_reminders
     WHERE (since <= ?1 OR since > ?2 OR (since > ?3 AND sent IS NULL)) AND coalesce(sent, 0) < ?4
     ORDER BY since LIMIT ?5";
 
-const LIST: &str =
-    "SELECT stream, version, since, sent, problem FROM reminders WHERE stream > ?1 ORDER BY stream LIMIT ?2";
+const LIST: &str = "SELECT stream, version, since, sent, problem FROM {namespace}_reminders WHERE stream > ?1 ORDER BY stream LIMIT ?2";
 
 const COUNT: &str = "
-    SELECT count(*), count(problem), count(*) FILTER (WHERE sent >= ?1) FROM reminders";
+    SELECT count(*), count(problem), count(*) FILTER (WHERE sent >= ?1) FROM {namespace}_reminders";
 
 /// A write to the table.
 pub(super) enum ReminderTask {
@@ -67,73 +67,85 @@ pub(super) enum ReminderTask {
     SetAside(ReminderRow),
 }
 
-/// Does one write. Returns the number of changed rows.
-pub(super) fn write(connection: &Connection, task: &ReminderTask) -> rusqlite::Result<u64> {
-    match task {
-        ReminderTask::End(commits) => commits.iter().try_fold(0, |ended, commit| {
-            Ok(ended + end(connection, commit.stream.as_str(), commit.version)?)
-        }),
-        ReminderTask::Move(row, since) => changed(
-            connection,
-            MOVE,
-            params![
-                row.commit.stream.as_str(),
-                number(row.commit.version),
-                row.since.as_microsecond(),
-                row.sent,
-                since.as_microsecond(),
-            ],
-        ),
-        ReminderTask::SetAside(row) => changed(
-            connection,
-            SET_ASIDE,
-            params![
-                row.commit.stream.as_str(),
-                number(row.commit.version),
-                row.since.as_microsecond(),
-                row.sent,
-                row.problem,
-            ],
-        ),
+statements! {
+    Writes {
+        set: SET,
+        end: END,
+        set_aside: SET_ASIDE,
+        move_on: MOVE,
     }
 }
 
-/// Sets a reminder, in the transaction that marks the commit.
-pub(super) fn set(connection: &Connection, commit: &CommitId) -> rusqlite::Result<u64> {
-    let now = jiff::Timestamp::now().as_microsecond();
-    changed(connection, SET, params![commit.stream.as_str(), number(commit.version), now])
-}
+impl Writes {
+    /// Does one write. Returns the number of changed rows.
+    pub(super) fn write(&self, connection: &Connection, task: &ReminderTask) -> rusqlite::Result<u64> {
+        match task {
+            ReminderTask::End(commits) => commits.iter().try_fold(0, |ended, commit| {
+                Ok(ended + self.end(connection, commit.stream.as_str(), commit.version)?)
+            }),
+            ReminderTask::Move(row, since) => changed(
+                connection,
+                &self.move_on,
+                params![
+                    row.commit.stream.as_str(),
+                    number(row.commit.version),
+                    row.since.as_microsecond(),
+                    row.sent,
+                    since.as_microsecond(),
+                ],
+            ),
+            ReminderTask::SetAside(row) => changed(
+                connection,
+                &self.set_aside,
+                params![
+                    row.commit.stream.as_str(),
+                    number(row.commit.version),
+                    row.since.as_microsecond(),
+                    row.sent,
+                    row.problem,
+                ],
+            ),
+        }
+    }
 
-/// Ends a reminder, in the transaction that marks the stream's next commit.
-pub(super) fn end(connection: &Connection, stream: &str, version: Version) -> rusqlite::Result<u64> {
-    changed(connection, END, params![stream, number(version)])
+    /// Sets a reminder, in the transaction that marks the commit.
+    pub(super) fn set(&self, connection: &Connection, commit: &CommitId) -> rusqlite::Result<u64> {
+        let now = jiff::Timestamp::now().as_microsecond();
+        changed(connection, &self.set, params![commit.stream.as_str(), number(commit.version), now])
+    }
+
+    /// Ends a reminder, in the transaction that marks the stream's next commit.
+    pub(super) fn end(
+        &self,
+        connection: &Connection,
+        stream: &str,
+        version: Version,
+    ) -> rusqlite::Result<u64> {
+        changed(connection, &self.end, params![stream, number(version)])
+    }
 }
 
 fn changed(connection: &Connection, statement: &str, values: impl rusqlite::Params) -> rusqlite::Result<u64> {
     Ok(connection.prepare_cached(statement)?.execute(values)? as u64)
 }
 
-pub(super) fn due(
-    connection: &Connection,
-    due: DueTimes,
-    limit: usize,
-) -> Result<Vec<ReminderRow>, StoreError> {
+pub(super) fn due(tables: &Tables, due: DueTimes, limit: usize) -> Result<Vec<ReminderRow>, StoreError> {
     let [until, beyond, now] = [due.until, due.beyond, due.now].map(jiff::Timestamp::as_microsecond);
-    rows(connection, DUE, params![until, beyond, now, REMINDERS, limit as i64])
+    rows(tables, DUE, params![until, beyond, now, REMINDERS, limit as i64])
 }
 
 pub(super) fn list(
-    connection: &Connection,
+    tables: &Tables,
     behind: Option<&CommitId>,
     limit: usize,
 ) -> Result<Vec<ReminderRow>, StoreError> {
     let behind = behind.map_or("", |commit| commit.stream.as_str());
-    rows(connection, LIST, params![behind, limit as i64])
+    rows(tables, LIST, params![behind, limit as i64])
 }
 
-pub(super) fn count(connection: &Connection) -> Result<ReminderCounts, StoreError> {
-    let counts: (i64, i64, i64) = connection
-        .prepare_cached(COUNT)
+pub(super) fn count(tables: &Tables) -> Result<ReminderCounts, StoreError> {
+    let counts: (i64, i64, i64) = tables
+        .prepare(COUNT)
         .and_then(|mut statement| {
             statement.query_row([REMINDERS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         })
@@ -143,11 +155,11 @@ pub(super) fn count(connection: &Connection) -> Result<ReminderCounts, StoreErro
 }
 
 fn rows(
-    connection: &Connection,
+    tables: &Tables,
     statement: &str,
     values: impl rusqlite::Params,
 ) -> Result<Vec<ReminderRow>, StoreError> {
-    let mut statement = connection.prepare_cached(statement).map_err(|error| unavailable(&error))?;
+    let mut statement = tables.prepare(statement).map_err(|error| unavailable(&error))?;
     let mut found = statement.query(values).map_err(|error| unavailable(&error))?;
     let mut rows = Vec::new();
     while let Some(row) = found.next().map_err(|error| unavailable(&error))? {

@@ -12,7 +12,8 @@ use super::columns::number;
 use super::failure::{check, unavailable};
 use super::reminders;
 use crate::jobs::Answer;
-use crate::{CommandRecord, Commit, Mark, ReminderPolicy, json};
+use crate::namespace::statements;
+use crate::{CommandRecord, Commit, Mark, Namespace, ReminderPolicy, json};
 
 /// One write.
 pub(super) enum Task {
@@ -32,6 +33,8 @@ pub(super) struct Write {
 pub(super) struct Writer {
     connection: Connection,
     opened: OpenedFile,
+    sql: Statements,
+    reminders: reminders::Writes,
     /// The buffer for the text of a commit, kept so that its memory is used again.
     text: Vec<u8>,
 }
@@ -40,39 +43,54 @@ pub(super) struct Writer {
 /// even one in the middle of a commit. SQLite's write lock is held from this query to the insert. For version 1 the key of the
 /// commit is enough, because a stream that has any commit has one at version 1.
 const LAST_VERSION: &str =
-    "SELECT version FROM streams WHERE stream = ?1 AND key < '' ORDER BY key DESC LIMIT 1";
+    "SELECT version FROM {namespace}_commits WHERE stream = ?1 AND key < '' ORDER BY key DESC LIMIT 1";
 
 /// The key lets no version be taken twice. `DO NOTHING` makes a conflict an outcome and not an error.
 const ADD_COMMIT: &str = "
-    INSERT INTO streams (stream, key, version, command_hash, recorded_at, events, command_id, metadata, awaits)
+    INSERT INTO {namespace}_commits (stream, key, version, command_hash, recorded_at, events, command_id, metadata, awaits)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
 
 /// Guarantee: the key lets neither a commit nor a small record take a command id that the stream already has. `DO NOTHING` makes
 /// a conflict an outcome and not an error.
 const ADD_COMMAND: &str = "
-    INSERT INTO streams (stream, key, version, command_hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+    INSERT INTO {namespace}_commits (stream, key, version, command_hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
 
-const UNDO_COMMIT: &str = "DELETE FROM streams WHERE stream = ?1 AND key = ?2";
+const UNDO_COMMIT: &str = "DELETE FROM {namespace}_commits WHERE stream = ?1 AND key = ?2";
 
-const ADD_TO_OUTBOX: &str = "INSERT INTO unpublished (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
+const ADD_TO_OUTBOX: &str =
+    "INSERT INTO {namespace}_outbox (stream, version, recorded_at) VALUES (?1, ?2, ?3)";
 
 /// The key lets no small record take the command id of a commit or of another small record. `DO NOTHING` makes a conflict an
 /// outcome.
 const REMEMBER: &str = "
-    INSERT INTO streams (stream, key, version, command_hash, recorded_at, rejection) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    INSERT INTO {namespace}_commits (stream, key, version, command_hash, recorded_at, rejection) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT DO NOTHING";
 
-const MARK: &str = "DELETE FROM unpublished WHERE stream = ?1 AND version = ?2";
+const MARK: &str = "DELETE FROM {namespace}_outbox WHERE stream = ?1 AND version = ?2";
 
 /// Guarantee: the system's records never expire. A command's key begins with its kind, and `client` sorts before `system`. The index
 /// has clients' records alone, so the number of the others costs nothing here.
 const FORGET: &str = "
-    DELETE FROM streams INDEXED BY small_records
+    DELETE FROM {namespace}_commits INDEXED BY {namespace}_small_records
     WHERE events IS NULL AND recorded_at IS NOT NULL AND key < 'system ' AND recorded_at < ?1";
 
+statements! {
+    Statements {
+        last_version: LAST_VERSION,
+        add_commit: ADD_COMMIT,
+        add_command: ADD_COMMAND,
+        undo_commit: UNDO_COMMIT,
+        add_to_outbox: ADD_TO_OUTBOX,
+        remember: REMEMBER,
+        mark: MARK,
+        forget: FORGET,
+    }
+}
+
 impl Writer {
-    pub(super) fn new(connection: Connection, opened: OpenedFile) -> Self {
-        Self { connection, opened, text: Vec::new() }
+    pub(super) fn new(connection: Connection, namespace: &Namespace, opened: OpenedFile) -> Self {
+        let (sql, reminders) = (Statements::of(namespace), reminders::Writes::of(namespace));
+        Self { connection, opened, sql, reminders, text: Vec::new() }
     }
 
     /// Does all the writes and only then answers each of them. So a caller that gets an answer has its write on disk. When SQLite
@@ -99,10 +117,11 @@ impl Writer {
     }
 
     fn transact(&mut self, writes: &[Write]) -> rusqlite::Result<Vec<u64>> {
-        let Self { connection, text, .. } = self;
+        let Self { connection, sql, reminders, text, .. } = self;
         // Immediate: SQLite waits for the lock now. In the middle of a transaction it could only fail.
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let done = write_all(connection, writes, text).and_then(|changes| {
+        let batch = WriteBatch::of(connection, sql, reminders);
+        let done = batch.and_then(|mut batch| batch.write_all(writes, text)).and_then(|changes| {
             kill_point(KillPoint::BeforeSqliteCommit);
             connection.prepare_cached("COMMIT")?.execute([])?;
             kill_point(KillPoint::AfterSqliteCommit);
@@ -116,38 +135,46 @@ impl Writer {
     }
 }
 
-fn write_all(connection: &Connection, writes: &[Write], text: &mut Vec<u8>) -> rusqlite::Result<Vec<u64>> {
-    let mut statements = Statements::of(connection)?;
-    let done = writes.iter().map(|write| match &write.task {
-        Task::Append(commit) => statements.append(commit, text),
-        Task::Remember(record) => remember(connection, record),
-        Task::Mark(marks) => statements.mark(marks),
-        Task::Reminder(task) => reminders::write(connection, task),
-        Task::Forget(before) => {
-            changed(&mut *connection.prepare_cached(FORGET)?, params![before.as_microsecond()])
-        }
-    });
-    done.collect()
-}
-
 /// The statements that every turn uses, looked up once for all its writes.
-struct Statements<'c> {
+struct WriteBatch<'c> {
     connection: &'c Connection,
+    sql: &'c Statements,
+    reminders: &'c reminders::Writes,
     add_commit: CachedStatement<'c>,
     add_command: CachedStatement<'c>,
     add_to_outbox: CachedStatement<'c>,
     mark: CachedStatement<'c>,
 }
 
-impl<'c> Statements<'c> {
-    fn of(connection: &'c Connection) -> rusqlite::Result<Self> {
+impl<'c> WriteBatch<'c> {
+    fn of(
+        connection: &'c Connection,
+        sql: &'c Statements,
+        reminders: &'c reminders::Writes,
+    ) -> rusqlite::Result<Self> {
         Ok(Self {
             connection,
-            add_commit: connection.prepare_cached(ADD_COMMIT)?,
-            add_command: connection.prepare_cached(ADD_COMMAND)?,
-            add_to_outbox: connection.prepare_cached(ADD_TO_OUTBOX)?,
-            mark: connection.prepare_cached(MARK)?,
+            sql,
+            reminders,
+            add_commit: connection.prepare_cached(&sql.add_commit)?,
+            add_command: connection.prepare_cached(&sql.add_command)?,
+            add_to_outbox: connection.prepare_cached(&sql.add_to_outbox)?,
+            mark: connection.prepare_cached(&sql.mark)?,
         })
+    }
+
+    fn write_all(&mut self, writes: &[Write], text: &mut Vec<u8>) -> rusqlite::Result<Vec<u64>> {
+        let done = writes.iter().map(|write| match &write.task {
+            Task::Append(commit) => self.append(commit, text),
+            Task::Remember(record) => self.remember(record),
+            Task::Mark(marks) => self.mark(marks),
+            Task::Reminder(task) => self.reminders.write(self.connection, task),
+            Task::Forget(before) => {
+                let mut forget = self.connection.prepare_cached(&self.sql.forget)?;
+                changed(&mut forget, params![before.as_microsecond()])
+            }
+        });
+        done.collect()
     }
 
     /// Appends a commit. Returns 1, or 0 for a conflict. Each step is a statement by itself, because combined statements take
@@ -169,7 +196,7 @@ impl<'c> Statements<'c> {
             return Ok(0);
         }
         if changed(&mut self.add_command, params![stream, command_id, last_version, hash])? == 0 {
-            self.connection.prepare_cached(UNDO_COMMIT)?.execute(params![stream, version])?;
+            self.connection.prepare_cached(&self.sql.undo_commit)?.execute(params![stream, version])?;
             return Ok(0);
         }
         if commit.unpublished {
@@ -179,7 +206,7 @@ impl<'c> Statements<'c> {
     }
 
     fn last_version_of(&self, stream: &str) -> rusqlite::Result<i64> {
-        let mut statement = self.connection.prepare_cached(LAST_VERSION)?;
+        let mut statement = self.connection.prepare_cached(&self.sql.last_version)?;
         Ok(statement.query_row([stream], |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
@@ -187,28 +214,28 @@ impl<'c> Statements<'c> {
         marks.iter().try_fold(0, |marked, Mark { commit, remind, ends }| {
             let stream = commit.stream.as_str();
             if *remind == ReminderPolicy::UntilFollowed {
-                reminders::set(self.connection, commit)?;
+                self.reminders.set(self.connection, commit)?;
             }
             if let Some(version) = ends {
-                reminders::end(self.connection, stream, *version)?;
+                self.reminders.end(self.connection, stream, *version)?;
             }
             Ok(marked + changed(&mut self.mark, params![stream, number(commit.version)])?)
         })
     }
-}
 
-fn remember(connection: &Connection, record: &CommandRecord) -> rusqlite::Result<u64> {
-    changed(
-        &mut *connection.prepare_cached(REMEMBER)?,
-        params![
-            record.stream.as_str(),
-            record.command_id.as_str(),
-            number(record.version),
-            &record.command_hash.0[..],
-            record.recorded_at.as_microsecond(),
-            record.rejection.as_deref(),
-        ],
-    )
+    fn remember(&self, record: &CommandRecord) -> rusqlite::Result<u64> {
+        changed(
+            &mut *self.connection.prepare_cached(&self.sql.remember)?,
+            params![
+                record.stream.as_str(),
+                record.command_id.as_str(),
+                number(record.version),
+                &record.command_hash.0[..],
+                record.recorded_at.as_microsecond(),
+                record.rejection.as_deref(),
+            ],
+        )
+    }
 }
 
 fn changed(statement: &mut Statement<'_>, values: &[&dyn ToSql]) -> rusqlite::Result<u64> {
@@ -242,9 +269,13 @@ mod tests {
 
     type AnswerReceiver = oneshot::Receiver<Result<u64, StoreError>>;
 
+    fn namespace() -> Namespace {
+        Namespace::parse("tasks_task").unwrap()
+    }
+
     fn writer(folder: &Path) -> Writer {
-        let (path, connection) = file::open(&folder.join("events.db")).unwrap();
-        Writer::new(connection, OpenedFile::at(&path).unwrap())
+        let (path, connection) = file::open(&folder.join("events.db"), &namespace()).unwrap();
+        Writer::new(connection, &namespace(), OpenedFile::at(&path).unwrap())
     }
 
     fn create(stream: usize) -> (Write, AnswerReceiver) {
@@ -273,7 +304,9 @@ mod tests {
     fn stored(writer: &Writer) -> i64 {
         writer
             .connection
-            .query_row("SELECT count(*) FROM streams WHERE events IS NOT NULL", [], |row| row.get(0))
+            .query_row("SELECT count(*) FROM tasks_task_commits WHERE events IS NOT NULL", [], |row| {
+                row.get(0)
+            })
             .unwrap()
     }
 
@@ -325,7 +358,7 @@ mod tests {
         let broken = "
             CREATE TABLE parent (name TEXT PRIMARY KEY);
             CREATE TABLE child (parent TEXT REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
-            CREATE TRIGGER broken AFTER INSERT ON streams BEGIN INSERT INTO child VALUES ('none'); END;
+            CREATE TRIGGER broken AFTER INSERT ON tasks_task_commits BEGIN INSERT INTO child VALUES ('none'); END;
             PRAGMA foreign_keys = ON;";
         writer.connection.execute_batch(broken).unwrap();
         assert!(matches!(outcomes(&mut writer, 0..2)[..], [Err(_), Err(_)]));

@@ -6,9 +6,14 @@ use event_sourcing::testing::{Event, Task};
 use event_sourcing::{Aggregate, CommandId, EncodedEvent, IdempotencyKey, StreamId, Version};
 use event_store::{
     AnsweredCommand, AppendError, CommandHash, CommandRecord, Commit, CommitId, EventStore, Load, Metadata,
-    Stream,
+    Namespace, Stream,
 };
 use jiff::Timestamp;
+
+/// The namespace of all scenarios that need one alone.
+pub(crate) fn namespace() -> Namespace {
+    Namespace::of::<Task>("tasks").unwrap()
+}
 
 pub(crate) fn id(stream: &str) -> StreamId {
     StreamId::parse(stream).unwrap()

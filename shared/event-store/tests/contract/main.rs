@@ -16,6 +16,7 @@ mod database;
 mod loads;
 #[cfg(feature = "mongodb")]
 mod mongodb_server;
+mod namespaces;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres_server;
@@ -108,6 +109,10 @@ macro_rules! every_scenario {
                 heads_tell_how_far_each_stream_is_whatever_the_page,
                 a_position_of_another_store_is_refused,
                 a_scan_names_what_it_cant_read_and_goes_on_whatever_the_page,
+            }
+            namespaces {
+                namespaces_side_by_side_never_see_each_other,
+                namespaces_that_are_written_at_once_wait_for_each_other,
             }
             processes {
                 what_was_answered_is_there_after_kill_9,

@@ -10,7 +10,7 @@ use mongodb::IndexModel;
 use mongodb::bson::doc;
 use mongodb::options::IndexOptions;
 
-use crate::build::{answer, append, append_each, commit, commit_by, load, versions, whole};
+use crate::build::{answer, append, append_each, commit, commit_by, load, namespace, versions, whole};
 use crate::proxy::{Proxy, Weather, append_at_last, append_through};
 use crate::stores::{MongoDb, Stores};
 
@@ -67,7 +67,7 @@ async fn an_index_of_the_same_name_that_does_something_else_is_named() {
 async fn what_was_answered_is_there_once_however_connections_are_cut() {
     let Some(stores) = MongoDb::fresh().await else { return };
     let proxy = Proxy::to(stores.host(), Weather::Cutting(12)).await;
-    let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
+    let store = EventStore::open(stores.url_at(proxy.address), &namespace()).await.unwrap();
     append_through(&proxy, &store, &stores.open().await).await;
 }
 
@@ -80,7 +80,7 @@ fn assert_unavailable<T: std::fmt::Debug>(began: Instant, outcome: Result<T, Sto
 async fn a_server_that_is_not_there_is_unavailable_soon_and_used_when_it_comes() {
     let Some(stores) = MongoDb::fresh().await else { return };
     let proxy = Proxy::to(stores.host(), Weather::Down).await;
-    let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
+    let store = EventStore::open(stores.url_at(proxy.address), &namespace()).await.unwrap();
     let began = Instant::now();
     let asked = join_all((0..20).map(|number| store.load(whole(&format!("stream-{number}")))));
     let (appended, loaded, pinged, marked) = tokio::join!(
@@ -103,7 +103,7 @@ async fn a_server_that_is_not_there_is_unavailable_soon_and_used_when_it_comes()
 async fn a_server_that_falls_silent_is_unavailable_soon_and_used_when_it_is_back() {
     let Some(stores) = MongoDb::fresh().await else { return };
     let proxy = Proxy::to(stores.host(), Weather::Fair).await;
-    let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
+    let store = EventStore::open(stores.url_at(proxy.address), &namespace()).await.unwrap();
     append_each(&store, "a", [1]).await;
     proxy.turn(Weather::Silent);
     let began = Instant::now();
@@ -135,7 +135,7 @@ async fn the_keys_hold_when_the_other_process_left_nothing_known_here() {
 async fn a_url_is_refused_without_its_password() {
     for url in ["mongo://someone:hunter2@somewhere", "mongodb://someone:hunter2@somewhere/?journall=true"] {
         let Err(error @ (OpenError::UnknownScheme { .. } | OpenError::Refused(_))) =
-            EventStore::open(url).await
+            EventStore::open(url, &namespace()).await
         else {
             panic!("{url} was opened");
         };

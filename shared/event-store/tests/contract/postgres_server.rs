@@ -9,7 +9,7 @@ use futures_util::future::{join_all, try_join_all};
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 
 use crate::build::{
-    answer, append, append_each, commit, commit_by, id, load, place, record, versions, whole, wins,
+    answer, append, append_each, commit, commit_by, id, load, namespace, place, record, versions, whole, wins,
 };
 use crate::proxy::{Proxy, Weather, append_at_last, append_through};
 use crate::stores::{Postgres, Stores};
@@ -45,8 +45,8 @@ async fn many_that_begin_at_once_make_the_tables_once() {
     let Some(stores) = Postgres::fresh().await else { return };
     let handles = join_all((0..8).map(|_| stores.open())).await;
     try_join_all(handles.iter().map(EventStore::ping)).await.unwrap();
-    assert_eq!(stores.number("SELECT count(*) FROM event_store_schema").await, 1);
-    assert_eq!(stores.number("SELECT version::bigint FROM event_store_schema").await, 1);
+    assert_eq!(stores.number("SELECT count(*) FROM tasks_task_schema").await, 1);
+    assert_eq!(stores.number("SELECT version::bigint FROM tasks_task_schema").await, 1);
     let wins = join_all(handles.iter().map(|store| wins(store, commit("a", 1, 1)))).await;
     assert_eq!(wins.iter().filter(|won| **won).count(), 1);
 }
@@ -55,7 +55,7 @@ async fn many_that_begin_at_once_make_the_tables_once() {
 async fn the_schema_of_a_newer_program_is_refused_and_left_as_it_is() {
     let Some(stores) = Postgres::fresh().await else { return };
     stores.open().await.ping().await.unwrap();
-    stores.execute("UPDATE event_store_schema SET version = 7; DROP TABLE event_store_outbox").await;
+    stores.execute("UPDATE tasks_task_schema SET version = 7; DROP TABLE tasks_task_outbox").await;
     let store = stores.open().await;
     for problem in [
         store.ping().await.unwrap_err().to_string(),
@@ -63,7 +63,7 @@ async fn the_schema_of_a_newer_program_is_refused_and_left_as_it_is() {
     ] {
         assert!(problem.contains("newer program (schema 7)"), "{problem}");
     }
-    assert_eq!(stores.number("SELECT count(to_regclass('event_store_outbox'))").await, 0);
+    assert_eq!(stores.number("SELECT count(to_regclass('tasks_task_outbox'))").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,13 +71,13 @@ async fn a_table_that_is_dropped_is_named_and_made_again() {
     let Some(stores) = Postgres::fresh().await else { return };
     let store = stores.open().await;
     append_each(&store, "a", 1..=2).await;
-    stores.execute("DROP TABLE event_store_commits").await;
+    stores.execute("DROP TABLE tasks_task_commits").await;
     let problem = store.append(Arc::new(commit("a", 3, 1))).await.unwrap_err().to_string();
-    assert!(problem.contains("event_store_commits"), "{problem}");
+    assert!(problem.contains("tasks_task_commits"), "{problem}");
     store.ping().await.unwrap();
     // Nothing is put behind what is gone.
     assert!(!wins(&store, commit("a", 3, 1)).await);
-    stores.execute("DROP TABLE event_store_commits, event_store_outbox").await;
+    stores.execute("DROP TABLE tasks_task_commits, tasks_task_outbox").await;
     assert!(store.ping().await.is_err());
     append(&store, commit("a", 1, 1)).await;
     assert_eq!(load(&stores.open().await, "a").await, [commit("a", 1, 1)]);
@@ -88,7 +88,7 @@ async fn a_server_that_takes_no_writes_is_refused_and_says_so() {
     let Some(stores) = Postgres::fresh().await else { return };
     append(&stores.open().await, commit("a", 1, 1)).await;
     let url = format!("{}&options[default_transaction_read_only]=on", stores.url());
-    let store = EventStore::open(url).await.unwrap();
+    let store = EventStore::open(url, &namespace()).await.unwrap();
     let appended = store.append(Arc::new(commit("a", 2, 1))).await.unwrap_err().to_string();
     let (stream, version) = (id("a"), place("a", 1).version);
     let (loaded, pinged, current) =
@@ -134,7 +134,7 @@ async fn a_row_that_the_server_refuses_fails_no_other_caller() {
     let Some(stores) = Postgres::fresh().await else { return };
     let store = stores.open().await;
     store.ping().await.unwrap();
-    stores.execute("ALTER TABLE event_store_commits ADD CONSTRAINT no_b CHECK (stream <> 'b')").await;
+    stores.execute("ALTER TABLE tasks_task_commits ADD CONSTRAINT no_b CHECK (stream <> 'b')").await;
     let appends = ["a", "b", "c", "d"].map(|stream| store.append(Arc::new(commit(stream, 1, 1))));
     let appended = join_all(appends).await;
     assert_eq!(appended.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true]);
@@ -156,8 +156,8 @@ async fn small_records_are_forgotten_by_the_clock_of_the_server() {
     assert_eq!(store.forget_answered(later).await.unwrap(), 0);
     stores
         .execute(
-            "UPDATE event_store_commits SET answered_at = now() - interval '23 hours' WHERE command_id LIKE '%young';
-             UPDATE event_store_commits SET answered_at = now() - interval '25 hours' WHERE command_id LIKE '%old'",
+            "UPDATE tasks_task_commits SET answered_at = now() - interval '23 hours' WHERE command_id LIKE '%young';
+             UPDATE tasks_task_commits SET answered_at = now() - interval '25 hours' WHERE command_id LIKE '%old'",
         )
         .await;
     assert_eq!(store.forget_answered(later).await.unwrap(), 1);
@@ -172,7 +172,7 @@ async fn what_was_answered_is_there_once_however_connections_are_cut() {
     let past = stores.open().await;
     past.ping().await.unwrap();
     let proxy = Proxy::to(stores.host(), Weather::Cutting(12)).await;
-    let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
+    let store = EventStore::open(stores.url_at(proxy.address), &namespace()).await.unwrap();
     append_through(&proxy, &store, &past).await;
 }
 
@@ -180,7 +180,7 @@ async fn what_was_answered_is_there_once_however_connections_are_cut() {
 async fn a_server_that_is_gone_or_silent_is_unavailable_soon_and_used_when_it_comes() {
     let Some(stores) = Postgres::fresh().await else { return };
     let proxy = Proxy::to(stores.host(), Weather::Down).await;
-    let store = EventStore::open(stores.url_at(proxy.address)).await.unwrap();
+    let store = EventStore::open(stores.url_at(proxy.address), &namespace()).await.unwrap();
     for (weather, version) in [(Weather::Down, 1), (Weather::Silent, 2)] {
         proxy.turn(weather);
         let began = Instant::now();
@@ -205,7 +205,7 @@ async fn a_server_that_is_gone_or_silent_is_unavailable_soon_and_used_when_it_co
 async fn a_url_is_refused_without_its_password() {
     for url in ["postgre://someone:hunter2@somewhere", "postgres://someone:hunter2@somewhere:port/db"] {
         let Err(error @ (OpenError::UnknownScheme { .. } | OpenError::Refused(_))) =
-            EventStore::open(url).await
+            EventStore::open(url, &namespace()).await
         else {
             panic!("{url} was opened");
         };

@@ -11,7 +11,7 @@ use event_sourcing::Version;
 use event_store::{Commit, EventStore};
 use futures_util::future::join_all;
 
-use crate::build::{commit, commit_by, load, wins};
+use crate::build::{commit, commit_by, load, namespace, wins};
 use crate::stores::Stores;
 
 const STORE: &str = "EVENT_STORE_OF_A_WRITING_PROCESS";
@@ -51,7 +51,7 @@ impl WriterProcess {
 
 /// Appends to streams of its own, side by side, until the process is killed.
 async fn write_without_end(url: &str) {
-    let store = EventStore::open(url).await.unwrap();
+    let store = EventStore::open(url, &namespace()).await.unwrap();
     let writers = (0..WRITERS).map(|writer| {
         let store = store.clone();
         tokio::spawn(async move {

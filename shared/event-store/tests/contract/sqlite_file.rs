@@ -7,7 +7,7 @@ use event_store::{EventStore, OpenError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::build::{append, append_each, commit, load, versions};
+use crate::build::{append, append_each, commit, load, namespace, versions};
 
 fn url(path: &Path) -> String {
     format!("sqlite:{}", path.display())
@@ -15,7 +15,7 @@ fn url(path: &Path) -> String {
 
 /// Returns the reason for which a file is refused. It must be one line and name the file.
 async fn refusal(path: &Path) -> String {
-    let Err(OpenError::Refused(problem)) = EventStore::open(url(path)).await else {
+    let Err(OpenError::Refused(problem)) = EventStore::open(url(path), &namespace()).await else {
         panic!("{} was opened", path.display());
     };
     assert_eq!(problem.lines().count(), 1, "{problem}");
@@ -31,7 +31,7 @@ fn folder() -> TempDir {
 async fn the_folder_is_made_if_it_is_not_there() {
     let folder = folder();
     let path = folder.path().join("some/where/events.db");
-    append(&EventStore::open(url(&path)).await.unwrap(), commit("a", 1, 1)).await;
+    append(&EventStore::open(url(&path), &namespace()).await.unwrap(), commit("a", 1, 1)).await;
     assert!(path.is_file());
 }
 
@@ -39,7 +39,7 @@ async fn the_folder_is_made_if_it_is_not_there() {
 async fn the_log_is_gone_when_the_last_handle_is() {
     let folder = folder();
     let path = folder.path().join("events.db");
-    let store = EventStore::open(url(&path)).await.unwrap();
+    let store = EventStore::open(url(&path), &namespace()).await.unwrap();
     let clone = store.clone();
     append_each(&store, "a", 1..=3).await;
     store.backlog().await.unwrap();
@@ -48,15 +48,18 @@ async fn the_log_is_gone_when_the_last_handle_is() {
     drop(clone);
     let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files, ["events.db"]);
-    assert_eq!(versions(&load(&EventStore::open(url(&path)).await.unwrap(), "a").await), [1, 2, 3, 4]);
+    assert_eq!(
+        versions(&load(&EventStore::open(url(&path), &namespace()).await.unwrap(), "a").await),
+        [1, 2, 3, 4]
+    );
 }
 
 #[tokio::test]
 async fn two_that_have_the_file_open_see_each_others_writes() {
     let folder = folder();
     let path = folder.path().join("events.db");
-    let one = EventStore::open(url(&path)).await.unwrap();
-    let other = EventStore::open(url(&path)).await.unwrap();
+    let one = EventStore::open(url(&path), &namespace()).await.unwrap();
+    let other = EventStore::open(url(&path), &namespace()).await.unwrap();
     for version in (1..=9).step_by(2) {
         append_each(&one, "a", [version]).await;
         assert_eq!(load(&other, "a").await.len() as u64, version);
@@ -106,9 +109,10 @@ async fn the_database_of_another_program_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_newer_program_is_refused_and_of_none_that_ever_was_too() {
     let folder = folder();
     let path = folder.path().join("events.db");
-    drop(EventStore::open(url(&path)).await.unwrap());
+    drop(EventStore::open(url(&path), &namespace()).await.unwrap());
     for (schema, expected) in [
-        (5, "newer program: its schema is 5"),
+        (6, "newer program: its schema is 6"),
+        (4, "before the first release: its schema is 4"),
         (3, "before the first release: its schema is 3"),
         (2, "before the first release: its schema is 2"),
         (1, "before the first release: its schema is 1"),
@@ -123,11 +127,11 @@ async fn a_file_of_a_newer_program_is_refused_and_of_none_that_ever_was_too() {
 #[tokio::test]
 async fn a_url_that_names_no_file_is_refused() {
     for url in ["sqlite:", "sqlite::memory:"] {
-        let refused = EventStore::open(url).await;
+        let refused = EventStore::open(url, &namespace()).await;
         assert!(matches!(refused, Err(OpenError::Refused(_))), "{url}");
     }
     for url in ["mysql:somewhere", "events.db", ""] {
-        let Err(OpenError::UnknownScheme { allowed, .. }) = EventStore::open(url).await else {
+        let Err(OpenError::UnknownScheme { allowed, .. }) = EventStore::open(url, &namespace()).await else {
             panic!("{url} was opened");
         };
         assert!(allowed.contains("sqlite:PATH"), "{allowed}");

@@ -1,7 +1,9 @@
 //! The stores of the scenarios: how to open one again, and how to damage its content.
 
 use event_sourcing::{StreamId, Version};
-use event_store::{CommitId, EventStore};
+use event_store::{CommitId, EventStore, Namespace};
+
+use crate::build::namespace;
 
 /// One store, new and empty. The drop deletes it.
 pub(crate) trait Stores: Sized {
@@ -28,7 +30,12 @@ pub(crate) trait Stores: Sized {
 
     /// Opens a handle that shares nothing with any other, as another process would.
     async fn open(&self) -> EventStore {
-        EventStore::open(self.url()).await.unwrap()
+        self.open_namespace(&namespace()).await
+    }
+
+    /// Opens another namespace, as [`Stores::open`] does.
+    async fn open_namespace(&self, namespace: &Namespace) -> EventStore {
+        EventStore::open(self.url(), namespace).await.unwrap()
     }
 }
 
@@ -58,18 +65,18 @@ impl Stores for Sqlite {
 
     async fn lose(&self, stream: &StreamId, version: Version) {
         let place = (stream.as_str(), i64::try_from(version.get()).unwrap());
-        self.tamper("DELETE FROM streams WHERE stream = ?1 AND key = ?2", place);
+        self.tamper("DELETE FROM tasks_task_commits WHERE stream = ?1 AND key = ?2", place);
     }
 
     async fn overwrite_events(&self, stream: &StreamId, version: Version, events: &str) {
         let values = (stream.as_str(), i64::try_from(version.get()).unwrap(), events);
-        self.tamper("UPDATE streams SET events = ?3 WHERE stream = ?1 AND key = ?2", values);
+        self.tamper("UPDATE tasks_task_commits SET events = ?3 WHERE stream = ?1 AND key = ?2", values);
     }
 
     async fn put_reminder_ahead(&self, commit: &CommitId) {
         let ten_years = 10 * 365 * 24 * 3_600 * 1_000_000_i64;
         let values = (commit.stream.as_str(), ten_years);
-        self.tamper("UPDATE reminders SET since = since + ?2 WHERE stream = ?1", values);
+        self.tamper("UPDATE tasks_task_reminders SET since = since + ?2 WHERE stream = ?1", values);
     }
 
     async fn expire_records(&self) {
@@ -102,7 +109,7 @@ impl MongoDb {
     }
 
     pub(crate) fn commits(&self) -> mongodb::Collection<mongodb::bson::Document> {
-        self.database.collection("commits")
+        self.database.collection(namespace().as_str())
     }
 }
 
@@ -223,23 +230,23 @@ impl Stores for Postgres {
     }
 
     async fn lose(&self, stream: &StreamId, version: Version) {
-        let lose = "DELETE FROM event_store_commits WHERE stream = $1 AND version = $2 AND events <> $3";
+        let lose = "DELETE FROM tasks_task_commits WHERE stream = $1 AND version = $2 AND events <> $3";
         self.tamper(lose, (stream, version), "").await;
     }
 
     async fn overwrite_events(&self, stream: &StreamId, version: Version, events: &str) {
-        let overwrite = "UPDATE event_store_commits SET events = $3 WHERE stream = $1 AND version = $2";
+        let overwrite = "UPDATE tasks_task_commits SET events = $3 WHERE stream = $1 AND version = $2";
         self.tamper(overwrite, (stream, version), events).await;
     }
 
     async fn put_reminder_ahead(&self, commit: &CommitId) {
         let ten_years = (10 * 365 * 24 * 3_600 * 1_000_000_i64).to_string();
-        let ahead = "UPDATE event_store_reminders SET since = since + $3::text::bigint WHERE stream = $1 AND version = $2";
+        let ahead = "UPDATE tasks_task_reminders SET since = since + $3::text::bigint WHERE stream = $1 AND version = $2";
         self.tamper(ahead, (&commit.stream, commit.version), &ten_years).await;
     }
 
     async fn expire_records(&self) {
-        let age = "UPDATE event_store_commits SET answered_at = now() - interval '25 hours' WHERE answered_at IS NOT NULL";
+        let age = "UPDATE tasks_task_commits SET answered_at = now() - interval '25 hours' WHERE answered_at IS NOT NULL";
         sqlx::query(age).execute(&mut self.0.connect().await).await.unwrap();
         self.open().await.forget_answered(jiff::Timestamp::MAX).await.unwrap();
     }

@@ -129,7 +129,7 @@ mod tests {
 
     use event_sourcing::testing::{LabelEvent, LabelsView};
     use event_sourcing::{CommandId, EncodedEvent, Recorded};
-    use event_store::{CommandHash, Commit, Metadata};
+    use event_store::{CommandHash, Commit, Metadata, Namespace};
     use jiff::Timestamp;
     use read_store::Incoming;
 
@@ -164,7 +164,8 @@ mod tests {
     async fn what_is_lost_or_different_is_found_and_repaired_by_a_swap() {
         let folder = tempfile::tempdir().unwrap();
         let url = |file: &str| format!("sqlite:{}", folder.path().join(file).display());
-        let events = EventStore::open(&url("events.db")).await.unwrap();
+        let namespace = Namespace::parse("tasks_labelset").unwrap();
+        let events = EventStore::open(&url("events.db"), &namespace).await.unwrap();
         let view = ReadStore::<LabelsView>::open(url("views.db")).await.unwrap();
         let project = async |event: Recorded<LabelEvent>| {
             view.project(vec![Incoming::from_event_store(event, Timestamp::UNIX_EPOCH)]).await.unwrap()

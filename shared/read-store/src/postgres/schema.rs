@@ -11,6 +11,8 @@
 //! read_store_programs  one row a program that runs: its shape, and until when it is known to run
 //! ```
 
+use std::sync::LazyLock;
+
 use event_sourcing::{Column, ColumnKind};
 use jiff::Timestamp;
 use runtime::postgres::{Error, Schema};
@@ -22,15 +24,17 @@ use crate::registrations::{KEPT_NEW, MAKER, milliseconds};
 use crate::shape::{STREAMS, Shape, Table};
 use crate::{ReadStoreError, ViewId, walk};
 
-const SCHEMA: Schema = Schema {
-    version_table: "read_store_schema",
-    tables: &["read_store_views", "read_store_held", "read_store_walks", "read_store_programs"],
-    migrations: &[
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema {
+    version_table: "read_store_schema".to_owned(),
+    tables: ["views", "held", "walks", "programs"].map(|table| format!("read_store_{table}")).into(),
+    migrations: [
         concat!(include_str!("migrations/1.sql"), include_str!("../walks.sql")),
         concat!(include_str!("migrations/2.sql"), include_str!("../programs.sql")),
-    ],
+    ]
+    .map(str::to_owned)
+    .into(),
     lock: 1_869_767_785,
-};
+});
 
 /// Runs the migrations if one was not run yet or a table is missing, and makes sure that there is an active view.
 pub(super) async fn migrate(connection: &mut PgConnection, shape: Shape) -> Result<(), Failure> {

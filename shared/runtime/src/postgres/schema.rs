@@ -7,12 +7,12 @@ use super::error::Error;
 /// The tables of a store, in the first schema of the connection's search path, beside any other tables there.
 pub struct Schema {
     /// The table of one row: how many of the migrations were run.
-    pub version_table: &'static str,
+    pub version_table: String,
     /// The names of all other tables that the migrations make.
-    pub tables: &'static [&'static str],
+    pub tables: Vec<String>,
     /// The migrations, in order; the first makes schema 1. A delivered migration is never changed: new ones are added. Each leaves
     /// existing tables alone, so that all of them together create the missing ones.
-    pub migrations: &'static [&'static str],
+    pub migrations: Vec<String>,
     /// The number of the lock under which one process at a time migrates: any that stands for these tables.
     pub lock: i32,
 }
@@ -42,7 +42,7 @@ impl Schema {
     /// # Errors
     /// When the server takes no writes, or a newer program has migrated the tables.
     pub async fn look(&self, connection: &mut PgConnection) -> Result<Tables, Error> {
-        let look = query(LOOK).bind(self.version_table).bind(self.tables).persistent(false);
+        let look = query(LOOK).bind(&self.version_table).bind(&self.tables).persistent(false);
         let found = look.fetch_one(&mut *connection).await?;
         if found.try_get(0)? {
             return Err(Error::ReadOnly);
@@ -73,16 +73,16 @@ impl Schema {
     /// # Errors
     /// As [`Schema::look`].
     pub async fn begin_migration(&self, connection: &mut PgConnection) -> Result<Tables, Error> {
-        // The lock's second number tells schemas apart. The lock ends with the transaction.
+        // The lock's second number tells schemas apart, and stores in one schema. The lock ends with the transaction.
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({}, hashtext(current_schema()))",
-            self.lock
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({}, hashtext(current_schema() || ' {}'))",
+            self.lock, self.version_table
         );
         raw_sql(AssertSqlSafe(begin)).execute(&mut *connection).await?;
         let before = self.look(connection).await?;
         if before != Tables::AllThere {
-            for migration in self.migrations {
-                raw_sql(*migration).execute(&mut *connection).await?;
+            for migration in &self.migrations {
+                raw_sql(AssertSqlSafe(migration.as_str())).execute(&mut *connection).await?;
             }
             self.note_version(connection).await?;
         }
@@ -90,7 +90,7 @@ impl Schema {
     }
 
     async fn note_version(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        let (table, version) = (self.version_table, self.migrations.len());
+        let (table, version) = (&self.version_table, self.migrations.len());
         let note = format!(
             "CREATE TABLE IF NOT EXISTS {table} (version integer NOT NULL);
              DELETE FROM {table}; INSERT INTO {table} VALUES ({version})"

@@ -1,5 +1,5 @@
 -- A commit or a small record a row. Both begin with the stream, as both keys do, so that the rows of a stream are found together.
-CREATE TABLE IF NOT EXISTS event_store_commits (
+CREATE TABLE IF NOT EXISTS {namespace}_commits (
     version        bigint, -- of a commit's first event; NULL: the small record of a command without events
     last_version   bigint NOT NULL, -- of a commit's last event; the version that the command was answered with
     recorded_at    bigint NOT NULL, -- microseconds since 1970, by the clock of the process
@@ -15,23 +15,23 @@ CREATE TABLE IF NOT EXISTS event_store_commits (
 );
 
 -- Optimistic concurrency: a version of a stream is taken once.
-CREATE UNIQUE INDEX IF NOT EXISTS event_store_places ON event_store_commits (stream, version) INCLUDE (last_version)
+CREATE UNIQUE INDEX IF NOT EXISTS {namespace}_places ON {namespace}_commits (stream, version) INCLUDE (last_version)
     WHERE version IS NOT NULL;
-CREATE INDEX IF NOT EXISTS event_store_small_records ON event_store_commits (answered_at)
+CREATE INDEX IF NOT EXISTS {namespace}_small_records ON {namespace}_commits (answered_at)
     WHERE answered_at IS NOT NULL;
 
 -- The commits that are not marked. To mark one is to delete from this small table.
-CREATE TABLE IF NOT EXISTS event_store_outbox (
+CREATE TABLE IF NOT EXISTS {namespace}_outbox (
     version     bigint NOT NULL,
     recorded_at bigint NOT NULL,
     stream      text COLLATE "C" NOT NULL,
     PRIMARY KEY (stream, version)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
-CREATE INDEX IF NOT EXISTS event_store_outbox_by_time ON event_store_outbox (recorded_at);
+CREATE INDEX IF NOT EXISTS {namespace}_outbox_by_time ON {namespace}_outbox (recorded_at);
 
 -- The commits that wait for their streams to move on.
-CREATE TABLE IF NOT EXISTS event_store_reminders (
+CREATE TABLE IF NOT EXISTS {namespace}_reminders (
     version bigint NOT NULL, -- of the commit's first event
     since   bigint NOT NULL, -- when the delay began, in microseconds since 1970, by the clock of the server
     sent    integer, -- how often it was published again; NULL until somebody has touched it after the mark
@@ -39,4 +39,4 @@ CREATE TABLE IF NOT EXISTS event_store_reminders (
     problem text -- why a receiver has set it aside
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
-CREATE INDEX IF NOT EXISTS event_store_reminders_by_time ON event_store_reminders (since);
+CREATE INDEX IF NOT EXISTS {namespace}_reminders_by_time ON {namespace}_reminders (since);
