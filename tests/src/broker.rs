@@ -79,9 +79,9 @@ impl Broker {
     /// # Panics
     /// When the brokers do not answer.
     #[must_use]
-    pub fn positions(&self, function: &str) -> Vec<(i64, i64)> {
+    pub fn positions(&self, group: &str) -> Vec<(i64, i64)> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("group.id", self.group_of(function));
+        config.set("bootstrap.servers", &self.brokers).set("group.id", self.group_of(group));
         let outsider: BaseConsumer = config.create().expect("a consumer");
         let mut asked = TopicPartitionList::new();
         for partition in 0..self.partitions() {
@@ -95,14 +95,14 @@ impl Broker {
         known.collect()
     }
 
-    /// Returns the name of a function's group. A group that projects has the digest of its view's shape behind its name.
-    fn group_of(&self, function: &str) -> String {
-        let begins = format!("{}.{function}", self.topic);
+    /// Returns the whole name of a group. A group that projects has the digest of its view's shape behind its name.
+    fn group_of(&self, group: &str) -> String {
+        let begins = format!("{}.{group}", self.topic);
         let groups = self.admin.inner().fetch_group_list(None, ANSWER).expect("groups");
-        let of_function = |name: &&str| {
+        let is_group = |name: &&str| {
             name.strip_prefix(&*begins).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
         };
-        groups.groups().iter().map(|group| group.name()).find(of_function).expect("a group").to_owned()
+        groups.groups().iter().map(|group| group.name()).find(is_group).expect("a group").to_owned()
     }
 
     /// Deletes all records, as `kafka-delete-records` does, and as retention does in time. Returns their number.

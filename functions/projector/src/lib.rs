@@ -8,7 +8,7 @@ mod mapping;
 use std::time::Duration;
 
 use domain::wire::{self, Undecodable};
-use domain::{Aggregate, Event, Order, OrdersView};
+use domain::{Aggregate, Event, Order, OrdersView, View};
 use event_source_mapping::Trigger;
 use event_source_mapping::event::{BatchResponse, KafkaEvent, KafkaRecord};
 use jiff::Timestamp;
@@ -18,8 +18,9 @@ use read_store::{HeldReason, Incoming, Origin, Program, ReadStore, ReadStoreErro
 /// The function as a trigger of a server.
 #[must_use]
 pub fn trigger(view: ReadStore<OrdersView>) -> Trigger {
+    let (name, shape) = (OrdersView::NAME, ReadStore::<OrdersView>::shape_digest());
     let function = async |view, event, _| project(&view, event).await;
-    Trigger::new(Order::KIND, mapping(), &view, function).of_shape(ReadStore::<OrdersView>::shape_digest())
+    Trigger::new(Order::KIND, mapping(), &view, function).of_view(name, shape)
 }
 
 /// Projects a batch into the view.

@@ -16,7 +16,7 @@ mod visible;
 
 pub use event_sourcing::{
     Aggregate, CommandId, CommandKind, EncodedEvent, Entry, Gap, IdempotencyKey, Invalid, StreamId,
-    UnknownEvent, Version, wire,
+    UnknownEvent, Version, View, wire,
 };
 pub use order::{Command, Details, Event, Order, Rejection, Status};
 pub use values::{OrderName, Reason};

@@ -225,14 +225,23 @@ impl EventChannel {
     /// # Errors
     /// [`OpenError`] when the scheme is unknown or the rest of the URL can't be used.
     pub fn open(url: impl Into<SecretUrl>) -> Result<Self, OpenError> {
+        Self::open_part(url, None)
+    }
+
+    /// Opens the channel as [`EventChannel::open`] does, on a topic of its own for this part of an application: the URL's topic,
+    /// a dot and the part's name. Without a part it is the URL's topic.
+    ///
+    /// # Errors
+    /// As [`EventChannel::open`], and when the topic's name gets too long.
+    pub fn open_part(url: impl Into<SecretUrl>, part: Option<&str>) -> Result<Self, OpenError> {
         let url = url.into();
         let opened = match url.expose().split_once(':') {
             #[cfg(feature = "embedded")]
-            Some(("memory", options)) => in_memory::InMemoryChannel::open(options).map(Self::InMemory),
+            Some(("memory", options)) => in_memory::InMemoryChannel::open(options, part).map(Self::InMemory),
             #[cfg(feature = "kafka")]
             Some(("kafka", rest)) => {
                 url.check().map_err(|problem| OpenError::Refused(format!("kafka: {problem}")))?;
-                kafka::KafkaChannel::open(rest).map(Self::Kafka)
+                kafka::KafkaChannel::open(rest, part).map(Self::Kafka)
             }
             _ => return Err(OpenError::UnknownScheme { url, allowed: SCHEMES.join(", ") }),
         };

@@ -19,7 +19,7 @@ pub struct Trigger {
     pub aggregate: &'static str,
     /// The function's mapping.
     pub mapping: Mapping,
-    /// The digest of the view's shape that the function writes, if it writes one. Each shape has a consumer group of its own.
+    /// The digest of the shape of the view that the function writes, if it writes one. Each shape has a consumer group of its own.
     pub shape: Option<String>,
     /// The function.
     pub function: BatchFunction,
@@ -48,11 +48,12 @@ impl Trigger {
         Self { aggregate, mapping, shape: None, function }
     }
 
-    /// Gives each shape of a view a consumer group of its own: the mapping's group with the shape's digest behind it. A function
-    /// that projects needs that, because programs whose views have other shapes write other tables, and each needs every event.
+    /// Gives the function the view's name for its consumer group, with the digest of the view's shape behind it. A function that
+    /// projects needs that, because programs whose views have other shapes write other tables, and each needs every event.
     #[must_use]
-    pub fn of_shape(mut self, digest: String) -> Self {
-        self.shape = Some(digest);
+    pub fn of_view(mut self, view: &str, shape: String) -> Self {
+        view.clone_into(&mut self.mapping.group);
+        self.shape = Some(shape);
         self
     }
 }

@@ -144,7 +144,7 @@ fn projection<A: Aggregate, V: View<Event = A::Event>>(view: ReadStore<V>) -> Tr
         view.project(event.records.into_values().flatten().map(incoming).collect()).await?;
         Ok::<_, ReadStoreError>(BatchResponse::default())
     };
-    Trigger::new(A::KIND, mapping, &view, project).of_shape(ReadStore::<V>::shape_digest())
+    Trigger::new(A::KIND, mapping, &view, project).of_view(V::NAME, ReadStore::<V>::shape_digest())
 }
 
 fn incoming<E: EventType>(record: KafkaRecord) -> Incoming<E> {

@@ -238,7 +238,8 @@ impl Admin {
         });
         let of_views =
             views.iter().map(|view| measure_view(view, labels("view", view.view.name(), views.len())));
-        let parts = Parts { stores: &self.stores, flags: &self.flags, stop: &self.stop };
+        let parts =
+            Parts { application: application(), stores: &self.stores, flags: &self.flags, stop: &self.stop };
         let own = async {
             // The start has shown that they can be made.
             if let Ok(measures) = self.functions.measures(&parts) {

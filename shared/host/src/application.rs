@@ -42,21 +42,35 @@ type Run =
 
 /// An application, as a server and the commands around it run it.
 ///
-/// ```no_run
-/// use event_sourcing::testing::{Task, TasksView};
+/// ```
+/// use command_handler::CommandHandler;
+/// use event_sourcing::testing::{LabelSet, LabelsView, Task, TasksView};
 /// use read_store::ReadStore;
 /// use runtime::{Routes, Store};
 ///
-/// fn routes(tasks: ReadStore<TasksView>) -> Routes {
-///     Routes::of("greeter", Store::Views).get("/", async || "hello").with_state(tasks)
+/// fn commands(tasks: CommandHandler<Task>, labels: CommandHandler<LabelSet>) -> Routes {
+///     Routes::of("commands", Store::Events).post("/", async || "done").with_state((tasks, labels))
 /// }
 ///
-/// host::Application::new("tasks", "Tasks: event-sourced")
+/// fn queries(tasks: ReadStore<TasksView>, labels: ReadStore<LabelsView>) -> Routes {
+///     Routes::of("queries", Store::Views).get("/", async || "hello").with_state((tasks, labels))
+/// }
+///
+/// let tasks = host::Application::new("tasks", "Tasks and their labels")
 ///     .aggregate::<Task>()
+///     .aggregate::<LabelSet>()
 ///     .view::<TasksView>()
-///     .http(routes)
-///     .run();
+///     .view::<LabelsView>()
+///     .http(commands)
+///     .http(queries);
+///
+/// // `tasks.run()` runs the command that the process's arguments ask for.
+/// let names: Vec<String> =
+///     tasks.command_line().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+/// assert!(names.starts_with(&["serve".to_owned(), "relay".to_owned()]));
 /// ```
+///
+/// `examples/tasks.rs` is this application in full.
 pub struct Application {
     name: &'static str,
     about: &'static str,
@@ -83,6 +97,9 @@ impl Application {
     }
 
     /// Adds an aggregate: its event store, its topic and its relay.
+    ///
+    /// One aggregate has the topic that the channel's URL names. Of several, each has a topic of its own: the URL's, a dot and the
+    /// aggregate's name. The URL of a function that runs as a Lambda names its aggregate's topic itself.
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.registry.aggregates.push(AggregateType::of::<A>());
@@ -165,7 +182,7 @@ impl Application {
     pub async fn declarations(&self, flags: &ArgMatches) -> Result<(Vec<Route>, Vec<Mapping>), CannotStart> {
         let settings: PublishingStores = settings_of(flags)?;
         let (stores, (_, stop)) = (settings.open(&self.registry).await?, watch::channel(false));
-        let parts = Parts { stores: &stores, flags, stop: &stop };
+        let parts = Parts { application: self.name, stores: &stores, flags, stop: &stop };
         let triggers = self.functions.triggers(&parts)?;
         let mappings = triggers.into_iter().map(|trigger| trigger.mapping).collect();
         Ok((self.functions.routes(&parts)?.list().to_vec(), mappings))

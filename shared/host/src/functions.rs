@@ -19,6 +19,8 @@ use crate::stores::Stores;
 
 /// What functions are made from.
 pub struct Parts<'a> {
+    /// The application's name.
+    pub application: &'static str,
     /// The open stores.
     pub stores: &'a Stores,
     /// The flags of the command that runs.
@@ -270,12 +272,16 @@ impl Functions {
         Ok(make_all(&self.http, parts)?.into_iter().fold(Routes::default(), Routes::merge))
     }
 
-    /// Makes all triggers.
+    /// Makes all triggers. The names of their consumer groups begin with the application's.
     ///
     /// # Errors
     /// As [`Functions::routes`], and when a function can't be made.
     pub fn triggers(&self, parts: &Parts<'_>) -> Result<Vec<Trigger>, CannotStart> {
-        make_all(&self.triggers, parts)
+        let mut triggers = make_all(&self.triggers, parts)?;
+        for Trigger { mapping, .. } in &mut triggers {
+            mapping.group = format!("{}-{}", parts.application, mapping.group);
+        }
+        Ok(triggers)
     }
 
     /// Makes the work beside the API.
@@ -307,7 +313,8 @@ mod tests {
         let (flags, (_, stop)) = (Command::new("tasks").get_matches_from(["tasks"]), watch::channel(false));
         let mut functions = Functions::default();
         functions.add_http(function);
-        let routes = functions.routes(&Parts { stores: &stores, flags: &flags, stop: &stop });
+        let routes =
+            functions.routes(&Parts { application: "tasks", stores: &stores, flags: &flags, stop: &stop });
         routes.err().expect("a refusal").to_string()
     }
 

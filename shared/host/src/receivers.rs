@@ -41,7 +41,12 @@ impl Receivers {
         let (stop, stopped) = watch::channel(false);
         let mut work = JoinSet::new();
         if in_process {
-            let triggers = functions.triggers(&Parts { stores: &stores, flags, stop: &stopped })?;
+            let triggers = functions.triggers(&Parts {
+                application: registry.application,
+                stores: &stores,
+                flags,
+                stop: &stopped,
+            })?;
             triggers::start(triggers, &mut work, &stores, &stopped, GRACE)?;
         }
         Ok(Self { stores, stop, work, _locks: locks })

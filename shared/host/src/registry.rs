@@ -29,6 +29,12 @@ impl Registry {
         Namespace::of_kind(self.application, aggregate.kind).map_err(|error| CannotStart(error.to_string()))
     }
 
+    /// Returns what stands behind the channel's topic for an aggregate: nothing where there is one aggregate, else its name.
+    #[must_use]
+    pub fn topic_part(&self, aggregate: &AggregateType) -> Option<&'static str> {
+        (self.aggregates.len() > 1).then_some(aggregate.kind)
+    }
+
     /// Checks that names are unique, and that each view has an aggregate.
     ///
     /// # Errors

@@ -163,7 +163,7 @@ async fn start(
     let metrics = admin::start_metrics()?;
     let stores = args.publishing.open(&registry).await?;
     let (stop_work, stop) = watch::channel(false);
-    let parts = Parts { stores: &stores, flags: &flags, stop: &stop };
+    let parts = Parts { application: registry.application, stores: &stores, flags: &flags, stop: &stop };
     let (routes, triggers) = (functions.routes(&parts)?, functions.triggers(&parts)?);
     let tasks = functions.tasks(&parts)?;
     // They are made when somebody asks; here only to find what is missing.

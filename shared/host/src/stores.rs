@@ -157,7 +157,8 @@ impl AllStores {
         let mut handlers = Vec::new();
         for aggregate in &registry.aggregates {
             let store = open_event_store(event_store, data, registry, aggregate).await?;
-            let channel = EventChannel::open(&channel.channel).map_err(cannot_open)?;
+            let channel = EventChannel::open_part(&channel.channel, registry.topic_part(aggregate));
+            let channel = channel.map_err(cannot_open)?;
             handlers.push(aggregate.open(store, channel, *kept_orders));
         }
         let mut views = Vec::new();

@@ -94,8 +94,11 @@ impl Recipients {
 
 impl InMemoryChannel {
     /// Opens a channel with the options that follow `memory:`.
-    pub(crate) fn open(options: &str) -> Result<Self, OpenError> {
-        let Options { partitions, capacity, topic } = Options::parse(options)?;
+    pub(crate) fn open(options: &str, part: Option<&str>) -> Result<Self, OpenError> {
+        let Options { partitions, capacity, mut topic } = Options::parse(options)?;
+        if let Some(part) = part {
+            topic = format!("{topic}.{part}");
+        }
         let state = State {
             next_offsets: vec![0; partitions],
             next_keyless: 0,

@@ -112,9 +112,9 @@ fn unavailable(problem: impl Into<Arc<str>>) -> PublishError {
 }
 
 impl KafkaChannel {
-    /// Opens a channel with the part of the URL that follows `kafka:`.
-    pub(crate) fn open(url: &str) -> Result<Self, OpenError> {
-        let options = Options::parse(url)?;
+    /// Opens a channel with the rest of the URL that follows `kafka:`, on the topic of a part of the application.
+    pub(crate) fn open(url: &str, part: Option<&str>) -> Result<Self, OpenError> {
+        let options = Options::parse(url)?.of_part(part)?;
         let shared = Shared {
             topic: options.topic.as_str().into(),
             limit: AtomicUsize::new(options.largest),

@@ -79,6 +79,14 @@ impl Options {
         Ok(read)
     }
 
+    /// Returns the options with the topic of a part of the application.
+    pub(super) fn of_part(self, part: Option<&str>) -> Result<Self, OpenError> {
+        match part {
+            Some(part) => Ok(Self { topic: parse_topic(&format!("{}.{part}", self.topic))?, ..self }),
+            None => Ok(self),
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str, said: &mut SecurityOptions) -> Result<(), OpenError> {
         let milliseconds = |from, to| {
             number(name, value, from, to).map(|ms| Duration::from_millis(ms.unsigned_abs().into()))
@@ -184,6 +192,15 @@ mod tests {
         assert!(options.create);
         assert_eq!(options.delivery_timeout, Duration::from_secs(8));
         assert_eq!(options.security, Security::default());
+    }
+
+    #[test]
+    fn a_part_has_a_topic_of_its_own() {
+        let of_part = |part| Options::parse("//one:1/shop.events").unwrap().of_part(part);
+        assert_eq!(of_part(None).unwrap().topic, "shop.events");
+        assert_eq!(of_part(Some("basket")).unwrap().topic, "shop.events.basket");
+        let refused = of_part(Some(&"x".repeat(249))).unwrap_err().to_string();
+        assert!(refused.contains("is not 1 to 249 of"), "{refused}");
     }
 
     #[test]

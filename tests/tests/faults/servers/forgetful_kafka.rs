@@ -190,9 +190,9 @@ async fn a_topic_that_is_deleted_under_load_is_made_anew_and_nothing_is_lost() {
     load.stop().await;
     // The topic is shorter than it was, so the committed offsets must become the new ends.
     until_within(HEALED, "the positions to be the ends", async || {
-        ["projector", "processor"]
+        ["orders-orders", "orders-processor"]
             .iter()
-            .all(|function| world.broker.positions(function).iter().all(|(position, end)| position == end))
+            .all(|group| world.broker.positions(group).iter().all(|(position, end)| position == end))
             .then_some(())
     })
     .await;
