@@ -94,19 +94,22 @@ pub fn of_application(application: &str, command: Command) -> Command {
     command.mut_subcommands(|command| of_application(application, command))
 }
 
-/// The folder of the state for which no URL is set.
+/// The place of the stores that no URL of their own names.
 #[derive(Args, Clone, Debug)]
 pub struct DataSettings {
     /// The folder of the embedded stores' files
     #[arg(long, env = "DATA", value_name = "FOLDER", default_value = "data", value_parser = folder)]
     pub data: PathBuf,
+    /// The URL of a PostgreSQL database that is event store and read store at once
+    #[arg(long, env = "POSTGRES", value_name = "URL", value_parser = postgres)]
+    pub postgres: Option<SecretUrl>,
 }
 
 /// The choice of the event store.
 #[derive(Args, Clone, Debug)]
 pub struct EventStoreSettings {
-    /// The URL of the event store [default: sqlite:FOLDER/events.db, in the --data folder]
-    #[arg(long, env = "EVENT_STORE", value_name = "URL")]
+    /// The URL of the event store [default: that of --postgres, else sqlite:FOLDER/events.db, in the --data folder]
+    #[arg(long, env = "EVENT_STORE", value_name = "URL", conflicts_with = "postgres")]
     pub event_store: Option<SecretUrl>,
 }
 
@@ -121,8 +124,8 @@ pub struct ChannelSettings {
 /// The choice of the read store.
 #[derive(Args, Clone, Debug)]
 pub struct ReadStoreSettings {
-    /// The URL of the read store [default: sqlite:FOLDER/views.db, in the --data folder]
-    #[arg(long, env = "READ_STORE", value_name = "URL")]
+    /// The URL of the read store [default: that of --postgres, else sqlite:FOLDER/views.db, in the --data folder]
+    #[arg(long, env = "READ_STORE", value_name = "URL", conflicts_with = "postgres")]
     pub read_store: Option<SecretUrl>,
 }
 
@@ -130,7 +133,7 @@ impl EventStoreSettings {
     /// The event store's URL.
     #[must_use]
     pub fn url(&self, data: &DataSettings) -> SecretUrl {
-        self.event_store.clone().unwrap_or_else(|| data.sqlite("events.db"))
+        self.event_store.clone().unwrap_or_else(|| data.store("events.db"))
     }
 }
 
@@ -138,13 +141,15 @@ impl ReadStoreSettings {
     /// The read store's URL.
     #[must_use]
     pub fn url(&self, data: &DataSettings) -> SecretUrl {
-        self.read_store.clone().unwrap_or_else(|| data.sqlite("views.db"))
+        self.read_store.clone().unwrap_or_else(|| data.store("views.db"))
     }
 }
 
 impl DataSettings {
-    fn sqlite(&self, file: &str) -> SecretUrl {
-        format!("sqlite:{}", self.data.join(file).display()).into()
+    /// The URL of a store: the database if there is one, else this file in the folder.
+    fn store(&self, file: &str) -> SecretUrl {
+        let in_file = || format!("sqlite:{}", self.data.join(file).display()).into();
+        self.postgres.clone().unwrap_or_else(in_file)
     }
 }
 
@@ -154,6 +159,19 @@ impl DataSettings {
 /// When the text is empty.
 fn folder(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("it names no folder".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+/// Parses the URL of a database that is all stores at once, for `value_parser`.
+///
+/// # Errors
+/// When it is no URL of PostgreSQL, and no secret that may be one.
+fn postgres(text: &str) -> Result<SecretUrl, String> {
+    let url = SecretUrl::from(text);
+    if ["postgres", "postgresql"].contains(&url.scheme()) || secrets::is_secret(text) {
+        return Ok(url);
+    }
+    Err("it is not the URL of a PostgreSQL database; allowed: postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+        .to_owned())
 }
 
 /// Parses a whole number of milliseconds, for `value_parser`.

@@ -84,6 +84,31 @@ async fn a_url_of_an_unknown_scheme() {
 }
 
 #[tokio::test]
+async fn one_database_for_both_stores_goes_with_no_url_of_either() {
+    let postgres = ["--postgres", "postgres://me:hunter2@localhost/orders"];
+    let others = [("--event-store", "ORDERS_EVENT_STORE"), ("--read-store", "ORDERS_READ_STORE")];
+    for (flag, variable) in others {
+        for words in [&["serve"][..], &["verify"], &["relay"]] {
+            let by_flag = Invocation::new(&[words, &postgres, &[flag, "sqlite:x"]].concat());
+            let by_variable = Invocation::new(&[words, &postgres].concat()).env(variable, "sqlite:x");
+            for call in [by_flag, by_variable] {
+                let finished = call.run().await.with_code(2);
+                let first = finished.stderr.lines().next().unwrap();
+                assert!(first.contains("cannot be used with"), "{finished:?}");
+                assert!(first.contains(flag) && first.contains("--postgres"), "{finished:?}");
+                assert!(!finished.stderr.contains("hunter"), "{finished:?}");
+            }
+        }
+    }
+    for url in ["mongodb://me:hunter2@localhost/orders", "orders.db"] {
+        let finished = refused(&["--postgres", url]).await;
+        let first = finished.stderr.lines().next().unwrap();
+        assert!(first.contains("--postgres") && first.contains("allowed: postgres://"), "{finished:?}");
+        assert!(!finished.stderr.contains("hunter"), "{finished:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_password_in_a_url_is_not_told() {
     for flag in ["--event-store", "--channel", "--read-store", "--fulfilment"] {
         let finished = refused(&[flag, "nosql://me:hunter2@localhost/orders?key=hunter3"]).await;
