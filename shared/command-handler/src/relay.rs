@@ -1,10 +1,11 @@
 //! Publishes commits that stayed unpublished: after a crash, an outage of the channel, or a Lambda that was frozen too early.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_sourcing::Version;
-use event_store::{ANSWERED_KEPT, Commit, CommitId, EventStore, Load, StoreError};
+use event_store::{ANSWERED_KEPT, Commit, CommitId, EventStore, Load, OtherProcesses, StoreError};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use runtime::{Backoff, KillPoint, kill_point};
@@ -76,8 +77,9 @@ impl SweepReport {
 }
 
 impl Relay {
-    /// Makes a relay beside this publisher. A commit younger than `min_age` is left to the process that appended it. `min_age` is
-    /// twice the channel's delivery timeout where other processes publish too, and zero where this is the only one.
+    /// Makes a relay beside this publisher. A commit younger than `min_age` is left to the process that appended it, unless the
+    /// store knows that this process is gone. `min_age` is twice the channel's delivery timeout where other processes publish
+    /// too, and zero where this is the only one.
     #[must_use]
     pub fn new(store: EventStore, publisher: Publisher, min_age: Duration) -> Self {
         Self { store, publisher, min_age }
@@ -89,16 +91,29 @@ impl Relay {
     /// # Errors
     /// When the event store is not available.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
+        // The topic may have been made anew. The sweep does not wait for this check.
+        self.publisher.channel().look_again();
+        let left = self.store.outstanding(self.young(), STREAMS_A_SWEEP).await?;
+        kill_point(KillPoint::RelayAfterLook);
+        Ok(self.send_all(left).await)
+    }
+
+    /// Returns what is known of the other processes that publish, and what this relay leaves to them. `None` on a store that
+    /// knows nothing of them.
+    ///
+    /// # Errors
+    /// When the event store is not available.
+    pub async fn other_processes(&self) -> Result<Option<OtherProcesses>, StoreError> {
+        self.store.other_processes(self.young()).await
+    }
+
+    /// The times at which those commits were recorded that are left to others.
+    fn young(&self) -> RangeInclusive<Timestamp> {
         // Commits that nobody may mark are no work of others that they would do in time.
         let min_age = if self.publisher.may_mark() { self.min_age } else { self.min_age.min(UNMARKED_AGE) };
         let age = SignedDuration::try_from(min_age).unwrap_or(SignedDuration::MAX);
         let now = Timestamp::now();
-        let young = now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)..=now;
-        // The topic may have been made anew. The sweep does not wait for this check.
-        self.publisher.channel().look_again();
-        let left = self.store.outstanding(young, STREAMS_A_SWEEP).await?;
-        kill_point(KillPoint::RelayAfterLook);
-        Ok(self.send_all(left).await)
+        now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)..=now
     }
 
     /// Sweeps until nothing is left, the channel refuses, or the deadline is near; then waits for the marks.

@@ -254,6 +254,15 @@ pub struct Page<E> {
 #[serde(transparent)]
 pub struct ScanPosition(pub(crate) String);
 
+/// The other processes on a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OtherProcesses {
+    /// The number of those that live.
+    pub alive: u64,
+    /// The number of young unpublished commits that are left to the processes that appended them.
+    pub left_to_them: u64,
+}
+
 /// The unpublished commits, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {

@@ -37,7 +37,8 @@ use runtime::SecretUrl;
 
 pub use commit::{
     ANSWERED_KEPT, AnsweredCommand, Backlog, CommandHash, CommandRecord, CommandResult, Commit, CommitId,
-    Load, Metadata, Page, ScanPosition, ScannedCommit, Stream, UnreadableStream, fold, fold_to,
+    Load, Metadata, OtherProcesses, Page, ScanPosition, ScannedCommit, Stream, UnreadableStream, fold,
+    fold_to,
 };
 pub use errors::{AppendError, OpenError, StoreError};
 pub use heads::Heads;
@@ -214,7 +215,8 @@ impl EventStore {
     /// different streams. A stream is among them if it has an unpublished commit that is not `young`.
     ///
     /// Guarantee: a wrong clock keeps no commit from being published. A commit recorded within `young` is left to the process
-    /// that appended it. A commit dated after `young` counts as old, just as one dated before it.
+    /// that appended it. A commit dated after `young` counts as old, just as one dated before it. PostgreSQL knows which
+    /// processes are gone ([`EventStore::stay_present`]): their commits are never young.
     ///
     /// # Errors
     /// When the store is not available.
@@ -252,6 +254,41 @@ impl EventStore {
             Self::Postgres(store) => store.is_current(stream, version).await,
             #[cfg(feature = "embedded")]
             Self::Sqlite(_) => Ok(true),
+        }
+    }
+
+    /// Lets the other processes on this store know that this one lives, for as long as the future is polled. Commits that are
+    /// appended meanwhile are left to this process while they are young. On a store that keeps no such record the future ends at
+    /// once: there every process counts as alive.
+    pub async fn stay_present(&self) {
+        match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(_) => {}
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.stay_present().await,
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(_) => {}
+        }
+    }
+
+    /// Returns what is known of the other processes on this store. Commits within `young` are left to those that live. `None` on a
+    /// store that keeps no record of them.
+    ///
+    /// # Errors
+    /// When the store is not available.
+    pub async fn other_processes(
+        &self,
+        young: RangeInclusive<Timestamp>,
+    ) -> Result<Option<OtherProcesses>, StoreError> {
+        // A store without a record has no use for it.
+        let _ = &young;
+        match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(_) => Ok(None),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => Ok(Some(store.other_processes(young).await?)),
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(_) => Ok(None),
         }
     }
 

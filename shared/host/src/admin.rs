@@ -9,7 +9,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::ArgMatches;
-use event_store::{ReminderCounts, Reminders};
+use command_handler::Relay;
+use event_store::{OtherProcesses, ReminderCounts};
 use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -57,6 +58,8 @@ pub struct Admin {
     pub stop: watch::Receiver<bool>,
     /// For the backlogs, the channels' lags, what waits for an outcome and what is held.
     pub stores: Stores,
+    /// For what they leave to others, in the sequence of the stores' aggregates.
+    pub relays: Vec<Relay>,
     /// Whether each view can be queried, in the sequence of the stores' views.
     pub view_statuses: Vec<watch::Receiver<ViewStatus>>,
     /// What was counted.
@@ -127,6 +130,8 @@ struct AggregateReadiness {
     event_store: String,
     /// None where the event store does not tell.
     reminders: Option<ReminderCounts>,
+    /// None where the event store does not tell, or knows none.
+    other_replicas: Option<OtherProcesses>,
 }
 
 #[derive(Serialize)]
@@ -161,9 +166,10 @@ impl From<Walk> for Comparison {
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     let Stores { aggregates, views } = &admin.stores;
+    let aggregates = aggregates.iter().zip(&admin.relays);
     let views = views.iter().zip(&admin.view_statuses);
     let (mut aggregates, mut views) = tokio::join!(
-        join_all(aggregates.iter().map(aggregate_readiness)),
+        join_all(aggregates.map(|(aggregate, relay)| aggregate_readiness(aggregate, relay))),
         join_all(views.map(|(view, status)| view_readiness(view, status))),
     );
     let is_ready = aggregates.iter().all(|(_, aggregate)| aggregate.event_store == "ok")
@@ -179,11 +185,18 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     runtime::http::json(status, &readiness)
 }
 
-async fn aggregate_readiness(aggregate: &OpenAggregate) -> (&'static str, AggregateReadiness) {
+async fn aggregate_readiness(
+    aggregate: &OpenAggregate,
+    relay: &Relay,
+) -> (&'static str, AggregateReadiness) {
     let OpenAggregate { handler, reminders } = aggregate;
     let event_store = told(timeout(PATIENCE, handler.store().ping()).await);
-    let reminders = in_time((event_store == "ok").then_some(reminders).map(Reminders::count)).await;
-    (handler.kind(), AggregateReadiness { event_store, reminders })
+    let answering = (event_store == "ok").then_some(());
+    let (reminders, others) = tokio::join!(
+        in_time(answering.map(|()| reminders.count())),
+        in_time(answering.map(|()| relay.other_processes())),
+    );
+    (handler.kind(), AggregateReadiness { event_store, reminders, other_replicas: others.flatten() })
 }
 
 async fn view_readiness(

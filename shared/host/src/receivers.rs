@@ -35,8 +35,9 @@ impl Receivers {
         flags: &ArgMatches,
     ) -> anyhow::Result<Self> {
         let settings: PublishingStores = settings_of(flags)?;
-        let in_process = settings.stores.commands.channel.channel.scheme() == "memory";
-        let locks = in_process.then(|| settings.stores.lock()).transpose()?;
+        let in_process = settings.stores.has_own_channel();
+        let must_lock = in_process && settings.stores.is_embedded();
+        let locks = must_lock.then(|| settings.stores.lock()).transpose()?;
         let stores = settings.open(registry).await?;
         let (stop, stopped) = watch::channel(false);
         let mut work = JoinSet::new();

@@ -80,8 +80,8 @@ pub struct ServerSettings {
     /// [default: any]
     #[arg(long, env = "CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     cors_origin: Vec<HeaderValue>,
-    /// Seconds that the relay leaves a commit to whoever appended it [default: 20 on servers, where other processes publish
-    /// too; 0 on the embedded default]
+    /// Seconds that the relay leaves a commit to the process that appended it, while that lives [default: 20 where both stores
+    /// are servers, so that other processes may publish too; else 0]
     #[arg(long, env = "RELAY_MIN_AGE", value_name = "S", value_parser = seconds)]
     relay_min_age: Option<Duration>,
 }
@@ -157,7 +157,7 @@ async fn start(
     let connections = files::take_all().saturating_sub(HEADROOM).max(1);
     let listener = listener::bind(args.listen.listen, "--listen")?;
     let admin_listener = listener::bind(args.listen.admin_listen, "--admin-listen")?;
-    // Where anything is kept in a file, or in this process's memory.
+    // Where a store is a file.
     let locks = args.publishing.stores.is_embedded().then(|| args.publishing.stores.lock()).transpose()?;
     // First, because a series that is looked up before is counted nowhere.
     let metrics = admin::start_metrics()?;
@@ -213,7 +213,7 @@ async fn serve(
     let work_stopped = stop_work.subscribe();
     let mut work = JoinSet::new();
     triggers::start(triggers, &mut work, &stores, &work_stopped, BATCHES_GRACE)?;
-    args.start_relays(&mut work, &stores, &work_stopped);
+    let relays = args.start_relays(&mut work, &stores, &work_stopped);
     // After the triggers: what is published from now on comes to the views by them.
     for registrar in registrars {
         work.spawn(registrar.run(work_stopped.clone()));
@@ -222,6 +222,12 @@ async fn serve(
         work.spawn(task);
     }
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
+    // To the end: when this process is gone for others, they publish what it has not marked.
+    let stay_present = |aggregate: &OpenAggregate| {
+        let events = aggregate.handler.store().clone();
+        async move { events.stay_present().await }
+    };
+    let presence = tokio::spawn(join_all(stores.aggregates.iter().map(stay_present)));
 
     args.say_hello(&listener, &admin_listener, served.example)?;
     let keep_up_tokens = tokens.as_ref().map(Tokens::keep_up).transpose()?.map(tokio::spawn);
@@ -230,6 +236,7 @@ async fn serve(
         flags,
         stop: work_stopped.clone(),
         stores: stores.clone(),
+        relays,
         view_statuses: view_statuses.clone(),
         metrics,
         lost_lines,
@@ -249,6 +256,7 @@ async fn serve(
     let code = until_stopped(signals, &mut servers, &mut work, &stop_requests, &stop_work).await;
     admin_server.abort();
     upkeep.abort();
+    presence.abort();
     keep_up_tokens.inspect(tokio::task::JoinHandle::abort);
     close(stores).await;
     code
@@ -382,7 +390,7 @@ impl ServeArgs {
     /// Registers this process beside each view. A channel in memory is not read by others, who may have another shape of the view; a
     /// file is served by one process.
     async fn registrars(&self, stores: &Stores) -> Vec<Registrar> {
-        let is_own = self.publishing.stores.commands.channel.channel.scheme() == "memory";
+        let is_own = self.publishing.stores.has_own_channel();
         let registrars = stores.views.iter().map(async |view| {
             let aggregate = stores.aggregate(view.kind).filter(|_| is_own && !view.view.is_file());
             let publisher = aggregate.map(|aggregate| aggregate.handler.publisher().clone());
@@ -393,17 +401,25 @@ impl ServeArgs {
         join_all(registrars).await
     }
 
-    /// Sees to what was not published or has no outcome, and notes what may not be in the views.
-    fn start_relays(&self, work: &mut JoinSet<()>, stores: &Stores, stopped: &watch::Receiver<bool>) {
-        for OpenAggregate { handler, reminders } in stores.aggregates.iter() {
+    /// Sees to what was not published or has no outcome, and notes what may not be in the views. Returns the relays, in the sequence
+    /// of the stores' aggregates.
+    fn start_relays(
+        &self,
+        work: &mut JoinSet<()>,
+        stores: &Stores,
+        stopped: &watch::Receiver<bool>,
+    ) -> Vec<Relay> {
+        let start = |OpenAggregate { handler, reminders }: &OpenAggregate| {
             let (store, publisher) = (handler.store(), handler.publisher());
             let relay = Relay::new(store.clone(), publisher.clone(), self.relay_min_age());
-            work.spawn(relay.run(stopped.clone()));
+            work.spawn(relay.clone().run(stopped.clone()));
             let reminder_relay = ReminderRelay::new(reminders.clone(), publisher.clone());
             work.spawn(reminder_relay.run(stopped.clone()));
             let views = stores.views_of(handler.kind()).cloned().collect();
             work.spawn(doubts::note(publisher.channel().clone(), views, stopped.clone()));
-        }
+            relay
+        };
+        stores.aggregates.iter().map(start).collect()
     }
 
     fn relay_min_age(&self) -> Duration {

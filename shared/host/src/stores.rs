@@ -172,14 +172,20 @@ impl AllStores {
         Ok((handlers, views))
     }
 
-    /// Returns `true` if a store is SQLite or the channel is in this process's memory. Then only one process may serve the data.
+    /// Returns `true` if a store is a file. Then only one process may serve the data. On servers any number may, with channels in
+    /// memory too: a commit that one of them leaves unmarked is published by another one's relay.
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         let data = &self.commands.data;
+        [self.commands.event_store.url(data), self.read_store.url(data)]
+            .iter()
+            .any(|url| url.scheme() == "sqlite")
+    }
+
+    /// Returns `true` if the channel is in this process's memory, so that only this process receives what it publishes.
+    #[must_use]
+    pub fn has_own_channel(&self) -> bool {
         self.commands.channel.channel.scheme() == "memory"
-            || [self.commands.event_store.url(data), self.read_store.url(data)]
-                .iter()
-                .any(|url| url.scheme() == "sqlite")
     }
 
     /// Locks the data folder and the files of SQLite stores, so that only one process at a time serves them.

@@ -9,7 +9,7 @@ use runtime::SecretUrl;
 use runtime::postgres::{Lease, Pool, Schema, is_deadlock, within};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Postgres};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::failure::{self, Failure};
 use super::schema;
@@ -110,5 +110,12 @@ impl Connections {
             within(PREPARE, schema::prepare(&self.schema, &mut lease.connection, SESSION)).await?;
         }
         Ok(lease)
+    }
+
+    /// Opens a connection that is ready for work and does not go to the pool.
+    pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
+        let mut connection = self.pool.connect().await?;
+        within(PREPARE, schema::prepare(&self.schema, &mut connection, SESSION)).await?;
+        Ok(connection)
     }
 }

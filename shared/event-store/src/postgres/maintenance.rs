@@ -12,11 +12,13 @@ use sqlx::{Row, query};
 
 use super::connections::Connections;
 use super::failure::{Failure, unavailable};
+use super::presence;
 use crate::columns::{number, time};
 use crate::cursor::{self, Cursor, PageOfRows, follows, unreadable_at};
 use crate::heads::{Heads, HeadsPage};
 use crate::{
-    ANSWERED_KEPT, Backlog, CommitId, Page, ScanPosition, ScannedCommit, StoreError, UnreadableStream, json,
+    ANSWERED_KEPT, Backlog, CommitId, OtherProcesses, Page, ScanPosition, ScannedCommit, StoreError,
+    UnreadableStream, json,
 };
 
 /// In the order of the key, the commits of a stream come together and in order, and a page begins with a seek.
@@ -32,22 +34,35 @@ const END: &str = "
     SELECT last_version FROM {namespace}_commits
     WHERE stream = $1 AND version IS NOT NULL ORDER BY version DESC LIMIT 1";
 
-/// The first unpublished commits of random streams that have one which was recorded in this range. The outbox may hold millions
-/// of commits, so it can't be shuffled as a whole: this takes the commits that follow a random time in the range, and looks at
-/// their streams. First by version and not by time, because a clock may have gone back.
+/// The first unpublished commits of random streams that have one which was recorded in this range. If sessions are given, only
+/// those that other sessions have appended count. The outbox may hold millions of commits, so it can't be shuffled as a whole:
+/// this takes the commits that follow a random time in the range, and looks at their streams. First by version and not by time,
+/// because a clock may have gone back.
 const OUTSTANDING: &str = "
     WITH start AS MATERIALIZED (
         SELECT min(recorded_at) + floor(random() * (max(recorded_at) - min(recorded_at) + 1))::bigint AS at
-        FROM {namespace}_outbox WHERE recorded_at BETWEEN $1 AND $2
+        FROM {namespace}_outbox
+        WHERE recorded_at BETWEEN $1 AND $2 AND ($4::int[] IS NULL OR appended_by > 0 AND appended_by <> ALL ($4))
     ), candidates AS (
         (SELECT stream FROM {namespace}_outbox
-         WHERE recorded_at BETWEEN (SELECT at FROM start) AND $2 ORDER BY recorded_at LIMIT $3)
+         WHERE recorded_at BETWEEN (SELECT at FROM start) AND $2
+            AND ($4::int[] IS NULL OR appended_by > 0 AND appended_by <> ALL ($4))
+         ORDER BY recorded_at LIMIT $3)
         UNION ALL
         (SELECT stream FROM {namespace}_outbox
-         WHERE recorded_at >= $1 AND recorded_at < (SELECT at FROM start) ORDER BY recorded_at LIMIT $3)
+         WHERE recorded_at >= $1 AND recorded_at < (SELECT at FROM start)
+            AND ($4::int[] IS NULL OR appended_by > 0 AND appended_by <> ALL ($4))
+         ORDER BY recorded_at LIMIT $3)
     )
     SELECT stream, (SELECT min(version) FROM {namespace}_outbox AS of_stream WHERE of_stream.stream = streams.stream)
     FROM (SELECT DISTINCT stream FROM candidates) AS streams";
+
+/// The commits in a range that this session did not append, and that are left to those that did: sessions that live, and
+/// processes without one, which may.
+const LEFT_TO_OTHERS: &str = "
+    SELECT count(*) FROM {namespace}_outbox
+    WHERE recorded_at BETWEEN $1 AND $2 AND appended_by IS DISTINCT FROM $3
+        AND (appended_by IS NULL OR appended_by = ANY ($4))";
 
 const BACKLOG: &str = "SELECT count(*), min(recorded_at), max(recorded_at) FROM {namespace}_outbox";
 
@@ -133,18 +148,21 @@ pub(super) async fn heads(
     Ok(page.page(long))
 }
 
-/// Returns the oldest unpublished commits of random streams, from those with an old commit and those with one that is dated
-/// ahead.
+/// Returns the oldest unpublished commits of random streams: from those with an old commit, those with one that is dated ahead,
+/// and those with a young one of a process that is gone.
 pub(super) async fn outstanding(
     connections: &Connections,
     young: &RangeInclusive<Timestamp>,
     limit: usize,
 ) -> Result<Vec<CommitId>, Failure> {
-    let (start, end) = (young.start().as_microsecond(), young.end().as_microsecond());
+    let (start, end) = in_row(young);
+    let alive = presence::alive(connections).await?;
     let window = count_of(limit.saturating_mul(2).max(64));
     let mut oldest = BTreeMap::new();
-    for (from, to) in [(i64::MIN, start - 1), (end + 1, i64::MAX)] {
-        let statement = || query(connections.sql(OUTSTANDING)).bind(from).bind(to).bind(window);
+    for (from, to, passed_over) in
+        [(i64::MIN, start - 1, None), (end + 1, i64::MAX, None), (start, end, Some(&alive))]
+    {
+        let statement = || query(connections.sql(OUTSTANDING)).bind(from).bind(to).bind(window).bind(passed_over);
         for row in connections.rows(statement).await? {
             // The stream's commits may all have been marked since the first commit was found.
             if let Some(version) = row.try_get::<Option<i64>, _>(1)? {
@@ -156,6 +174,25 @@ pub(super) async fn outstanding(
     oldest.shuffle(&mut rand::rng());
     oldest.truncate(limit);
     Ok(oldest.iter().filter_map(|(stream, version)| cursor::outstanding(stream, Ok(*version))).collect())
+}
+
+/// Returns the processes that live beside the one with this session, and the number of young commits that are left to others.
+pub(super) async fn other_processes(
+    connections: &Connections,
+    young: &RangeInclusive<Timestamp>,
+    own: Option<i32>,
+) -> Result<OtherProcesses, Failure> {
+    let (start, end) = in_row(young);
+    let alive = presence::alive(connections).await?;
+    let statement = || query(connections.sql(LEFT_TO_OTHERS)).bind(start).bind(end).bind(own).bind(&alive);
+    let left_to_them = number_in(&connections.row(statement).await?)?;
+    let others = alive.iter().filter(|number| Some(**number) != own).count();
+    Ok(OtherProcesses { alive: others as u64, left_to_them })
+}
+
+/// Returns the ends of a range of times, as rows have them.
+fn in_row(times: &RangeInclusive<Timestamp>) -> (i64, i64) {
+    (times.start().as_microsecond(), times.end().as_microsecond())
 }
 
 pub(super) async fn backlog(connections: &Connections) -> Result<Backlog, Failure> {

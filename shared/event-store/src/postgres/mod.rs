@@ -12,6 +12,7 @@ mod connections;
 mod failure;
 mod maintenance;
 mod mark;
+mod presence;
 mod read;
 mod reminders;
 mod schema;
@@ -26,13 +27,14 @@ use runtime::SecretUrl;
 use runtime::batcher::TaskBatcher;
 
 use self::connections::Connections;
+use self::presence::Presence;
 use self::write::Write;
 use crate::jobs::on_server::{self, MarkJob, TURN, ask};
 use crate::jobs::{LoadJob, Streams};
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::{
-    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, Namespace, OpenError, Page,
-    ReminderCounts, ScanPosition, StoreError,
+    AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, Namespace, OpenError,
+    OtherProcesses, Page, ReminderCounts, ScanPosition, StoreError,
 };
 
 /// The number of statements of appends, and of marks, that run at a time. With one, batches are as large as they can be.
@@ -48,6 +50,7 @@ const CONNECTIONS: u32 = 8;
 #[derive(Clone)]
 pub struct PostgresEventStore {
     connections: Arc<Connections>,
+    presence: Arc<Presence>,
     writer: TaskBatcher<Write>,
     reader: TaskBatcher<LoadJob>,
     marks: TaskBatcher<MarkJob>,
@@ -62,9 +65,14 @@ impl PostgresEventStore {
         let size = connections.unwrap_or(CONNECTIONS).max(1) as usize;
         let connections = Arc::new(Connections::new(url, size, namespace)?);
         let [writing, reading, marking] = [(); 3].map(|()| Arc::clone(&connections));
+        let presence = Arc::<Presence>::default();
+        let appender = Arc::clone(&presence);
         Ok(Self {
             connections,
-            writer: TaskBatcher::start(TURN, WRITES, move |writes| write::work(Arc::clone(&writing), writes)),
+            presence,
+            writer: TaskBatcher::start(TURN, WRITES, move |writes| {
+                write::work(Arc::clone(&writing), appender.number(), writes)
+            }),
             reader: TaskBatcher::start(TURN, FINDS, move |jobs| read::work(Arc::clone(&reading), jobs)),
             marks: TaskBatcher::start(TURN, WRITES, move |jobs| mark::work(Arc::clone(&marking), jobs)),
         })
@@ -143,6 +151,18 @@ impl PostgresEventStore {
         limit: usize,
     ) -> Result<Vec<CommitId>, StoreError> {
         Ok(maintenance::outstanding(&self.connections, &young, limit).await?)
+    }
+
+    /// Keeps a session for as long as the future is polled.
+    pub(crate) async fn stay_present(&self) {
+        presence::keep(&self.connections, &self.presence).await;
+    }
+
+    pub(crate) async fn other_processes(
+        &self,
+        young: RangeInclusive<Timestamp>,
+    ) -> Result<OtherProcesses, StoreError> {
+        Ok(maintenance::other_processes(&self.connections, &young, self.presence.number()).await?)
     }
 
     pub(crate) async fn is_current(&self, stream: &StreamId, version: Version) -> Result<bool, StoreError> {

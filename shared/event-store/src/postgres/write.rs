@@ -124,19 +124,20 @@ const APPEND: &str = "
         ON CONFLICT DO NOTHING
         RETURNING stream, command_id, version, recorded_at
     ), unpublished AS (
-        INSERT INTO {namespace}_outbox (stream, version, recorded_at)
-        SELECT stream, version, recorded_at FROM added WHERE $10
+        INSERT INTO {namespace}_outbox (stream, version, recorded_at, appended_by)
+        SELECT stream, version, recorded_at, $13 FROM added WHERE $10
     )
     SELECT stream, command_id, version FROM added";
 
-pub(super) async fn work(connections: Arc<Connections>, mut writes: Vec<Write>) {
+/// Writes a batch. Its unpublished commits name the session of this process, if it has one.
+pub(super) async fn work(connections: Arc<Connections>, appender: Option<i32>, mut writes: Vec<Write>) {
     // A caller that no longer waits has already taken its write for failed.
     writes.retain(|write| !write.answer.is_closed());
     sort(&mut writes);
     let (unpublished, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.row.unpublished);
     for writes in [unpublished, others] {
         for statement in statements(writes) {
-            append(&connections, statement).await;
+            append(&connections, appender, statement).await;
         }
     }
 }
@@ -162,12 +163,12 @@ fn statements(writes: Vec<Write>) -> Vec<Vec<Write>> {
     statements
 }
 
-async fn append(connections: &Connections, writes: Vec<Write>) {
-    match insert(connections, &writes.iter().map(|write| &write.row).collect::<Vec<_>>()).await {
+async fn append(connections: &Connections, appender: Option<i32>, writes: Vec<Write>) {
+    match insert(connections, appender, &writes.iter().map(|write| &write.row).collect::<Vec<_>>()).await {
         // One value that the server refuses fails no other caller.
         Err(Failure::Refused(_)) if writes.len() > 1 => {
             for Write { row, answer } in writes {
-                let outcome = insert(connections, &[&row]).await.and_then(only);
+                let outcome = insert(connections, appender, &[&row]).await.and_then(only);
                 answer_with(answer, outcome.unwrap_or_else(|failed| Err(StoreError::from(failed).into())));
             }
         }
@@ -198,7 +199,11 @@ fn only(outcomes: Vec<Outcome>) -> Result<Outcome, Failure> {
 }
 
 /// Inserts rows that are all unpublished or all not. Returns the outcome of each.
-async fn insert(connections: &Connections, rows: &[&Row]) -> Result<Vec<Outcome>, Failure> {
+async fn insert(
+    connections: &Connections,
+    appender: Option<i32>,
+    rows: &[&Row],
+) -> Result<Vec<Outcome>, Failure> {
     fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
         rows.iter().map(|row| value(row)).collect()
     }
@@ -217,6 +222,7 @@ async fn insert(connections: &Connections, rows: &[&Row]) -> Result<Vec<Outcome>
             .bind(is_unpublished)
             .bind(column(rows, |row| row.expires))
             .bind(column(rows, |row| row.rejection.as_deref()))
+            .bind(appender)
     };
     let found = connections.rows(statement).await?;
     let mut added = HashSet::with_capacity(found.len());

@@ -1,15 +1,17 @@
 //! Scenarios of PostgreSQL alone: the schema, cut connections, servers that take no writes, rows that are refused.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_store::{AppendError, EventStore, OpenError, StoreError};
+use event_store::{AppendError, CommitId, EventStore, OpenError, OtherProcesses, StoreError};
 use futures_util::future::{join_all, try_join_all};
 use sqlx::{AssertSqlSafe, Row, raw_sql};
+use tokio::time::timeout;
 
 use crate::build::{
-    answer, append, append_each, commit, commit_by, id, load, namespace, place, record, versions, whole, wins,
+    answer, append, append_each, commit, commit_by, id, load, namespace, place, record, second, versions, whole, wins,
 };
 use crate::proxy::{Proxy, Weather, append_at_last, append_through};
 use crate::stores::{Postgres, Stores};
@@ -199,6 +201,78 @@ async fn a_server_that_is_gone_or_silent_is_unavailable_soon_and_used_when_it_co
         append_at_last(&store, "a", version).await;
     }
     assert_eq!(versions(&load(&stores.open().await, "a").await), [1, 2]);
+}
+
+/// The time in which all commits of the scenarios below were recorded.
+fn young() -> RangeInclusive<jiff::Timestamp> {
+    second(0)..=second(100)
+}
+
+/// Waits until this handle sees so many other processes that live.
+async fn until_alive(store: &EventStore, others: u64) {
+    let alive = async || store.other_processes(young()).await.unwrap().unwrap().alive;
+    let seen = async {
+        while alive().await != others {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, seen).await.expect("the other processes");
+}
+
+async fn outstanding(store: &EventStore) -> Vec<CommitId> {
+    let mut found = store.outstanding(young(), 10).await.unwrap();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn young_commits_are_left_to_a_process_that_lives_and_taken_from_one_that_is_gone() {
+    let Some(stores) = Postgres::fresh().await else { return };
+    let [one, other] = [stores.open().await, stores.open().await];
+    let enter = || {
+        let one = one.clone();
+        tokio::spawn(async move { one.stay_present().await })
+    };
+    let present = enter();
+    until_alive(&other, 1).await;
+    append(&one, commit("a", 1, 1)).await;
+    assert_eq!(outstanding(&other).await, []);
+    assert_eq!(outstanding(&one).await, [], "its own publisher has it");
+    let of = async |store: &EventStore| store.other_processes(young()).await.unwrap().unwrap();
+    assert_eq!(of(&other).await, OtherProcesses { alive: 1, left_to_them: 1 });
+    assert_eq!(of(&one).await, OtherProcesses { alive: 0, left_to_them: 0 });
+    // Nobody knows whether a process lives that has no session, so its commits are left to it too.
+    append(&other, commit("b", 1, 1)).await;
+    assert_eq!(outstanding(&one).await, []);
+    assert_eq!(of(&one).await, OtherProcesses { alive: 0, left_to_them: 1 });
+    present.abort();
+    until_alive(&other, 0).await;
+    assert_eq!(outstanding(&other).await, [place("a", 1)]);
+    // Its successor has another number.
+    let _present = enter();
+    until_alive(&other, 1).await;
+    append(&one, commit("c", 1, 1)).await;
+    assert_eq!(outstanding(&other).await, [place("a", 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_the_server_ends_has_a_successor_and_its_commits_are_everybodys() {
+    let Some(stores) = Postgres::fresh().await else { return };
+    let [one, other] = [stores.open().await, stores.open().await];
+    let entering = one.clone();
+    let _present = tokio::spawn(async move { entering.stay_present().await });
+    until_alive(&other, 1).await;
+    append(&one, commit("a", 1, 1)).await;
+    let sessions = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 2
+            AND classid = hashtext('tasks_task_outbox of ' || current_schema())::oid";
+    assert_eq!(stores.number(sessions).await, 1);
+    until_alive(&other, 0).await;
+    until_alive(&other, 1).await;
+    append(&one, commit("b", 1, 1)).await;
+    for store in [&one, &other] {
+        assert_eq!(outstanding(store).await, [place("a", 1)]);
+    }
 }
 
 #[tokio::test]

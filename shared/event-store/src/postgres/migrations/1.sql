@@ -24,6 +24,7 @@ CREATE INDEX IF NOT EXISTS {namespace}_small_records ON {namespace}_commits (ans
 CREATE TABLE IF NOT EXISTS {namespace}_outbox (
     version     bigint NOT NULL,
     recorded_at bigint NOT NULL,
+    appended_by integer, -- the number of the session of the process that appended it; NULL: it had none
     stream      text COLLATE "C" NOT NULL,
     PRIMARY KEY (stream, version)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
