@@ -18,8 +18,8 @@ from xml.etree import ElementTree
 # Test targets whose tests all need a server. Of other test targets, those in one of these modules do.
 ON_SERVERS = {"dispatcher::import_seed", "event-channel::kafka", "kafka-trigger::kafka-trigger", "read-store::postgres"}
 MODULES = {"kafka", "mongodb", "mongodb_server", "postgres", "servers"}
-# The report of the tests of the whole system, as they run on servers.
-WHOLE_SYSTEM = "on-servers"
+# The reports of the tests of the whole system, as they run on servers.
+WHOLE_SYSTEM = {"on-servers": "the whole system", "on-postgres": "the whole system on PostgreSQL alone"}
 
 NOT_RUN = re.compile(r"NOT RUN|NOT TESTED")
 LOG_LINE = re.compile(r"20[0-9-]+T[0-9:.]+Z ")
@@ -41,8 +41,8 @@ class Test:
 
     def place(self):
         """The real server, or the tests on it, on which this test stands; None where it stands on none."""
-        if self.report == WHOLE_SYSTEM:
-            return "the whole system"
+        if self.report in WHOLE_SYSTEM:
+            return WHOLE_SYSTEM[self.report]
         if self.report == "examples":
             return "functions of other makers"
         if self.target in ON_SERVERS:

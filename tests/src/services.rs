@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::process::Invocation;
 use crate::report::not_run;
-use crate::servers::Servers;
+use crate::servers::{Schema, Servers};
 use crate::stores::Stores;
 
 /// The variable that names the servers that may be harmed.
@@ -88,6 +88,12 @@ impl Services {
     #[must_use]
     pub fn stores(&self) -> Stores {
         Stores::Servers(Arc::new(Servers::on(self.urls())))
+    }
+
+    /// Returns stores on PostgreSQL alone that nobody else uses.
+    #[must_use]
+    pub fn postgres(&self) -> Stores {
+        Stores::Postgres(Arc::new(Schema::on(&self.urls[2])))
     }
 
     /// Harms a server, until the fault is undone.

@@ -4,9 +4,9 @@ use std::env;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::servers::Servers;
+use crate::servers::{Schema, Servers};
 
-/// The variable that says which stores [`Stores::fresh`] returns: `embedded`, which is the default, or `servers`.
+/// The variable that says which stores [`Stores::fresh`] returns: `embedded`, which is the default, `postgres` or `servers`.
 const KIND: &str = "TEST_STORES";
 
 /// The stores of one system. Every process gets the settings by its environment, so that servers and tools find the same stores.
@@ -14,6 +14,8 @@ const KIND: &str = "TEST_STORES";
 pub enum Stores {
     /// SQLite files in the system's folder, and the in-memory channel.
     Embedded,
+    /// PostgreSQL, and the in-memory channel. The data on it is deleted with the last clone.
+    Postgres(Arc<Schema>),
     /// MongoDB, Kafka and PostgreSQL. The data on them is deleted with the last clone.
     Servers(Arc<Servers>),
 }
@@ -27,9 +29,20 @@ impl Stores {
     pub fn fresh() -> Self {
         match env::var(KIND).as_deref() {
             Err(_) | Ok("embedded") => Self::Embedded,
+            Ok("postgres") => Self::postgres().expect("TEST_STORES=postgres needs PostgreSQL"),
             Ok("servers") => Self::servers().expect("TEST_STORES=servers needs servers"),
-            Ok(other) => panic!("{KIND} is {other:?}; it may be embedded or servers"),
+            Ok(other) => panic!("{KIND} is {other:?}; it may be embedded, postgres or servers"),
         }
+    }
+
+    /// Returns fresh stores on PostgreSQL alone, whatever the suite runs on. Returns `None` when no PostgreSQL is named; that was
+    /// printed then.
+    ///
+    /// # Panics
+    /// When it is not there.
+    #[must_use]
+    pub fn postgres() -> Option<Self> {
+        Schema::fresh().map(|schema| Self::Postgres(Arc::new(schema)))
     }
 
     /// Returns fresh stores on servers, whatever the suite runs on. Returns `None` when no servers are named; that was printed
@@ -47,6 +60,7 @@ impl Stores {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::Postgres(_) => "postgresql",
             Self::Servers(_) => "servers",
         }
     }
@@ -59,15 +73,17 @@ impl Stores {
             // A test wants to find its damage, so the reconciler is off.
             ("ORDERS_RECONCILE_RATE", "0".to_owned()),
         ];
-        if let Self::Servers(servers) = self {
-            settings.extend([
+        match self {
+            Self::Embedded => return settings,
+            Self::Postgres(schema) => settings.push(("ORDERS_POSTGRES", schema.url())),
+            Self::Servers(servers) => settings.extend([
                 ("ORDERS_EVENT_STORE", servers.event_store()),
                 ("ORDERS_CHANNEL", servers.channel()),
                 ("ORDERS_READ_STORE", servers.read_store()),
-                // The default is meant for outages. Nothing here takes a second to be published.
-                ("ORDERS_RELAY_MIN_AGE", "1".to_owned()),
-            ]);
+            ]),
         }
+        // The default is meant for outages. Nothing here takes a second to be published.
+        settings.push(("ORDERS_RELAY_MIN_AGE", "1".to_owned()));
         settings
     }
 }

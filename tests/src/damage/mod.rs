@@ -1,11 +1,12 @@
 //! Access to the stores behind the system's back, for tests that damage them and check the result.
 
+mod postgres;
 mod servers;
 mod sqlite;
 
 pub use self::sqlite::SqliteView;
 
-use self::servers::PostgresView;
+use self::postgres::PostgresView;
 use crate::stores::Stores;
 use crate::system::System;
 
@@ -32,7 +33,8 @@ impl View {
     pub async fn of(system: &System) -> Self {
         Self(match system.stores() {
             Stores::Embedded => Kind::Sqlite(SqliteView::of(system)),
-            Stores::Servers(servers) => Kind::Postgres(PostgresView::of(servers).await),
+            Stores::Postgres(schema) => Kind::Postgres(PostgresView::of(schema).await),
+            Stores::Servers(servers) => Kind::Postgres(PostgresView::of(servers.schema()).await),
         })
     }
 
@@ -113,6 +115,7 @@ impl View {
 pub async fn mark_unpublished(system: &System, id: &str, version: i64) {
     match system.stores() {
         Stores::Embedded => sqlite::mark_unpublished(system, id, version),
+        Stores::Postgres(place) => postgres::mark_unpublished(place, id, version).await,
         Stores::Servers(servers) => servers::mark_unpublished(servers, id, version).await,
     }
 }
@@ -121,6 +124,7 @@ pub async fn mark_unpublished(system: &System, id: &str, version: i64) {
 pub async fn lose_commit(system: &System, id: &str, version: i64) {
     match system.stores() {
         Stores::Embedded => sqlite::lose_commit(system, id, version),
+        Stores::Postgres(place) => postgres::lose_commit(place, id, version).await,
         Stores::Servers(servers) => servers::lose_commit(servers, id, version).await,
     }
 }
@@ -129,6 +133,7 @@ pub async fn lose_commit(system: &System, id: &str, version: i64) {
 pub async fn set_schema(system: &System, id: &str, version: i64, schema: u32) {
     match system.stores() {
         Stores::Embedded => sqlite::set_schema(system, id, version, schema),
+        Stores::Postgres(place) => postgres::set_schema(place, id, version, schema).await,
         Stores::Servers(servers) => servers::set_schema(servers, id, version, schema).await,
     }
 }
@@ -137,6 +142,7 @@ pub async fn set_schema(system: &System, id: &str, version: i64, schema: u32) {
 pub async fn leave_unpublished_in_the_future(system: &System, id: &str, version: i64) {
     match system.stores() {
         Stores::Embedded => sqlite::leave_unpublished_in_the_future(system, id, version),
+        Stores::Postgres(place) => postgres::leave_unpublished_in_the_future(place, id, version).await,
         Stores::Servers(servers) => servers::leave_unpublished_in_the_future(servers, id, version).await,
     }
 }

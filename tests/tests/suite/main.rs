@@ -1,6 +1,7 @@
 //! Rules of the whole system, seen from outside. Each test's name is the rule that it checks.
 //!
 //! - [`both`]: rules on any stores. [`embedded`]: files and the data folder. [`servers`]: several processes.
+//!   [`postgres`]: several processes on PostgreSQL alone.
 //! - [`lambda`]: the functions as Lambdas.
 //! - [`command_line`], [`startup`], [`signals`], [`secrets`]: the command line and the start. [`arrows`], [`law`], [`readme`]:
 //!   the project.
@@ -14,6 +15,7 @@ mod command_line;
 mod embedded;
 mod lambda;
 mod law;
+mod postgres;
 mod readme;
 mod secrets;
 mod servers;

@@ -68,7 +68,7 @@ impl World {
     pub(crate) async fn new(stores: Stores, servers: usize, random: StdRng) -> Self {
         let service = Service::start(fulfil).await;
         let topic = match &stores {
-            Stores::Embedded => None,
+            Stores::Embedded | Stores::Postgres(_) => None,
             Stores::Servers(servers) => Some(Topic::of(servers)),
         };
         let system = Setup::on(stores).by(PROGRAM).prepare();

@@ -19,7 +19,7 @@ const ORDERS: usize = 12;
 /// Returns the topic; `None` on the embedded default.
 fn topic_of(system: &System) -> Option<Topic> {
     match system.stores() {
-        Stores::Embedded => None,
+        Stores::Embedded | Stores::Postgres(_) => None,
         Stores::Servers(servers) => Some(Topic::of(servers)),
     }
 }

@@ -19,7 +19,7 @@ const DONE: u64 = 3;
 async fn replicas() -> Vec<System> {
     let stores = Stores::fresh();
     let mut replicas = vec![Setup::on(stores.clone()).start().await];
-    if matches!(stores, Stores::Servers(_)) {
+    if !matches!(stores, Stores::Embedded) {
         replicas.push(Setup::on(stores).start().await);
     }
     replicas

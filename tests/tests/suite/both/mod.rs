@@ -1,4 +1,4 @@
-//! Rules that hold on the embedded default and on real servers alike. `TEST_STORES` says on which of them this run is.
+//! Rules that hold on the embedded default, on PostgreSQL alone and on all servers alike. `TEST_STORES` says on which of them this run is.
 
 mod admin;
 mod auth;

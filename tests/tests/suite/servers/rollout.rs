@@ -131,12 +131,17 @@ async fn roll_to(program: &str, setup: &Setup, replicas: &mut [System; 2], clien
 async fn expect_rolled_forward_and_back(setup: Setup) {
     let start = || setup.clone().listening_at(lasting_address()).start();
     let mut replicas = [start().await, start().await];
-    let Stores::Servers(servers) = replicas[0].stores().clone() else { panic!("these are no servers") };
+    let stores = replicas[0].stores().clone();
+    let schema = match &stores {
+        Stores::Embedded => panic!("these are no servers"),
+        Stores::Postgres(schema) => schema,
+        Stores::Servers(servers) => servers.schema(),
+    };
     let clients = Clients::start(&replicas);
     clients.until_done(20).await;
     for program in [NEXT, TODAY] {
         roll_to(program, &setup, &mut replicas, &clients).await;
-        until("the former table to be dropped", async || (servers.views().await == 1).then_some(())).await;
+        until("the former table to be dropped", async || (schema.views().await == 1).then_some(())).await;
         let shown = replicas[0].get("/client-0-0").await.with_status(200).json();
         assert_eq!(shown["priority"].as_u64(), (program == NEXT).then_some(1), "{shown}");
     }
@@ -160,4 +165,10 @@ async fn another_shape_of_the_view_is_rolled_out_and_back_on_channels_in_memory(
     let Some(stores) = Stores::servers() else { return };
     let in_memory = |server: Invocation| server.env("ORDERS_CHANNEL", "memory:");
     expect_rolled_forward_and_back(Setup::on(stores).with_server(in_memory)).await;
+}
+
+#[tokio::test]
+async fn another_shape_of_the_view_is_rolled_out_and_back_on_postgresql_alone() {
+    let Some(stores) = Stores::postgres() else { return };
+    expect_rolled_forward_and_back(Setup::on(stores)).await;
 }
