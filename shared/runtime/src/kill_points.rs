@@ -40,6 +40,10 @@ kill_points! {
     BeforeMongodbInsert = "before-mongodb-insert",
     /// MongoDB: they are inserted, and nobody knows it yet.
     AfterMongodbInsert = "after-mongodb-insert",
+    /// PostgreSQL: commits and small records are about to be inserted.
+    BeforePostgresInsert = "before-postgres-insert",
+    /// PostgreSQL: they are inserted, and nobody knows it yet.
+    AfterPostgresInsert = "after-postgres-insert",
     /// The store has said that the commit is durable.
     AfterAppend = "after-append",
     /// A command that yields no event is about to be remembered.

@@ -20,13 +20,13 @@ const STRANGE: usize = 8;
 /// busy machine takes for the others, and one more reminder.
 const COMES_AGAIN: Duration = Duration::from_secs(320);
 
-fn both() -> impl Iterator<Item = Stores> {
-    [Stores::Embedded].into_iter().chain(Stores::servers())
+fn all() -> impl Iterator<Item = Stores> {
+    [Stores::Embedded].into_iter().chain(Stores::postgres()).chain(Stores::servers())
 }
 
 #[tokio::test]
 async fn orders_that_cant_be_read_or_whose_keys_read_like_outcomes_stop_no_other() {
-    for stores in both() {
+    for stores in all() {
         let name = stores.name();
         strange_orders_among_others(stores).await;
         let figures = json!({"orders": OTHERS, "strange": 2 * STRANGE, "stopped": 0});
@@ -86,7 +86,7 @@ async fn strange_orders_among_others(stores: Stores) {
 
 #[tokio::test]
 async fn commits_that_a_wrong_clock_has_dated_in_the_future_are_published_at_once() {
-    for stores in both() {
+    for stores in all() {
         let name = stores.name();
         let mut system = Setup::on(stores).start().await;
         for number in 0..OTHERS {

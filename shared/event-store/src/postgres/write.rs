@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use runtime::{KillPoint, kill_point};
 use sqlx::Row as _;
 
 use super::connections::Connections;
@@ -224,7 +225,9 @@ async fn insert(
             .bind(column(rows, |row| row.rejection.as_deref()))
             .bind(appender)
     };
+    kill_point(KillPoint::BeforePostgresInsert);
     let found = connections.rows(statement).await?;
+    kill_point(KillPoint::AfterPostgresInsert);
     let mut added = HashSet::with_capacity(found.len());
     for row in &found {
         added.insert((row.try_get::<&str, _>(0)?, row.try_get::<&str, _>(1)?, row.try_get(2)?));

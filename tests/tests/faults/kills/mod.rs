@@ -37,11 +37,16 @@ fn wanted(points: usize) -> usize {
 /// all kills that are wanted.
 async fn survive(test: &str, servers: usize, mut stores: impl FnMut() -> Option<Stores>) {
     let Some(mut next) = stores() else { return };
-    let (began, embedded) = (Instant::now(), matches!(next, Stores::Embedded));
+    let (began, kind) = (Instant::now(), next.name());
     // Each test has its own variant, or all would have the same kills in the same order.
-    let variant = 2 * servers as u64 + u64::from(embedded);
+    let variant = match next {
+        Stores::Embedded => 1,
+        Stores::Servers(_) => 0,
+        Stores::Postgres(_) => 4,
+    };
+    let variant = 2 * servers as u64 + variant;
     let mut random = StdRng::seed_from_u64(report::seed().wrapping_mul(10).wrapping_add(variant));
-    let all = points(embedded);
+    let all = points(&next);
     let (mut in_turn, kills) = (all.iter(), wanted(all.len()));
     let (mut killed, mut left, mut figures, mut checked) =
         (BTreeMap::new(), kills, vec![], Checked::default());
@@ -84,12 +89,8 @@ async fn survive(test: &str, servers: usize, mut stores: impl FnMut() -> Option<
         "fulfilment_calls": sum("fulfilment_calls"), "records": sum("records"), "records_again": sum("records_again"),
         "lost": 0, "seconds": began.elapsed().as_secs(),
     });
-    let kind = match (embedded, servers) {
-        (true, _) => "embedded",
-        (false, 1) => "servers",
-        (false, _) => "servers, several replicas",
-    };
-    report::note(test, kind, &figures);
+    let kind = if servers == 1 { kind.to_owned() } else { format!("{kind}, several replicas") };
+    report::note(test, &kind, &figures);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,4 +106,10 @@ async fn a_server_on_servers_killed_at_every_step_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_servers_killed_at_every_step_loses_nothing() {
     survive("one_of_two_servers_killed_at_every_step_loses_nothing", 2, Stores::servers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_servers_on_postgresql_alone_killed_at_every_step_loses_nothing() {
+    let test = "one_of_two_servers_on_postgresql_alone_killed_at_every_step_loses_nothing";
+    survive(test, 2, Stores::postgres).await;
 }

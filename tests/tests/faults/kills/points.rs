@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use tests::process::{Invocation, binary};
+use tests::stores::Stores;
 
 /// The binary that has the kill points.
 pub(crate) const PROGRAM: &str = "orders-with-kill-points";
@@ -30,9 +31,10 @@ pub(crate) enum Victim {
 /// The stores on which a point is passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {
-    Both,
-    Embedded,
-    Servers,
+    All,
+    Sqlite,
+    Postgres,
+    MongoDbAndKafka,
 }
 
 /// A point.
@@ -49,55 +51,58 @@ const fn point(name: &'static str, victim: Victim, passes: u64, on: On) -> Point
     Point { name, victim, passes, on }
 }
 
-const POINTS: [Point; 40] = [
-    point("after-parse", Victim::Server, 200, On::Both),
-    point("before-append", Victim::Server, 150, On::Both),
-    point("before-sqlite-commit", Victim::Server, 100, On::Embedded),
-    point("after-sqlite-commit", Victim::Server, 100, On::Embedded),
-    point("before-mongodb-insert", Victim::Server, 60, On::Servers),
-    point("after-mongodb-insert", Victim::Server, 60, On::Servers),
-    point("after-append", Victim::Server, 150, On::Both),
-    point("before-remember", Victim::Server, 20, On::Both),
-    point("after-remember", Victim::Server, 20, On::Both),
-    point("before-publish", Victim::Server, 100, On::Both),
-    point("during-publish", Victim::Server, 100, On::Both),
-    point("after-publish", Victim::Server, 100, On::Both),
-    point("before-mark", Victim::Server, 100, On::Both),
-    point("after-mark", Victim::Server, 100, On::Both),
-    point("relay-after-look", Victim::Relay, 1, On::Both),
-    point("relay-before-send", Victim::Relay, 2, On::Both),
-    point("relay-after-send", Victim::Relay, 2, On::Both),
-    point("reminder-after-claim", Victim::Reminder, 1, On::Both),
-    point("reminder-after-publish", Victim::Reminder, 1, On::Both),
-    point("reminder-after-next", Victim::Reminder, 1, On::Both),
-    point("consumer-after-poll", Victim::Server, 40, On::Both),
-    point("before-projector-commit", Victim::Server, 30, On::Both),
-    point("after-projector-commit", Victim::Server, 30, On::Both),
-    point("before-fulfilment", Victim::Server, 20, On::Both),
-    point("after-fulfilment", Victim::Server, 20, On::Both),
-    point("before-set-aside", Victim::SettingAside, 1, On::Both),
-    point("after-set-aside", Victim::SettingAside, 1, On::Both),
-    point("before-offset-commit", Victim::Server, 30, On::Both),
-    point("after-offset-commit", Victim::Server, 30, On::Both),
-    point("after-kafka-offset-commit", Victim::Server, 4, On::Servers),
-    point("before-redrive-commit", Victim::Redrive, 1, On::Both),
-    point("after-redrive-commit", Victim::Redrive, 1, On::Both),
-    point("rebuild-after-begin", Victim::Rebuild, 1, On::Both),
-    point("rebuild-before-page-commit", Victim::Rebuild, 1, On::Both),
-    point("rebuild-after-page-commit", Victim::Rebuild, 1, On::Both),
-    point("rebuild-before-swap", Victim::Rebuild, 1, On::Both),
-    point("rebuild-before-swap-commit", Victim::Rebuild, 1, On::Both),
-    point("rebuild-after-swap-commit", Victim::Rebuild, 1, On::Both),
-    point("before-repair-commit", Victim::Repair, 2, On::Both),
-    point("after-repair-commit", Victim::Repair, 2, On::Both),
+const POINTS: [Point; 42] = [
+    point("after-parse", Victim::Server, 200, On::All),
+    point("before-append", Victim::Server, 150, On::All),
+    point("before-sqlite-commit", Victim::Server, 100, On::Sqlite),
+    point("after-sqlite-commit", Victim::Server, 100, On::Sqlite),
+    point("before-mongodb-insert", Victim::Server, 60, On::MongoDbAndKafka),
+    point("after-mongodb-insert", Victim::Server, 60, On::MongoDbAndKafka),
+    point("before-postgres-insert", Victim::Server, 60, On::Postgres),
+    point("after-postgres-insert", Victim::Server, 60, On::Postgres),
+    point("after-append", Victim::Server, 150, On::All),
+    point("before-remember", Victim::Server, 20, On::All),
+    point("after-remember", Victim::Server, 20, On::All),
+    point("before-publish", Victim::Server, 100, On::All),
+    point("during-publish", Victim::Server, 100, On::All),
+    point("after-publish", Victim::Server, 100, On::All),
+    point("before-mark", Victim::Server, 100, On::All),
+    point("after-mark", Victim::Server, 100, On::All),
+    point("relay-after-look", Victim::Relay, 1, On::All),
+    point("relay-before-send", Victim::Relay, 2, On::All),
+    point("relay-after-send", Victim::Relay, 2, On::All),
+    point("reminder-after-claim", Victim::Reminder, 1, On::All),
+    point("reminder-after-publish", Victim::Reminder, 1, On::All),
+    point("reminder-after-next", Victim::Reminder, 1, On::All),
+    point("consumer-after-poll", Victim::Server, 40, On::All),
+    point("before-projector-commit", Victim::Server, 30, On::All),
+    point("after-projector-commit", Victim::Server, 30, On::All),
+    point("before-fulfilment", Victim::Server, 20, On::All),
+    point("after-fulfilment", Victim::Server, 20, On::All),
+    point("before-set-aside", Victim::SettingAside, 1, On::All),
+    point("after-set-aside", Victim::SettingAside, 1, On::All),
+    point("before-offset-commit", Victim::Server, 30, On::All),
+    point("after-offset-commit", Victim::Server, 30, On::All),
+    point("after-kafka-offset-commit", Victim::Server, 4, On::MongoDbAndKafka),
+    point("before-redrive-commit", Victim::Redrive, 1, On::All),
+    point("after-redrive-commit", Victim::Redrive, 1, On::All),
+    point("rebuild-after-begin", Victim::Rebuild, 1, On::All),
+    point("rebuild-before-page-commit", Victim::Rebuild, 1, On::All),
+    point("rebuild-after-page-commit", Victim::Rebuild, 1, On::All),
+    point("rebuild-before-swap", Victim::Rebuild, 1, On::All),
+    point("rebuild-before-swap-commit", Victim::Rebuild, 1, On::All),
+    point("rebuild-after-swap-commit", Victim::Rebuild, 1, On::All),
+    point("before-repair-commit", Victim::Repair, 2, On::All),
+    point("after-repair-commit", Victim::Repair, 2, On::All),
 ];
 
-/// Returns the points that are passed on the embedded default, or on servers.
-pub(crate) fn points(embedded: bool) -> Vec<Point> {
+/// Returns the points that are passed on these stores.
+pub(crate) fn points(stores: &Stores) -> Vec<Point> {
     let is_passed = |point: &Point| match point.on {
-        On::Both => true,
-        On::Embedded => embedded,
-        On::Servers => !embedded,
+        On::All => true,
+        On::Sqlite => matches!(stores, Stores::Embedded),
+        On::Postgres => matches!(stores, Stores::Postgres(_)),
+        On::MongoDbAndKafka => matches!(stores, Stores::Servers(_)),
     };
     POINTS.into_iter().filter(is_passed).collect()
 }

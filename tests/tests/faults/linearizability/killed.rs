@@ -64,3 +64,12 @@ async fn a_call_that_a_killed_replica_left_unanswered_took_effect_once_or_never(
     let test = "a_call_that_a_killed_replica_left_unanswered_took_effect_once_or_never";
     kill_amid_calls(test, &stores, &mut replicas, 3).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_call_that_a_killed_replica_on_postgresql_alone_left_unanswered_took_effect_once_or_never() {
+    let Some(stores) = Stores::postgres() else { return };
+    let service = service().await;
+    let mut replicas = [start(&stores, &service).await, start(&stores, &service).await];
+    let test = "a_call_that_a_killed_replica_on_postgresql_alone_left_unanswered_took_effect_once_or_never";
+    kill_amid_calls(test, &stores, &mut replicas, 5).await;
+}

@@ -81,10 +81,9 @@ fn expect_linearizable(test: &str, stores: &Stores, histories: &[History]) {
         (sum(History::calls), sum(History::concurrent), sum(History::unanswered));
     // Clients that wait for each other would prove nothing.
     assert!(concurrent * 2 > calls, "only {concurrent} of {calls} calls were side by side with another");
-    let stores = if matches!(stores, Stores::Embedded) { "embedded" } else { "servers" };
     let figures = json!({"histories": histories.len(), "calls": calls, "concurrent": concurrent,
         "unanswered": unanswered, "not_linearizable": 0});
-    note(test, stores, &figures);
+    note(test, stores.name(), &figures);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -98,15 +97,26 @@ async fn clients_of_one_order_are_answered_as_if_one_after_the_other() {
     expect_linearizable(test, &stores, &histories);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn clients_of_two_replicas_are_answered_as_if_one_after_the_other() {
-    let Some(stores) = Stores::servers() else { return };
+/// Runs histories over two replicas on these stores.
+async fn on_two_replicas(test: &str, stores: Option<Stores>, turn: u64) {
+    let Some(stores) = stores else { return };
     let service = service().await;
     let replicas = [start(&stores, &service).await, start(&stores, &service).await];
     let apis = replicas.iter().map(|replica| replica.api().clone()).collect();
-    let histories = seeds(1, HISTORIES).map(History::new).collect();
+    let histories = seeds(turn, HISTORIES).map(History::new).collect();
     let histories = all_go_on(histories, apis, CALLS).await;
     expect_all_answered(&histories);
-    let test = "clients_of_two_replicas_are_answered_as_if_one_after_the_other";
     expect_linearizable(test, &stores, &histories);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_of_two_replicas_are_answered_as_if_one_after_the_other() {
+    let test = "clients_of_two_replicas_are_answered_as_if_one_after_the_other";
+    on_two_replicas(test, Stores::servers(), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_of_two_replicas_on_postgresql_alone_are_answered_as_if_one_after_the_other() {
+    let test = "clients_of_two_replicas_on_postgresql_alone_are_answered_as_if_one_after_the_other";
+    on_two_replicas(test, Stores::postgres(), 4).await;
 }

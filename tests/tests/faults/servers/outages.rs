@@ -10,6 +10,7 @@ use tests::poll::until;
 use tests::process::Running;
 use tests::report;
 use tests::services::{Harm, Server, Services};
+use tests::stores::Stores;
 use tests::system::{Setup, System};
 
 use super::mixed;
@@ -20,10 +21,21 @@ const FROZEN: Duration = Duration::from_secs(10);
 /// The time limit for a command's answer, whatever is down: 6 s, and some for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(9);
 
-/// Runs one outage under a load, and checks the system when it is over.
+/// Runs one outage of a server under a load, with all three servers.
 async fn outage(test: &str, server: Server, harm: Harm) {
     let Some(services) = Services::take().await else { return };
-    let (system, mixed) = mixed::start(Setup::on(services.stores())).await;
+    outage_on(services.stores(), &services, test, server, harm).await;
+}
+
+/// Runs one outage of PostgreSQL under a load, where it is the only server.
+async fn outage_of_the_only_server(test: &str, harm: Harm) {
+    let Some(services) = Services::take().await else { return };
+    outage_on(services.postgres(), &services, test, Server::Postgres, harm).await;
+}
+
+/// Runs one outage under a load, and checks the system when it is over.
+async fn outage_on(stores: Stores, services: &Services, test: &str, server: Server, harm: Harm) {
+    let (system, mixed) = mixed::start(Setup::on(stores)).await;
     let orders = orders_during(harm);
     let (mut load, check) = start(&system, orders);
     until_handled(&system, &mut load, 150.0).await;
@@ -40,21 +52,21 @@ async fn outage(test: &str, server: Server, harm: Harm) {
     let healed = healing.elapsed();
 
     let report = load.end().await.with_code(0).json();
-    expect_all_answered(&report, orders, !go_on_without(server));
+    expect_all_answered(&report, orders, !go_on_without(&system, server));
     expect_nothing_lost(&system, &check).await;
     assert_eq!(system.event_types(DURING).await, ["OrderCreated"]);
     let mut figures = figures(&report, down, healed);
     figures["orders_checked"] = mixed.expect_whole(&system).await.orders.into();
-    report::note(test, "servers", &figures);
+    report::note(test, system.stores().name(), &figures);
 }
 
 /// Fills the disk of all servers, some of which end. Then there is room again, and those are started again.
-async fn full_disk() {
+async fn full_disk(test: &str, stores: fn(&Services) -> Stores) {
     let Some(services) = Services::take().await else { return };
     if !services.have_a_disk() {
         return;
     }
-    let (system, mixed) = mixed::start(Setup::on(services.stores())).await;
+    let (system, mixed) = mixed::start(Setup::on(stores(&services))).await;
     let orders = orders_during(Harm::Frozen);
     let (mut load, check) = start(&system, orders);
     until_handled(&system, &mut load, 150.0).await;
@@ -88,7 +100,7 @@ async fn full_disk() {
     let mut figures = figures(&report, down, healed);
     figures["accepted"] = accepted.len().into();
     figures["orders_checked"] = mixed.expect_whole(&system).await.orders.into();
-    report::note("disk full below all servers", "servers", &figures);
+    report::note(test, system.stores().name(), &figures);
 }
 
 fn expect_all_answered(report: &Value, orders: u64, may_be_unavailable: bool) {
@@ -114,8 +126,8 @@ fn start(system: &System, orders: u64) -> (Running, PathBuf) {
 }
 
 /// Returns whether commands go on without this server; else they are answered 503.
-fn go_on_without(server: Server) -> bool {
-    matches!(server, Server::Kafka | Server::Postgres)
+fn go_on_without(system: &System, server: Server) -> bool {
+    matches!(system.stores(), Stores::Servers(_)) && matches!(server, Server::Kafka | Server::Postgres)
 }
 
 /// Sends a command and a query while a server is down. Returns the answer to the command.
@@ -124,7 +136,7 @@ async fn call_during(system: &System, server: Server) -> Answer {
     let answer = create(system, DURING).await;
     assert!(since.elapsed() < DEADLINE, "{:?}", since.elapsed());
     let query = system.get("/before").await;
-    if go_on_without(server) {
+    if go_on_without(system, server) {
         assert_eq!(answer.status, 201, "{}", answer.text());
     } else {
         expect_unavailable(&answer);
@@ -220,5 +232,53 @@ async fn the_storage_of_mongodb_is_frozen_and_commands_are_told_to_come_again() 
 
 #[tokio::test]
 async fn the_disk_of_all_servers_is_full_and_commands_are_told_to_come_again() {
-    full_disk().await;
+    full_disk("disk full below all servers", Services::stores).await;
+}
+
+#[tokio::test]
+async fn postgresql_alone_is_killed_and_commands_are_told_to_come_again() {
+    outage_of_the_only_server("postgresql alone killed", Harm::Killed).await;
+}
+
+#[tokio::test]
+async fn postgresql_alone_is_frozen_and_commands_are_told_to_come_again() {
+    outage_of_the_only_server("postgresql alone frozen", Harm::Frozen).await;
+}
+
+#[tokio::test]
+async fn the_disk_of_postgresql_alone_is_full_and_commands_are_told_to_come_again() {
+    full_disk("disk full below postgresql alone", Services::postgres).await;
+}
+
+/// After a failover, the former primary takes no writes. Its sessions end, and new ones may only read.
+#[tokio::test]
+async fn postgresql_alone_takes_no_writes_and_commands_are_told_to_come_again() {
+    let Some(services) = Services::take().await else { return };
+    let stores = services.postgres();
+    let Stores::Postgres(schema) = stores.clone() else { unreachable!("this is PostgreSQL") };
+    let (system, mixed) = mixed::start(Setup::on(stores)).await;
+    let orders = orders_during(Harm::Killed);
+    let (mut load, check) = start(&system, orders);
+    until_handled(&system, &mut load, 150.0).await;
+
+    let read_only = schema.make_read_only();
+    let since = Instant::now();
+    let answer = until("a command to be refused", async || {
+        Some(create(&system, DURING).await).filter(|answer| answer.status != 200 && answer.status != 201)
+    })
+    .await;
+    expect_unavailable(&answer);
+    let readiness = system.admin().get("/readyz").await.with_status(503).text();
+    assert!(readiness.contains("takes no writes"), "{readiness}");
+    drop(read_only);
+    let (down, healing) = (since.elapsed(), Instant::now());
+    expect_healed(&system, DURING, answer).await;
+    let healed = healing.elapsed();
+
+    let report = load.end().await.with_code(0).json();
+    expect_all_answered(&report, orders, true);
+    expect_nothing_lost(&system, &check).await;
+    let mut figures = figures(&report, down, healed);
+    figures["orders_checked"] = mixed.expect_whole(&system).await.orders.into();
+    report::note("postgresql alone read-only", system.stores().name(), &figures);
 }

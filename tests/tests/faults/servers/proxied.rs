@@ -18,6 +18,8 @@ enum Store {
     Event,
     Channel,
     Read,
+    /// The only one: the event store and the read store.
+    Postgres,
 }
 
 impl Store {
@@ -26,18 +28,20 @@ impl Store {
             Self::Event => "--event-store",
             Self::Channel => "--channel",
             Self::Read => "--read-store",
+            Self::Postgres => "--postgres",
         }
     }
 }
 
 /// Starts a system that reaches one of its stores through a proxy, with clients. Its tools reach the store directly.
 async fn behind_proxy(store: Store) -> Option<(Proxy, System, Mixed)> {
-    let stores = Stores::servers()?;
-    let Stores::Servers(servers) = &stores else { return None };
-    let url = match store {
-        Store::Event => servers.event_store(),
-        Store::Channel => servers.channel(),
-        Store::Read => servers.read_store(),
+    let stores = if store == Store::Postgres { Stores::postgres()? } else { Stores::servers()? };
+    let url = match (store, &stores) {
+        (Store::Event, Stores::Servers(servers)) => servers.event_store(),
+        (Store::Channel, Stores::Servers(servers)) => servers.channel(),
+        (Store::Read, Stores::Servers(servers)) => servers.read_store(),
+        (_, Stores::Postgres(schema)) => schema.url(),
+        (_, stores) => unreachable!("{} have no such URL", stores.name()),
     };
     let (proxy, url) = Proxy::before(&url).await;
     let (system, mixed) = mixed::start(Setup::on(stores).with(&[store.flag(), &url])).await;
@@ -65,7 +69,8 @@ async fn cut(store: Store) {
     expect_survived(store, &report);
     expect_nothing_lost(&system, &check).await;
     let orders = mixed.expect_whole(&system).await.orders;
-    note("connections cut", store, json!({"faults": proxy.was_cut(), "orders_checked": orders}), &report);
+    let figures = json!({"faults": proxy.was_cut(), "orders_checked": orders});
+    note("connections cut", &system, store, figures, &report);
 }
 
 /// The pause between two cuts, which is part of the fault. A cut that comes before the system has recovered from the last one would
@@ -86,21 +91,25 @@ async fn slow(store: Store) {
     proxy.delay(Duration::ZERO);
     expect_nothing_lost(&system, &check).await;
     let orders = mixed.expect_whole(&system).await.orders;
-    note("slow server", store, json!({"delay_ms": DELAY.as_millis(), "orders_checked": orders}), &report);
+    let figures = json!({"delay_ms": DELAY.as_millis(), "orders_checked": orders});
+    note("slow server", &system, store, figures, &report);
 }
 
 fn expect_survived(store: Store, report: &Value) {
     assert_eq!((&report["not_acknowledged"], &report["errors"]), (&0.into(), &json!({})), "{report}");
     let retries = report["retries"].as_object().unwrap();
-    assert!(retries.keys().all(|why| why == "503" && store == Store::Event), "{report}");
+    assert!(
+        retries.keys().all(|why| why == "503" && matches!(store, Store::Event | Store::Postgres)),
+        "{report}"
+    );
 }
 
-fn note(test: &str, store: Store, mut figures: Value, report: &Value) {
+fn note(test: &str, system: &System, store: Store, mut figures: Value, report: &Value) {
     figures["commands"] = report["answered"].clone();
     figures["lost"] = report["not_acknowledged"].clone();
     figures["retries"] = report["retries"].clone();
     figures["latency_ms"] = report["calls"]["create"]["latency_ms"].clone();
-    report::note(&format!("{test}: {}", store.flag()), "servers", &figures);
+    report::note(&format!("{test}: {}", store.flag()), system.stores().name(), &figures);
 }
 
 #[tokio::test]
@@ -131,4 +140,14 @@ async fn kafka_is_slow() {
 #[tokio::test]
 async fn postgresql_is_slow() {
     slow(Store::Read).await;
+}
+
+#[tokio::test]
+async fn connections_to_postgresql_alone_are_cut() {
+    cut(Store::Postgres).await;
+}
+
+#[tokio::test]
+async fn postgresql_alone_is_slow() {
+    slow(Store::Postgres).await;
 }
