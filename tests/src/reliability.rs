@@ -164,13 +164,14 @@ pub fn table(about: &str, reported: &[Value], mutated: &[Value]) -> String {
 fn guarantees_table(text: &mut String, reported: &[Value], mutated: &[Value]) {
     let passed = passed(mutated);
     text.push_str(
-        "## What is guaranteed\n\n| guarantee | given by | shown by | figures |\n|---|---|---|---|\n",
+        "## What is guaranteed\n\n| guarantee | given by | shown by | on | figures |\n|---|---|---|---|---|\n",
     );
     for guarantee in guarantees() {
         let by: Vec<_> = guarantee.by.iter().map(|(file, symbol)| format!("`{file}`: `{symbol}`")).collect();
         let shown: Vec<_> = guarantee.tests.iter().map(|test| format!("`{}`", test.name)).collect();
         let (what, by, shown) = (&guarantee.what, by.join("<br>"), shown.join("<br>"));
-        let _ = writeln!(text, "| {what} | {by} | {shown} | {} |", guarantee.came_to(reported, &passed));
+        let (on, figures) = (guarantee.ran_on(reported), guarantee.came_to(reported, &passed));
+        let _ = writeln!(text, "| {what} | {by} | {shown} | {on} | {figures} |");
     }
 }
 
@@ -183,6 +184,13 @@ fn passed(mutated: &[Value]) -> BTreeSet<String> {
 }
 
 impl Guarantee {
+    /// Returns the stores on which its tests ran.
+    fn ran_on(&self, reported: &[Value]) -> String {
+        let ran = reported.iter().filter(|line| self.tests.iter().any(|test| test.is_of(line)));
+        let stores: BTreeSet<&str> = ran.filter_map(|line| line["stores"].as_str()).collect();
+        stores.into_iter().collect::<Vec<_>>().join("<br>")
+    }
+
     /// Returns its figures, and those of its tests that were not run.
     fn came_to(&self, reported: &[Value], passed: &BTreeSet<String>) -> String {
         let figures: Vec<_> =
@@ -454,7 +462,9 @@ mod tests {
         });
         let text = table("Of today.", std::slice::from_ref(&line), &[]);
         assert!(
-            text.contains("1,200 kills, 1,234,567 commands, 0 lost<br>**not run**: `a_server_on"),
+            text.contains(
+                "| embedded | 1,200 kills, 1,234,567 commands, 0 lost<br>**not run**: `a_server_on"
+            ),
             "{text}"
         );
         assert!(
@@ -505,8 +515,8 @@ mod tests {
         let line = |caught: bool| json!({"mutation": "key-shared-by-callers", "caught": caught, "said": ""});
         let shown = |caught| table("Of today.", &[], &[line(caught)]);
         let test = "`tests black_box both::auth::the_same_key_of_two_callers_is_two_commands`";
-        assert!(shown(true).contains(&format!("{test} | passed |\n")), "{}", shown(true));
-        assert!(shown(false).contains(&format!("{test} | **not run**: {test} |\n")), "{}", shown(false));
+        assert!(shown(true).contains(&format!("{test} |  | passed |\n")), "{}", shown(true));
+        assert!(shown(false).contains(&format!("{test} |  | **not run**: {test} |\n")), "{}", shown(false));
     }
 
     #[test]
