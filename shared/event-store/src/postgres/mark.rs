@@ -22,11 +22,15 @@ type CommitPlace<'a> = (&'a str, Version);
 /// A mark sets a reminder only if it takes the commit out of the outbox. So a repeated mark leaves a reminder as it is, and a
 /// commit gets none if the mark of the next one was first: that mark takes both commits out. A stream that has moved on already
 /// needs no reminder. If a receiver has set the commit aside before the mark, that reminder stays.
+///
+/// Nobody waits for the disk. If the server stops before the mark is on it, mark and reminder are lost together: the commit is in the
+/// outbox again, and a relay publishes it once more.
 const MARK: &str = "
     WITH marked AS (
         DELETE FROM {namespace}_outbox AS unpublished
         USING UNNEST($1::text[], $2::bigint[], $3::boolean[]) AS mark (stream, version, remind)
         WHERE unpublished.stream = mark.stream AND unpublished.version = mark.version
+            AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
         RETURNING mark.stream, mark.version, mark.remind
     )
     INSERT INTO {namespace}_reminders (stream, version, since)

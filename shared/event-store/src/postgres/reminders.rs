@@ -14,9 +14,11 @@ use crate::{CommitId, ReminderCounts};
 
 const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
+/// Nobody waits for the disk. A reminder that the server has lost the end of is ended when it is due.
 const END: &str = "
     DELETE FROM {namespace}_reminders AS reminder USING UNNEST($1::text[], $2::bigint[]) AS ended (stream, version)
-    WHERE reminder.stream = ended.stream AND reminder.version = ended.version";
+    WHERE reminder.stream = ended.stream AND reminder.version = ended.version
+        AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'";
 
 /// Guarantee: of several relays that claim a reminder, only one finds the time that it has read.
 const MOVE: &str = "
