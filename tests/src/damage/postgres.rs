@@ -81,12 +81,12 @@ async fn change(schema: &Schema, sql: &'static str, id: &str, version: i64, numb
 }
 
 pub(super) async fn lose_commit(schema: &Schema, id: &str, version: i64) {
-    let lose = "DELETE FROM event_store_commits WHERE stream = $1 AND version = $2 AND recorded_at > $3";
+    let lose = "DELETE FROM orders_order_commits WHERE stream = $1 AND version = $2 AND recorded_at > $3";
     change(schema, lose, id, version, 0).await;
 }
 
 const ADD_TO_OUTBOX: &str =
-    "INSERT INTO event_store_outbox (stream, version, recorded_at) VALUES ($1, $2, $3)";
+    "INSERT INTO orders_order_outbox (stream, version, recorded_at) VALUES ($1, $2, $3)";
 
 pub(super) async fn mark_unpublished(schema: &Schema, id: &str, version: i64) {
     change(schema, ADD_TO_OUTBOX, id, version, 0).await;
@@ -99,7 +99,7 @@ pub(super) async fn leave_unpublished_in_the_future(schema: &Schema, id: &str, v
 
 pub(super) async fn set_schema(schema: &Schema, id: &str, version: i64, number: u32) {
     let set =
-        "UPDATE event_store_commits SET events = jsonb_set(events::jsonb, '{0,schema}', to_jsonb($3))::text
+        "UPDATE orders_order_commits SET events = jsonb_set(events::jsonb, '{0,schema}', to_jsonb($3))::text
         WHERE stream = $1 AND version = $2";
     change(schema, set, id, version, number.into()).await;
 }
