@@ -25,7 +25,7 @@ use crate::registry::Registry;
 use crate::relay::RelayArgs;
 use crate::reminders::RemindersArgs;
 use crate::republish::RepublishArgs;
-use crate::serve::{ListenSettings, Served, ServerSettings};
+use crate::serve::{ListenSettings, ServerParts, ServerSettings};
 use crate::stores::{AllStores, PublishingStores};
 use crate::view_commands::{RebuildArgs, VerifyArgs};
 use crate::views::ViewType;
@@ -272,8 +272,8 @@ impl Application {
         match name {
             "serve" => {
                 let (functions, headers) = (Arc::new(self.functions), self.headers);
-                let served = Served { registry, functions, headers, example: self.example };
-                serve::run(served, flags.clone(), lost_lines).await
+                let own = ServerParts { registry, functions, headers, example: self.example };
+                serve::run(own, flags.clone(), lost_lines).await
             }
             "relay" => until_signal(relay::run(&registry, &self.functions, flags)).await,
             "republish" => until_signal(republish::run(&registry, &self.functions, flags)).await,

@@ -188,12 +188,12 @@ impl<E: std::fmt::Display> IntoTrigger for Result<Trigger, E> {
 type Make<T> = dyn Fn(&Parts<'_>) -> Result<T, CannotStart> + Send + Sync;
 
 /// A function that is made from parts.
-struct Made<T> {
+struct Factory<T> {
     flags: fn(Command) -> Command,
     make: Box<Make<T>>,
 }
 
-impl<T> Made<T> {
+impl<T> Factory<T> {
     fn new<Arguments, F: Function<Arguments>>(
         function: F,
         finish: impl Fn(F::Output) -> Result<T, CannotStart> + Send + Sync + 'static,
@@ -202,27 +202,27 @@ impl<T> Made<T> {
     }
 }
 
-fn make_all<T>(functions: &[Made<T>], parts: &Parts<'_>) -> Result<Vec<T>, CannotStart> {
+fn make_all<T>(functions: &[Factory<T>], parts: &Parts<'_>) -> Result<Vec<T>, CannotStart> {
     functions.iter().map(|function| (function.make)(parts)).collect()
 }
 
-fn add_flags<T>(functions: &[Made<T>], command: Command) -> Command {
+fn add_flags<T>(functions: &[Factory<T>], command: Command) -> Command {
     functions.iter().fold(command, |command, function| (function.flags)(command))
 }
 
 /// The functions that an application has, by what they do.
 #[derive(Default)]
 pub struct Functions {
-    http: Vec<Made<Routes>>,
-    triggers: Vec<Made<Trigger>>,
-    tasks: Vec<Made<BoxFuture<'static, ()>>>,
-    measures: Vec<Made<BoxFuture<'static, ()>>>,
+    http: Vec<Factory<Routes>>,
+    triggers: Vec<Factory<Trigger>>,
+    tasks: Vec<Factory<BoxFuture<'static, ()>>>,
+    measures: Vec<Factory<BoxFuture<'static, ()>>>,
 }
 
 impl Functions {
     /// Adds a function that answers HTTP.
     pub fn add_http<Arguments>(&mut self, function: impl Function<Arguments, Output = Routes>) {
-        self.http.push(Made::new(function, Ok));
+        self.http.push(Factory::new(function, Ok));
     }
 
     /// Adds a function that takes batches.
@@ -230,7 +230,7 @@ impl Functions {
         &mut self,
         function: F,
     ) {
-        self.triggers.push(Made::new(function, IntoTrigger::into_trigger));
+        self.triggers.push(Factory::new(function, IntoTrigger::into_trigger));
     }
 
     /// Adds work beside the API.
@@ -238,7 +238,7 @@ impl Functions {
     where
         F: Function<Arguments, Output: Future<Output = ()> + Send + 'static>,
     {
-        self.tasks.push(Made::new(function, |task| Ok(Box::pin(task) as BoxFuture<_>)));
+        self.tasks.push(Factory::new(function, |task| Ok(Box::pin(task) as BoxFuture<_>)));
     }
 
     /// Adds a measurement.
@@ -248,7 +248,7 @@ impl Functions {
     {
         // Where a store does not answer, the last figures stand.
         let measured = |measure: F::Output| Ok(Box::pin(async { drop(measure.await) }) as BoxFuture<_>);
-        self.measures.push(Made::new(function, measured));
+        self.measures.push(Factory::new(function, measured));
     }
 
     /// Adds the flags of whatever receives.

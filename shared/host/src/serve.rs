@@ -98,7 +98,7 @@ struct ServeArgs {
 }
 
 /// The application's own part of a server.
-pub struct Served {
+pub struct ServerParts {
     /// Its aggregates and views.
     pub registry: Registry,
     /// Its functions.
@@ -113,12 +113,12 @@ pub struct Served {
 ///
 /// # Errors
 /// [`CannotStart`] when something can't be used as it was asked.
-pub async fn run(served: Served, flags: ArgMatches, lost_lines: LostLines) -> anyhow::Result<ExitCode> {
+pub async fn run(own: ServerParts, flags: ArgMatches, lost_lines: LostLines) -> anyhow::Result<ExitCode> {
     // First: until then signals are lost where this is the first process, as in a container, which has no default action for them.
     let mut signals = Signals::new()?;
     let args: ServeArgs = settings_of(&flags)?;
     // A task of its own, so that nothing that blocks there keeps a signal waiting.
-    let (registry, functions) = (served.registry.clone(), Arc::clone(&served.functions));
+    let (registry, functions) = (own.registry.clone(), Arc::clone(&own.functions));
     let starting = tokio::spawn(start(registry, functions, flags.clone(), args.clone()));
     let started = tokio::select! {
         started = starting => started??,
@@ -127,7 +127,7 @@ pub async fn run(served: Served, flags: ArgMatches, lost_lines: LostLines) -> an
             return Ok(ExitCode::SUCCESS);
         }
     };
-    serve(served, flags, args, started, signals, lost_lines).await
+    serve(own, flags, args, started, signals, lost_lines).await
 }
 
 /// What a server has when it begins to serve.
@@ -187,7 +187,7 @@ async fn start(
 }
 
 async fn serve(
-    served: Served,
+    own: ServerParts,
     flags: ArgMatches,
     args: ServeArgs,
     started: Started,
@@ -229,10 +229,10 @@ async fn serve(
     };
     let presence = tokio::spawn(join_all(stores.aggregates.iter().map(stay_present)));
 
-    args.say_hello(&listener, &admin_listener, served.example)?;
+    args.say_hello(&listener, &admin_listener, own.example)?;
     let keep_up_tokens = tokens.as_ref().map(Tokens::keep_up).transpose()?.map(tokio::spawn);
     let admin = admin::Admin {
-        functions: served.functions,
+        functions: own.functions,
         flags,
         stop: work_stopped.clone(),
         stores: stores.clone(),
@@ -246,7 +246,7 @@ async fn serve(
     };
     let admin = admin::router(admin);
     let admin = move |request| admin::answer(admin.clone(), request);
-    let guards = args.guards(tokens, connections, served.headers, view_statuses);
+    let guards = args.guards(tokens, connections, own.headers, view_statuses);
     let api = api::api(routes, guards);
     let mut servers = JoinSet::new();
     servers.spawn(serve_api(listener, connections, api, requests_stopped));
