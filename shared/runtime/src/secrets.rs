@@ -2,10 +2,12 @@
 //! `kafka://{secret:ID}@host/…`. The local HTTP server of the "AWS Parameters and Secrets Lambda Extension" looks them up, so that
 //! no function links an SDK and no variable holds a password.
 //!
-//! The extension answers only while an invocation is in hand, so a secret is looked up at the first one ([`crate::function`]). The
-//! secret is never logged, and no error repeats it.
+//! The extension answers only while an invocation is in hand, so a secret is looked up at the first one ([`crate::function`]). It is
+//! looked up again once a server has refused a login ([`note_refused_login`]), since it may have been rotated. The secret is never
+//! logged, and no error repeats it.
 
 use std::env;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -40,6 +42,19 @@ const LARGEST: usize = 256 * 1024;
 
 /// The most characters of a refusal that are repeated. AWS says there what is missing, such as a permission.
 const REFUSAL: usize = 300;
+
+/// The number of logins that servers have refused to this process.
+static REFUSED_LOGINS: AtomicU64 = AtomicU64::new(0);
+
+/// Notes that a server has refused a login. A function whose settings stand for secrets then looks them up again.
+pub fn note_refused_login() {
+    REFUSED_LOGINS.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(feature = "lambda")]
+pub(crate) fn refused_logins() -> u64 {
+    REFUSED_LOGINS.load(Ordering::Relaxed)
+}
 
 /// A secret can't be looked up.
 #[derive(Debug, Error)]

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use runtime::secrets::note_refused_login;
 use tracing::{debug, info, warn};
 
 use super::doubts::Doubts;
@@ -78,6 +79,10 @@ impl Client {
 
     pub(super) fn error(&self, error: &KafkaError, reason: &str) {
         debug!(target: "librdkafka", %error, "{reason}");
+        let refused = [RDKafkaErrorCode::Authentication, RDKafkaErrorCode::SaslAuthenticationFailed];
+        if error.rdkafka_error_code().is_some_and(|code| refused.contains(&code)) {
+            note_refused_login();
+        }
         // "All brokers are down" only follows from the messages about each broker, and says less than they do.
         if !reason.contains("brokers are down") {
             // The message ends with a duration and a count. They would make the same problem look like a new one.

@@ -1,6 +1,7 @@
 //! The driver's errors in one line each.
 
-use mongodb::error::Error;
+use mongodb::error::{Error, ErrorKind};
+use runtime::secrets::note_refused_login;
 
 use crate::StoreError;
 
@@ -9,6 +10,9 @@ pub(super) const NEEDED: &str =
     "needed is MongoDB 5.0 or newer, or Amazon DocumentDB 5.0 or newer on an instance-based cluster";
 
 pub(super) fn unavailable(error: &Error) -> StoreError {
+    if matches!(*error.kind, ErrorKind::Authentication { .. }) {
+        note_refused_login();
+    }
     StoreError::Unavailable(line(error).into())
 }
 

@@ -289,8 +289,24 @@ async fn what_can_not_be_opened_at_the_start_stops_the_function_and_later_is_tri
     assert!(LazyValue::start(open, false).await.is_err());
     let opened = LazyValue::start(open, true).await.unwrap_or_else(|error| panic!("{error}"));
     assert!(opened.get().await.is_err());
-    assert_eq!(opened.get().await.unwrap(), &2);
-    assert_eq!(opened.get().await.unwrap(), &2);
+    assert_eq!(*opened.get().await.unwrap(), 2);
+    assert_eq!(*opened.get().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_has_secrets_is_opened_anew_once_after_a_refused_login() {
+    let tries = AtomicUsize::new(0);
+    let open = || async { Ok(tries.fetch_add(1, Ordering::Relaxed)) };
+    let without = LazyValue::start(open, false).await.unwrap_or_else(|error| panic!("{error}"));
+    let with = LazyValue::start(open, true).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((*without.get().await.unwrap(), *with.get().await.unwrap()), (0, 1));
+    secrets::note_refused_login();
+    assert!(with.is_outdated().await && !without.is_outdated().await);
+    assert_eq!((*without.get().await.unwrap(), *with.get().await.unwrap()), (0, 2));
+    // The password is still wrong: the next lookup waits.
+    secrets::note_refused_login();
+    assert!(!with.is_outdated().await);
+    assert_eq!(*with.get().await.unwrap(), 2);
 }
 
 #[test]

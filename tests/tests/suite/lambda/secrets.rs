@@ -9,6 +9,8 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
+use tests::poll::until;
 use tests::runtime_api::Function;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -122,5 +124,59 @@ async fn a_login_alone_may_be_the_secret() {
     ];
     let mut query = Function::start("query", &variables).await;
     assert_eq!(query.call("GET", "/", None).await, (200, json!([])));
+    server.abort();
+}
+
+/// Runs a statement on the database of the view.
+async fn sql(world: &World, statement: &str) {
+    let mut connection = PgConnection::connect(world.url("ORDERS_READ_STORE")).await.unwrap();
+    raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.expect(statement);
+}
+
+/// Both URLs are `postgres://` with a login of their own, whose password is rotated while instances are warm. They are not started
+/// again, and no caller sees it.
+#[tokio::test]
+async fn a_password_that_was_rotated_is_looked_up_again() {
+    let Some(world) = World::new().await else { return };
+    let extension = Extension::default();
+    let (port, server) = extension.start().await;
+    let view = world.url("ORDERS_READ_STORE");
+    let (owner, place) = view.strip_prefix("postgres://").and_then(|rest| rest.rsplit_once('@')).unwrap();
+    let (owner, user) =
+        (owner.split(':').next().unwrap(), format!("rotated_{}", uuid::Uuid::new_v4().simple()));
+    sql(&world, &format!("CREATE ROLE {user} LOGIN PASSWORD 'first' IN ROLE {owner}")).await;
+    extension.keep("orders/login", &json!({"username": user, "password": "first"}));
+    let (port, url) = (port.to_string(), format!("postgres://{{secret:orders/login}}@{place}"));
+    let variables = [
+        ("ORDERS_EVENT_STORE", &*url),
+        ("ORDERS_CHANNEL", world.url("ORDERS_CHANNEL")),
+        ("ORDERS_READ_STORE", &url),
+        ("PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", &*port),
+        ("AWS_SESSION_TOKEN", SESSION),
+    ];
+    let mut query = Function::start("query", &variables).await;
+    let mut create = Function::start("create-order", &variables).await;
+    assert_eq!(query.call("GET", "/", None).await, (200, json!([])));
+    assert_eq!(create.call("POST", "/", Some(&json!({"id": "a", "name": "a lamp"}))).await.0, 201);
+
+    let sessions = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'");
+    let rotate = format!("ALTER ROLE {user} PASSWORD 'second'; {sessions}");
+    sql(&world, &rotate).await;
+    // The secret still has the old password: the caller is told to come again, and the log says why.
+    assert_eq!(query.call("GET", "/", None).await.0, 503);
+    assert!(query.log().contains("refuses this user or password"), "{}", query.log());
+
+    extension.keep("orders/login", &json!({"username": user, "password": "second"}));
+    assert_eq!(create.call("POST", "/", Some(&json!({"id": "b", "name": "a lamp"}))).await.0, 201);
+    until("the query to look the secret up again", async || {
+        (query.call("GET", "/", None).await == (200, json!([]))).then_some(())
+    })
+    .await;
+    assert!(extension.asked()["orders/login"] <= 6, "{:?}", extension.asked());
+    sql(
+        &world,
+        &format!("{sessions}; REASSIGN OWNED BY {user} TO {owner}; DROP OWNED BY {user}; DROP ROLE {user}"),
+    )
+    .await;
     server.abort();
 }
