@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// A proxy; it takes no more connections once it is dropped.
@@ -25,6 +26,8 @@ struct Faults {
     to_cut: AtomicUsize,
     /// The number of replies that were cut.
     cut: AtomicUsize,
+    /// Ends every connection that there is.
+    hang_up: Notify,
     rewrite: Rewrite,
 }
 
@@ -41,6 +44,7 @@ impl Proxy {
             delay: AtomicU64::new(0),
             to_cut: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
+            hang_up: Notify::new(),
             rewrite: Rewrite::new(&real, address),
         };
         let faults = Arc::new(faults);
@@ -61,6 +65,11 @@ impl Proxy {
     /// Cuts the next so many replies: the first half goes through, and then both sides of the connection are closed.
     pub fn cut(&self, replies: usize) {
         self.faults.to_cut.fetch_add(replies, Ordering::Relaxed);
+    }
+
+    /// Closes every connection that there is. New ones go through.
+    pub fn hang_up(&self) {
+        self.faults.hang_up.notify_waiters();
     }
 
     /// Returns the number of replies that were cut so far.
@@ -91,6 +100,7 @@ async fn pass(client: TcpStream, real: String, faults: Arc<Faults>) {
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     // When one direction ends, the other ends too.
     tokio::select! {
+        () = faults.hang_up.notified() => {}
         () = requests(from_client, to_server, &faults) => {}
         () = replies(from_server, to_client, &faults) => {}
     }

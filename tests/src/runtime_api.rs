@@ -75,6 +75,16 @@ impl Function {
         up.expect("it asks for an event in time").expect("the Runtime API runs");
     }
 
+    /// Freezes it, as Lambda does between events, until [`Function::thaw`].
+    pub fn freeze(&mut self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets a frozen function go on.
+    pub fn thaw(&mut self) {
+        self.process.signal("CONT");
+    }
+
     /// Returns its log so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -2,6 +2,7 @@
 //!
 //! - [`runtime_api`]: Lambda's side of a function: its process, and the Runtime API that it asks for events.
 //! - [`events`]: the events of each function. [`place`]: the stores that it works on.
+//! - [`request`]: a cold request of a command function, against raw clients.
 //! - [`durations`]: the time of invocations with the [`share`] of a processor that a memory size gives.
 //!
 //! The measurement knows the functions by their binaries and events alone. It writes the orders that they need through the event
@@ -10,6 +11,7 @@
 mod durations;
 mod events;
 mod place;
+mod request;
 mod runtime_api;
 mod share;
 
@@ -158,7 +160,7 @@ async fn one(
     let place = Place::fresh(servers).await?;
     let measured = async {
         let work = Work::one(function);
-        place.prepare(work, rounds * 2).await?;
+        place.prepare(work, rounds * 3 + 1).await?;
         let (mut ours, mut raw) = (Starts::default(), Starts::default());
         for round in 0..rounds {
             let events = [work.event(round * 2)?, work.event(round * 2 + 1)?];
@@ -169,6 +171,9 @@ async fn one(
                 raw.to_next.push(Instance::start(hello, &[], None).await?.until_ready().await?);
                 ours.to_next.push(Instance::start(binary, &variables, None).await?.until_ready().await?);
             }
+        }
+        if matches!(function, Function::CreateOrder | Function::ProcessOrder) {
+            request::measure(binary, &place, work, rounds * 2, rounds, table).await?;
         }
         anyhow::Ok((ours, raw))
     };

@@ -56,6 +56,16 @@ impl Place {
         Ok(())
     }
 
+    /// Returns the milliseconds that a raw MongoDB client takes to connect and to insert one document.
+    pub(crate) async fn insert_once(&self) -> anyhow::Result<f64> {
+        self.events.connect_and_insert().await
+    }
+
+    /// Returns the milliseconds that a raw rdkafka producer takes to connect and to send one record.
+    pub(crate) async fn send_once(&self) -> anyhow::Result<f64> {
+        self.topic.connect_and_send().await
+    }
+
     pub(crate) async fn remove(self) -> anyhow::Result<()> {
         self.events.remove().await?;
         self.view.remove().await?;

@@ -125,6 +125,19 @@ impl Instance {
         }
     }
 
+    /// Hands over an event that waits for the function. Returns the answer, and the milliseconds from exec until it was there.
+    pub(crate) async fn cold_request(&mut self, event: &Value) -> anyhow::Result<(Value, f64)> {
+        self.events.send(event.to_string()).context("the Runtime API has ended")?;
+        self.until_ready().await?;
+        match self.call().await? {
+            (at, Call::Response(answer)) => {
+                Ok((serde_json::from_slice(&answer)?, milliseconds(at - self.started)))
+            }
+            (_, Call::Error(error)) => bail!("it failed: {}", String::from_utf8_lossy(&error)),
+            (_, Call::Next) => bail!("it asks for more and has not answered"),
+        }
+    }
+
     async fn call(&mut self) -> anyhow::Result<(Instant, Call)> {
         tokio::select! {
             call = timeout(PATIENCE, self.calls.recv()) => {

@@ -1,6 +1,6 @@
 //! Databases of their own on the MongoDB server, the driver as the raw limit, and commits as the driver writes them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use domain::{APPLICATION, Order};
@@ -62,6 +62,14 @@ impl Database {
             commits.insert_many(documents).ordered(false).await?;
         }
         Ok(())
+    }
+
+    /// Returns the milliseconds that a new client takes to connect and to insert one document, as durably as the event store does.
+    pub(crate) async fn connect_and_insert(&self) -> anyhow::Result<f64> {
+        let began = Instant::now();
+        let client = client(&self.url, Some(1)).await?;
+        client.database(&self.name).collection("raw").insert_one(doc! { "name": "a lamp" }).await?;
+        Ok(began.elapsed().as_secs_f64() * 1e3)
     }
 
     /// Deletes the database.

@@ -1,6 +1,7 @@
 //! Publishing to Kafka, against librdkafka with the same settings and the same records.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use domain::{Aggregate, Order};
@@ -143,6 +144,22 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
+    /// Returns the milliseconds that a new producer takes to connect and to send one record that all in-sync replicas acknowledge.
+    /// It is not idempotent: librdkafka would ask for its producer id only after half a second.
+    pub(crate) async fn connect_and_send(&self) -> anyhow::Result<f64> {
+        let record = record(1)?;
+        let began = Instant::now();
+        let mut config = settings(&self.brokers);
+        config.set("acks", "all").set("linger.ms", "0");
+        let producer =
+            RawProducer { inner: config.create_with_context(Deliveries)?, topic: self.name.clone() };
+        producer.send(&record).await?;
+        let time = began.elapsed().as_secs_f64() * 1e3;
+        // Its end waits for its threads.
+        tokio::task::spawn_blocking(move || drop(producer)).await?;
+        Ok(time)
+    }
+
     /// Creates the topic, and waits until every partition has a leader.
     pub(crate) async fn fresh(servers: &Servers) -> anyhow::Result<Self> {
         let (name, brokers) = (fresh_name(), servers.brokers()?.to_owned());

@@ -1,4 +1,4 @@
-//! The function as a Lambda. It connects when it is first invoked.
+//! The function as a Lambda. It begins to connect when it starts, or when it first looks up its secrets.
 
 use clap::Parser;
 use command_handler::ReminderSettings;

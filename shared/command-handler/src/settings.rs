@@ -7,6 +7,7 @@ use clap::{Args, Parser};
 use event_channel::EventChannel;
 use event_sourcing::Aggregate;
 use event_store::{EventStore, InvalidNamespace, Namespace};
+use futures_util::future::try_join;
 use runtime::secrets::{self, SecretError};
 use runtime::settings::{ChannelSettings, DataSettings, EventStoreSettings, milliseconds};
 use runtime::telemetry::TelemetrySettings;
@@ -82,20 +83,29 @@ pub struct LambdaSettings {
     pub telemetry: TelemetrySettings,
 }
 
+/// Connects to both in tasks of their own. A failure is not told: the first command that needs the connection tries again, and says.
+fn begin_connecting(store: EventStore, channel: EventChannel) {
+    tokio::spawn(async move { store.connect().await.ok() });
+    tokio::spawn(async move { channel.prepare().await.ok() });
+}
+
 impl LambdaSettings {
     /// Opens the stores of this application's aggregate and makes a handler that waits for its publishing, since a Lambda is frozen once it has answered.
     ///
-    /// Looks up the settings that stand for a secret.
+    /// Looks up the settings that stand for a secret. Begins to connect to both stores at once, and waits for neither: a store that is
+    /// down stops no function from starting, and a first event finds what is ready by then.
     ///
     /// # Errors
     /// As [`CommandSettings::open`], and when a secret can't be looked up.
     pub async fn open<A: Aggregate>(&self, application: &str) -> Result<CommandHandler<A>, OpenError> {
         let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
-        let event_store = secrets::resolve(&event_store.url(data)).await?;
-        let channel = secrets::resolve(&channel.channel).await?;
+        let event_store = event_store.url(data);
+        let looked_up = try_join(secrets::resolve(&event_store), secrets::resolve(&channel.channel));
+        let (event_store, channel) = looked_up.await?;
         let namespace = Namespace::of::<A>(application)?;
         let store = EventStore::open_with(event_store, CONNECTIONS, &namespace).await?;
         let channel = EventChannel::open(channel)?;
+        begin_connecting(store.clone(), channel.clone());
         let answer_policy = AnswerPolicy::AwaitPublish(self.publish_patience);
         Ok(CommandHandler::new(store, channel, *kept_orders, answer_policy))
     }

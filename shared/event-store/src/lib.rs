@@ -358,6 +358,21 @@ impl EventStore {
         }
     }
 
+    /// Connects to the server, logs in, and makes sure that tables or indexes are there. Without this call, the first use does so.
+    ///
+    /// # Errors
+    /// When the store is not available. The first use then tries again.
+    pub async fn connect(&self) -> Result<(), StoreError> {
+        match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.connect().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.connect().await,
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
     /// Checks that the store answers.
     ///
     /// # Errors

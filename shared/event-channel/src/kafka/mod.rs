@@ -298,8 +298,19 @@ impl Shared {
             producer.map_err(|error| error.to_string())
         };
         let producer = start(self.options.largest)?;
-        let partitions = topic::ensure(&self.options, &producer).await?;
-        let limit = topic::limit(&self.options).await.unwrap_or(usize::MAX).min(self.options.largest);
+        let get_ready = async {
+            let partitions = topic::ensure(&self.options, &producer).await?;
+            producer.get_ready().await.map(|()| partitions)
+        };
+        // The limit takes a client and a connection of its own, so both connect at once.
+        let (partitions, limit) = tokio::join!(get_ready, topic::limit(&self.options));
+        let partitions = partitions?;
+        let limit = match limit {
+            // There was no topic yet, or nobody knows.
+            None => topic::limit(&self.options).await.unwrap_or(usize::MAX),
+            Some(limit) => limit,
+        };
+        let limit = limit.min(self.options.largest);
         self.limit.store(limit, Ordering::Relaxed);
         info!(topic = &*self.topic, brokers = self.options.brokers, partitions, largest = limit, "connected");
         // The producer decides how many records go into one batch, and a batch must be under the topic's limit as well. So a
@@ -307,11 +318,11 @@ impl Shared {
         let producer = if limit < self.options.largest {
             let producer = start(limit.max(1_000))?;
             producer.metadata(client::QUESTION.into()).await?;
+            producer.get_ready().await?;
             producer
         } else {
             producer
         };
-        producer.get_ready().await?;
         Ok(producer.over(partitions))
     }
 

@@ -38,6 +38,10 @@ const SELECTION: Duration = Duration::from_millis(2_500);
 /// The time limit for opening one connection, unless the URL says another (`connectTimeoutMS`).
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// The time after which an unused connection of a Lambda is not trusted any more, unless the URL says another (`maxIdleTimeMS`). A
+/// Lambda is frozen between its events, and routers drop silent connections without a word.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// The time limit for one read or write, including the connection.
 const OPERATION: Duration = Duration::from_secs(5);
 
@@ -158,6 +162,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Connects, logs in and makes ready.
+    pub(super) async fn begin(&self) -> Result<(), StoreError> {
+        within(self.commits()).await.map(drop)
+    }
+
     /// Returns the collection of commits. The first call checks the server's version and creates missing indexes.
     pub(super) async fn commits(&self) -> Result<&Collection<RawDocumentBuf>, StoreError> {
         let commits = self.collection().await.map_err(|error| unavailable(&error))?;
@@ -187,6 +196,7 @@ async fn connect(
 ) -> Result<Collection<RawDocumentBuf>, Error> {
     let mut options = ClientOptions::parse(url).await?;
     options.max_pool_size = options.max_pool_size.or(connections);
+    options.max_idle_time = options.max_idle_time.or(connections.map(|_| IDLE));
     options.app_name.get_or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
     options.server_selection_timeout.get_or_insert(SELECTION);
     options.connect_timeout.get_or_insert(CONNECT);

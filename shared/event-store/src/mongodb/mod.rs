@@ -8,7 +8,7 @@
 //!
 //! All waiting *appends* and small records are one `insertMany`, and all waiting *loads* are one `find`. All waiting *marks* are
 //! one `updateMany`, and one more for those that set a reminder. The store asks nothing of a server before the first of these
-//! calls.
+//! calls, or of `connect`.
 
 pub(crate) mod connection;
 mod document;
@@ -181,6 +181,10 @@ impl MongoDbEventStore {
 
     /// Checks the server and the indexes. Missing indexes mean that somebody has dropped them, or the whole collection. The store
     /// then clears its cache of heads, so that no commit is appended after one that is gone, and creates the indexes again.
+    pub(crate) async fn connect(&self) -> Result<(), StoreError> {
+        self.connection.begin().await
+    }
+
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         let Err(problem) = maintenance::ping(&self.connection).await else { return Ok(()) };
         self.head_cache.forget();

@@ -133,8 +133,11 @@ impl Writer {
         let inserting = async {
             let commits = self.connection.commits().await?;
             kill_point(KillPoint::BeforeMongodbInsert);
-            let inserted =
-                commits.insert_many(writes.iter().map(|write| &write.document)).ordered(false).await;
+            let insert = || commits.insert_many(writes.iter().map(|write| &write.document)).ordered(false);
+            let mut inserted = insert().await;
+            if inserted.as_ref().is_err_and(is_cut) {
+                inserted = insert().await;
+            }
             kill_point(KillPoint::AfterMongodbInsert);
             match inserted.map_err(|error| *error.kind) {
                 Ok(_) => Ok(None),
@@ -151,6 +154,12 @@ impl Writer {
             }
         }
     }
+}
+
+/// Returns true if the connection broke, as one does that died while a Lambda was frozen. The first insert may have taken place. Then
+/// the second one is a conflict, after which the caller looks for its command id, as after any other.
+fn is_cut(error: &Error) -> bool {
+    matches!(*error.kind, ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. })
 }
 
 async fn find_ends(

@@ -103,6 +103,13 @@ impl Connections {
         rows.into_iter().next().ok_or_else(|| Failure::unavailable("an answer without rows"))
     }
 
+    /// Opens a connection, if there is none.
+    pub(super) async fn begin(&self) -> Result<(), Failure> {
+        let lease = self.take().await?;
+        lease.give_back();
+        Ok(())
+    }
+
     /// Takes a connection that is ready for work: one whose session is set up, to a server that has all tables.
     async fn take(&self) -> Result<Lease, Failure> {
         let mut lease = self.pool.take().await?;

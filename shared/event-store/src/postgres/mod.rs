@@ -182,6 +182,10 @@ impl PostgresEventStore {
         Ok(maintenance::backlog(&self.connections).await?)
     }
 
+    pub(crate) async fn connect(&self) -> Result<(), StoreError> {
+        Ok(self.connections.begin().await?)
+    }
+
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         Ok(maintenance::ping(&self.connections).await?)
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
+use crate::secrets::note_refused_login;
+
 /// The server can't be used now. The same call may succeed later.
 #[derive(Debug, ThisError)]
 pub enum Error {
@@ -80,7 +82,10 @@ pub fn describe(error: &sqlx::Error) -> String {
     let Some(answer) = error.as_database_error() else { return error.to_string() };
     match answer.code().as_deref().unwrap_or_default() {
         // The server's own message names the user.
-        "28000" | "28P01" => "the server refuses this user or password".to_owned(),
+        "28000" | "28P01" => {
+            note_refused_login();
+            "the server refuses this user or password".to_owned()
+        }
         "25006" => READ_ONLY.to_owned(),
         code => format!("{} (SQLSTATE {code})", answer.message()),
     }

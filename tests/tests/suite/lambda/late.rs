@@ -1,10 +1,11 @@
-//! A function connects when it is invoked, to the servers that are up by then.
+//! A function begins to connect when it starts, and waits for no server. At its first event it uses the servers that are up by then.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tests::late::Late;
 use tests::poll::until;
+use tests::proxy::Proxy;
 use tests::runtime_api::Function;
 
 use super::World;
@@ -89,6 +90,31 @@ async fn functions_survive_a_read_store_that_comes_up_late() {
     })
     .await;
     assert_eq!(answered(&mut query, "GET", "/a", None, 200).await["status"], "new");
+}
+
+/// Lambda freezes a function between its start and its first event, and servers and routers forget its connections meanwhile: those
+/// that it has begun, and those that were ready.
+#[tokio::test]
+async fn a_function_that_was_frozen_before_its_first_event_connects_anew() {
+    let Some(world) = World::new().await else { return };
+    let (mongodb, event_store) = Proxy::before(world.url("ORDERS_EVENT_STORE")).await;
+    let (kafka, channel) = Proxy::before(world.url("ORDERS_CHANNEL")).await;
+    let variables = [("ORDERS_EVENT_STORE", &*event_store), ("ORDERS_CHANNEL", &channel)];
+    for (id, was_ready) in [("a", false), ("b", true)] {
+        let mut create = Function::start("create-order", &variables).await;
+        create.up().await;
+        if was_ready {
+            until("it to be connected", async || create.log().contains("connected").then_some(())).await;
+        }
+        create.freeze();
+        mongodb.hang_up();
+        kafka.hang_up();
+        create.thaw();
+        let (status, order) = create.call("POST", "/", Some(&json!({"id": id, "name": "a lamp"}))).await;
+        assert_eq!(status, 201, "{order}: {}", create.log());
+    }
+    let swept = world.orders(&["relay", "--relay-min-age", "3600", "--json"]).run().await.json();
+    assert_eq!(swept["left"], 0, "what was answered is published: {swept}");
 }
 
 /// Returns Lambda's event for one event of the order `a`.
