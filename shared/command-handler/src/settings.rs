@@ -8,10 +8,12 @@ use event_channel::EventChannel;
 use event_sourcing::Aggregate;
 use event_store::{EventStore, InvalidNamespace, Namespace};
 use futures_util::future::try_join;
+use runtime::SecretUrl;
 use runtime::secrets::{self, SecretError};
 use runtime::settings::{ChannelSettings, DataSettings, EventStoreSettings, milliseconds};
 use runtime::telemetry::TelemetrySettings;
 use thiserror::Error;
+use tokio::time::sleep;
 
 use crate::handler::{AnswerPolicy, CommandHandler};
 
@@ -83,10 +85,24 @@ pub struct LambdaSettings {
     pub telemetry: TelemetrySettings,
 }
 
+/// The time for which connecting leaves the processor to the start of the function, which is waited for until it asks for its first
+/// event.
+const START: Duration = Duration::from_millis(5);
+
+fn is_secret(url: &SecretUrl) -> bool {
+    secrets::is_secret(url.expose())
+}
+
 /// Connects to both in tasks of their own. A failure is not told: the first command that needs the connection tries again, and says.
-fn begin_connecting(store: EventStore, channel: EventChannel) {
-    tokio::spawn(async move { store.connect().await.ok() });
-    tokio::spawn(async move { channel.prepare().await.ok() });
+fn begin_connecting(store: EventStore, channel: EventChannel, pause: Duration) {
+    tokio::spawn(async move {
+        sleep(pause).await;
+        store.connect().await.ok()
+    });
+    tokio::spawn(async move {
+        sleep(pause).await;
+        channel.prepare().await.ok()
+    });
 }
 
 impl LambdaSettings {
@@ -100,12 +116,15 @@ impl LambdaSettings {
     pub async fn open<A: Aggregate>(&self, application: &str) -> Result<CommandHandler<A>, OpenError> {
         let CommandSettings { data, event_store, channel, kept_orders } = &self.commands;
         let event_store = event_store.url(data);
+        // With a secret this is the first invocation.
+        let pause =
+            if is_secret(&event_store) || is_secret(&channel.channel) { Duration::ZERO } else { START };
         let looked_up = try_join(secrets::resolve(&event_store), secrets::resolve(&channel.channel));
         let (event_store, channel) = looked_up.await?;
         let namespace = Namespace::of::<A>(application)?;
         let store = EventStore::open_with(event_store, CONNECTIONS, &namespace).await?;
         let channel = EventChannel::open(channel)?;
-        begin_connecting(store.clone(), channel.clone());
+        begin_connecting(store.clone(), channel.clone(), pause);
         let answer_policy = AnswerPolicy::AwaitPublish(self.publish_patience);
         Ok(CommandHandler::new(store, channel, *kept_orders, answer_policy))
     }

@@ -128,8 +128,9 @@ pub(super) fn settings(options: &Options) -> ClientConfig {
         .set("client.id", &options.client_id)
         // A topic that a broker creates by itself would have the broker's number of partitions, not the URL's.
         .set("allow.auto.create.topics", "false")
-        // With these, a client finds brokers that are back within a second.
-        .set("reconnect.backoff.ms", "50")
+        // With these, a client finds brokers that are back within a second. The first wait is short, because librdkafka closes its first
+        // connection once it knows that broker's id, and a process's first record waits for the next one. Each wait is twice as long.
+        .set("reconnect.backoff.ms", "5")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
         .set("log.connection.close", "false")
