@@ -80,6 +80,9 @@ fn consumer_groups_have_the_prefix_in_mappings_and_policies() {
             .iter()
             .find_map(|config| mapping["Properties"][config]["ConsumerGroupId"]["Fn::Sub"].as_str());
         assert!(group.is_some_and(|group| group.starts_with("${GroupPrefix}")), "{id}: {group:?}");
+        // The output names them for whoever sets a group back by hand.
+        let told = text(&template["Outputs"]["ConsumerGroups"]["Value"]["Fn::Sub"]);
+        assert!(told.split(',').any(|told| Some(told) == group), "{id}: {group:?} is not among {told}");
     }
     let consumers = consumers(&template);
     for id in resources(&template, "AWS::Serverless::Function").into_keys() {
