@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use clap::ArgMatches;
 use command_handler::Relay;
-use event_store::{OtherProcesses, ReminderCounts};
+use event_store::{OtherProcesses, ReminderCounts, Reminders};
 use futures_util::future::join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -58,7 +58,7 @@ pub struct Admin {
     pub stop: watch::Receiver<bool>,
     /// For the backlogs, the channels' lags, what waits for an outcome and what is held.
     pub stores: Stores,
-    /// For what they leave to others, in the sequence of the stores' aggregates.
+    /// The relays of the aggregates, in the sequence of the stores', for what they leave to others.
     pub relays: Vec<Relay>,
     /// Whether each view can be queried, in the sequence of the stores' views.
     pub view_statuses: Vec<watch::Receiver<ViewStatus>>,
@@ -130,7 +130,7 @@ struct AggregateReadiness {
     event_store: String,
     /// None where the event store does not tell.
     reminders: Option<ReminderCounts>,
-    /// None where the event store does not tell, or knows none.
+    /// The same, and where it keeps no record of them.
     other_replicas: Option<OtherProcesses>,
 }
 
@@ -166,10 +166,9 @@ impl From<Walk> for Comparison {
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     let Stores { aggregates, views } = &admin.stores;
-    let aggregates = aggregates.iter().zip(&admin.relays);
-    let views = views.iter().zip(&admin.view_statuses);
+    let (views, relays) = (views.iter().zip(&admin.view_statuses), aggregates.iter().zip(&admin.relays));
     let (mut aggregates, mut views) = tokio::join!(
-        join_all(aggregates.map(|(aggregate, relay)| aggregate_readiness(aggregate, relay))),
+        join_all(relays.map(|(aggregate, relay)| aggregate_readiness(aggregate, relay))),
         join_all(views.map(|(view, status)| view_readiness(view, status))),
     );
     let is_ready = aggregates.iter().all(|(_, aggregate)| aggregate.event_store == "ok")
@@ -185,16 +184,13 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     runtime::http::json(status, &readiness)
 }
 
-async fn aggregate_readiness(
-    aggregate: &OpenAggregate,
-    relay: &Relay,
-) -> (&'static str, AggregateReadiness) {
+async fn aggregate_readiness(aggregate: &OpenAggregate, relay: &Relay) -> (&'static str, AggregateReadiness) {
     let OpenAggregate { handler, reminders } = aggregate;
     let event_store = told(timeout(PATIENCE, handler.store().ping()).await);
-    let answering = (event_store == "ok").then_some(());
+    let is_ok = event_store == "ok";
     let (reminders, others) = tokio::join!(
-        in_time(answering.map(|()| reminders.count())),
-        in_time(answering.map(|()| relay.other_processes())),
+        in_time(is_ok.then_some(reminders).map(Reminders::count)),
+        in_time(is_ok.then_some(relay).map(Relay::other_processes)),
     );
     (handler.kind(), AggregateReadiness { event_store, reminders, other_replicas: others.flatten() })
 }

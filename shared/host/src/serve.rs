@@ -223,11 +223,11 @@ async fn serve(
     }
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
     // To the end: when this process is gone for others, they publish what it has not marked.
-    let stay_present = |aggregate: &OpenAggregate| {
-        let events = aggregate.handler.store().clone();
-        async move { events.stay_present().await }
-    };
-    let presence = tokio::spawn(join_all(stores.aggregates.iter().map(stay_present)));
+    let mut presence = JoinSet::new();
+    for aggregate in stores.aggregates.iter() {
+        let store = aggregate.handler.store().clone();
+        presence.spawn(async move { store.stay_present().await });
+    }
 
     args.say_hello(&listener, &admin_listener, own.example)?;
     let keep_up_tokens = tokens.as_ref().map(Tokens::keep_up).transpose()?.map(tokio::spawn);
@@ -256,7 +256,7 @@ async fn serve(
     let code = until_stopped(signals, &mut servers, &mut work, &stop_requests, &stop_work).await;
     admin_server.abort();
     upkeep.abort();
-    presence.abort();
+    presence.abort_all();
     keep_up_tokens.inspect(tokio::task::JoinHandle::abort);
     close(stores).await;
     code
@@ -401,15 +401,15 @@ impl ServeArgs {
         join_all(registrars).await
     }
 
-    /// Sees to what was not published or has no outcome, and notes what may not be in the views. Returns the relays, in the sequence
-    /// of the stores' aggregates.
+    /// Sees to what was not published or has no outcome, and notes what may not be in the views. Returns the aggregates' relays.
     fn start_relays(
         &self,
         work: &mut JoinSet<()>,
         stores: &Stores,
         stopped: &watch::Receiver<bool>,
     ) -> Vec<Relay> {
-        let start = |OpenAggregate { handler, reminders }: &OpenAggregate| {
+        let start = |aggregate: &OpenAggregate| {
+            let OpenAggregate { handler, reminders } = aggregate;
             let (store, publisher) = (handler.store(), handler.publisher());
             let relay = Relay::new(store.clone(), publisher.clone(), self.relay_min_age());
             work.spawn(relay.clone().run(stopped.clone()));

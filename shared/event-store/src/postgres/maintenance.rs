@@ -162,7 +162,8 @@ pub(super) async fn outstanding(
     for (from, to, passed_over) in
         [(i64::MIN, start - 1, None), (end + 1, i64::MAX, None), (start, end, Some(&alive))]
     {
-        let statement = || query(connections.sql(OUTSTANDING)).bind(from).bind(to).bind(window).bind(passed_over);
+        let statement =
+            || query(connections.sql(OUTSTANDING)).bind(from).bind(to).bind(window).bind(passed_over);
         for row in connections.rows(statement).await? {
             // The stream's commits may all have been marked since the first commit was found.
             if let Some(version) = row.try_get::<Option<i64>, _>(1)? {

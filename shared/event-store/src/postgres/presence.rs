@@ -71,8 +71,10 @@ pub(super) async fn keep(connections: &Connections, presence: &Presence) {
 async fn hold(connections: &Connections, presence: &Presence) -> Result<std::convert::Infallible, Failure> {
     let mut connection = connections.connect().await?;
     let number = rand::random_range(NONE + 1..i32::MAX);
-    within(BEGIN, async { Ok::<_, Failure>(query(connections.sql(ENTER)).bind(number).execute(&mut connection).await?) })
-        .await?;
+    within(BEGIN, async {
+        Ok::<_, Failure>(query(connections.sql(ENTER)).bind(number).execute(&mut connection).await?)
+    })
+    .await?;
     presence.number.store(number, Ordering::Relaxed);
     loop {
         tokio::time::sleep(CHECK).await;

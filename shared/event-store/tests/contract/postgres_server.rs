@@ -11,7 +11,8 @@ use sqlx::{AssertSqlSafe, Row, raw_sql};
 use tokio::time::timeout;
 
 use crate::build::{
-    answer, append, append_each, commit, commit_by, id, load, namespace, place, record, second, versions, whole, wins,
+    answer, append, append_each, commit, commit_by, id, load, namespace, place, record, second, versions,
+    whole, wins,
 };
 use crate::proxy::{Proxy, Weather, append_at_last, append_through};
 use crate::stores::{Postgres, Stores};
@@ -216,7 +217,7 @@ async fn until_alive(store: &EventStore, others: u64) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(SOON, seen).await.expect("the other processes");
+    assert!(timeout(SOON, seen).await.is_ok(), "{others} other processes are not seen");
 }
 
 async fn outstanding(store: &EventStore) -> Vec<CommitId> {
