@@ -3,14 +3,15 @@
 //! - [`http`] compares it over HTTP with a [`bare`] server that stores nothing, under the same load program.
 //! - [`rebuild`] rebuilds the view of a large event store, which [`fill`] writes.
 //! - [`servers`] measures on MongoDB, Kafka and PostgreSQL, the parts against the raw clients and the whole over HTTP.
+//! - [`postgres`] measures on PostgreSQL alone, against a peer and against single statements.
 //! - [`server`] starts the measured processes and observes them from outside; [`load`] runs `orders load`.
 //! - [`cold`] starts the functions as Lambda does.
 //! - [`compare`] measures two builds of `orders` against each other.
 //! - [`mapping`] measures an event source mapping from Kafka into this process.
 //! - [`table`] shows the figures: ratios first.
 //!
-//! The benches know the system by its binary and its public API only. There are two exceptions: [`fill`] writes through the event
-//! store, and [`servers`] measures parts of the system.
+//! The benches know the system by its binary and its public API only. There are three exceptions: [`fill`] writes through the event
+//! store, and [`servers`] and [`postgres`] measure parts of the system.
 
 mod args;
 mod bare;
@@ -21,6 +22,7 @@ mod http;
 mod load;
 mod mapping;
 mod plain;
+mod postgres;
 mod probe;
 mod rebuild;
 mod server;
@@ -49,6 +51,8 @@ enum What {
     Rebuild(rebuild::RebuildArgs),
     /// On MongoDB, Kafka and PostgreSQL, each figure against the raw client's in the same run; about 30 minutes
     Servers(servers::ServersArgs),
+    /// On PostgreSQL alone, against cqrs-es, against three servers and against single statements; some minutes
+    Postgres(postgres::PostgresArgs),
     /// Cold starts of the functions as Lambdas, against hello-world's
     ColdStart(cold::ColdArgs),
     /// Two builds of `orders` against each other, on the embedded default and on servers: rates and processor time
@@ -85,6 +89,7 @@ async fn measure(what: What) -> anyhow::Result<()> {
         What::Http(args) => (http::measure(&args).await?, args.common.json),
         What::Rebuild(args) => (rebuild::measure(&args).await?, args.common.json),
         What::Servers(args) => (servers::measure(&args).await?, args.common.json),
+        What::Postgres(args) => (postgres::measure(&args).await?, args.common.json),
         What::ColdStart(args) => (cold::measure(&args).await?, args.common.json),
         What::Compare(args) => (compare::measure(&args).await?, args.json),
         What::Mapping(args) => (mapping::measure(&args).await?, args.common.json),

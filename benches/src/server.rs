@@ -71,12 +71,44 @@ pub(crate) async fn orders_binary(given: Option<&Path>) -> anyhow::Result<PathBu
     Ok(binary)
 }
 
+/// Returns the service on cqrs-es: the binary that is given, else cargo builds it as this program was built.
+pub(crate) async fn peer_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return given.canonicalize().with_context(|| format!("--peer-bin {}", given.display()));
+    }
+    let here = std::env::current_exe()?;
+    let profile = here.parent().context("this program is in no folder")?;
+    let target = profile.with_file_name("peers");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--locked", "--target-dir"]).arg(&target);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/cqrs-es");
+    let built = cargo.current_dir(sources).kill_on_drop(true).status().await?;
+    if !built.success() {
+        bail!("cargo does not build {sources}");
+    }
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    Ok(target.join(profile).join("orders-on-cqrs-es"))
+}
+
 impl Server {
     /// Starts the bare server.
     pub(crate) async fn bare() -> anyhow::Result<Self> {
         let listen = free_address()?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare", "--listen", &listen.to_string()]);
+        let mut server = Self::spawn(command, listen, None)?;
+        server.wait_for(&format!("http://{listen}/ready")).await?;
+        Ok(server)
+    }
+
+    /// Starts the service on cqrs-es.
+    pub(crate) async fn peer(binary: &Path, postgres: &str) -> anyhow::Result<Self> {
+        let listen = free_address()?;
+        let mut command = Command::new(binary);
+        command.arg(listen.to_string()).arg(postgres);
         let mut server = Self::spawn(command, listen, None)?;
         server.wait_for(&format!("http://{listen}/ready")).await?;
         Ok(server)

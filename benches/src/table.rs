@@ -34,6 +34,37 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<f64>,
     unit: &'static str,
+    /// The bound that the row must keep, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<Bound>,
+}
+
+/// A bound that fails the run when a row does not keep it.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    /// The ratio must be this much at least.
+    Ratio(f64),
+    /// Our figure must be less than this.
+    Below(f64),
+}
+
+impl Bound {
+    fn holds(self, row: &Row) -> bool {
+        match self {
+            Self::Ratio(least) => row.ratio.is_some_and(|ratio| ratio >= least),
+            Self::Below(limit) => row.ours < limit,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ratio(least) => f.pad(&format!("≥ {least:.2}")),
+            Self::Below(limit) => f.pad(&format!("< {}", number(*limit))),
+        }
+    }
 }
 
 impl Table {
@@ -72,12 +103,22 @@ impl Table {
     }
 
     pub(crate) fn compared(&mut self, what: impl Into<String>, ours: f64, raw: f64, unit: &'static str) {
-        let row = Row { what: what.into(), ratio: Some(ours / raw), ours, raw: Some(raw), unit };
-        self.rows.push(row);
+        let what = what.into();
+        self.rows.push(Row { what, ratio: Some(ours / raw), ours, raw: Some(raw), unit, bound: None });
     }
 
     pub(crate) fn alone(&mut self, what: impl Into<String>, ours: f64, unit: &'static str) {
-        self.rows.push(Row { what: what.into(), ratio: None, ours, raw: None, unit });
+        self.rows.push(Row { what: what.into(), ratio: None, ours, raw: None, unit, bound: None });
+    }
+
+    /// Gives the last row a bound. A row that does not keep it fails the run.
+    pub(crate) fn bound(&mut self, bound: Bound) {
+        let Some(row) = self.rows.last_mut() else { return };
+        row.bound = Some(bound);
+        if !bound.holds(row) {
+            let failed = format!("{}: {bound} is the bound", row.what);
+            self.failed.push(failed);
+        }
     }
 }
 
@@ -86,12 +127,22 @@ impl fmt::Display for Table {
         writeln!(f, "{} ({}, {} processors)", self.title, self.at, self.processors)?;
         let width = self.rows.iter().map(|row| row.what.chars().count()).fold(44, usize::max);
         let [ours, raw] = self.columns;
+        let bounded = self.rows.iter().any(|row| row.bound.is_some());
         write!(f, "\n| {:width$} | {:>6} | {ours:>10} | {raw:>10} | {:8} |", "", "ratio", "unit")?;
+        if bounded {
+            write!(f, " {:>8} |", "bound")?;
+        }
         write!(f, "\n|{0:-<1$}|{0:-<8}|{0:-<12}|{0:-<12}|{0:-<10}|", "", width + 2)?;
-        for Row { what, ratio, ours, raw, unit } in &self.rows {
+        if bounded {
+            write!(f, "{:-<10}|", "")?;
+        }
+        for Row { what, ratio, ours, raw, unit, bound } in &self.rows {
             let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
             let raw = raw.map_or_else(String::new, number);
             write!(f, "\n| {what:width$} | {ratio:>6} | {:>10} | {raw:>10} | {unit:8} |", number(*ours))?;
+            if bounded {
+                write!(f, " {:>8} |", bound.map_or_else(String::new, |bound| bound.to_string()))?;
+            }
         }
         for failed in &self.failed {
             write!(f, "\n\nFAILED: {failed}")?;
@@ -128,6 +179,20 @@ mod tests {
     fn numbers_have_three_digits_and_thousands_are_set_apart() {
         let texts = [36_012.4, 1_000_000.0, 999.6, 85.31, 0.2143, 0.0].map(number);
         assert_eq!(texts, ["36,012", "1,000,000", "1000", "85.3", "0.214", "0"]);
+    }
+
+    #[test]
+    fn a_row_that_does_not_keep_its_bound_fails_the_run() {
+        let fails = |ours: f64, raw: f64, bound| {
+            let mut table = Table::new("");
+            table.compared("rate", ours, raw, "a second");
+            table.bound(bound);
+            !table.is_whole()
+        };
+        assert!(!fails(13.0, 10.0, Bound::Ratio(1.3)));
+        assert!(fails(12.9, 10.0, Bound::Ratio(1.3)));
+        assert!(!fails(59.9, 1.0, Bound::Below(60.0)));
+        assert!(fails(60.0, 1.0, Bound::Below(60.0)));
     }
 
     #[test]

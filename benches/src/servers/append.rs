@@ -11,18 +11,14 @@ use tokio::sync::Semaphore;
 use super::bench::Bench;
 use super::commits::{Outbox, created};
 use super::mongo::{Database, Template};
-use super::rounds::{Numbers, medians, nothing, warm_rate};
+use super::rounds::{Numbers, Pace, medians, nothing, warm_rate};
 use crate::table::Table;
 
 /// A contender of the measurement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Contender {
-    /// The event store; a caller goes on when its commit is durable, and the mark follows behind, as in the dispatcher.
-    MarkedBehind,
-    /// The event store; a caller goes on when its commit is marked.
-    Marked,
-    /// The event store, without marks.
-    Appended,
+    /// The event store.
+    Store(Marking),
     /// The driver: `insert_one`, without marks.
     Inserted,
     /// The same with a connection for each caller; the driver's own limit is 10.
@@ -31,7 +27,22 @@ enum Contender {
     InsertedAndUpdated,
 }
 
-use Contender::{Appended, Inserted, InsertedAndUpdated, InsertedWide, Marked, MarkedBehind};
+/// The mark of a commit that the event store has appended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marking {
+    /// A caller goes on when its commit is durable, and the mark follows behind, as in the dispatcher.
+    Behind,
+    /// A caller goes on when its commit is marked.
+    Awaited,
+    /// Nothing is marked.
+    Absent,
+}
+
+use Contender::{Inserted, InsertedAndUpdated, InsertedWide, Store};
+
+const MARKED_BEHIND: Contender = Store(Marking::Behind);
+const MARKED: Contender = Store(Marking::Awaited);
+const APPENDED: Contender = Store(Marking::Absent);
 
 /// The largest number of outstanding marks.
 const BEHIND: u32 = 20_000;
@@ -39,9 +50,9 @@ const BEHIND: u32 = 20_000;
 pub(crate) async fn measure(bench: &Bench, callers: usize, table: &mut Table) -> anyhow::Result<()> {
     let [template, _] = Template::both(&bench.servers, Outbox::Unpublished).await?;
     let contenders: &[Contender] = match callers {
-        1 => &[Marked, InsertedAndUpdated, Appended, Inserted],
-        64 => &[MarkedBehind, Inserted, Marked, Appended, InsertedWide],
-        _ => &[MarkedBehind, Inserted, Marked, Appended],
+        1 => &[MARKED, InsertedAndUpdated, APPENDED, Inserted],
+        64 => &[MARKED_BEHIND, Inserted, MARKED, APPENDED, InsertedWide],
+        _ => &[MARKED_BEHIND, Inserted, MARKED, APPENDED],
     };
     let rates =
         medians(bench.pace, contenders, async |contender| one(bench, contender, callers, &template).await)
@@ -54,13 +65,13 @@ pub(crate) async fn measure(bench: &Bench, callers: usize, table: &mut Table) ->
             table.compared(what.replace("{at}", &at), ours, raw, "a second");
         }
     };
-    compare("append and mark {at} : insert_one and update_one", Marked, InsertedAndUpdated);
-    compare("append with its mark {at} : insert_one", MarkedBehind, Inserted);
+    compare("append and mark {at} : insert_one and update_one", MARKED, InsertedAndUpdated);
+    compare("append with its mark {at} : insert_one", MARKED_BEHIND, Inserted);
     if callers > 1 {
-        compare("append with its mark awaited {at} : insert_one", Marked, Inserted);
+        compare("append with its mark awaited {at} : insert_one", MARKED, Inserted);
     }
-    compare("append with its mark {at} : insert_one, 64 connections", MarkedBehind, InsertedWide);
-    compare("append alone {at} : insert_one", Appended, Inserted);
+    compare("append with its mark {at} : insert_one, 64 connections", MARKED_BEHIND, InsertedWide);
+    compare("append alone {at} : insert_one", APPENDED, Inserted);
     Ok(())
 }
 
@@ -72,7 +83,7 @@ async fn one(
 ) -> anyhow::Result<f64> {
     let database = Database::fresh(&bench.servers).await?;
     let rate = match contender {
-        MarkedBehind | Marked | Appended => ours(bench, contender, callers, &database.store().await?).await?,
+        Store(marking) => appends(bench.pace, &database.store().await?, callers, marking).await?,
         Inserted | InsertedWide | InsertedAndUpdated => {
             let connections = (contender == InsertedWide).then_some(64);
             let commits = database.commits(connections).await?;
@@ -83,11 +94,12 @@ async fn one(
     Ok(rate)
 }
 
-async fn ours(
-    bench: &Bench,
-    contender: Contender,
-    callers: usize,
+/// Returns the appends a second. The time runs until the last mark.
+pub(crate) async fn appends(
+    pace: Pace,
     store: &EventStore,
+    callers: usize,
+    marking: Marking,
 ) -> anyhow::Result<f64> {
     let behind = Behind::new(store.clone());
     let (store, marks) = (store.clone(), behind.clone());
@@ -97,15 +109,15 @@ async fn ours(
             let commit = Arc::new(created(number, Outbox::Unpublished)?);
             store.append(Arc::clone(&commit)).await?;
             let id = CommitId { stream: commit.stream.clone(), version: commit.version };
-            match contender {
-                MarkedBehind => marks.mark(id).await?,
-                Marked => store.mark_published(vec![id]).await?,
-                _ => {}
+            match marking {
+                Marking::Behind => marks.mark(id).await?,
+                Marking::Awaited => store.mark_published(vec![id]).await?,
+                Marking::Absent => {}
             }
             Ok(())
         }
     };
-    warm_rate(callers, bench.pace, &Numbers::endless(), call, || behind.done()).await
+    warm_rate(callers, pace, &Numbers::endless(), call, || behind.done()).await
 }
 
 async fn raw(

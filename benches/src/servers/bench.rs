@@ -42,4 +42,9 @@ impl Bench {
         let most = memory.entry(purpose).or_default();
         *most = most.max(megabytes);
     }
+
+    /// The most memory that any dispatcher had, in MB.
+    pub(crate) fn most_memory(&self) -> Option<f64> {
+        self.memory.borrow().values().copied().max_by(f64::total_cmp)
+    }
 }

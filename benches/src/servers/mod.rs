@@ -6,7 +6,7 @@
 //! - [`system`], [`poison`], [`web`]: the whole system, by its binary.
 //! - [`bench`]: the state that all of these share. [`rounds`]: the way to take figures. [`report`]: the environment in which they were taken.
 
-mod append;
+pub(crate) mod append;
 pub(crate) mod bench;
 pub(crate) mod commits;
 pub(crate) mod given;
@@ -19,7 +19,7 @@ pub(crate) mod publish;
 pub(crate) mod report;
 pub(crate) mod rounds;
 pub(crate) mod system;
-mod web;
+pub(crate) mod web;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -13,14 +13,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, Postgres, Row, Type, que
 
 use super::given::{Servers, fresh_name};
 
-/// A schema that nobody else has, with the tables of a read store.
+/// A schema that nobody else has.
 pub(crate) struct Schema {
-    /// The URL, as that of a read store.
+    /// The URL, as that of a store.
     pub(crate) url: String,
     name: String,
     server: String,
-    /// The table of its active view.
-    pub(crate) view: String,
 }
 
 /// The settings that the read store gives its sessions too: every statement finds its rows by an index.
@@ -41,17 +39,27 @@ impl Schema {
         servers: &Servers,
         make: impl AsyncFnOnce(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
+        let schema = Self::empty(servers).await?;
+        make(&schema.url).await?;
+        Ok(schema)
+    }
+
+    /// Makes a schema without tables.
+    pub(crate) async fn empty(servers: &Servers) -> anyhow::Result<Self> {
         let name = fresh_name();
         let (url, server) = (servers.postgres_schema(&name), servers.postgres().to_owned());
         let mut connection = connect(&server).await?;
         raw_sql(AssertSqlSafe(format!("CREATE SCHEMA {name}"))).execute(&mut connection).await?;
-        make(&url).await?;
-        let mut connection = connect(&url).await?;
+        Ok(Self { url, name, server })
+    }
+
+    /// Returns the table of its active view.
+    pub(crate) async fn view(&self) -> anyhow::Result<String> {
+        let mut connection = connect(&self.url).await?;
         let active = query("SELECT id FROM read_store_views WHERE state = 'active'")
             .fetch_one(&mut connection)
             .await?;
-        let view = format!("orders_{}", active.try_get::<i64, _>(0)?);
-        Ok(Self { url, name, server, view })
+        Ok(format!("orders_{}", active.try_get::<i64, _>(0)?))
     }
 
     /// Returns a connection to it, with the settings of the read store's connections.
@@ -61,15 +69,14 @@ impl Schema {
         Ok(connection)
     }
 
-    /// Returns how many orders of the view are at this version at least, and how many are processed.
+    /// Returns how many orders of a view are at this version at least, and how many are processed.
     pub(crate) async fn progress(
-        &self,
         connection: &mut PgConnection,
+        view: &str,
         version: i64,
     ) -> anyhow::Result<(u64, u64)> {
         let sql = format!(
-            "SELECT count(*) FILTER (WHERE version >= $1), count(*) FILTER (WHERE status = 'processed') FROM {}",
-            self.view
+            "SELECT count(*) FILTER (WHERE version >= $1), count(*) FILTER (WHERE status = 'processed') FROM {view}"
         );
         let row = query(AssertSqlSafe(sql)).bind(version).fetch_one(connection).await?;
         Ok((row.try_get::<i64, _>(0)?.unsigned_abs(), row.try_get::<i64, _>(1)?.unsigned_abs()))

@@ -69,7 +69,7 @@ async fn one(
         Contender::Upsert => {
             let mut prepared = Vec::new();
             for caller in callers() {
-                let raw = Raw { connection: schema.connect().await?, view: schema.view.clone() };
+                let raw = Raw { connection: schema.connect().await?, view: schema.view().await? };
                 prepared.push((raw, every(caller, batches, rows)?));
             }
             drive(bench, prepared, Raw::upsert).await
@@ -77,7 +77,7 @@ async fn one(
         Contender::Copy => {
             let mut prepared = Vec::new();
             for caller in callers() {
-                let raw = Raw { connection: schema.connect().await?, view: schema.view.clone() };
+                let raw = Raw { connection: schema.connect().await?, view: schema.view().await? };
                 prepared.push((raw, every(caller, batches, lines)?));
             }
             drive(bench, prepared, Raw::copy).await

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
@@ -76,20 +77,64 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Replaces the file that keeps the last table.
+/// Keeps the last table in its section of the file.
 pub(crate) fn write(
     file: &Path,
     table: &Table,
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<()> {
-    let text = format!(
-        "# The last measurements on real servers\n\n\
+    let after_colon = "the raw limit";
+    write_section(file, "The last measurements on real servers", after_colon, table, environment)
+}
+
+/// Keeps the last table of PostgreSQL alone in its section of the file.
+pub(crate) fn write_alone(
+    file: &Path,
+    table: &Table,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    let after_colon = "the other contender";
+    write_section(file, "The last measurements on PostgreSQL alone", after_colon, table, environment)
+}
+
+fn write_section(
+    file: &Path,
+    heading: &str,
+    after_colon: &str,
+    table: &Table,
+    environment: &BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    let section = format!(
+        "# {heading}\n\n\
          Written by `{}`; what the rows are is in [README.md](README.md).\n\
-         What stands after a colon is the raw limit: `ratio` is ours by it.\n\n{}\n{table}\n",
+         What stands after a colon is {after_colon}: `ratio` is ours by it.\n\n{}\n{table}\n",
         command(),
         list(environment)
     );
-    replace(file, &text)
+    let before = match fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        before => before.with_context(|| format!("--write {}", file.display()))?,
+    };
+    replace(file, &with_section(&before, &section))
+}
+
+/// Returns a text with this section in the place of the one that has the same heading, or at the end. A section begins with its
+/// heading, which is of the first level.
+fn with_section(text: &str, section: &str) -> String {
+    let heading = section.lines().next().unwrap_or_default();
+    let mut sections: Vec<String> = Vec::new();
+    for line in text.split_inclusive('\n') {
+        match sections.last_mut() {
+            Some(last) if !line.starts_with("# ") => last.push_str(line),
+            _ => sections.push(line.to_owned()),
+        }
+    }
+    match sections.iter_mut().find(|before| before.lines().next() == Some(heading)) {
+        Some(before) => *before = section.to_owned(),
+        None => sections.push(section.to_owned()),
+    }
+    let trimmed: Vec<&str> = sections.iter().map(|section| section.trim_end()).collect();
+    trimmed.join("\n\n") + "\n"
 }
 
 /// Replaces the file that keeps the last cold starts.
@@ -118,10 +163,22 @@ fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 const LOCK: &str = include_str!("../../../Cargo.lock");
+const PEER_LOCK: &str = include_str!("../../peers/cqrs-es/Cargo.lock");
+
+/// Returns the crates of the service on cqrs-es that tell it apart, with their versions.
+pub(crate) fn peer() -> String {
+    let crates = ["cqrs-es", "postgres-es", "sqlx", "axum"]
+        .map(|name| Some(format!("{name} {}", locked_in(PEER_LOCK, name)?)));
+    crates.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
 
 /// Returns the version of a crate that this program was built with.
 fn locked(name: &str) -> Option<&'static str> {
-    let mut lines = LOCK.lines().skip_while(|line| *line != format!("name = \"{name}\"").as_str());
+    locked_in(LOCK, name)
+}
+
+fn locked_in(lock: &'static str, name: &str) -> Option<&'static str> {
+    let mut lines = lock.lines().skip_while(|line| *line != format!("name = \"{name}\"").as_str());
     lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"')
 }
 
@@ -169,6 +226,14 @@ mod tests {
             assert!(version.is_some_and(|version| version.split('.').count() == 3), "{version:?}");
         }
         assert_eq!(locked("no-such-crate"), None);
+    }
+
+    #[test]
+    fn a_section_takes_the_place_of_the_one_with_its_heading() {
+        let both = with_section("# One\n\na\n", "# Two\n\nb\n");
+        assert_eq!(both, "# One\n\na\n\n# Two\n\nb\n");
+        assert_eq!(with_section(&both, "# One\n\nc\n"), "# One\n\nc\n\n# Two\n\nb\n");
+        assert_eq!(with_section("", "# One\n"), "# One\n");
     }
 
     #[test]

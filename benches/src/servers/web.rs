@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use super::bench::{Bench, PATIENCE};
 use super::commits::{Outbox, created};
 use super::mongo::{Database, Template};
+use super::postgres::Schema;
 use super::rounds::{Numbers, nothing, warm_rate};
 use super::system::System;
 use crate::load::{Load, Orders};
@@ -127,29 +128,41 @@ const WATCHED_A_SECOND: u32 = 25;
 /// meanwhile.
 const WARM_UP: Duration = Duration::from_secs(30);
 
-/// Measures the time from sending a command until a plain GET shows it, at so many commands a second. Creates and processes come
-/// in equal parts.
+/// Measures the time from sending a command until a plain GET shows it, at so many commands a second.
 pub(crate) async fn queryable(bench: &Bench, commands: u32, table: &mut Table) -> anyhow::Result<()> {
     let system = System::start(bench, "queryable").await?;
+    let latencies = queryable_latencies(bench, &system.server, commands, WARM_UP).await?;
+    system.end(bench).await?;
+    for (name, latency) in latencies {
+        table.alone(format!("command to queryable at {commands} commands/s, {name}"), latency, "ms");
+    }
+    Ok(())
+}
+
+/// Returns the p50 and the p99 of the time from sending a command until a plain GET shows it. Creates and processes come in equal
+/// parts.
+pub(crate) async fn queryable_latencies(
+    bench: &Bench,
+    server: &Server,
+    commands: u32,
+    warm_up: Duration,
+) -> anyhow::Result<[(&'static str, f64); 2]> {
     let (mut p50, mut p99) = (vec![], vec![]);
     let (rate, every) = (commands.to_string(), (commands / 2 / WATCHED_A_SECOND).max(1).to_string());
     for round in 0..=bench.pace.rounds {
         // Long enough for a p99 that is not a single order's.
-        let time = if round == 0 { WARM_UP } else { bench.pace.time * 4 };
+        let time = if round == 0 { warm_up } else { bench.pace.time * 4 };
         let orders = (f64::from(commands / 2) * time.as_secs_f64()).ceil() as u64;
         let words = ["--rate", &rate, "--queryable", &every, "--only", "create,process"];
-        let load: Load = bench.orders().await?.load(&system.server.url, orders, CLIENTS, &words).await?;
+        let load: Load = bench.orders().await?.load(&server.url, orders, CLIENTS, &words).await?;
         let latency = load.latency("queryable")?;
         if round > 0 {
             p50.push(latency.p50);
             p99.push(latency.p99);
         }
-        system.server.rest().await?;
+        server.rest().await?;
     }
-    system.end(bench).await?;
-    table.alone(format!("command to queryable at {commands} commands/s, p50"), median(p50), "ms");
-    table.alone(format!("command to queryable at {commands} commands/s, p99"), median(p99), "ms");
-    Ok(())
+    Ok([("p50", median(p50)), ("p99", median(p99))])
 }
 
 /// The number of orders in the load after which the view catches up.
@@ -160,14 +173,14 @@ pub(crate) async fn caught_up(bench: &Bench, table: &mut Table) -> anyhow::Resul
     let (mut shown, mut fulfilled, mut rates) = (vec![], vec![], vec![]);
     for _ in 0..bench.pace.rounds {
         let system = System::start(bench, "load").await?;
-        let mut watching = system.view.connect().await?;
+        let (mut watching, view) = (system.view.connect().await?, system.view.view().await?);
         let words = ["--only", "create,process"];
         let load = bench.orders().await?.load(&system.server.url, LOAD, CLIENTS, &words).await?;
         rates.push(load.per_second);
         let ended = Instant::now();
         let mut all_shown = None;
         let took = loop {
-            let (second, processed) = system.view.progress(&mut watching, 2).await?;
+            let (second, processed) = Schema::progress(&mut watching, &view, 2).await?;
             let now = ended.elapsed();
             if second >= LOAD {
                 all_shown.get_or_insert(now);
