@@ -122,8 +122,15 @@ impl Server {
 
     /// Starts `orders serve` on real servers.
     pub(crate) async fn orders_on(binary: &Path, stores: &Stores) -> anyhow::Result<Self> {
-        let channel = ["--channel".to_owned(), stores.channel.clone()];
-        Self::serve(binary, &[&stores.event_and_read_store()[..], &channel].concat(), None).await
+        // Several may run at a time, and each needs a folder of its own.
+        let data = folder()?;
+        let more = [
+            "--channel".to_owned(),
+            stores.channel.clone(),
+            "--data".to_owned(),
+            data.path().display().to_string(),
+        ];
+        Self::serve(binary, &[&stores.event_and_read_store()[..], &more].concat(), Some(data)).await
     }
 
     async fn serve(binary: &Path, stores: &[String], data: Option<TempDir>) -> anyhow::Result<Self> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use event_store::{Commit, EventStore};
 use parking_lot::Mutex;
-use sqlx::{PgConnection, query, raw_sql};
+use sqlx::{AssertSqlSafe, PgConnection, query, raw_sql};
 
 use crate::servers::append::{Marking, appends};
 use crate::servers::bench::Bench;
-use crate::servers::commits::{Outbox, created};
+use crate::servers::commits::{Outbox, created, namespace};
 use crate::servers::postgres::Schema;
 use crate::servers::rounds::{Numbers, medians, nothing, warm_rate};
 use crate::table::{Bound, Table};
@@ -26,9 +26,13 @@ enum Contender {
 use Contender::{Inserted, InsertedAndUpdated, Store};
 
 /// The event store's own table of commits with the mark as a column. Its partial index is for those that are not marked.
-const RAW_TABLE: &str = "
-    CREATE TABLE raw_commits (LIKE event_store_commits INCLUDING ALL, unpublished boolean NOT NULL);
-    CREATE INDEX raw_unpublished ON raw_commits (recorded_at) WHERE unpublished";
+fn raw_table() -> anyhow::Result<String> {
+    let namespace = namespace()?;
+    Ok(format!(
+        "CREATE TABLE raw_commits (LIKE {namespace}_commits INCLUDING ALL, unpublished boolean NOT NULL);
+         CREATE INDEX raw_unpublished ON raw_commits (recorded_at) WHERE unpublished"
+    ))
+}
 
 const INSERT: &str = "
     INSERT INTO raw_commits (stream, version, last_version, recorded_at, awaits_outcome, command_hash, command_id, metadata,
@@ -62,7 +66,7 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> anyhow::Result<
 
 async fn rate(bench: &Bench, contender: Contender, callers: usize) -> anyhow::Result<f64> {
     let schema = Schema::empty(&bench.servers).await?;
-    let store = EventStore::open(schema.url.as_str()).await?;
+    let store = EventStore::open(schema.url.as_str(), &namespace()?).await?;
     store.ping().await?;
     let rate = match contender {
         Store(marking) => appends(bench.pace, &store, callers, marking).await?,
@@ -81,7 +85,7 @@ async fn statements(
     callers: usize,
     mark: Option<&'static str>,
 ) -> anyhow::Result<f64> {
-    raw_sql(RAW_TABLE).execute(&mut schema.connect().await?).await?;
+    raw_sql(AssertSqlSafe(raw_table()?)).execute(&mut schema.connect().await?).await?;
     let mut connections = Vec::with_capacity(callers);
     for _ in 0..callers {
         connections.push(schema.connect().await?);

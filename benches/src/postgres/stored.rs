@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row, query, raw_sql};
 
 use super::contenders::Alone;
 use crate::servers::bench::{Bench, PATIENCE};
+use crate::servers::commits::namespace;
 use crate::servers::postgres::Schema;
 
 /// The order whose commits and row are copied.
@@ -33,7 +34,8 @@ pub(super) async fn start(bench: &Bench, commits: u64) -> anyhow::Result<Alone> 
     let schema = alone.stop();
     let orders = commits.div_ceil(COMMITS);
     raw_sql("SET synchronous_commit = off").execute(&mut connection).await?;
-    for (table, key) in [("event_store_commits", "stream"), (view.as_str(), "id")] {
+    let table_of_commits = format!("{}_commits", namespace()?);
+    for (table, key) in [(&table_of_commits, "stream"), (&view, "id")] {
         copy(&mut connection, table, key, orders).await.with_context(|| format!("copies in {table}"))?;
     }
     Alone::on(bench, schema).await
@@ -41,9 +43,10 @@ pub(super) async fn start(bench: &Bench, commits: u64) -> anyhow::Result<Alone> 
 
 async fn wait_for_template(connection: &mut PgConnection, view: &str) -> anyhow::Result<()> {
     let end = Instant::now() + PATIENCE;
+    let count = format!("SELECT count(*) FROM {}_outbox", namespace()?);
     loop {
         let (_, processed) = Schema::progress(connection, view, 1).await?;
-        let outbox = query("SELECT count(*) FROM event_store_outbox").fetch_one(&mut *connection).await?;
+        let outbox = query(AssertSqlSafe(count.as_str())).fetch_one(&mut *connection).await?;
         if processed == 1 && outbox.try_get::<i64, _>(0)? == 0 {
             return Ok(());
         }

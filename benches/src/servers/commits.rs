@@ -1,7 +1,7 @@
 //! The commits that the event store and the raw clients write.
 
-use domain::{Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version};
-use event_store::{CommandHash, Commit, Metadata};
+use domain::{APPLICATION, Aggregate, CommandId, EncodedEvent, Event, Order, OrderId, OrderName, Version};
+use event_store::{CommandHash, Commit, InvalidNamespace, Metadata, Namespace};
 use jiff::Timestamp;
 
 /// The state of the commits' marks. A commit that is not marked is written as the command handler writes it.
@@ -9,6 +9,11 @@ use jiff::Timestamp;
 pub(crate) enum Outbox {
     Unpublished,
     Published,
+}
+
+/// The namespace of orders in an event store.
+pub(crate) fn namespace() -> Result<Namespace, InvalidNamespace> {
+    Namespace::of::<Order>(APPLICATION)
 }
 
 pub(crate) fn order(number: u64) -> anyhow::Result<OrderId> {

@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use domain::{APPLICATION, Order};
-use event_store::{Commit, EventStore, InvalidNamespace, Namespace};
+use event_store::{Commit, EventStore};
 use mongodb::bson::{RawDocumentBuf, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection};
 
-use super::commits::{Outbox, created, started};
+use super::commits::{Outbox, created, namespace, started};
 use super::given::Servers;
 
 /// The number of documents in one insert of [`Database::fill`].
@@ -21,10 +20,6 @@ pub(crate) struct Database {
     pub(crate) url: String,
     name: String,
     client: Client,
-}
-
-fn namespace() -> Result<Namespace, InvalidNamespace> {
-    Namespace::of::<Order>(APPLICATION)
 }
 
 impl Database {
