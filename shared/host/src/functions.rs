@@ -315,7 +315,7 @@ mod tests {
         functions.add_http(function);
         let routes =
             functions.routes(&Parts { application: "tasks", stores: &stores, flags: &flags, stop: &stop });
-        routes.err().expect("a refusal").to_string()
+        routes.expect_err("a refusal").to_string()
     }
 
     #[test]
