@@ -223,11 +223,7 @@ async fn serve(
     }
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
     // To the end: when this process is gone for others, they publish what it has not marked.
-    let mut presence = JoinSet::new();
-    for aggregate in stores.aggregates.iter() {
-        let store = aggregate.handler.store().clone();
-        presence.spawn(async move { store.stay_present().await });
-    }
+    let mut presence = stay_present(&stores);
 
     args.say_hello(&listener, &admin_listener, own.example)?;
     let keep_up_tokens = tokens.as_ref().map(Tokens::keep_up).transpose()?.map(tokio::spawn);
@@ -260,6 +256,16 @@ async fn serve(
     keep_up_tokens.inspect(tokio::task::JoinHandle::abort);
     close(stores).await;
     code
+}
+
+/// Lets other processes know that this one lives, on the event store of each aggregate.
+fn stay_present(stores: &Stores) -> JoinSet<()> {
+    let mut presence = JoinSet::new();
+    for aggregate in stores.aggregates.iter() {
+        let store = aggregate.handler.store().clone();
+        presence.spawn(async move { store.stay_present().await });
+    }
+    presence
 }
 
 /// Answers until told to stop, and then what has begun: also for clients that are gone.
