@@ -22,10 +22,13 @@ const NAMES: [&str; 13] = [
 ];
 
 /// Returns `true` if a name differs from stack to stack. It then has the stack's name in it, or is CloudFormation's own name of a
-/// resource.
+/// resource, also where a condition chooses one.
 fn is_of_the_stack(template: &Value, name: &Value) -> bool {
-    let of_resource = name["Ref"].as_str().is_some_and(|id| template["Resources"].get(id).is_some());
-    of_resource
+    let id = name["Ref"].as_str().or_else(|| name["Fn::GetAtt"].as_str()).and_then(|id| id.split('.').next());
+    let branches = name["Fn::If"].as_array();
+    id.is_some_and(|id| template["Resources"].get(id).is_some())
+        || branches
+            .is_some_and(|branches| branches[1..].iter().all(|branch| is_of_the_stack(template, branch)))
         || *name == json!({"Ref": "AWS::StackName"})
         || name["Fn::Sub"].as_str().is_some_and(|text| text.contains("${AWS::StackName}"))
 }
