@@ -56,7 +56,7 @@ async fn content(url: &str) -> Content {
     loop {
         let page = store.scan::<Event>(position, 1_000).await.unwrap();
         let firsts = page.commits.into_iter().filter(|commit| commit.version == Version::new(1));
-        let load = |stream: OrderId| Load { stream, after: Version::NONE, command: None };
+        let load = |stream: OrderId| Load::whole(stream);
         let loads: Vec<Load> = firsts.map(|commit| load(commit.stream)).collect();
         for stream in store.load_many(loads).await.unwrap().into_iter().map(Result::unwrap) {
             let id = stream.commits[0].stream.clone();

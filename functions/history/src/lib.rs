@@ -5,7 +5,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use domain::{EncodedEvent, Event, Invalid, Order, OrderId, Snapshot, Version};
-use event_store::{Commit, EventStore, Load, Of, StoreError, fold_to};
+use event_store::{Commit, EventStore, Load, Of, StoreError};
 use http::header::{CACHE_CONTROL, ETAG, LINK};
 use http::{HeaderValue, StatusCode, Uri};
 use runtime::http::{PathText, json, query};
@@ -61,7 +61,8 @@ async fn events(
     if !(1..=PAGE).contains(&limit) {
         return Err(Problem::invalid("limit", format!("limit is {limit}; allowed: 1 to {PAGE}")));
     }
-    let (id, commits) = load(&store, &id).await?;
+    let id = OrderId::parse(&id).map_err(|error| invalid(&error))?;
+    let commits = commits_behind(&store, &id, after, limit).await?;
     let mut page = Vec::new();
     for commit in commits.iter().filter(|commit| commit.last_version() > after) {
         page.extend(bodies(commit)?.filter(|event| event.version > after));
@@ -81,6 +82,34 @@ async fn events(
         response.headers_mut().insert(LINK, link);
     }
     Ok(response)
+}
+
+/// Returns the commits from a version on: those that have one event more than the limit, if there are so many.
+async fn commits_behind(
+    store: &EventStore,
+    id: &OrderId,
+    after: Version,
+    limit: usize,
+) -> Result<Vec<Commit>, Problem> {
+    let page = Load { limit: Some(limit as u64 + 1), ..Load::after(id.clone(), after) };
+    match store.load(page).await {
+        Ok(found) if !found.commits.is_empty() => return Ok(found.commits),
+        // `after` may be in the middle of a commit.
+        Ok(_) | Err(StoreError::Unreadable(_)) => {}
+        Err(error) => return Err(unavailable(error)),
+    }
+    if is_last(store, id, after).await? { Ok(Vec::new()) } else { load(store, id).await }
+}
+
+/// Returns true if a commit of one event ends at this version, and the caller has found none behind it.
+async fn is_last(store: &EventStore, id: &OrderId, after: Version) -> Result<bool, Problem> {
+    let Some(before) = after.get().checked_sub(1) else { return Ok(false) };
+    let last = Load { limit: Some(2), ..Load::after(id.clone(), Version::new(before)) };
+    match store.load(last).await {
+        Ok(found) => Ok(matches!(&found.commits[..], [commit] if commit.last_version() == after)),
+        Err(StoreError::Unreadable(_)) => Ok(false),
+        Err(error) => Err(unavailable(error)),
+    }
 }
 
 /// Returns a commit's events in today's form, whatever program wrote them.
@@ -107,11 +136,16 @@ async fn version(
     PathText((id, version)): PathText<(String, String)>,
 ) -> Result<Response, Problem> {
     let version = Version::parse(&version).map_err(|error| invalid(&error))?;
-    let (id, commits) = load(&store, &id).await?;
-    let order: Snapshot =
-        fold_to(id, &commits, version).map_err(|error| Problem::internal(error.to_string()))?;
+    let id = OrderId::parse(&id).map_err(|error| invalid(&error))?;
+    let order: Snapshot = store.state_at::<Order>(id.clone(), version).await.map_err(unavailable)?;
     if order.version != version || version == Version::NONE {
-        let last = commits.last().map_or(Version::NONE, Commit::last_version);
+        let last = match order.version {
+            Version::NONE => last_version(&store, id).await?,
+            last => last,
+        };
+        if last == Version::NONE {
+            return Err(no_order());
+        }
         let detail = format!("The order has the versions 1 to {last}.");
         let (kind, title) = ("version-not-found", "The order has no such version");
         return Err(Problem::not_found(kind, title, detail).at("version"));
@@ -125,21 +159,32 @@ async fn version(
     Ok(response)
 }
 
+async fn last_version(store: &EventStore, id: OrderId) -> Result<Version, Problem> {
+    let stream = store.load_stream::<Order>(id, None).await.map_err(unavailable)?;
+    Ok(stream.commits.last().map_or(Version::NONE, Commit::last_version))
+}
+
 /// Loads a stream; on MongoDB with majority read concern. During a failover of MongoDB, a deposed primary may still answer, and
 /// then the newest commits are missing. Before a command is refused, the handler checks for that; a read does not.
-async fn load(store: &EventStore, id: &str) -> Result<(OrderId, Vec<Commit>), Problem> {
-    let id = OrderId::parse(id).map_err(|error| invalid(&error))?;
-    let load = Load { stream: id.clone(), after: Version::NONE, command: None };
-    let stream = store.load(load).await.map_err(|error| match error {
+async fn load(store: &EventStore, id: &OrderId) -> Result<Vec<Commit>, Problem> {
+    let stream = store.load(Load::whole(id.clone())).await.map_err(unavailable)?;
+    if stream.commits.is_empty() {
+        return Err(no_order());
+    }
+    Ok(stream.commits)
+}
+
+fn no_order() -> Problem {
+    Problem::not_found("order-not-found", "There is no such order", "No order has this id.")
+}
+
+fn unavailable(error: StoreError) -> Problem {
+    match error {
         StoreError::Unavailable(cause) => {
             Problem::unavailable(2, "The event store is not available.").because(cause.as_ref())
         }
         StoreError::Unreadable(_) => Problem::internal(error.to_string()),
-    })?;
-    if stream.commits.is_empty() {
-        return Err(Problem::not_found("order-not-found", "There is no such order", "No order has this id."));
     }
-    Ok((id, stream.commits))
 }
 
 fn invalid(error: &Invalid) -> Problem {

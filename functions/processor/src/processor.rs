@@ -117,8 +117,7 @@ impl Processor {
     pub async fn process(&self, event: KafkaEvent, deadline: Instant) -> Result<BatchResponse, BatchError> {
         let by_order = started(event);
         let orders: Vec<OrderId> = by_order.keys().cloned().collect();
-        let loads =
-            orders.iter().map(|order| Load { stream: order.clone(), after: Version::NONE, command: None });
+        let loads = orders.iter().map(|order| Load::whole(order.clone()));
         let streams = self.handler.store().load_many(loads.collect()).await?;
         let deadline = deadline - MARGIN.min(deadline.saturating_duration_since(Instant::now()) / 2);
         let work = by_order.into_iter().zip(streams).map(|((order, events), stream)| async move {

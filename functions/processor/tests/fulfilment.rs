@@ -126,7 +126,7 @@ impl System {
     }
 
     async fn kinds(&self, order: &str) -> Vec<String> {
-        let load = Load { stream: OrderId::parse(order).unwrap(), after: Version::NONE, command: None };
+        let load = Load::whole(OrderId::parse(order).unwrap());
         let commits = self.handler.store().load(load).await.unwrap().commits;
         let kinds = commits.iter().flat_map(|commit| &commit.events).map(|event| event.kind.to_string());
         kinds.collect()
@@ -193,7 +193,7 @@ async fn what_succeeds_is_completed_and_what_is_refused_fails_with_the_services_
     let event = batch(vec![started_record(0, 0, "good", 2), started_record(0, 1, "bad", 2)]);
     system.process(event).await.unwrap();
     assert_eq!(system.kinds("good").await, ["OrderCreated", "ProcessingStarted", "OrderProcessed"]);
-    let load = Load { stream: OrderId::parse("bad").unwrap(), after: Version::new(2), command: None };
+    let load = Load::after(OrderId::parse("bad").unwrap(), Version::new(2));
     let outcome = system.handler.store().load(load).await.unwrap().commits.remove(0);
     let Event::ProcessingFailed { reason } = outcome.events[0].decode().unwrap() else {
         panic!("{outcome:?}")

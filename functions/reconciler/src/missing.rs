@@ -86,7 +86,7 @@ pub(crate) async fn fill_in(
     let known = versions(view, heads).await?;
     let has = |stream: &OrderId| known.get(stream).copied().unwrap_or(Version::NONE);
     let behind: Vec<&Head> = heads.iter().filter(|(stream, head)| has(stream) < *head).collect();
-    let whole = |(stream, _): &&Head| Load { stream: stream.clone(), after: Version::NONE, command: None };
+    let whole = |(stream, _): &&Head| Load::whole(stream.clone());
     let streams = events.load_many(behind.iter().map(whole).collect()).await?;
     let mut missing = Vec::new();
     for ((id, head), stream) in behind.into_iter().zip(streams) {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use event_channel::PublishError;
 use event_sourcing::{Aggregate, Command, CommandId, EncodedEvent, Snapshot, StreamId, Version};
 use event_store::{
-    AnsweredCommand, AppendError, CommandHash, CommandRecord, CommandResult, Commit, EventStore, Load,
-    Metadata, StoreError, Stream,
+    AnsweredCommand, AppendError, CommandHash, CommandRecord, CommandResult, Commit, EventStore,
+    LoadedStream, Metadata, StoreError,
 };
 use jiff::Timestamp;
 use runtime::{Backoff, KillPoint, kill_point};
@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::meters::Meters;
 use crate::publisher::{PublishStage, Publisher};
+use crate::snapshots::SnapshotWriter;
 use crate::state_cache::{CachedState, StateCache};
 
 /// The most attempts at one command while other commands append first. After them the caller is told to try again.
@@ -131,6 +132,7 @@ pub struct CommandHandler<A> {
     store: EventStore,
     publisher: Publisher,
     states: Arc<StateCache<A>>,
+    snapshots: SnapshotWriter,
     meters: Arc<Meters>,
     answer_policy: AnswerPolicy,
 }
@@ -164,7 +166,8 @@ impl<A: Aggregate> CommandHandler<A> {
         let states = Arc::new(StateCache::new(kept_states));
         let progress = Arc::<StateCache<A>>::clone(&states);
         let publisher = Publisher::new(store.clone(), channel, A::SOURCE, progress);
-        Self { store, publisher, states, meters: Arc::default(), answer_policy }
+        let snapshots = SnapshotWriter::new(store.clone());
+        Self { store, publisher, states, snapshots, meters: Arc::default(), answer_policy }
     }
 
     /// The event store.
@@ -203,7 +206,7 @@ impl<A: Aggregate> CommandHandler<A> {
                     if let Some(answered) = stream.answered.take() {
                         return self.replay(&request, stream, answered).await;
                     }
-                    Basis::Loaded(state(request.stream.clone(), stream)?)
+                    Basis::Loaded(CachedState::loaded(stream).map_err(StoreError::from)?)
                 }
             };
             match self.decide_and_append(&request, current).await? {
@@ -230,9 +233,8 @@ impl<A: Aggregate> CommandHandler<A> {
         }
     }
 
-    async fn load(&self, request: &CommandRequest<A>) -> Result<Stream, StoreError> {
-        let command = Some(request.command_id.clone());
-        self.store.load(Load { stream: request.stream.clone(), after: Version::NONE, command }).await
+    async fn load(&self, request: &CommandRequest<A>) -> Result<LoadedStream<A>, StoreError> {
+        self.store.load_stream(request.stream.clone(), Some(request.command_id.clone())).await
     }
 
     async fn decide_and_append(
@@ -303,6 +305,7 @@ impl<A: Aggregate> CommandHandler<A> {
         events.iter().for_each(|event| state.snapshot.push(recorded_at, event));
         state.note(&commit);
         state.unpublished.push(commit);
+        self.snapshots.add_missing(&mut state);
         let outcome = Outcome { snapshot: state.snapshot.clone(), with_events: true };
         let run = self.states.put(state);
         self.publish(&request.stream, run).await;
@@ -314,7 +317,7 @@ impl<A: Aggregate> CommandHandler<A> {
     async fn replay(
         &self,
         request: &CommandRequest<A>,
-        stream: Stream,
+        loaded: LoadedStream<A>,
         answered: AnsweredCommand,
     ) -> Result<Outcome<A>, CommandError<A>> {
         if answered.command_hash != request.hash {
@@ -325,16 +328,27 @@ impl<A: Aggregate> CommandHandler<A> {
             CommandResult::AlreadyTrue => false,
             CommandResult::Rejected(reason) => return Err(CommandError::RejectedBefore(reason)),
         };
-        let snapshot = event_store::fold_to(request.stream.clone(), &stream.commits, answered.version)
-            .map_err(StoreError::from)?;
+        let snapshot = self.snapshot_at(&loaded, answered.version).await?;
         let is_unpublished = |commit: &Commit| commit.unpublished && commit.version <= answered.version;
-        if stream.commits.iter().any(is_unpublished)
-            && let Ok(state) = state(request.stream.clone(), stream)
+        if loaded.commits.iter().any(is_unpublished)
+            && let Ok(state) = CachedState::loaded(loaded)
         {
             let run = self.states.put(state);
             self.publish(&request.stream, run).await;
         }
         Ok(Outcome { snapshot, with_events })
+    }
+
+    /// Returns the aggregate of a stream that was loaded as it was at this version.
+    async fn snapshot_at(
+        &self,
+        loaded: &LoadedStream<A>,
+        version: Version,
+    ) -> Result<Snapshot<A>, StoreError> {
+        match version >= loaded.base.version {
+            true => Ok(loaded.fold_to(version)?),
+            false => self.store.state_at(loaded.base.id.clone(), version).await,
+        }
     }
 
     async fn publish(&self, stream: &StreamId, run: Vec<Arc<Commit>>) {
@@ -415,16 +429,6 @@ impl<A: Aggregate> CommandHandler<A> {
         }
         Ok(true)
     }
-}
-
-fn state<A: Aggregate>(id: StreamId, stream: Stream) -> Result<CachedState<A>, StoreError> {
-    let mut state = CachedState::of(event_store::fold(id, &stream.commits)?);
-    stream.commits.iter().for_each(|commit| state.note(commit));
-    let oldest_unpublished = stream.commits.iter().position(|commit| commit.unpublished);
-    if let Some(oldest) = oldest_unpublished {
-        state.unpublished = stream.commits.into_iter().skip(oldest).map(Arc::new).collect();
-    }
-    Ok(state)
 }
 
 /// The result of a command, as the metrics name it.

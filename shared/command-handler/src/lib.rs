@@ -16,6 +16,7 @@ mod marks;
 mod meters;
 mod record;
 mod retry_list;
+mod snapshots;
 mod state_cache;
 
 pub mod handler;

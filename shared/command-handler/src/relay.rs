@@ -152,7 +152,7 @@ impl Relay {
     /// channel accepted all.
     async fn send(&self, oldest: CommitId) -> Option<usize> {
         let after = Version::new(oldest.version.get().saturating_sub(1));
-        let load = Load { stream: oldest.stream.clone(), after, command: None };
+        let load = Load::after(oldest.stream.clone(), after);
         let delivered = self.publisher.delivered(&oldest.stream);
         let is_done = |commit: &Commit| !commit.unpublished || commit.version <= delivered;
         let run: Vec<Arc<Commit>> = match self.store.load(load).await {

@@ -160,7 +160,7 @@ impl ReminderRelay {
     async fn load(&self, reminder: &Reminder) -> Result<Vec<Commit>, StoreError> {
         let CommitId { stream, version } = &reminder.commit;
         let after = Version::new(version.get().saturating_sub(1));
-        let load = Load { stream: stream.clone(), after, command: None };
+        let load = Load::after(stream.clone(), after);
         Ok(self.reminders.store().load(load).await?.commits)
     }
 

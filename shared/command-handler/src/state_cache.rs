@@ -7,11 +7,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use event_sourcing::{Aggregate, Snapshot, StreamId, Version};
-use event_store::Commit;
+use event_store::{Commit, LoadedStream, SNAPSHOT_EVERY, UnreadableStream};
 use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::marks::{AwaitingCommit, StreamTip};
+
+/// The number of a stream's last events that are not counted for the next snapshot.
+const UNCOUNTED: u64 = 16;
 
 /// The knowledge of streams that a publisher reads and updates.
 pub(crate) trait StreamProgress: Send + Sync {
@@ -33,6 +36,8 @@ pub(crate) struct CachedState<A> {
     published: Version,
     /// The last of the stream's commits that awaits an outcome, or awaited one.
     awaiting: Option<AwaitingCommit>,
+    /// The version up to which the stream has its snapshots, or somebody is adding them.
+    snapshotted: Version,
 }
 
 impl<A: Aggregate> CachedState<A> {
@@ -43,7 +48,38 @@ impl<A: Aggregate> CachedState<A> {
 
     /// A state without commits that are known to be unpublished.
     pub(crate) fn of(snapshot: Snapshot<A>) -> Self {
-        Self { snapshot, unpublished: vec![], published: Version::NONE, awaiting: None }
+        Self {
+            snapshot,
+            unpublished: vec![],
+            published: Version::NONE,
+            awaiting: None,
+            snapshotted: Version::NONE,
+        }
+    }
+
+    /// The state of a stream as it was loaded.
+    ///
+    /// # Errors
+    /// When this program does not know one of the events.
+    pub(crate) fn loaded(loaded: LoadedStream<A>) -> Result<Self, UnreadableStream> {
+        let mut state = Self { snapshotted: loaded.base.version, ..Self::of(loaded.fold()?) };
+        loaded.commits.iter().for_each(|commit| state.note(commit));
+        let oldest_unpublished = loaded.commits.iter().position(|commit| commit.unpublished);
+        if let Some(oldest) = oldest_unpublished {
+            state.unpublished = loaded.commits.into_iter().skip(oldest).map(Arc::new).collect();
+        }
+        Ok(state)
+    }
+
+    /// Returns true if the stream has enough events for another snapshot, and notes that somebody adds it. The last events are not
+    /// counted, because they may not be marked yet.
+    pub(crate) fn take_snapshot_turn(&mut self) -> bool {
+        let counted = self.snapshot.version.get().saturating_sub(UNCOUNTED);
+        let is_due = counted >= self.snapshotted.get() + SNAPSHOT_EVERY;
+        if is_due {
+            self.snapshotted = Version::new(counted);
+        }
+        is_due
     }
 
     /// Notes a commit of the stream, which is later than those before.

@@ -71,7 +71,19 @@ impl EventType for Event {}
 // ── Fold ─────────────────────────────────────────────────────────────────────────────────────────────
 
 /// The state in an order's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Display, EnumString, IntoStaticStr, VariantNames)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Status {
@@ -88,7 +100,7 @@ pub enum Status {
 }
 
 /// The state of an order that decisions need.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Order {
     /// The order does not exist.
@@ -99,7 +111,7 @@ pub enum Order {
 }
 
 /// The state of an order that exists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// The order's name.
     pub name: OrderName,
@@ -164,6 +176,7 @@ impl event_sourcing::Rejection for Rejection {
 impl Aggregate for Order {
     const KIND: &'static str = "order";
     const SOURCE: &'static str = "/orders";
+    const REVISION: u32 = 1;
 
     type Command = Command;
     type Event = Event;

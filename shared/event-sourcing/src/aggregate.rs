@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Debug;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
@@ -12,12 +13,18 @@ use crate::values::{StreamId, Version};
 
 /// A consistency boundary: one stream of events, decided one command at a time. The default is the state before the first event.
 ///
-/// It serializes as its own fields. A [`Snapshot`] shows these to clients beside the id, the version and the times.
-pub trait Aggregate: Clone + Debug + Default + PartialEq + Serialize + Send + Sync + 'static {
+/// It serializes as its own fields. A [`Snapshot`] shows these to clients beside the id, the version and the times. The event store
+/// keeps them too, so that the fold of a long stream need not begin at its first event.
+pub trait Aggregate:
+    Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
+{
     /// The aggregate's name, such as `order`. It appears in problems and in the log.
     const KIND: &'static str;
     /// The `ce_source` of its records (CloudEvents 1.0), such as `/orders`.
     const SOURCE: &'static str;
+    /// The revision of the state and of its fold. Raise it when [`Aggregate::evolve`] leads to another state, or the state has
+    /// another form: then no stored state of an earlier revision is read any more.
+    const REVISION: u32;
 
     /// The commands of the aggregate.
     type Command: Command;

@@ -33,11 +33,12 @@ use crate::wire::Recorded;
 /// # #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 /// # enum RoomEvent { CleaningAsked }
 /// # impl EventType for RoomEvent {}
-/// # #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// # #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 /// # struct Room;
 /// # impl Aggregate for Room {
 /// #     const KIND: &'static str = "room";
 /// #     const SOURCE: &'static str = "/rooms";
+/// #     const REVISION: u32 = 1;
 /// #     type Command = RoomCommand;
 /// #     type Event = RoomEvent;
 /// #     type Rejection = NoRoom;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A task.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum Task {
     /// The task does not exist.
@@ -133,6 +133,7 @@ impl crate::Rejection for Rejection {
 impl Aggregate for Task {
     const KIND: &'static str = "task";
     const SOURCE: &'static str = "/tasks";
+    const REVISION: u32 = 1;
 
     type Command = Command;
     type Event = Event;

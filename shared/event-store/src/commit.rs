@@ -80,7 +80,15 @@ pub fn fold_to<'a, A: Aggregate>(
     commits: impl IntoIterator<Item = &'a Commit>,
     last: Version,
 ) -> Result<Snapshot<A>, UnreadableStream> {
-    let mut snapshot = Snapshot::absent(stream);
+    fold_from(Snapshot::absent(stream), commits, last)
+}
+
+/// Folds as [`fold_to`] does, from a snapshot on. The first commit is the one right behind it.
+pub(crate) fn fold_from<'a, A: Aggregate>(
+    mut snapshot: Snapshot<A>,
+    commits: impl IntoIterator<Item = &'a Commit>,
+    last: Version,
+) -> Result<Snapshot<A>, UnreadableStream> {
     for commit in commits.into_iter().take_while(|commit| commit.version <= last) {
         for Recorded { version, time, event, .. } in commit.recorded::<A::Event>()? {
             if version > last {
@@ -157,8 +165,30 @@ pub struct Load {
     /// Only commits whose first version is greater than this one are read. It must be the last version of a commit, or
     /// [`Version::NONE`] for the whole stream.
     pub after: Version,
+    /// Only commits that begin within so many versions behind `after` are read, so there are at most so many. `None`: all.
+    pub limit: Option<u64>,
     /// A command to look for, in the whole stream.
     pub command: Option<CommandId>,
+}
+
+impl Load {
+    /// All commits of the stream.
+    #[must_use]
+    pub const fn whole(stream: StreamId) -> Self {
+        Self::after(stream, Version::NONE)
+    }
+
+    /// The commits behind this version, which is the last of a commit.
+    #[must_use]
+    pub const fn after(stream: StreamId, after: Version) -> Self {
+        Self { stream, after, limit: None, command: None }
+    }
+
+    /// The greatest first version of a commit that is read.
+    pub(crate) fn until(&self) -> Version {
+        let until = self.after.get().saturating_add(self.limit.unwrap_or(Version::MAX));
+        Version::new(until.min(Version::MAX))
+    }
 }
 
 /// The result of reading a stream.
@@ -238,11 +268,11 @@ pub struct ScannedCommit<E> {
     pub events: Vec<E>,
 }
 
-/// A page of a scan.
+/// A page of a scan, or of an export.
 #[derive(Clone, Debug)]
-pub struct Page<E> {
+pub struct Page<C> {
     /// The commits. Those of one stream come in order and without a gap, also across pages.
-    pub commits: Vec<ScannedCommit<E>>,
+    pub commits: Vec<C>,
     /// Streams that can't be read. A scan names each of them once, and yields only their commits before the problem.
     pub unreadable: Vec<UnreadableStream>,
     /// The position at which the next page begins; `None` after the last page.

@@ -2,7 +2,7 @@
 
 use event_sourcing::{StreamId, Version};
 
-use crate::{CommitId, Page, ScanPosition, ScannedCommit, StoreError, UnreadableStream};
+use crate::{Commit, CommitId, Page, ScanPosition, ScannedCommit, StoreError, UnreadableStream};
 
 /// The version of a commit, if it is the one after `last`.
 pub(crate) fn follows(stream: &StreamId, last: Version, found: i64) -> Result<Version, UnreadableStream> {
@@ -58,14 +58,40 @@ impl Cursor {
     }
 }
 
-/// A page of a scan under construction.
-pub(crate) struct PageOfRows<E> {
-    cursor: Option<Cursor>,
-    rows: usize,
-    page: Page<E>,
+/// A commit in a page.
+pub(crate) trait PagedCommit {
+    fn stream(&self) -> &StreamId;
+    fn last_version(&self) -> Version;
 }
 
-impl<E> PageOfRows<E> {
+impl<E> PagedCommit for ScannedCommit<E> {
+    fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    fn last_version(&self) -> Version {
+        self.version.plus(self.events.len() - 1)
+    }
+}
+
+impl PagedCommit for Commit {
+    fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    fn last_version(&self) -> Version {
+        self.last_version()
+    }
+}
+
+/// A page of a scan or an export under construction.
+pub(crate) struct PageOfRows<C> {
+    cursor: Option<Cursor>,
+    rows: usize,
+    page: Page<C>,
+}
+
+impl<C: PagedCommit> PageOfRows<C> {
     pub(crate) fn after(cursor: Option<Cursor>) -> Self {
         Self { cursor, rows: 0, page: Page { commits: Vec::new(), unreadable: Vec::new(), next: None } }
     }
@@ -74,7 +100,7 @@ impl<E> PageOfRows<E> {
     pub(crate) fn take(
         &mut self,
         name: &str,
-        read: impl FnOnce(&StreamId, Version) -> Result<ScannedCommit<E>, StoreError>,
+        read: impl FnOnce(&StreamId, Version) -> Result<C, StoreError>,
     ) -> Result<(), StoreError> {
         self.rows += 1;
         let version = match &self.cursor {
@@ -87,7 +113,7 @@ impl<E> PageOfRows<E> {
         }
         match self.stream(name).map_err(StoreError::from).and_then(|stream| read(&stream, version)) {
             Ok(commit) => {
-                self.come_to(name, commit.version.plus(commit.events.len() - 1));
+                self.come_to(name, commit.last_version());
                 self.page.commits.push(commit);
             }
             Err(StoreError::Unreadable(problem)) => {
@@ -100,14 +126,14 @@ impl<E> PageOfRows<E> {
     }
 
     /// Returns the page. `limit` is the number of rows that was asked for; a full page has a next one.
-    pub(crate) fn finish(self, limit: usize) -> Page<E> {
+    pub(crate) fn finish(self, limit: usize) -> Page<C> {
         let next = self.cursor.filter(|_| self.rows == limit).map(|cursor| cursor.position());
         Page { next, ..self.page }
     }
 
     fn stream(&self, name: &str) -> Result<StreamId, UnreadableStream> {
         match self.page.commits.last() {
-            Some(commit) if commit.stream.as_str() == name => Ok(commit.stream.clone()),
+            Some(commit) if commit.stream().as_str() == name => Ok(commit.stream().clone()),
             _ => StreamId::parse(name).map_err(|error| UnreadableStream::new(name, &error.to_string())),
         }
     }

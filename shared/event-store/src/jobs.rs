@@ -49,6 +49,14 @@ pub(crate) mod on_server {
         answered.map_err(StoreError::from)?
     }
 
+    /// Waits for a call that no worker does, for [`PATIENCE`] at most.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn patiently<T, E: From<StoreError>>(
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(no_answer(PATIENCE).into()))
+    }
+
     pub(crate) async fn load_many(
         reader: &TaskBatcher<LoadJob>,
         loads: Vec<Load>,

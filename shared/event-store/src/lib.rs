@@ -13,11 +13,13 @@ mod commit;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 mod cursor;
 mod errors;
+mod export;
 mod heads;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 mod jobs;
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 mod json;
+mod load;
 #[cfg(feature = "mongodb")]
 mod mongodb;
 mod namespace;
@@ -25,6 +27,7 @@ mod of;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod reminders;
+mod snapshots;
 #[cfg(feature = "embedded")]
 mod sqlite;
 
@@ -41,12 +44,14 @@ pub use commit::{
     fold_to,
 };
 pub use errors::{AppendError, OpenError, StoreError};
+pub use export::RecordPage;
 pub use heads::Heads;
 #[cfg(feature = "mongodb")]
 pub use mongodb::connection::parse_url as parse_mongodb_url;
 pub use namespace::{InvalidNamespace, Namespace};
 pub use of::Of;
-pub use reminders::{Mark, REMINDERS, Reminder, ReminderCounts, ReminderPolicy, Reminders};
+pub use reminders::{Mark, REMINDERS, Reminder, ReminderCounts, ReminderPolicy, ReminderRow, Reminders};
+pub use snapshots::{LoadedStream, SNAPSHOT_EVERY};
 
 /// An event store. The scheme of its URL chooses the variant. It is cheap to clone: clones share connections and batches.
 #[derive(Clone)]
@@ -130,6 +135,27 @@ impl EventStore {
         }
     }
 
+    /// Appends commits as one write, those of a stream one after the other. They are durable when this returns.
+    ///
+    /// # Errors
+    /// As [`EventStore::append`] for the first that conflicts. Of its stream, those before it may be stored, and none behind it is.
+    pub async fn append_all(&self, commits: Vec<Arc<Commit>>) -> Result<(), AppendError> {
+        if commits.iter().any(|commit| commit.events.is_empty()) {
+            return Err(AppendError::Conflict);
+        }
+        if commits.is_empty() {
+            return Ok(());
+        }
+        match self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb(store) => store.append_all(&commits).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.append_all(&commits).await,
+            #[cfg(feature = "embedded")]
+            Self::Sqlite(store) => store.append_all(commits).await,
+        }
+    }
+
     /// Stores the small record of a command that yielded no event. It is durable when this returns.
     ///
     /// # Errors
@@ -145,34 +171,6 @@ impl EventStore {
         }
     }
 
-    /// Reads streams and returns them in the order of `loads`. Each has its own result: an unreadable stream fails no other.
-    ///
-    /// # Errors
-    /// When the store is not available.
-    pub async fn load_many(
-        &self,
-        loads: Vec<Load>,
-    ) -> Result<Vec<Result<Stream, UnreadableStream>>, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.load_many(loads).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.load_many(loads).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.load_many(loads).await,
-        }
-    }
-
-    /// Reads one stream. One read answers all calls that are made at the same time.
-    ///
-    /// # Errors
-    /// [`StoreError::Unreadable`] when the stream can't be read.
-    pub async fn load(&self, load: Load) -> Result<Stream, StoreError> {
-        let streams = self.load_many(vec![load]).await?;
-        let stream = streams.into_iter().next().ok_or_else(|| StoreError::Unavailable("no answer".into()))?;
-        Ok(stream?)
-    }
-
     /// Returns a page of all commits, in any order across streams. A commit that is appended during a scan may be missing.
     /// `limit` is the number of commits, from 1. The page names a stream that can't be read, and the scan goes on with the next
     /// stream.
@@ -183,7 +181,7 @@ impl EventStore {
         &self,
         after: Option<ScanPosition>,
         limit: usize,
-    ) -> Result<Page<E>, StoreError> {
+    ) -> Result<Page<ScannedCommit<E>>, StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.scan(after, limit).await,

@@ -92,13 +92,17 @@ pub struct ReminderCounts {
     pub overdue: u64,
 }
 
-/// A reminder as the store keeps it. `since` is the time at which the delay begins, so a new delay holds for old reminders too.
+/// A reminder as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ReminderRow {
-    pub(crate) commit: CommitId,
-    pub(crate) since: Timestamp,
-    pub(crate) sent: u32,
-    pub(crate) problem: Option<String>,
+pub struct ReminderRow {
+    /// The commit.
+    pub commit: CommitId,
+    /// The time at which the delay begins, so a new delay holds for old reminders too.
+    pub since: Timestamp,
+    /// The number of times that the commit was published again.
+    pub sent: u32,
+    /// The reason why a receiver has set it aside, if one has.
+    pub problem: Option<String>,
 }
 
 /// The condition for a due reminder, as times for its `since`.
@@ -261,7 +265,7 @@ impl EventStore {
         }
     }
 
-    async fn list_reminders(
+    pub(crate) async fn list_reminders(
         &self,
         behind: Option<&CommitId>,
         limit: usize,
@@ -299,7 +303,7 @@ impl EventStore {
         }
     }
 
-    async fn set_aside(&self, row: ReminderRow) -> Result<(), StoreError> {
+    pub(crate) async fn set_aside(&self, row: ReminderRow) -> Result<(), StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.set_aside(row).await,
@@ -310,7 +314,7 @@ impl EventStore {
         }
     }
 
-    async fn end_reminders(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
+    pub(crate) async fn end_reminders(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
         match self {
             #[cfg(feature = "mongodb")]
             Self::MongoDb(store) => store.end_reminders(commits).await,

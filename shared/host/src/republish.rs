@@ -165,7 +165,7 @@ impl Republisher<'_> {
     }
 
     async fn load(&self, id: &StreamId, after: Version) -> Result<Vec<Arc<Commit>>, StoreError> {
-        let load = Load { stream: id.clone(), after, command: None };
+        let load = Load::after(id.clone(), after);
         Ok(self.aggregate.store().load(load).await?.commits.into_iter().map(Arc::new).collect())
     }
 

@@ -306,5 +306,5 @@ fn recorded<V: View>(commits: &[Commit]) -> Option<Vec<Recorded<V::Event>>> {
 }
 
 fn whole(stream: StreamId) -> Load {
-    Load { stream, after: Version::NONE, command: None }
+    Load::whole(stream)
 }

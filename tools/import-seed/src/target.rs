@@ -75,11 +75,7 @@ impl Taker {
     }
 
     async fn try_to_take(&mut self, seed: &SeedCommand) -> Result<TakeOutcome, CommandError<Order>> {
-        let load = Load {
-            stream: seed.order.clone(),
-            after: domain::Version::NONE,
-            command: Some(seed.command_id.clone()),
-        };
+        let load = Load { command: Some(seed.command_id.clone()), ..Load::whole(seed.order.clone()) };
         let stream = self.store.load(load).await?;
         if let Some(answered) = stream.answered {
             return Ok(match answered.command_hash == seed.hash {

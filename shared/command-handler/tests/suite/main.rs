@@ -6,4 +6,5 @@ mod answers;
 mod publishing;
 mod reactions;
 mod reminders;
+mod snapshots;
 mod system;

@@ -208,7 +208,7 @@ async fn a_key_of_a_client_is_never_the_id_of_a_reactions_command() {
     // The client has only taken the name of the task, as anybody may.
     let answers = react::<OpenSuccessor>(&process, &delivery).await;
     assert_eq!(answers[..1], rejected(&Rejection::IdTaken));
-    let load = Load { stream: id("a.next"), after: Version::NONE, command: Some(command_id) };
+    let load = Load { command: Some(command_id), ..Load::whole(id("a.next")) };
     let answered = process.store().load(load).await.unwrap().answered.unwrap();
     assert_eq!(answered.result, CommandResult::Rejected(Rejection::IdTaken.to_string().into()));
 }
@@ -220,6 +220,6 @@ async fn a_rejected_command_of_a_client_leaves_no_trace() {
     let command = keyed("a", Command::Start, "key");
     let error = handle(&process, command.clone()).await.unwrap_err();
     assert!(matches!(error, CommandError::Rejected(Rejection::NotFound)), "{error}");
-    let load = Load { stream: id("a"), after: Version::NONE, command: Some(command.command_id) };
+    let load = Load { command: Some(command.command_id), ..Load::whole(id("a")) };
     assert_eq!(process.store().load(load).await.unwrap().answered, None);
 }

@@ -145,7 +145,7 @@ pub(crate) async fn handle(
 }
 
 pub(crate) async fn stream(process: &CommandHandler<Task>, name: &str) -> Stream {
-    process.store().load(Load { stream: id(name), after: Version::NONE, command: None }).await.unwrap()
+    process.store().load(Load::whole(id(name))).await.unwrap()
 }
 
 /// Leaves the stream as it is after a crash between the append and the publish. `made_by` is a process of another system, which

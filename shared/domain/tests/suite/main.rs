@@ -8,6 +8,7 @@ mod dsl;
 mod fold;
 mod ids;
 mod laws;
+mod revision;
 mod snapshots;
 mod strategies;
 mod wire;

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Event, LabelEvent};
 use crate::{Aggregate, Command, Occasion, Reaction, Recorded, Rejection, RejectionKind, StreamId};
 
 /// The labels of a task.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelSet {
     labels: BTreeSet<String>,
 }
@@ -57,6 +57,7 @@ impl Rejection for NoSuchLabel {
 impl Aggregate for LabelSet {
     const KIND: &'static str = "labelset";
     const SOURCE: &'static str = "/labels";
+    const REVISION: u32 = 1;
 
     type Command = LabelCommand;
     type Event = LabelEvent;

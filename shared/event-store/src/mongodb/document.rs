@@ -141,6 +141,22 @@ pub(super) fn scanned<E: EventType>(
     Ok(ScannedCommit { stream: stream.clone(), version, recorded_at, events })
 }
 
+/// Reads a small record.
+pub(super) fn record(document: &RawDocument) -> Result<CommandRecord, UnreadableStream> {
+    let name = document.get_str("stream").unwrap_or_default();
+    let read = || {
+        Ok(CommandRecord {
+            stream: StreamId::parse(name).map_err(|error| error.to_string())?,
+            command_id: CommandId::parse(text(document, "command_id")?).map_err(|error| error.to_string())?,
+            command_hash: hash(document)?,
+            version: Version::new(whole(document, "answered")?.unsigned_abs()),
+            rejection: rejection(document)?,
+            recorded_at: recorded_at(document)?,
+        })
+    };
+    read().map_err(|problem: String| UnreadableStream::new(name, &format!("a small record: {problem}")))
+}
+
 /// Reads the answer to a command from its document: a commit or a small record.
 pub(super) fn answered(
     stream: &StreamId,

@@ -15,7 +15,7 @@ use super::document::{self, id, text, time, whole};
 use super::failure::unavailable;
 use super::indexes;
 use crate::cursor::{self, Cursor, PageOfRows};
-use crate::{Backlog, CommitId, Page, ScanPosition, StoreError};
+use crate::{Backlog, CommitId, Page, ScanPosition, ScannedCommit, StoreError};
 
 /// The number of times that a page with a gap is read again before the gap is believed; see the reader's `read_again`.
 const READ_AGAIN: usize = 2;
@@ -28,7 +28,7 @@ pub(super) async fn scan<E: EventType>(
     connection: &Connection,
     after: Option<&ScanPosition>,
     limit: usize,
-) -> Result<Page<E>, StoreError> {
+) -> Result<Page<ScannedCommit<E>>, StoreError> {
     let mut again = 0;
     loop {
         let last = after.map(Cursor::parse).transpose()?;
@@ -44,7 +44,7 @@ async fn page<E: EventType>(
     connection: &Connection,
     last: Option<Cursor>,
     limit: usize,
-) -> Result<Page<E>, StoreError> {
+) -> Result<Page<ScannedCommit<E>>, StoreError> {
     let commits = connection.commits().await?;
     let after = match &last {
         Some(cursor) => doc! { "$gt": id(&cursor.stream, cursor.version) },

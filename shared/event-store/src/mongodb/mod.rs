@@ -12,6 +12,7 @@
 
 pub(crate) mod connection;
 mod document;
+mod export;
 mod failure;
 mod head_cache;
 mod heads;
@@ -20,6 +21,7 @@ mod maintenance;
 mod mark;
 mod read;
 mod reminders;
+mod snapshots;
 mod write;
 
 use std::ops::RangeInclusive;
@@ -32,10 +34,12 @@ use runtime::batcher::TaskBatcher;
 
 use crate::jobs::on_server::{self, MarkJob, TURN, ask};
 use crate::jobs::{LoadJob, Streams};
+use crate::load::Lane;
 use crate::reminders::{DueTimes, ReminderRow};
+use crate::snapshots::SnapshotRow;
 use crate::{
     AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, Namespace, OpenError, Page,
-    ReminderCounts, ScanPosition, StoreError,
+    RecordPage, ReminderCounts, ScanPosition, ScannedCommit, StoreError,
 };
 use connection::Connection;
 use head_cache::HeadCache;
@@ -47,7 +51,7 @@ use write::{Write, Writer};
 /// would then cost the server a sixth to a half more, with no more throughput.
 const WRITES: usize = 1;
 
-/// The number of finds that run at a time. While one reads a long stream, another can pass it.
+/// The number of finds that run at a time, besides one that reads a page of a long stream.
 const FINDS: usize = 2;
 
 /// An event store in MongoDB. Clones share the client and the batches.
@@ -55,7 +59,9 @@ const FINDS: usize = 2;
 pub struct MongoDbEventStore {
     connection: Arc<Connection>,
     writer: TaskBatcher<Write>,
+    bulk: Arc<Writer>,
     reader: TaskBatcher<LoadJob>,
+    long_reader: TaskBatcher<LoadJob>,
     marks: TaskBatcher<MarkJob>,
     head_cache: Arc<HeadCache>,
 }
@@ -75,12 +81,15 @@ impl MongoDbEventStore {
         let head_cache = Arc::new(HeadCache::default());
         let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&head_cache)));
         let reader = Arc::new(Reader::new(Arc::clone(&connection), Arc::clone(&head_cache)));
+        let long_reader = Arc::clone(&reader);
         let marks = Arc::new(Marker::new(Arc::clone(&connection)));
         Ok(Self {
             head_cache,
             connection,
+            bulk: Arc::clone(&writer),
             writer: TaskBatcher::start(TURN, WRITES, move |writes| Arc::clone(&writer).work(writes)),
             reader: TaskBatcher::start(TURN, FINDS, move |jobs| Arc::clone(&reader).work(jobs)),
+            long_reader: TaskBatcher::start(1, 1, move |jobs| Arc::clone(&long_reader).work(jobs)),
             marks: TaskBatcher::start(TURN, WRITES, move |jobs| Arc::clone(&marks).work(jobs)),
         })
     }
@@ -88,6 +97,10 @@ impl MongoDbEventStore {
     pub(crate) async fn append(&self, commit: Arc<Commit>) -> Result<(), AppendError> {
         let document = document::of_commit(&commit)?;
         ask(&self.writer, |answer| Write::commit(&commit, document, answer)).await
+    }
+
+    pub(crate) async fn append_all(&self, commits: &[Arc<Commit>]) -> Result<(), AppendError> {
+        self.bulk.append_all(commits).await
     }
 
     pub(crate) async fn remember(&self, record: CommandRecord) -> Result<(), AppendError> {
@@ -137,16 +150,49 @@ impl MongoDbEventStore {
         reminders::end(&self.connection, commits).await
     }
 
-    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Streams, StoreError> {
-        on_server::load_many(&self.reader, loads).await
+    pub(crate) async fn load_many(&self, loads: Vec<Load>, lane: Lane) -> Result<Streams, StoreError> {
+        let reader = match lane {
+            Lane::Shared => &self.reader,
+            Lane::Long => &self.long_reader,
+        };
+        on_server::load_many(reader, loads).await
     }
 
     pub(crate) async fn scan<E: EventType>(
         &self,
         after: Option<ScanPosition>,
         limit: usize,
-    ) -> Result<Page<E>, StoreError> {
+    ) -> Result<Page<ScannedCommit<E>>, StoreError> {
         maintenance::scan(&self.connection, after.as_ref(), limit).await
+    }
+
+    pub(crate) async fn snapshot(
+        &self,
+        stream: &StreamId,
+        revision: u32,
+        last: Version,
+    ) -> Result<Option<SnapshotRow>, StoreError> {
+        snapshots::last(&self.connection, stream, revision, last).await
+    }
+
+    pub(crate) async fn put_snapshots(&self, rows: Vec<SnapshotRow>) -> Result<(), StoreError> {
+        snapshots::put(&self.connection, &rows).await
+    }
+
+    pub(crate) async fn export_commits(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<Page<Commit>, StoreError> {
+        export::commits(&self.connection, after.as_ref(), limit).await
+    }
+
+    pub(crate) async fn export_records(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<RecordPage, StoreError> {
+        export::records(&self.connection, after.as_ref(), limit).await
     }
 
     pub(crate) async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {

@@ -158,7 +158,7 @@ fn commits_after<'a>(
     let mut commits: Vec<(i64, &RawDocument)> = Vec::with_capacity(documents.len());
     for document in documents.iter().filter(|document| document::is_commit(document)) {
         let version = document::first_version(&load.stream, document)?;
-        if version > number(load.after) {
+        if version > number(load.after) && version <= number(load.until()) {
             commits.push((version, document));
         }
     }
@@ -166,40 +166,29 @@ fn commits_after<'a>(
     Ok(commits.into_iter().map(|(_, document)| document))
 }
 
-/// Returns the filter for all the loads; `None` if there are none. All whole streams together are one condition. The filter finds
-/// a small record only if a load asks for its command.
+/// Returns the filter for all the loads; `None` if there are none. The index on the id finds the commits of each load, however long
+/// the stream is. The filter finds a small record only if a load asks for its command.
 fn filter<'a>(loads: impl Iterator<Item = &'a Load>) -> Option<Document> {
-    let mut whole = BTreeSet::new();
-    let mut commands = BTreeSet::new();
+    let (mut streams, mut commands) = (BTreeSet::new(), BTreeSet::new());
     let mut conditions = Vec::new();
     for load in loads {
-        let command = load.command.as_ref().map(event_sourcing::CommandId::as_str);
-        if load.after == Version::NONE {
-            whole.insert(load.stream.as_str());
-            commands.extend(command);
-        } else {
-            conditions.push(part(load.stream.as_str().into(), load.after, command.into_iter().collect()));
+        let stream = load.stream.as_str();
+        let ids =
+            doc! { "$gt": document::id(stream, load.after), "$lte": document::id(stream, load.until()) };
+        conditions.push(doc! { "_id": ids, "stream": stream });
+        if let Some(command) = &load.command {
+            streams.insert(stream);
+            commands.insert(command.as_str());
         }
     }
-    if !whole.is_empty() {
-        let streams: Vec<&str> = whole.into_iter().collect();
-        conditions.push(part(doc! { "$in": streams }.into(), Version::NONE, commands.into_iter().collect()));
+    if !commands.is_empty() {
+        let any = |names: BTreeSet<&'a str>| doc! { "$in": names.into_iter().collect::<Vec<_>>() };
+        conditions.push(doc! { "stream": any(streams), "command_id": any(commands) });
     }
     match conditions.len() {
         0 | 1 => conditions.pop(),
         _ => Some(doc! { "$or": conditions }),
     }
-}
-
-fn part(streams: mongodb::bson::Bson, after: Version, commands: Vec<&str>) -> Document {
-    let later = doc! { "version": { "$gt": number(after) } };
-    let mut part = doc! { "stream": streams };
-    if commands.is_empty() {
-        part.extend(later);
-    } else {
-        part.insert("$or", [later, doc! { "command_id": { "$in": commands } }]);
-    }
-    part
 }
 
 #[cfg(test)]

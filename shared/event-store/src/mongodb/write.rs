@@ -16,7 +16,7 @@ use mongodb::error::{Error, ErrorKind, InsertManyError};
 use runtime::{KillPoint, kill_point};
 
 use super::connection::{Connection, within};
-use super::document::{number, whole};
+use super::document::{self, number, whole};
 use super::failure::unavailable;
 use super::head_cache::HeadCache;
 use crate::jobs::Answer;
@@ -38,6 +38,10 @@ struct Span {
 }
 
 impl Span {
+    fn of(commit: &Commit) -> Self {
+        Self { stream: commit.stream.clone(), first: commit.version, last: commit.last_version() }
+    }
+
     /// The version at which another commit must end before this one may be inserted.
     fn before(&self) -> Version {
         Version::new(self.first.get() - 1)
@@ -46,8 +50,7 @@ impl Span {
 
 impl Write {
     pub(super) fn commit(commit: &Commit, document: RawDocumentBuf, answer: Answer<(), AppendError>) -> Self {
-        let span = Span { stream: commit.stream.clone(), first: commit.version, last: commit.last_version() };
-        Self { document, span: Some(span), answer }
+        Self { document, span: Some(Span::of(commit)), answer }
     }
 
     pub(super) fn record(document: RawDocumentBuf, answer: Answer<(), AppendError>) -> Self {
@@ -88,6 +91,39 @@ impl Writer {
         }
     }
 
+    /// Inserts commits in their order, up to the first that conflicts: the server inserts none behind it.
+    pub(super) async fn append_all(&self, commits: &[Arc<Commit>]) -> Result<(), AppendError> {
+        let documents =
+            commits.iter().map(|commit| document::of_commit(commit)).collect::<Result<Vec<_>, _>>()?;
+        let spans: Vec<Span> = commits.iter().map(|commit| Span::of(commit)).collect();
+        let mut ends = HashSet::new();
+        let mut unknown = Vec::new();
+        for span in &spans {
+            if self.is_unknown(span) && !ends.contains(&(&span.stream, span.before())) {
+                unknown.push(span);
+            }
+            ends.insert((&span.stream, span.last));
+        }
+        if !unknown.is_empty() {
+            within(self.look_up(&unknown)).await?;
+            if unknown.iter().any(|span| self.is_unknown(span)) {
+                return Err(AppendError::Conflict);
+            }
+        }
+        let inserting = async {
+            let collection = self.connection.commits().await?;
+            match collection.insert_many(&documents).ordered(true).await.map_err(|error| *error.kind) {
+                Ok(_) => Ok(None),
+                Err(ErrorKind::InsertMany(failed)) => Ok(Some(failed)),
+                Err(kind) => Err(unavailable(&kind.into())),
+            }
+        };
+        let failed = within(inserting).await?;
+        outcomes(documents.len(), failed).into_iter().collect::<Result<(), _>>()?;
+        spans.iter().for_each(|span| self.heads.note(&span.stream, span.last));
+        Ok(())
+    }
+
     /// Answers the commits that have no commit right before them, and returns the other writes.
     async fn refuse_misplaced(&self, writes: Vec<Write>) -> Vec<Write> {
         let unknown: Vec<&Span> = writes.iter().filter_map(|write| self.unknown(write)).collect();
@@ -108,10 +144,11 @@ impl Writer {
 
     /// Returns the span of a commit if the cache does not know that another commit ends right before it.
     fn unknown<'a>(&self, write: &'a Write) -> Option<&'a Span> {
-        write
-            .span
-            .as_ref()
-            .filter(|span| span.before() != Version::NONE && !self.heads.has(&span.stream, span.before()))
+        write.span.as_ref().filter(|span| self.is_unknown(span))
+    }
+
+    fn is_unknown(&self, span: &Span) -> bool {
+        span.before() != Version::NONE && !self.heads.has(&span.stream, span.before())
     }
 
     /// Looks up the commits that must exist before these, and notes those that it finds.

@@ -85,9 +85,9 @@ impl Connections {
                     deadlocks += 1;
                     lease.give_back();
                 }
-                Err(Failure::Refused(why)) => {
+                Err(refusal @ (Failure::Refused(_) | Failure::Taken)) => {
                     lease.give_back();
-                    return Err(Failure::Refused(why));
+                    return Err(refusal);
                 }
                 Err(failed) => return Err(failed),
             }

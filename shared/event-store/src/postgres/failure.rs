@@ -13,6 +13,8 @@ pub(super) enum Failure {
     Store(StoreError),
     /// The server refuses a value, in these words.
     Refused(String),
+    /// A key is taken.
+    Taken,
 }
 
 impl Failure {
@@ -23,6 +25,10 @@ impl Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
+        // A key is taken.
+        if code(&error).as_deref() == Some("23505") {
+            return Self::Taken;
+        }
         refusal(&error).map_or(Self::Sql(error), Self::Refused)
     }
 }
@@ -47,6 +53,7 @@ impl From<Failure> for StoreError {
         match failed {
             Failure::Sql(error) => unavailable(&describe(&error)),
             Failure::Store(error) => error,
+            Failure::Taken => unavailable("a key is taken"),
             Failure::Refused(why) => unavailable(&format!("it can't be written: {why}")),
         }
     }

@@ -94,7 +94,7 @@ pub(super) async fn scan<E: EventType>(
     connections: &Connections,
     after: Option<&ScanPosition>,
     limit: usize,
-) -> Result<Page<E>, StoreError> {
+) -> Result<Page<ScannedCommit<E>>, StoreError> {
     let last = after.map(Cursor::parse).transpose()?;
     let limit = limit.max(1);
     let (stream, version) =

@@ -9,6 +9,7 @@
 //! server that takes no writes is refused.
 
 mod connections;
+mod export;
 mod failure;
 mod maintenance;
 mod mark;
@@ -16,6 +17,7 @@ mod presence;
 mod read;
 mod reminders;
 mod schema;
+mod snapshots;
 mod write;
 
 use std::ops::RangeInclusive;
@@ -31,16 +33,18 @@ use self::presence::Presence;
 use self::write::Write;
 use crate::jobs::on_server::{self, MarkJob, TURN, ask};
 use crate::jobs::{LoadJob, Streams};
+use crate::load::Lane;
 use crate::reminders::{DueTimes, ReminderRow};
+use crate::snapshots::SnapshotRow;
 use crate::{
     AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, Namespace, OpenError,
-    OtherProcesses, Page, ReminderCounts, ScanPosition, StoreError,
+    OtherProcesses, Page, RecordPage, ReminderCounts, ScanPosition, ScannedCommit, StoreError,
 };
 
 /// The number of statements of appends, and of marks, that run at a time. With one, batches are as large as they can be.
 const WRITES: usize = 1;
 
-/// The number of statements of loads that run at a time. While one reads a long stream, another can pass it.
+/// The number of statements of loads that run at a time, besides one that reads a page of a long stream.
 const FINDS: usize = 2;
 
 /// The number of connections of a process, if nobody names another: those of the batches, and as many for all else.
@@ -53,6 +57,7 @@ pub struct PostgresEventStore {
     presence: Arc<Presence>,
     writer: TaskBatcher<Write>,
     reader: TaskBatcher<LoadJob>,
+    long_reader: TaskBatcher<LoadJob>,
     marks: TaskBatcher<MarkJob>,
 }
 
@@ -64,7 +69,7 @@ impl PostgresEventStore {
     pub fn open(url: &SecretUrl, connections: Option<u32>, namespace: &Namespace) -> Result<Self, OpenError> {
         let size = connections.unwrap_or(CONNECTIONS).max(1) as usize;
         let connections = Arc::new(Connections::new(url, size, namespace)?);
-        let [writing, reading, marking] = [(); 3].map(|()| Arc::clone(&connections));
+        let [writing, reading, long, marking] = [(); 4].map(|()| Arc::clone(&connections));
         let presence = Arc::<Presence>::default();
         let appender = Arc::clone(&presence);
         Ok(Self {
@@ -74,6 +79,7 @@ impl PostgresEventStore {
                 write::work(Arc::clone(&writing), appender.number(), writes)
             }),
             reader: TaskBatcher::start(TURN, FINDS, move |jobs| read::work(Arc::clone(&reading), jobs)),
+            long_reader: TaskBatcher::start(1, 1, move |jobs| read::work(Arc::clone(&long), jobs)),
             marks: TaskBatcher::start(TURN, WRITES, move |jobs| mark::work(Arc::clone(&marking), jobs)),
         })
     }
@@ -81,6 +87,10 @@ impl PostgresEventStore {
     pub(crate) async fn append(&self, commit: Arc<Commit>) -> Result<(), AppendError> {
         let row = write::Row::of_commit(&commit)?;
         ask(&self.writer, |answer| Write { row, answer }).await
+    }
+
+    pub(crate) async fn append_all(&self, commits: &[Arc<Commit>]) -> Result<(), AppendError> {
+        on_server::patiently(write::append_all(&self.connections, self.presence.number(), commits)).await
     }
 
     pub(crate) async fn remember(&self, record: CommandRecord) -> Result<(), AppendError> {
@@ -129,16 +139,49 @@ impl PostgresEventStore {
         Ok(reminders::end(&self.connections, places).await?)
     }
 
-    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Streams, StoreError> {
-        on_server::load_many(&self.reader, loads).await
+    pub(crate) async fn load_many(&self, loads: Vec<Load>, lane: Lane) -> Result<Streams, StoreError> {
+        let reader = match lane {
+            Lane::Shared => &self.reader,
+            Lane::Long => &self.long_reader,
+        };
+        on_server::load_many(reader, loads).await
     }
 
     pub(crate) async fn scan<E: EventType>(
         &self,
         after: Option<ScanPosition>,
         limit: usize,
-    ) -> Result<Page<E>, StoreError> {
+    ) -> Result<Page<ScannedCommit<E>>, StoreError> {
         maintenance::scan(&self.connections, after.as_ref(), limit).await
+    }
+
+    pub(crate) async fn snapshot(
+        &self,
+        stream: &StreamId,
+        revision: u32,
+        last: Version,
+    ) -> Result<Option<SnapshotRow>, StoreError> {
+        Ok(snapshots::last(&self.connections, stream, revision, last).await?)
+    }
+
+    pub(crate) async fn put_snapshots(&self, rows: Vec<SnapshotRow>) -> Result<(), StoreError> {
+        Ok(snapshots::put(&self.connections, &rows).await?)
+    }
+
+    pub(crate) async fn export_commits(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<Page<Commit>, StoreError> {
+        export::commits(&self.connections, after.as_ref(), limit).await
+    }
+
+    pub(crate) async fn export_records(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<RecordPage, StoreError> {
+        export::records(&self.connections, after.as_ref(), limit).await
     }
 
     pub(crate) async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {

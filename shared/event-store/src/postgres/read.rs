@@ -21,8 +21,8 @@ const LOAD: &str = "
     SELECT load.place, false, c.version, c.last_version, c.command_hash, c.command_id, c.recorded_at, c.awaits_outcome,
         c.metadata, c.events,
         EXISTS (SELECT FROM {namespace}_outbox AS u WHERE u.stream = c.stream AND u.version = c.version), NULL::text
-    FROM UNNEST($1::text[], $2::bigint[]) WITH ORDINALITY AS load (stream, after, place)
-    JOIN {namespace}_commits AS c ON c.stream = load.stream AND c.version > load.after
+    FROM UNNEST($1::text[], $2::bigint[], $4::bigint[]) WITH ORDINALITY AS load (stream, after, until, place)
+    JOIN {namespace}_commits AS c ON c.stream = load.stream AND c.version > load.after AND c.version <= load.until
     UNION ALL
     SELECT load.place, true, c.version, c.last_version, c.command_hash, NULL, NULL, NULL, NULL, NULL, NULL, c.rejection
     FROM UNNEST($1::text[], $3::text[]) WITH ORDINALITY AS load (stream, command, place)
@@ -56,6 +56,7 @@ async fn load(connections: &Connections, loads: &[&Load]) -> Result<Streams, Fai
             .bind(loads.iter().map(|load| load.stream.as_str()).collect::<Vec<_>>())
             .bind(loads.iter().map(|load| number(load.after)).collect::<Vec<_>>())
             .bind(loads.iter().map(|load| load.command.as_ref().map(CommandId::as_str)).collect::<Vec<_>>())
+            .bind(loads.iter().map(|load| number(load.until())).collect::<Vec<_>>())
     };
     let rows = connections.rows(statement).await?;
     let mut found: Vec<FoundRows<'_>> = loads.iter().map(|_| FoundRows::default()).collect();
@@ -105,12 +106,12 @@ fn read_answer(row: &PgRow) -> Result<AnsweredCommand, sqlx::Error> {
     Ok(AnsweredCommand { result, version: version(row.try_get(3)?), command_hash: read_hash(row)? })
 }
 
-fn read_hash(row: &PgRow) -> Result<CommandHash, sqlx::Error> {
+pub(super) fn read_hash(row: &PgRow) -> Result<CommandHash, sqlx::Error> {
     let bytes: &[u8] = row.try_get(4)?;
     bytes.try_into().map(CommandHash).map_err(|_| sqlx::Error::Decode("command_hash has not 32 bytes".into()))
 }
 
-fn read_commit(stream: &StreamId, version: Version, row: &PgRow) -> Result<Commit, String> {
+pub(super) fn read_commit(stream: &StreamId, version: Version, row: &PgRow) -> Result<Commit, String> {
     let in_row = |error: sqlx::Error| error.to_string();
     let events = json::read_events(row.try_get(9).map_err(in_row)?, encoded)?;
     let metadata = serde_json::from_str(row.try_get(8).map_err(in_row)?)

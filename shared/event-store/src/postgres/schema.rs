@@ -5,6 +5,7 @@
 //! <namespace>_commits    the commits, and the small records of commands without events
 //! <namespace>_outbox     the commits that are not marked as published
 //! <namespace>_reminders  the commits that wait for their streams to move on
+//! <namespace>_snapshots  states of aggregates with long streams
 //! ```
 
 use runtime::postgres::{Schema, Tables};
@@ -21,7 +22,9 @@ const LOCK: i32 = 1_869_768_054;
 pub(super) fn of(namespace: &Namespace) -> Schema {
     Schema {
         version_table: format!("{namespace}_schema"),
-        tables: ["commits", "outbox", "reminders"].map(|table| format!("{namespace}_{table}")).into(),
+        tables: ["commits", "outbox", "reminders", "snapshots"]
+            .map(|table| format!("{namespace}_{table}"))
+            .into(),
         migrations: MIGRATIONS.iter().map(|migration| namespace.sql(migration)).collect(),
         lock: LOCK,
     }

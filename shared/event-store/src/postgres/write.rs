@@ -9,7 +9,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use runtime::{KillPoint, kill_point};
-use sqlx::Row as _;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{Postgres, Row as _, query};
 
 use super::connections::Connections;
 use super::failure::{Failure, unavailable};
@@ -130,6 +132,99 @@ const APPEND: &str = "
     )
     SELECT stream, command_id, version FROM added";
 
+/// Inserts commits of any streams, all or none: a key that is taken fails the statement. `follows` says that the commit before
+/// this one is in the statement too.
+const APPEND_ALL: &str = "
+    WITH new AS MATERIALIZED (
+        SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::bytea[], $7::text[],
+            $8::text[], $9::text[], $10::boolean[], $11::boolean[]) WITH ORDINALITY
+            AS new (stream, version, last_version, recorded_at, awaits_outcome, command_hash, command_id, metadata, events,
+                unpublished, follows, place)
+    ), misplaced AS MATERIALIZED (
+        SELECT FROM new WHERE NOT follows AND version <> 1 AND version - 1 IS DISTINCT FROM (
+            SELECT has.last_version FROM {namespace}_commits AS has
+            WHERE has.stream = new.stream AND has.version < new.version ORDER BY has.version DESC LIMIT 1)
+    ), added AS (
+        INSERT INTO {namespace}_commits
+            (stream, version, last_version, recorded_at, awaits_outcome, command_hash, command_id, metadata, events)
+        SELECT stream, version, last_version, recorded_at, awaits_outcome, command_hash, command_id, metadata, events
+        FROM new WHERE NOT EXISTS (SELECT FROM misplaced) ORDER BY place
+        RETURNING 1
+    ), unpublished AS (
+        INSERT INTO {namespace}_outbox (stream, version, recorded_at, appender)
+        SELECT stream, version, recorded_at, $12 FROM new WHERE unpublished AND NOT EXISTS (SELECT FROM misplaced)
+    )
+    SELECT count(*) FROM added";
+
+/// Appends commits. The unpublished ones name the session of this process, if it has one.
+pub(super) async fn append_all(
+    connections: &Connections,
+    appender: Option<i32>,
+    commits: &[Arc<Commit>],
+) -> Result<(), AppendError> {
+    let rows = commits.iter().map(|commit| Row::of_commit(commit)).collect::<Result<Vec<_>, _>>()?;
+    let mut rows: Vec<&Row> = rows.iter().collect();
+    rows.sort_by(|a, b| a.place().cmp(&b.place()));
+    let (mut begin, mut bytes) = (0, 0);
+    for end in 1..=rows.len() {
+        bytes += rows[end - 1].bytes();
+        if end == rows.len() || bytes >= STATEMENT {
+            match insert_all(connections, appender, &rows[begin..end]).await {
+                Ok(added) if added == end - begin => {}
+                Ok(_) | Err(Failure::Taken) => return Err(AppendError::Conflict),
+                Err(failed) => return Err(StoreError::from(failed).into()),
+            }
+            (begin, bytes) = (end, 0);
+        }
+    }
+    Ok(())
+}
+
+fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
+    rows.iter().map(|row| value(row)).collect()
+}
+
+/// Binds the columns that commits have, which are the first nine parameters of each statement.
+fn bind_columns<'a>(
+    statement: Query<'a, Postgres, PgArguments>,
+    rows: &[&'a Row],
+) -> Query<'a, Postgres, PgArguments> {
+    statement
+        .bind(column(rows, |row| &*row.stream))
+        .bind(column(rows, |row| row.version))
+        .bind(column(rows, |row| row.last_version))
+        .bind(column(rows, |row| row.recorded_at))
+        .bind(column(rows, |row| row.awaits_outcome))
+        .bind(column(rows, |row| &row.command_hash.0[..]))
+        .bind(column(rows, |row| &*row.command_id))
+        .bind(column(rows, |row| row.texts.as_ref().map(|(_, metadata)| &**metadata)))
+        .bind(column(rows, |row| row.texts.as_ref().map(|(events, _)| &**events)))
+}
+
+/// Inserts rows, all or none, which are in the order of their places. Returns the number of those that it has inserted.
+async fn insert_all(
+    connections: &Connections,
+    appender: Option<i32>,
+    rows: &[&Row],
+) -> Result<usize, Failure> {
+    let follows = |index: usize, row: &Row| {
+        let before = index.checked_sub(1).map(|before| &rows[before]);
+        before
+            .is_some_and(|before| before.stream == row.stream && Some(before.last_version + 1) == row.version)
+    };
+    let follows: Vec<bool> = rows.iter().enumerate().map(|(index, row)| follows(index, row)).collect();
+    let statement = || {
+        bind_columns(query(connections.sql(APPEND_ALL)), rows)
+            .bind(column(rows, |row| row.unpublished))
+            .bind(&follows)
+            .bind(appender)
+    };
+    kill_point(KillPoint::BeforePostgresInsert);
+    let added: i64 = connections.row(statement).await?.try_get(0)?;
+    kill_point(KillPoint::AfterPostgresInsert);
+    Ok(usize::try_from(added).unwrap_or_default())
+}
+
 /// Writes a batch. Its unpublished commits name the session of this process, if it has one.
 pub(super) async fn work(connections: Arc<Connections>, appender: Option<i32>, mut writes: Vec<Write>) {
     // A caller that no longer waits has already taken its write for failed.
@@ -205,21 +300,9 @@ async fn insert(
     appender: Option<i32>,
     rows: &[&Row],
 ) -> Result<Vec<Outcome>, Failure> {
-    fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
-        rows.iter().map(|row| value(row)).collect()
-    }
     let is_unpublished = rows.first().is_some_and(|row| row.unpublished);
     let statement = || {
-        sqlx::query(connections.sql(APPEND))
-            .bind(column(rows, |row| &*row.stream))
-            .bind(column(rows, |row| row.version))
-            .bind(column(rows, |row| row.last_version))
-            .bind(column(rows, |row| row.recorded_at))
-            .bind(column(rows, |row| row.awaits_outcome))
-            .bind(column(rows, |row| &row.command_hash.0[..]))
-            .bind(column(rows, |row| &*row.command_id))
-            .bind(column(rows, |row| row.texts.as_ref().map(|(_, metadata)| &**metadata)))
-            .bind(column(rows, |row| row.texts.as_ref().map(|(events, _)| &**events)))
+        bind_columns(query(connections.sql(APPEND)), rows)
             .bind(is_unpublished)
             .bind(column(rows, |row| row.expires))
             .bind(column(rows, |row| row.rejection.as_deref()))

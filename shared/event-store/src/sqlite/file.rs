@@ -9,7 +9,7 @@ use runtime::files;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
-use super::reminders;
+use super::{reminders, snapshots};
 use crate::{Namespace, OpenError};
 
 /// The mark that tells our files from those of other programs, and from our read stores (`PRAGMA application_id`).
@@ -210,6 +210,7 @@ fn create(connection: &mut Connection, namespace: &Namespace) -> Result<(), File
     let is_marked = is_ours(&transaction)?;
     transaction.execute_batch(&namespace.sql(TABLES))?;
     transaction.execute_batch(&namespace.sql(reminders::TABLE))?;
+    transaction.execute_batch(&namespace.sql(snapshots::TABLE))?;
     if !is_marked {
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", SCHEMA)?;
@@ -221,7 +222,7 @@ fn create(connection: &mut Connection, namespace: &Namespace) -> Result<(), File
 fn has_tables(connection: &Connection, namespace: &Namespace) -> rusqlite::Result<bool> {
     let tables = namespace.sql(
         "SELECT count(*) FROM sqlite_schema
-         WHERE name IN ('{namespace}_commits', '{namespace}_outbox', '{namespace}_reminders')",
+         WHERE name IN ('{namespace}_commits', '{namespace}_outbox', '{namespace}_reminders', '{namespace}_snapshots')",
     );
-    connection.query_row(&tables, [], |row| Ok(row.get::<_, i64>(0)? == 3))
+    connection.query_row(&tables, [], |row| Ok(row.get::<_, i64>(0)? == 4))
 }

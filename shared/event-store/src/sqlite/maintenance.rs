@@ -73,7 +73,7 @@ pub(super) fn scan<E: EventType>(
     tables: &Tables,
     after: Option<&ScanPosition>,
     limit: usize,
-) -> Result<Page<E>, StoreError> {
+) -> Result<Page<ScannedCommit<E>>, StoreError> {
     let last = after.map(Cursor::parse).transpose()?;
     let (stream, version) =
         last.as_ref().map_or(("", Version::NONE), |cursor| (&cursor.stream, cursor.version));

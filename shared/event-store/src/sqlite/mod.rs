@@ -1,21 +1,23 @@
 //! The event store as one SQLite file, for one machine.
 //!
-//! Three threads have a connection each. The *writer* takes all appends, small records and marks that wait, and writes them as
+//! Four threads have a connection each. The *writer* takes all appends, small records and marks that wait, and writes them as
 //! one transaction. So one sync to disk serves them all. SQLite has one writer at a time, so a second writer thread would only
-//! wait. The *reader* answers all waiting loads from one snapshot. The *maintainer* reads the store at large, such as a page of a
-//! scan or the whole outbox, so that no load waits for that. With a write-ahead log, none of the three waits for another.
+//! wait. The *reader* answers all waiting loads from one snapshot. Another reader reads the pages of long streams, and their snapshots. The *maintainer* reads the store at large, such as a page of a
+//! scan or the whole outbox, so that no load waits for that. With a write-ahead log, none of them waits for another.
 //!
 //! Several processes may have the file open, and so may several namespaces of one process: each has its own threads and tables.
 //! Their writers take SQLite's lock in turns. This module knows nothing of tasks or runtimes, except for the channels that bring
 //! jobs.
 
 mod columns;
+mod export;
 mod failure;
 mod file;
 mod heads;
 mod maintenance;
 mod read;
 mod reminders;
+mod snapshots;
 mod tables;
 mod write;
 
@@ -23,16 +25,18 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-use event_sourcing::EventType;
+use event_sourcing::{EventType, StreamId, Version};
 use jiff::Timestamp;
 use runtime::batcher::{Batcher, ask};
 use runtime::files::OpenedFile;
 
 use crate::jobs::{LoadJob, Streams};
+use crate::load::Lane;
 use crate::reminders::{DueTimes, ReminderRow};
+use crate::snapshots::SnapshotRow;
 use crate::{
     AppendError, Backlog, CommandRecord, Commit, CommitId, Heads, Load, Mark, Namespace, OpenError, Page,
-    ReminderCounts, ScanPosition, StoreError,
+    RecordPage, ReminderCounts, ScanPosition, ScannedCommit, StoreError,
 };
 use failure::check;
 use maintenance::{Maintainer, Question};
@@ -48,6 +52,7 @@ const TURN: usize = 512;
 pub struct SqliteEventStore {
     opened: OpenedFile,
     reader: Batcher<LoadJob>,
+    long_reader: Batcher<read::LongJob>,
     maintainer: Batcher<Question>,
     // The last field, so that it closes last. SQLite then writes the log back into the file and deletes the log.
     writer: Batcher<Write>,
@@ -61,16 +66,19 @@ impl SqliteEventStore {
     /// database, not one of ours, or from a newer program.
     pub fn open(path: &Path, namespace: &Namespace) -> Result<Self, OpenError> {
         let (path, connection) = file::open(path, namespace)?;
-        let reading =
-            file::connect(&path, file::Purpose::Load).map_err(|error| file::refused(&path, error))?;
+        let connect =
+            || file::connect(&path, file::Purpose::Load).map_err(|error| file::refused(&path, error));
+        let (reading, reading_long) = (connect()?, connect()?);
         let opened = OpenedFile::at(&path).map_err(|error| file::refused(&path, error))?;
         let mut writer = Writer::new(connection, namespace, opened.clone());
         let mut reader = Reader::new(reading, namespace, opened.clone());
+        let mut long_reader = Reader::new(reading_long, namespace, opened.clone());
         let mut maintainer = Maintainer::new(path.clone(), namespace.clone());
         let start = || -> std::io::Result<Self> {
             Ok(Self {
                 opened,
                 reader: Batcher::start("events-read", TURN, move |jobs| reader.work(jobs))?,
+                long_reader: Batcher::start("events-long", 1, move |jobs| long_reader.work_long(jobs))?,
                 maintainer: Batcher::start("events-maintenance", 1, move |asked| maintainer.work(asked))?,
                 writer: Batcher::start("events-write", TURN, move |writes| writer.work(writes))?,
             })
@@ -80,6 +88,10 @@ impl SqliteEventStore {
 
     pub(crate) async fn append(&self, commit: Arc<Commit>) -> Result<(), AppendError> {
         self.write_new(Task::Append(commit)).await
+    }
+
+    pub(crate) async fn append_all(&self, commits: Vec<Arc<Commit>>) -> Result<(), AppendError> {
+        self.write_new(Task::AppendAll(commits)).await
     }
 
     pub(crate) async fn remember(&self, record: CommandRecord) -> Result<(), AppendError> {
@@ -118,16 +130,50 @@ impl SqliteEventStore {
         ask(|answer| self.writer.send(Write { task, answer })).await?
     }
 
-    pub(crate) async fn load_many(&self, loads: Vec<Load>) -> Result<Streams, StoreError> {
-        ask(|answer| self.reader.send(LoadJob { loads, answer })).await?
+    pub(crate) async fn load_many(&self, loads: Vec<Load>, lane: Lane) -> Result<Streams, StoreError> {
+        let job = |answer| LoadJob { loads, answer };
+        match lane {
+            Lane::Shared => ask(|answer| self.reader.send(job(answer))).await?,
+            Lane::Long => ask(|answer| self.long_reader.send(read::LongJob::Load(job(answer)))).await?,
+        }
     }
 
     pub(crate) async fn scan<E: EventType>(
         &self,
         after: Option<ScanPosition>,
         limit: usize,
-    ) -> Result<Page<E>, StoreError> {
+    ) -> Result<Page<ScannedCommit<E>>, StoreError> {
         self.maintain(move |tables| maintenance::scan(tables, after.as_ref(), limit)).await
+    }
+
+    pub(crate) async fn snapshot(
+        &self,
+        stream: &StreamId,
+        revision: u32,
+        last: Version,
+    ) -> Result<Option<SnapshotRow>, StoreError> {
+        let asked = read::SnapshotQuery { stream: stream.clone(), revision, last };
+        ask(|answer| self.long_reader.send(read::LongJob::Snapshot(asked, answer))).await?
+    }
+
+    pub(crate) async fn put_snapshots(&self, rows: Vec<SnapshotRow>) -> Result<(), StoreError> {
+        self.write(Task::Snapshots(rows)).await.map(drop)
+    }
+
+    pub(crate) async fn export_commits(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<Page<Commit>, StoreError> {
+        self.maintain(move |tables| export::commits(tables, after.as_ref(), limit)).await
+    }
+
+    pub(crate) async fn export_records(
+        &self,
+        after: Option<ScanPosition>,
+        limit: usize,
+    ) -> Result<RecordPage, StoreError> {
+        self.maintain(move |tables| export::records(tables, after.as_ref(), limit)).await
     }
 
     pub(crate) async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {

@@ -6,18 +6,21 @@ use rusqlite::{Connection, Error, ErrorCode, OptionalExtension, Row, Transaction
 
 use super::columns::{number, text, time, version};
 use super::failure::{check, unavailable};
+use super::snapshots;
 use crate::cursor::{follows, unreadable, unreadable_at};
-use crate::jobs::LoadJob;
+use crate::jobs::{Answer, LoadJob};
 use crate::namespace::statements;
+use crate::snapshots::SnapshotRow;
 use crate::{
     AnsweredCommand, CommandHash, CommandResult, Commit, Load, Namespace, StoreError, Stream,
     UnreadableStream, json,
 };
 
+/// The columns begin as [`read_commit`] reads them.
 const COMMITS: &str = "
     SELECT key, recorded_at, events, command_id, command_hash, metadata, awaits,
         EXISTS (SELECT 1 FROM {namespace}_outbox AS u WHERE u.stream = s.stream AND u.version = s.key)
-    FROM {namespace}_commits AS s WHERE stream = ?1 AND key > ?2 AND key < '' ORDER BY key";
+    FROM {namespace}_commits AS s WHERE stream = ?1 AND key > ?2 AND key <= ?3 ORDER BY key";
 
 const ANSWERED: &str = "SELECT command_hash, version, recorded_at IS NULL, rejection FROM {namespace}_commits WHERE stream = ?1 AND key = ?2";
 
@@ -25,7 +28,21 @@ statements! {
     Statements {
         commits: COMMITS,
         answered: ANSWERED,
+        snapshot: snapshots::LAST,
     }
+}
+
+/// A job about a long stream.
+pub(super) enum LongJob {
+    Load(LoadJob),
+    Snapshot(SnapshotQuery, Answer<Option<SnapshotRow>>),
+}
+
+/// The last snapshot of this revision that is not behind this version.
+pub(super) struct SnapshotQuery {
+    pub(super) stream: StreamId,
+    pub(super) revision: u32,
+    pub(super) last: Version,
 }
 
 pub(super) struct Reader {
@@ -37,6 +54,22 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(connection: Connection, namespace: &Namespace, opened: OpenedFile) -> Self {
         Self { connection, opened, sql: Statements::of(namespace) }
+    }
+
+    /// Answers jobs about long streams.
+    pub(super) fn work_long(&mut self, jobs: &mut Vec<LongJob>) {
+        for job in jobs.drain(..) {
+            match job {
+                LongJob::Load(job) => self.work(&mut vec![job]),
+                LongJob::Snapshot(SnapshotQuery { stream, revision, last }, answer) => {
+                    let Self { connection, opened, sql } = self;
+                    let found = check(opened)
+                        .and_then(|()| snapshots::last(connection, &sql.snapshot, &stream, revision, last));
+                    // The caller may no longer wait, so a failed send is ignored.
+                    let _ = answer.send(found);
+                }
+            }
+        }
     }
 
     /// Answers all the jobs in one transaction: they have one snapshot, and SQLite takes its lock once.
@@ -83,7 +116,8 @@ fn read_commits(
 ) -> Result<Vec<Commit>, StoreError> {
     let fail = |error| failed(&load.stream, error);
     let mut statement = snapshot.prepare_cached(&sql.commits).map_err(fail)?;
-    let mut rows = statement.query(params![load.stream.as_str(), number(load.after)]).map_err(fail)?;
+    let range = params![load.stream.as_str(), number(load.after), number(load.until())];
+    let mut rows = statement.query(range).map_err(fail)?;
     let mut commits = Vec::new();
     let mut last = load.after;
     while let Some(row) = rows.next().map_err(fail)? {
@@ -94,7 +128,7 @@ fn read_commits(
     Ok(commits)
 }
 
-fn read_commit(stream: &StreamId, last: Version, row: &Row<'_>) -> Result<Commit, StoreError> {
+pub(super) fn read_commit(stream: &StreamId, last: Version, row: &Row<'_>) -> Result<Commit, StoreError> {
     let fail = |error| failed(stream, error);
     let version = follows(stream, last, row.get(0).map_err(fail)?)?;
     let unreadable = |problem: String| unreadable_at(stream, version, &problem);

@@ -10,18 +10,21 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params
 
 use super::columns::number;
 use super::failure::{check, unavailable};
-use super::reminders;
+use super::{reminders, snapshots};
 use crate::jobs::Answer;
 use crate::namespace::statements;
+use crate::snapshots::SnapshotRow;
 use crate::{CommandRecord, Commit, Mark, Namespace, ReminderPolicy, json};
 
 /// One write.
 pub(super) enum Task {
     Append(Arc<Commit>),
+    AppendAll(Vec<Arc<Commit>>),
     Remember(CommandRecord),
     Mark(Vec<Mark>),
     Reminder(reminders::ReminderTask),
     Forget(Timestamp),
+    Snapshots(Vec<SnapshotRow>),
 }
 
 /// A task, with the channel for the number of records that it changed. For an append or a small record, 0 is a conflict.
@@ -84,6 +87,7 @@ statements! {
         remember: REMEMBER,
         mark: MARK,
         forget: FORGET,
+        put_snapshot: snapshots::PUT,
     }
 }
 
@@ -166,9 +170,11 @@ impl<'c> WriteBatch<'c> {
     fn write_all(&mut self, writes: &[Write], text: &mut Vec<u8>) -> rusqlite::Result<Vec<u64>> {
         let done = writes.iter().map(|write| match &write.task {
             Task::Append(commit) => self.append(commit, text),
+            Task::AppendAll(commits) => self.append_all(commits, text),
             Task::Remember(record) => self.remember(record),
             Task::Mark(marks) => self.mark(marks),
             Task::Reminder(task) => self.reminders.write(self.connection, task),
+            Task::Snapshots(rows) => snapshots::put(self.connection, &self.sql.put_snapshot, rows),
             Task::Forget(before) => {
                 let mut forget = self.connection.prepare_cached(&self.sql.forget)?;
                 changed(&mut forget, params![before.as_microsecond()])
@@ -201,6 +207,16 @@ impl<'c> WriteBatch<'c> {
         }
         if commit.unpublished {
             changed(&mut self.add_to_outbox, params![stream, version, recorded_at])?;
+        }
+        Ok(1)
+    }
+
+    /// Appends commits up to the first conflict. Returns 1, or 0 if there was one.
+    fn append_all(&mut self, commits: &[Arc<Commit>], text: &mut Vec<u8>) -> rusqlite::Result<u64> {
+        for commit in commits {
+            if self.append(commit, text)? == 0 {
+                return Ok(0);
+            }
         }
         Ok(1)
     }

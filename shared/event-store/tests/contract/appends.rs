@@ -142,3 +142,40 @@ pub(crate) async fn of_a_batch_in_which_some_conflict_the_others_are_stored(stor
         assert_eq!(commits, [commit_by(command_id, &named(number), 1)]);
     }
 }
+
+pub(crate) async fn commits_that_follow_one_another_are_appended_as_one_write(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "b", [1]).await;
+    let published = Commit { unpublished: false, ..commit("a", 4, 1) };
+    let appended = [commit("b", 2, 2), commit("a", 1, 3), published, commit("b", 4, 1), commit("a", 5, 1)];
+    store.append_all(appended.iter().cloned().map(Arc::new).collect()).await.unwrap();
+    let other = stores.open().await;
+    assert_eq!(load(&other, "a").await, [&appended[1], &appended[2], &appended[4]].map(Clone::clone));
+    assert_eq!(versions(&load(&other, "b").await), [1, 2, 4]);
+    assert_eq!(store.backlog().await.unwrap().commits, 5);
+    store.append_all(Vec::new()).await.unwrap();
+    append_each(&store, "a", [6]).await;
+}
+
+pub(crate) async fn of_commits_appended_as_one_write_none_is_stored_behind_a_conflict(stores: &impl Stores) {
+    let store = stores.open().await;
+    for stream in ["version", "command", "gap"] {
+        append_each(&store, stream, 1..=2).await;
+    }
+    let taken = Commit { command_id: build::command("command-command-1"), ..commit("command", 4, 1) };
+    for commits in [
+        vec![commit("version", 2, 1), commit("version", 3, 1)],
+        vec![commit("command", 3, 1), taken, commit("command", 5, 1)],
+        vec![commit("gap", 4, 1), commit("gap", 5, 1)],
+        vec![commit("absent", 2, 1)],
+        vec![Commit { events: Vec::new(), ..commit("absent", 1, 1) }],
+    ] {
+        let refused = store.append_all(commits.into_iter().map(Arc::new).collect()).await;
+        assert!(matches!(refused, Err(AppendError::Conflict)), "{refused:?}");
+    }
+    assert_eq!(versions(&load(&store, "version").await), [1, 2]);
+    assert_eq!(versions(&load(&store, "gap").await), [1, 2]);
+    assert_eq!(versions(&load(&store, "absent").await), [] as [u64; 0]);
+    let stored = versions(&load(&store, "command").await);
+    assert!(stored == [1, 2] || stored == [1, 2, 3], "{stored:?}");
+}

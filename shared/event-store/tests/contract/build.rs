@@ -99,7 +99,7 @@ pub(crate) async fn wins(store: &EventStore, commit: Commit) -> bool {
 }
 
 pub(crate) fn whole(stream: &str) -> Load {
-    Load { stream: id(stream), after: Version::NONE, command: None }
+    Load::whole(id(stream))
 }
 
 pub(crate) async fn load(store: &EventStore, stream: &str) -> Vec<Commit> {

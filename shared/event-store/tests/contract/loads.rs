@@ -52,6 +52,28 @@ pub(crate) async fn a_long_stream_is_loaded_whole_and_from_any_commit_on(stores:
     assert_eq!((end.commits, end.answered.unwrap().version), (Vec::new(), Version::new(10)));
 }
 
+pub(crate) async fn a_load_with_a_limit_has_what_begins_within_it(stores: &impl Stores) {
+    let store = stores.open().await;
+    append_each(&store, "a", 1..=3).await;
+    append(&store, commit("a", 4, 5)).await;
+    append_each(&store, "a", 9..=12).await;
+    append_each(&store, "b", 1..=2).await;
+    let page = |after: u64, limit| Load { after: Version::new(after), limit: Some(limit), ..whole("a") };
+    let asked = [(0, 2), (0, 4), (2, 3), (3, 1), (8, 100), (12, 1), (3, 0), (3, u64::MAX)];
+    let expected: [&[u64]; 8] =
+        [&[1, 2], &[1, 2, 3, 4], &[3, 4], &[4], &[9, 10, 11, 12], &[], &[], &[4, 9, 10, 11, 12]];
+    let mut loads: Vec<Load> = asked.map(|(after, limit)| page(after, limit)).to_vec();
+    loads.push(whole("b"));
+    let streams = store.load_many(loads).await.unwrap();
+    let found: Vec<Vec<u64>> = streams.into_iter().map(|stream| versions(&stream.unwrap().commits)).collect();
+    assert_eq!(found[..8], expected);
+    assert_eq!(found[8], [1, 2], "another load of the same read has no limit");
+    // A command is found in the whole stream.
+    let asked = Load { command: Some(command("a-command-12")), ..page(0, 1) };
+    let Stream { commits, answered } = store.load(asked).await.unwrap();
+    assert_eq!((versions(&commits), answered.unwrap().version), (vec![1], Version::new(12)));
+}
+
 pub(crate) async fn one_load_answers_many_callers(stores: &impl Stores) {
     const CALLERS: usize = 200;
     let store = stores.open().await;

@@ -13,6 +13,7 @@ mod commands;
 #[cfg(feature = "postgres")]
 #[path = "../../../read-store/tests/database/mod.rs"]
 mod database;
+mod exports;
 mod loads;
 #[cfg(feature = "mongodb")]
 mod mongodb_server;
@@ -25,6 +26,7 @@ mod processes;
 mod proxy;
 mod reminders;
 mod scans;
+mod snapshots;
 #[cfg(feature = "embedded")]
 mod sqlite_file;
 mod stores;
@@ -57,6 +59,8 @@ macro_rules! every_scenario {
                 a_commit_that_leaves_a_version_out_is_not_stored,
                 a_commit_without_events_is_not_stored,
                 of_a_batch_in_which_some_conflict_the_others_are_stored,
+                commits_that_follow_one_another_are_appended_as_one_write,
+                of_commits_appended_as_one_write_none_is_stored_behind_a_conflict,
             }
             commands {
                 a_repeated_command_conflicts_and_its_answer_is_found,
@@ -73,6 +77,7 @@ macro_rules! every_scenario {
                 streams_come_as_they_were_asked,
                 a_stream_is_current_at_its_last_version,
                 a_long_stream_is_loaded_whole_and_from_any_commit_on,
+                a_load_with_a_limit_has_what_begins_within_it,
                 one_load_answers_many_callers,
                 a_gap_in_a_stream_is_unreadable,
                 an_event_that_this_program_does_not_know_is_loaded_as_it_is,
@@ -113,6 +118,22 @@ macro_rules! every_scenario {
             namespaces {
                 namespaces_side_by_side_never_see_each_other,
                 namespaces_that_are_written_at_once_wait_for_each_other,
+            }
+            exports {
+                an_empty_store_has_nothing_to_export,
+                every_commit_is_exported_as_it_was_appended_whatever_the_page,
+                every_small_record_is_exported_whatever_the_page,
+                reminders_are_exported_and_imported_as_they_are,
+                an_export_names_what_it_cant_read_and_goes_on,
+            }
+            snapshots {
+                a_long_stream_is_folded_from_its_last_snapshot,
+                a_short_stream_has_no_snapshot,
+                snapshots_are_kept_and_the_nearest_one_below_a_version_is_read,
+                a_snapshot_that_is_damaged_does_not_count,
+                a_snapshot_of_another_revision_does_not_count,
+                a_snapshot_without_the_commit_that_it_ends_with_does_not_count,
+                what_is_unpublished_is_in_no_snapshot,
             }
             processes {
                 what_was_answered_is_there_after_kill_9,

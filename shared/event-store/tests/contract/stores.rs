@@ -25,6 +25,9 @@ pub(crate) trait Stores: Sized {
     /// Moves a reminder's time ten years ahead, as a wrong clock would.
     async fn put_reminder_ahead(&self, commit: &CommitId);
 
+    /// Changes the text of all of a stream's snapshots.
+    async fn damage_snapshots(&self, stream: &StreamId);
+
     /// Deletes all the small records that expire, as their age will.
     async fn expire_records(&self);
 
@@ -77,6 +80,13 @@ impl Stores for Sqlite {
         let ten_years = 10 * 365 * 24 * 3_600 * 1_000_000_i64;
         let values = (commit.stream.as_str(), ten_years);
         self.tamper("UPDATE tasks_task_reminders SET since = since + ?2 WHERE stream = ?1", values);
+    }
+
+    async fn damage_snapshots(&self, stream: &StreamId) {
+        let connection = rusqlite::Connection::open(self.0.path().join("events.db")).unwrap();
+        let damage =
+            "UPDATE tasks_task_snapshots SET content = replace(content, 'läwp', 'lüwp') WHERE stream = ?1";
+        assert!(connection.execute(damage, [stream.as_str()]).unwrap() > 0);
     }
 
     async fn expire_records(&self) {
@@ -181,6 +191,22 @@ impl Stores for MongoDb {
         assert_eq!(changed.unwrap().modified_count, 1);
     }
 
+    async fn damage_snapshots(&self, stream: &StreamId) {
+        use mongodb::bson::{Document, doc};
+        let snapshots = self.database.collection::<Document>(&format!("{}_snapshots", namespace()));
+        let of_stream = doc! { "_id": { "$gt": format!("{stream}@"), "$lt": format!("{stream}A") } };
+        let mut found = snapshots.find(of_stream).await.unwrap();
+        let mut damaged = 0;
+        while found.advance().await.unwrap() {
+            let mut snapshot: Document = found.deserialize_current().unwrap();
+            let content = snapshot.get_str("content").unwrap().replace("läwp", "lüwp");
+            snapshot.insert("content", content);
+            let id = doc! { "_id": snapshot.get_str("_id").unwrap() };
+            damaged += snapshots.replace_one(id, snapshot).await.unwrap().modified_count;
+        }
+        assert!(damaged > 0);
+    }
+
     /// The server deletes what is in the index `forget`, some time after the time that it names.
     async fn expire_records(&self) {
         let expiring = mongodb::bson::doc! { "forget_at": { "$exists": true } };
@@ -243,6 +269,13 @@ impl Stores for Postgres {
         let ten_years = (10 * 365 * 24 * 3_600 * 1_000_000_i64).to_string();
         let ahead = "UPDATE tasks_task_reminders SET since = since + $3::text::bigint WHERE stream = $1 AND version = $2";
         self.tamper(ahead, (&commit.stream, commit.version), &ten_years).await;
+    }
+
+    async fn damage_snapshots(&self, stream: &StreamId) {
+        let damage =
+            "UPDATE tasks_task_snapshots SET content = replace(content, 'läwp', 'lüwp') WHERE stream = $1";
+        let damaged = sqlx::query(damage).bind(stream.as_str()).execute(&mut self.0.connect().await).await;
+        assert!(damaged.unwrap().rows_affected() > 0);
     }
 
     async fn expire_records(&self) {

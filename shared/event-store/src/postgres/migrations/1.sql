@@ -41,3 +41,12 @@ CREATE TABLE IF NOT EXISTS {namespace}_reminders (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 CREATE INDEX IF NOT EXISTS {namespace}_reminders_by_time ON {namespace}_reminders (since);
+
+-- States of aggregates, every so many events. Nothing depends on them.
+CREATE TABLE IF NOT EXISTS {namespace}_snapshots (
+    version  bigint NOT NULL, -- of the last event in the state
+    revision integer NOT NULL, -- of the state and its fold
+    stream   text COLLATE "C" NOT NULL,
+    content  text NOT NULL,
+    PRIMARY KEY (stream, revision, version)
+);
