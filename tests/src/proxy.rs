@@ -28,6 +28,8 @@ struct Faults {
     cut: AtomicUsize,
     /// Ends every connection that there is.
     hang_up: Notify,
+    /// The number of pieces of replies that went through.
+    passed: AtomicUsize,
     rewrite: Rewrite,
 }
 
@@ -45,6 +47,7 @@ impl Proxy {
             to_cut: AtomicUsize::new(0),
             cut: AtomicUsize::new(0),
             hang_up: Notify::new(),
+            passed: AtomicUsize::new(0),
             rewrite: Rewrite::new(&real, address),
         };
         let faults = Arc::new(faults);
@@ -70,6 +73,12 @@ impl Proxy {
     /// Closes every connection that there is. New ones go through.
     pub fn hang_up(&self) {
         self.faults.hang_up.notify_waiters();
+    }
+
+    /// Returns the number of pieces of replies that went through so far.
+    #[must_use]
+    pub fn passed(&self) -> usize {
+        self.faults.passed.load(Ordering::Relaxed)
     }
 
     /// Returns the number of replies that were cut so far.
@@ -130,6 +139,7 @@ async fn replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: &Fault
         if to.write_all(&whole).await.is_err() {
             return;
         }
+        faults.passed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

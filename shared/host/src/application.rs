@@ -18,6 +18,7 @@ use runtime::{Route, Routes, settings};
 use tokio::sync::watch;
 
 use crate::aggregates::AggregateType;
+use crate::copy::CopyArgs;
 use crate::functions::{Function, Functions, IntoTrigger, Parts, settings_of};
 use crate::held::HeldArgs;
 use crate::migrate::MigrateArgs;
@@ -30,7 +31,7 @@ use crate::stores::{AllStores, PublishingStores};
 use crate::view_commands::{RebuildArgs, VerifyArgs};
 use crate::views::ViewType;
 use crate::{
-    CannotStart, held, migrate, name_application, names, output, relay, reminders, republish, serve,
+    CannotStart, copy, held, migrate, name_application, names, output, relay, reminders, republish, serve,
     view_commands,
 };
 
@@ -201,6 +202,7 @@ impl Application {
             VerifyArgs::augment_args(Command::new("verify")),
             HeldArgs::augment_args(Command::new("held")),
             MigrateArgs::augment_args(Command::new("migrate")),
+            CopyArgs::augment_args(Command::new("copy")),
         ];
         let completions = CompletionsArgs::augment_args(Command::new("completions"));
         let command = Command::new(self.name)
@@ -282,6 +284,7 @@ impl Application {
             "verify" => until_signal(view_commands::verify(settings_of(flags)?, &registry)).await,
             "held" => until_signal(held::run(settings_of(flags)?, &registry)).await,
             "migrate" => until_signal(migrate::run(settings_of(flags)?, &registry)).await,
+            "copy" => until_signal(copy::run(settings_of(flags)?, &registry)).await,
             name => match self.commands.iter().find(|(command, _)| command.get_name() == name) {
                 Some((_, run)) => run(flags)?.await,
                 None => Ok(ExitCode::FAILURE),

@@ -13,8 +13,9 @@
 //!   them.
 //! - [`serve`]: runs the system in one process. [`admin`]: the pages for operators. [`doubts`]: notes records that the channel may
 //!   have lost.
-//! - [`held`], [`migrate`], [`reminders`], [`view_commands`]: the commands that need only the stores. [`rebuild`] and [`verify`] do
-//!   the work for a view. [`relay`] and [`republish`]: the commands that publish; [`receivers`]: the consumers that these need.
+//! - [`copy`], [`held`], [`migrate`], [`reminders`], [`view_commands`]: the commands that need only the stores. [`rebuild`] and
+//!   [`verify`] do the work for a view. [`relay`] and [`republish`]: the commands that publish; [`receivers`]: the consumers that
+//!   these need.
 //! - [`tokens`]: the file of accepted tokens. [`output`]: prints the output of a command. [`names`]: the application's words.
 //!
 //! This crate knows no application's functions, aggregates or views.
@@ -30,6 +31,7 @@ pub mod api;
 pub mod application;
 pub mod auth;
 pub mod connections;
+pub mod copy;
 pub mod doubts;
 pub mod files;
 pub mod functions;

@@ -36,11 +36,17 @@ impl Locks {
         files::create_folder(folder).map_err(|error| data.cannot("can't be created", &error))?;
         let mut locked = vec![data.lock(&folder.join(format!("{}.lock", application())))?];
         for (what, path, elsewhere) in stores {
-            let store = Served { what, path, elsewhere };
-            let lock = beside(path).map_err(|error| store.cannot("can't be created", &error))?;
-            locked.push(store.lock(&lock)?);
+            locked.push(Served { what, path, elsewhere }.lock_beside()?);
         }
         Ok(Self { _files: locked })
+    }
+
+    /// Locks the file of one store, and creates a missing one.
+    ///
+    /// # Errors
+    /// As [`Locks::take`].
+    pub fn of_file(what: &str, path: &Path, elsewhere: &str) -> Result<Self, CannotStart> {
+        Ok(Self { _files: vec![Served { what, path, elsewhere }.lock_beside()?] })
     }
 }
 
@@ -57,6 +63,12 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
 }
 
 impl Served<'_> {
+    /// Locks a store's file.
+    fn lock_beside(&self) -> Result<File, CannotStart> {
+        let lock = beside(self.path).map_err(|error| self.cannot("can't be created", &error))?;
+        self.lock(&lock)
+    }
+
     fn lock(&self, path: &Path) -> Result<File, CannotStart> {
         let mut file = open(path).map_err(|error| self.cannot("can't be written", &error))?;
         match file.try_lock() {
