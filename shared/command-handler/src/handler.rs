@@ -1,5 +1,6 @@
 //! The path of a command: look for its id, fold, decide, append, hand over to the publisher.
 
+use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,11 +14,14 @@ use event_store::{
 use jiff::Timestamp;
 use runtime::{Backoff, KillPoint, kill_point};
 use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::meters::Meters;
 use crate::publisher::{PublishStage, Publisher};
 use crate::snapshots::SnapshotWriter;
 use crate::state_cache::{CachedState, StateCache};
+use crate::turns::Turns;
 
 /// The most attempts at one command while other commands append first. After them the caller is told to try again.
 const ATTEMPTS: u32 = 16;
@@ -128,10 +132,11 @@ pub enum AnswerPolicy {
 
 /// Handles commands. Cheap to clone. A process has one, so that one place knows the cached states and the commits in flight.
 #[derive(Clone)]
-pub struct CommandHandler<A> {
+pub struct CommandHandler<A: Aggregate> {
     store: EventStore,
     publisher: Publisher,
     states: Arc<StateCache<A>>,
+    turns: Arc<Turns<WaitingCommand<A>>>,
     snapshots: SnapshotWriter,
     meters: Arc<Meters>,
     answer_policy: AnswerPolicy,
@@ -167,7 +172,15 @@ impl<A: Aggregate> CommandHandler<A> {
         let progress = Arc::<StateCache<A>>::clone(&states);
         let publisher = Publisher::new(store.clone(), channel, A::SOURCE, progress);
         let snapshots = SnapshotWriter::new(store.clone());
-        Self { store, publisher, states, snapshots, meters: Arc::default(), answer_policy }
+        Self {
+            store,
+            publisher,
+            states,
+            turns: Arc::default(),
+            snapshots,
+            meters: Arc::default(),
+            answer_policy,
+        }
     }
 
     /// The event store.
@@ -189,9 +202,128 @@ impl<A: Aggregate> CommandHandler<A> {
     pub async fn handle(&self, request: CommandRequest<A>) -> Result<Outcome<A>, CommandError<A>> {
         let started = Instant::now();
         let command = request.command.name();
-        let result = self.attempt(request).await;
+        let result = self.in_turn(request).await;
         self.meters.count(command, name_of(&result), started.elapsed());
         result
+    }
+
+    /// Handles a command when its stream's turn comes.
+    async fn in_turn(&self, request: CommandRequest<A>) -> Answer<A> {
+        let wait = || {
+            let (answer, answered) = oneshot::channel();
+            (WaitingCommand { request: request.clone(), answer }, answered)
+        };
+        let Some(answered) = self.turns.take_or_wait(&request.stream, wait) else {
+            let turn = Turn { handler: self.clone(), stream: request.stream.clone() };
+            let answer = self.attempt(request).await;
+            if is_away(&answer) {
+                turn.end_for_all(VecDeque::new());
+            }
+            return answer;
+        };
+        match answered.await {
+            Ok(answer) => answer,
+            Err(_) => self.attempt(request).await,
+        }
+    }
+
+    /// Handles commands of one stream that have waited together.
+    async fn attempt_all(self, stream: StreamId, waiting: Vec<WaitingCommand<A>>) {
+        let turn = Turn { handler: self.clone(), stream: stream.clone() };
+        let mut waiting = VecDeque::from(waiting);
+        // Where no state is cached, the first one loads the stream, for the others too.
+        while let Some(first) = waiting.pop_front() {
+            if waiting.is_empty() || self.states.get(&stream).is_none() {
+                let answered = self.attempt(first.request).await;
+                let is_away = is_away(&answered);
+                // The caller may no longer wait, so a failed send is ignored.
+                let _ = first.answer.send(answered);
+                if is_away {
+                    return turn.end_for_all(waiting);
+                }
+                continue;
+            }
+            waiting.push_front(first);
+            match self.append_chain(&stream, std::mem::take(&mut waiting)).await {
+                Chain::Done { alone } => {
+                    alone
+                        .into_iter()
+                        .for_each(|command| drop(tokio::spawn(self.clone().attempt_alone(command))));
+                }
+                // Another process was first.
+                Chain::Conflict(commands) => waiting = commands,
+                Chain::Away(commands) => return turn.end_for_all(commands),
+            }
+        }
+    }
+
+    /// Handles a command that only a load of its own can answer.
+    async fn attempt_alone(self, command: WaitingCommand<A>) {
+        let answered = self.attempt(command.request).await;
+        let _ = command.answer.send(answered);
+    }
+
+    /// Decides commands, each on the state to which the one before leads, and appends their commits as one write.
+    async fn append_chain(&self, stream: &StreamId, commands: VecDeque<WaitingCommand<A>>) -> Chain<A> {
+        let Some(mut state) = self.states.get(stream) else { return Chain::Conflict(commands) };
+        let (mut decided, mut commits, mut alone) = (VecDeque::new(), Vec::new(), Vec::new());
+        let mut outcomes = Vec::new();
+        let mut ids = HashSet::new();
+        for command in commands {
+            // A repeat is answered as the first one is.
+            let is_first = ids.insert(command.request.command_id.clone());
+            match is_first.then(|| self.decide(&command.request, &mut state)).flatten() {
+                Some((commit, outcome)) => {
+                    decided.push_back(command);
+                    commits.push(commit);
+                    outcomes.push(outcome);
+                }
+                None => alone.push(command),
+            }
+        }
+        if commits.is_empty() {
+            return Chain::Done { alone };
+        }
+        kill_point(KillPoint::BeforeAppend);
+        if let Err(error) = self.store.append_all(commits).await {
+            // The append may have taken place all the same.
+            self.states.forget(stream);
+            decided.extend(alone);
+            return match error {
+                AppendError::Conflict => Chain::Conflict(decided),
+                AppendError::Store(_) => Chain::Away(decided),
+            };
+        }
+        kill_point(KillPoint::AfterAppend);
+        self.snapshots.add_missing(&mut state);
+        let run = self.states.put(state);
+        self.publish(stream, run).await;
+        for (command, outcome) in decided.into_iter().zip(outcomes) {
+            // The caller may no longer wait, so a failed send is ignored.
+            let _ = command.answer.send(Ok(outcome));
+        }
+        Chain::Done { alone }
+    }
+
+    /// Decides a command on a state that nobody has confirmed, and moves the state on. Returns `None` if only a load of its own can
+    /// answer the command.
+    fn decide(
+        &self,
+        request: &CommandRequest<A>,
+        state: &mut CachedState<A>,
+    ) -> Option<(Arc<Commit>, Outcome<A>)> {
+        state.mark_published(request.published);
+        if request.if_match.is_some_and(|wanted| !wanted.holds(state.snapshot.version)) {
+            return None;
+        }
+        let events = state.snapshot.state.decide(request.command.clone()).ok()?;
+        if events.is_empty() {
+            return None;
+        }
+        let commit = commit_of(request, state, &events);
+        self.publisher.check(&commit).ok()?;
+        move_on(state, &events, &commit);
+        Some((commit, Outcome { snapshot: state.snapshot.clone(), with_events: true }))
     }
 
     async fn attempt(&self, request: CommandRequest<A>) -> Result<Outcome<A>, CommandError<A>> {
@@ -276,18 +408,7 @@ impl<A: Aggregate> CommandHandler<A> {
         mut state: CachedState<A>,
         events: Vec<A::Event>,
     ) -> Result<Step<A>, CommandError<A>> {
-        let recorded_at = now().max(state.snapshot.updated_at);
-        let commit = Arc::new(Commit {
-            stream: request.stream.clone(),
-            version: state.snapshot.version.next(),
-            command_id: request.command_id.clone(),
-            command_hash: request.hash,
-            events: events.iter().map(EncodedEvent::encode).collect(),
-            awaits_outcome: events.last().is_some_and(A::awaits_outcome),
-            recorded_at,
-            metadata: request.metadata.clone(),
-            unpublished: true,
-        });
+        let commit = commit_of(request, &state, &events);
         self.publisher.check(&commit).map_err(CommandError::TooLarge)?;
         kill_point(KillPoint::BeforeAppend);
         match self.store.append(Arc::clone(&commit)).await {
@@ -302,9 +423,7 @@ impl<A: Aggregate> CommandHandler<A> {
                 return Err(error.into());
             }
         }
-        events.iter().for_each(|event| state.snapshot.push(recorded_at, event));
-        state.note(&commit);
-        state.unpublished.push(commit);
+        move_on(&mut state, &events, &commit);
         self.snapshots.add_missing(&mut state);
         let outcome = Outcome { snapshot: state.snapshot.clone(), with_events: true };
         let run = self.states.put(state);
@@ -429,6 +548,87 @@ impl<A: Aggregate> CommandHandler<A> {
         }
         Ok(true)
     }
+}
+
+type Answer<A> = Result<Outcome<A>, CommandError<A>>;
+
+/// A command that waits for its turn.
+struct WaitingCommand<A: Aggregate> {
+    request: CommandRequest<A>,
+    answer: oneshot::Sender<Answer<A>>,
+}
+
+/// The commands of a chain that are not answered.
+enum Chain<A: Aggregate> {
+    /// The others are answered. Only a load of its own can answer each of these.
+    Done { alone: Vec<WaitingCommand<A>> },
+    /// None is answered: the state was not the stream's.
+    Conflict(VecDeque<WaitingCommand<A>>),
+    /// None is answered: the store is not available.
+    Away(VecDeque<WaitingCommand<A>>),
+}
+
+/// Holds the turn of a stream, and passes it on when it is dropped, however that comes.
+struct Turn<A: Aggregate> {
+    handler: CommandHandler<A>,
+    stream: StreamId,
+}
+
+impl<A: Aggregate> Turn<A> {
+    /// Ends the turn of a command to which the store was away, also for those that wait: they have waited as long.
+    fn end_for_all(self, waiting: VecDeque<WaitingCommand<A>>) {
+        for command in waiting.into_iter().chain(self.handler.turns.take_waiting(&self.stream)) {
+            let error = StoreError::Unavailable("it did not answer the command before".into());
+            let _ = command.answer.send(Err(error.into()));
+        }
+    }
+}
+
+/// Returns true if the store is not available.
+const fn is_away<A: Aggregate>(answer: &Answer<A>) -> bool {
+    matches!(answer, Err(CommandError::Store(StoreError::Unavailable(_))))
+}
+
+impl<A: Aggregate> Drop for Turn<A> {
+    fn drop(&mut self) {
+        let waiting = self.handler.turns.pass_on(&self.stream);
+        if waiting.is_empty() {
+            return;
+        }
+        match Handle::try_current() {
+            Ok(runtime) => {
+                drop(runtime.spawn(self.handler.clone().attempt_all(self.stream.clone(), waiting)))
+            }
+            // The process ends.
+            Err(_) => drop(self.handler.turns.free(&self.stream)),
+        }
+    }
+}
+
+/// Returns the commit of a command's events on this state.
+fn commit_of<A: Aggregate>(
+    request: &CommandRequest<A>,
+    state: &CachedState<A>,
+    events: &[A::Event],
+) -> Arc<Commit> {
+    Arc::new(Commit {
+        stream: request.stream.clone(),
+        version: state.snapshot.version.next(),
+        command_id: request.command_id.clone(),
+        command_hash: request.hash,
+        events: events.iter().map(EncodedEvent::encode).collect(),
+        awaits_outcome: events.last().is_some_and(A::awaits_outcome),
+        recorded_at: now().max(state.snapshot.updated_at),
+        metadata: request.metadata.clone(),
+        unpublished: true,
+    })
+}
+
+/// Moves a state on by a commit of these events.
+fn move_on<A: Aggregate>(state: &mut CachedState<A>, events: &[A::Event], commit: &Arc<Commit>) {
+    events.iter().for_each(|event| state.snapshot.push(commit.recorded_at, event));
+    state.note(commit);
+    state.unpublished.push(Arc::clone(commit));
 }
 
 /// The result of a command, as the metrics name it.

@@ -18,6 +18,7 @@ mod record;
 mod retry_list;
 mod snapshots;
 mod state_cache;
+mod turns;
 
 pub mod handler;
 pub mod http;

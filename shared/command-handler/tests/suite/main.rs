@@ -8,3 +8,4 @@ mod reactions;
 mod reminders;
 mod snapshots;
 mod system;
+mod turns;
