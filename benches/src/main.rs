@@ -7,11 +7,12 @@
 //! - [`server`] starts the measured processes and observes them from outside; [`load`] runs `orders load`.
 //! - [`cold`] starts the functions as Lambda does.
 //! - [`compare`] measures two builds of `orders` against each other.
+//! - [`streams`] measures commands on long streams, and loads beside their readers.
 //! - [`mapping`] measures an event source mapping from Kafka into this process.
 //! - [`table`] shows the figures: ratios first.
 //!
-//! The benches know the system by its binary and its public API only. There are three exceptions: [`fill`] writes through the event
-//! store, and [`servers`] and [`postgres`] measure parts of the system.
+//! The benches know the system by its binary and its public API only. There are four exceptions: [`fill`] writes through the event
+//! store, and [`servers`], [`postgres`] and [`streams`] measure parts of the system.
 
 mod args;
 mod bare;
@@ -27,6 +28,7 @@ mod probe;
 mod rebuild;
 mod server;
 mod servers;
+mod streams;
 mod table;
 mod template;
 
@@ -59,6 +61,8 @@ enum What {
     Compare(compare::CompareArgs),
     /// An event source mapping from Kafka into a function in this process
     Mapping(mapping::MappingArgs),
+    /// Long streams: commands at 10, 1,000 and 100,000 events, and loads of other orders beside readers of a long one
+    Streams(streams::StreamsArgs),
     /// The bare server
     #[command(hide = true)]
     Bare {
@@ -93,6 +97,7 @@ async fn measure(what: What) -> anyhow::Result<()> {
         What::ColdStart(args) => (cold::measure(&args).await?, args.common.json),
         What::Compare(args) => (compare::measure(&args).await?, args.json),
         What::Mapping(args) => (mapping::measure(&args).await?, args.common.json),
+        What::Streams(args) => (streams::measure(&args).await?, args.json),
         What::Bare { .. } => return Ok(()),
     };
     println!("{table}");

@@ -151,7 +151,7 @@ const APPEND_ALL: &str = "
         FROM new WHERE NOT EXISTS (SELECT FROM misplaced) ORDER BY place
         RETURNING 1
     ), unpublished AS (
-        INSERT INTO {namespace}_outbox (stream, version, recorded_at, appender)
+        INSERT INTO {namespace}_outbox (stream, version, recorded_at, appended_by)
         SELECT stream, version, recorded_at, $12 FROM new WHERE unpublished AND NOT EXISTS (SELECT FROM misplaced)
     )
     SELECT count(*) FROM added";
