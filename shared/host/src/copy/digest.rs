@@ -222,9 +222,10 @@ mod tests {
             ReminderRow { sent: 1, ..reminder() },
             ReminderRow { problem: Some(String::new()), ..reminder() },
         ];
-        let mut digests: Vec<String> = commits.iter().map(|commit| of(&[commit.clone()], &[], &[])).collect();
-        digests.extend(records.iter().map(|record| of(&[], &[record.clone()], &[])));
-        digests.extend(reminders.iter().map(|row| of(&[], &[], &[row.clone()])));
+        let mut digests: Vec<String> =
+            commits.iter().map(|commit| of(std::slice::from_ref(commit), &[], &[])).collect();
+        digests.extend(records.iter().map(|record| of(&[], std::slice::from_ref(record), &[])));
+        digests.extend(reminders.iter().map(|row| of(&[], &[], std::slice::from_ref(row))));
         let all = digests.len();
         digests.sort();
         digests.dedup();
