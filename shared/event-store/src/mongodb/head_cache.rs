@@ -36,6 +36,11 @@ impl HeadCache {
         self.0.lock().get(stream) == Some(&version)
     }
 
+    /// Returns the last version that is known; [`Version::NONE`] if none is.
+    pub(super) fn get(&self, stream: &StreamId) -> Version {
+        self.0.lock().peek(stream).copied().unwrap_or(Version::NONE)
+    }
+
     /// Removes all entries.
     pub(super) fn forget(&self) {
         self.0.lock().clear();

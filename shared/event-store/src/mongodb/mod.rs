@@ -6,7 +6,7 @@
 //! version) costs no index of its own. (stream, command id) has an index, which loads use as well. Both indexes begin with the
 //! stream, so the collection can be sharded by `{stream: "hashed"}`. Reads and writes of streams name the stream.
 //!
-//! All waiting *appends* and small records are one `insertMany`, and all waiting *loads* are one `find`. All waiting *marks* are
+//! All waiting *appends* and small records are one `insertMany`, and all waiting *loads* of short streams are one `find`. All waiting *marks* are
 //! one `updateMany`, and one more for those that set a reminder. The store asks nothing of a server before the first of these
 //! calls, or of `connect`.
 

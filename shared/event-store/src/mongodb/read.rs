@@ -3,20 +3,26 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use event_sourcing::{StreamId, Version};
+use event_sourcing::{CommandId, StreamId, Version};
+use futures_util::future::try_join_all;
 use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReadConcern;
+use tokio::sync::Semaphore;
 
-use super::connection::{Connection, MAJORITY, within};
+use super::connection::{Connection, MAJORITY, Topology, within};
 use super::document::{self, number};
 use super::failure::unavailable;
 use super::head_cache::HeadCache;
 use crate::jobs::{LoadJob, Streams};
+use crate::load::FIRST_PAGE;
 use crate::{Load, StoreError, Stream, UnreadableStream};
 
 /// The number of times that a stream with an apparent gap is read again before the gap is believed.
 const READ_AGAIN: usize = 2;
+
+/// The number of callers whose pages of long streams are read at a time.
+const LONG: usize = 2;
 
 /// Documents by their stream.
 type FoundDocuments = HashMap<String, Vec<RawDocumentBuf>>;
@@ -24,15 +30,32 @@ type FoundDocuments = HashMap<String, Vec<RawDocumentBuf>>;
 pub(super) struct Reader {
     connection: Arc<Connection>,
     heads: Arc<HeadCache>,
+    long_turns: Semaphore,
 }
 
 impl Reader {
     pub(super) fn new(connection: Arc<Connection>, heads: Arc<HeadCache>) -> Self {
-        Self { connection, heads }
+        Self { connection, heads, long_turns: Semaphore::new(LONG) }
     }
 
+    /// Answers the loads of short streams. Those of long streams are answered by a task of their own, so that nobody waits for them.
     pub(super) async fn work(self: Arc<Self>, mut jobs: Vec<LoadJob>) {
         jobs.retain(|job| !job.answer.is_closed());
+        let (long, short): (Vec<LoadJob>, Vec<LoadJob>) =
+            jobs.into_iter().partition(|job| job.loads.iter().any(|load| self.is_long(load)));
+        for job in long {
+            tokio::spawn(Arc::clone(&self).answer_long(job));
+        }
+        self.answer(short).await;
+    }
+
+    async fn answer_long(self: Arc<Self>, job: LoadJob) {
+        // The semaphore is never closed.
+        let _turn = self.long_turns.acquire().await;
+        self.answer(vec![job]).await;
+    }
+
+    async fn answer(&self, jobs: Vec<LoadJob>) {
         let found = self.find(jobs.iter().flat_map(|job| &job.loads)).await;
         let mut doubtful = Vec::new();
         for job in jobs {
@@ -62,27 +85,46 @@ impl Reader {
         Ok(streams)
     }
 
+    /// Finds the documents of loads. Those of short streams are one query, by the index on streams. That index would lead through
+    /// the whole of a long stream, so each page of one is a query by the index on the id.
     async fn find<'a>(&self, loads: impl Iterator<Item = &'a Load>) -> Result<FoundDocuments, StoreError> {
-        let Some(filter) = filter(loads) else { return Ok(FoundDocuments::new()) };
+        let (long, short): (Vec<&Load>, Vec<&Load>) = loads.partition(|load| self.is_long(load));
         within(async {
-            let commits = self.connection.commits().await?;
-            let find = async {
-                let mut found = FoundDocuments::new();
-                let mut cursor = commits.find(filter).batch_size(10_000).await?;
-                while cursor.advance().await? {
-                    let document = cursor.current();
+            let topology = self.connection.topology().await?;
+            let ranges = long.iter().map(|load| range(load, topology));
+            let filters = ranges.chain(commands(&long)).chain(filter(short.into_iter()));
+            let mut found = FoundDocuments::new();
+            for documents in try_join_all(filters.map(|filter| self.query(filter))).await? {
+                for document in documents {
                     // Each document has a stream, or the filter would not have found it.
                     let stream = document.get_str("stream").unwrap_or_default();
                     match found.get_mut(stream) {
-                        Some(documents) => documents.push(document.to_owned()),
-                        None => drop(found.insert(stream.to_owned(), vec![document.to_owned()])),
+                        Some(documents) => documents.push(document),
+                        None => drop(found.insert(stream.to_owned(), vec![document])),
                     }
                 }
-                Ok::<_, Error>(found)
-            };
-            find.await.map_err(|error| unavailable(&error))
+            }
+            Ok(found)
         })
         .await
+    }
+
+    /// Returns true if the stream is known to have more than one page.
+    fn is_long(&self, load: &Load) -> bool {
+        load.after.get() >= FIRST_PAGE || self.heads.get(&load.stream).get() >= FIRST_PAGE
+    }
+
+    async fn query(&self, filter: Document) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        let commits = self.connection.commits().await?;
+        let query = async {
+            let mut documents = Vec::new();
+            let mut cursor = commits.find(filter).batch_size(10_000).await?;
+            while cursor.advance().await? {
+                documents.push(cursor.current().to_owned());
+            }
+            Ok::<_, Error>(documents)
+        };
+        query.await.map_err(|error| unavailable(&error))
     }
 
     fn read(&self, found: &FoundDocuments, loads: &[Load]) -> Streams {
@@ -163,32 +205,65 @@ fn commits_after<'a>(
         }
     }
     commits.sort_unstable_by_key(|(version, _)| *version);
+    // Two queries may have found the same commit.
+    commits.dedup_by_key(|(version, _)| *version);
     Ok(commits.into_iter().map(|(_, document)| document))
 }
 
-/// Returns the filter for all the loads; `None` if there are none. The index on the id finds the commits of each load, however long
-/// the stream is. The filter finds a small record only if a load asks for its command.
+/// Returns the filter for loads of short streams; `None` if there are none. All that begin with the stream are one condition. The
+/// filter finds a small record only if a load asks for its command.
 fn filter<'a>(loads: impl Iterator<Item = &'a Load>) -> Option<Document> {
-    let (mut streams, mut commands) = (BTreeSet::new(), BTreeSet::new());
+    let (mut whole, mut until) = (BTreeSet::new(), Version::NONE);
+    let mut commands = BTreeSet::new();
     let mut conditions = Vec::new();
     for load in loads {
-        let stream = load.stream.as_str();
-        let ids =
-            doc! { "$gt": document::id(stream, load.after), "$lte": document::id(stream, load.until()) };
-        conditions.push(doc! { "_id": ids, "stream": stream });
-        if let Some(command) = &load.command {
-            streams.insert(stream);
-            commands.insert(command.as_str());
+        let command = load.command.as_ref().map(CommandId::as_str);
+        if load.after == Version::NONE {
+            whole.insert(load.stream.as_str());
+            until = until.max(load.until());
+            commands.extend(command);
+        } else {
+            let versions = doc! { "$gt": number(load.after), "$lte": number(load.until()) };
+            conditions.push(part(load.stream.as_str().into(), versions, command.into_iter().collect()));
         }
     }
-    if !commands.is_empty() {
-        let any = |names: BTreeSet<&'a str>| doc! { "$in": names.into_iter().collect::<Vec<_>>() };
-        conditions.push(doc! { "stream": any(streams), "command_id": any(commands) });
+    if !whole.is_empty() {
+        let streams: Vec<&str> = whole.into_iter().collect();
+        let versions = doc! { "$gt": 0_i64, "$lte": number(until) };
+        conditions.push(part(doc! { "$in": streams }.into(), versions, commands.into_iter().collect()));
     }
     match conditions.len() {
         0 | 1 => conditions.pop(),
         _ => Some(doc! { "$or": conditions }),
     }
+}
+
+fn part(streams: mongodb::bson::Bson, versions: Document, commands: Vec<&str>) -> Document {
+    let mut part = doc! { "stream": streams };
+    if commands.is_empty() {
+        part.insert("version", versions);
+    } else {
+        part.insert("$or", [doc! { "version": versions }, doc! { "command_id": { "$in": commands } }]);
+    }
+    part
+}
+
+/// Returns the filter for a page of a long stream. It names the stream for a router only: any other server might take the index on
+/// streams.
+fn range(load: &Load, topology: Topology) -> Document {
+    let stream = load.stream.as_str();
+    let ids = doc! { "$gt": document::id(stream, load.after), "$lte": document::id(stream, load.until()) };
+    match topology {
+        Topology::Whole => doc! { "_id": ids },
+        Topology::Sharded => doc! { "_id": ids, "stream": stream },
+    }
+}
+
+/// Returns the filter for the commands that loads of long streams ask for; `None` if they ask for none.
+fn commands(loads: &[&Load]) -> Option<Document> {
+    let asked = loads.iter().filter_map(|load| Some((load.stream.as_str(), load.command.as_ref()?.as_str())));
+    let (streams, commands): (Vec<&str>, Vec<&str>) = asked.unzip();
+    (!commands.is_empty()).then(|| doc! { "stream": { "$in": streams }, "command_id": { "$in": commands } })
 }
 
 #[cfg(test)]
