@@ -274,7 +274,7 @@ mod tests {
                 .map(|name| config.get(name).unwrap().to_owned())
         };
         assert_eq!(backoff("mechanism=AWS_MSK_IAM&region=r"), ["1000", "10000"]);
-        assert_eq!(backoff(""), ["50", "1000"]);
+        assert_eq!(backoff(""), ["5", "1000"]);
     }
 
     #[cfg(feature = "kafka-tls")]
