@@ -1,7 +1,8 @@
 //! The admin listener, which is another one than the API's.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::poll::until;
+use tests::stores::Stores;
 use tests::system::System;
 
 #[tokio::test]
@@ -12,11 +13,16 @@ async fn health_and_readiness_are_told_to_whoever_runs_it() {
     let mut ready = system.admin().get("/readyz").await.with_status(200).json();
     let comparison = ready.as_object_mut().unwrap().remove("comparison").unwrap();
     assert_eq!((&comparison["found"], &comparison["filled"]), (&0.into(), &0.into()));
+    // Only PostgreSQL knows of other replicas.
+    let others = match system.stores() {
+        Stores::Postgres(_) => json!({"alive": 0, "left_to_them": 0}),
+        Stores::Embedded | Stores::Servers(_) => Value::Null,
+    };
     assert_eq!(
         ready,
         json!({
             "event_store": "ok", "read_store": "ok", "held": [],
-            "reminders": {"waiting": 0, "set_aside": 0, "overdue": 0},
+            "reminders": {"waiting": 0, "set_aside": 0, "overdue": 0}, "other_replicas": others,
         })
     );
     system.admin().get("/").await.problem(404, "unknown-route");
