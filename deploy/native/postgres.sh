@@ -38,12 +38,13 @@ find_postgres() {
 
 postgres_run() { run_inside "$postgres_root" "$postgres_user" "$postgres_bin/$1" "${@:2}"; }
 
-# A replica has up to 18 connections, and those of a killed one go when the server notices: 100, as delivered, are soon too few.
+# A replica has up to 18 connections, and those of a killed one go when the server notices: 100, as delivered, are soon too few. On a busy
+# machine initdb takes even 20, and hardly a buffer.
 postgres_start() {
   find_postgres
   postgres_prepare || return 1
   start_postgres postgres "$postgres_root" "$postgres_user" "$postgres_bin" "$postgres_data" \
-    listen_addresses=127.0.0.1 "port=$(port_of postgres)" unix_socket_directories= max_connections=400
+    listen_addresses=127.0.0.1 "port=$(port_of postgres)" unix_socket_directories= max_connections=400 shared_buffers=128MB
 }
 
 # start_postgres NAME ROOT USER BIN DATA SETTING...
