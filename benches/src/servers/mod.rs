@@ -4,7 +4,7 @@
 //!   clients.
 //! - [`append`], [`process`], [`publish`], [`projector`]: the parts, in this process, against the raw clients.
 //! - [`system`], [`poison`], [`web`]: the whole system, by its binary.
-//! - [`bench`]: the state that all of these share. [`rounds`]: the way to take figures. [`report`]: the environment in which they were taken.
+//! - [`mod@bench`]: the state that all of these share. [`rounds`]: the way to take figures. [`report`]: the environment in which they were taken.
 
 pub(crate) mod append;
 pub(crate) mod bench;

@@ -10,14 +10,18 @@ async fn health_and_readiness_are_told_to_whoever_runs_it() {
     let system = System::start().await;
     let health = system.admin().get("/healthz").await.with_status(200);
     assert_eq!(health.text(), "ok\n");
-    let mut ready = system.admin().get("/readyz").await.with_status(200).json();
-    let comparison = ready.as_object_mut().unwrap().remove("comparison").unwrap();
-    assert_eq!((&comparison["found"], &comparison["filled"]), (&0.into(), &0.into()));
-    // Only PostgreSQL knows of other replicas.
+    // Only PostgreSQL knows of other replicas. Its session begins with the server, and is told from others a moment later.
     let others = match system.stores() {
         Stores::Postgres(_) => json!({"alive": 0, "left_to_them": 0}),
         Stores::Embedded | Stores::Servers(_) => Value::Null,
     };
+    let mut ready = until("the other replicas in /readyz", async || {
+        let ready = system.admin().get("/readyz").await.with_status(200).json();
+        (ready["other_replicas"] == others).then_some(ready)
+    })
+    .await;
+    let comparison = ready.as_object_mut().unwrap().remove("comparison").unwrap();
+    assert_eq!((&comparison["found"], &comparison["filled"]), (&0.into(), &0.into()));
     assert_eq!(
         ready,
         json!({
