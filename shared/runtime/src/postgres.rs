@@ -90,7 +90,7 @@ impl Pool {
     /// Opens a connection that is not counted, and does not go to the pool.
     ///
     /// It connects on a thread of its own. The problem: the driver hashes the password in 4096 rounds and gives way to every
-    /// other task at each fifth. On a runtime that is busy with other tasks, that takes longer than [`CONNECT`], time and again.
+    /// other task at each fifth. On a runtime that is busy with other tasks, that takes longer than it may, time and again.
     /// Measured: a process under a load of 64 clients could not connect in three seconds.
     ///
     /// # Errors

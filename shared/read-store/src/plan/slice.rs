@@ -7,12 +7,12 @@ use event_sourcing::{Entry, EventType, Recorded, Rows, StreamId, Version, View, 
 use super::verdict::Verdict;
 use crate::types::{HeldId, HeldReason, Incoming, Origin};
 
-/// The part of a view that a batch touches (see [`touched_streams`] and [`UnaddressedRecord::of`]).
+/// The part of a view that a batch touches (see [`touched_streams`](super::touched_streams) and [`UnaddressedRecord::of`]).
 #[derive(Clone, Debug)]
 pub struct ViewSlice<V: View> {
     /// The entries. A stream that is not here has none.
     pub entries: HashMap<StreamId, Entry<V::Row>>,
-    /// The rows of a view whose key is not the stream: those of the keys that [`reach`] names.
+    /// The rows of a view whose key is not the stream: those of the keys that [`reach`](fn@super::reach::reach) names.
     pub rows: Rows<V>,
     /// The held events of these streams.
     pub held: HashMap<StreamId, Vec<HeldRow>>,
