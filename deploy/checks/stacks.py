@@ -334,30 +334,33 @@ def side_by_side(account, template, given):
     return first
 
 
-def main():
+def check_sets(path, sets, refused, check, side_by_side):
+    """Checks that the template takes each set of parameters, on moto too, and refuses each of the others.
+
+    `check(name, stack, given)` looks at a translated stack; `side_by_side(account, stack, given)` makes two and returns the resources of one.
+    """
     logging.disable(logging.WARNING)
     # Of each type that moto passes over; the last line says them.
     warnings.simplefilter("ignore")
-    template = yaml_parse(TEMPLATE.read_text())
-    for name, (given, words) in REFUSED.items():
+    template = yaml_parse(path.read_text())
+    for name, (given, words) in refused.items():
         said = " ".join(complaints(template, given))
         assert words in said, f"{name} is not refused, but: {said}"
-    check_local_routes(template)
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     linting = ThreadPoolExecutor(os.cpu_count())
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
-        linted = [linting.submit(lint, TEMPLATE, name, given) for name, given in SETS.items()]
+        linted = [linting.submit(lint, path, name, given) for name, given in sets.items()]
         made, passed_over = Counter(), Counter()
-        for name, given in SETS.items():
+        for name, given in sets.items():
             said = list(complaints(template, given))
             assert not said, f"{name}: {said}"
             urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
             account = Account(url)
-            stack = translated(TEMPLATE, given)
-            check_boundary(name, stack, given)
+            stack = translated(path, given)
+            check(name, stack, given)
             created = side_by_side(account, stack, given)
             wanted = for_moto(stack, given)["Resources"]
             for logical, resource in wanted.items():
@@ -365,12 +368,17 @@ def main():
             print(f"{name}: {len(wanted)} resources, {len(created)} of them created, updated and deleted by moto, twice ... ok")
         for each in linted:
             each.result()
-        print(f"refused, as they must be: {'; '.join(REFUSED)}")
+        print(f"refused, as they must be: {'; '.join(refused)}")
         print("created by moto: " + ", ".join(sorted(made)))
         print("passed over by moto, and so checked by cfn-lint and SAM alone: " + ", ".join(sorted(passed_over)))
     finally:
         linting.shutdown(cancel_futures=True)
         server.stop()
+
+
+def main():
+    check_local_routes(yaml_parse(TEMPLATE.read_text()))
+    check_sets(TEMPLATE, SETS, REFUSED, check_boundary, side_by_side)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,6 @@
 Beside that: its outputs are parameters of template.yaml, which takes their form.
 """
 
-import json
-import logging
-import os
-import urllib.request
-import warnings
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-
-from moto.server import ThreadedMotoServer
 from samtranslator.yaml_helper import yaml_parse
 
 import stacks
@@ -69,40 +60,8 @@ def check_outputs(template):
 
 
 def main():
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    template = yaml_parse(TEMPLATE.read_text())
-    check_outputs(template)
-    for name, (given, words) in REFUSED.items():
-        said = " ".join(stacks.complaints(template, given))
-        assert words in said, f"{name} is not refused, but: {said}"
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    linting = ThreadPoolExecutor(os.cpu_count())
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
-        linted = [linting.submit(stacks.lint, TEMPLATE, name, given) for name, given in SETS.items()]
-        made, passed_over = Counter(), Counter()
-        for name, given in SETS.items():
-            said = list(stacks.complaints(template, given))
-            assert not said, f"{name}: {said}"
-            urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
-            account = stacks.Account(url)
-            stack = stacks.translated(TEMPLATE, given)
-            created = side_by_side(account, stack, given)
-            wanted = stacks.for_moto(stack, given)["Resources"]
-            for logical, resource in wanted.items():
-                (made if logical in created else passed_over)[resource["Type"]] += 1
-            print(f"{name}: {len(wanted)} resources, {len(created)} of them created, updated and deleted by moto, twice ... ok")
-        for each in linted:
-            each.result()
-        print(f"refused, as they must be: {'; '.join(REFUSED)}")
-        print("created by moto: " + ", ".join(sorted(made)))
-        print("passed over by moto, and so checked by cfn-lint and SAM alone: " + ", ".join(sorted(passed_over)))
-    finally:
-        linting.shutdown(cancel_futures=True)
-        server.stop()
+    check_outputs(yaml_parse(TEMPLATE.read_text()))
+    stacks.check_sets(TEMPLATE, SETS, REFUSED, lambda *_: None, side_by_side)
 
 
 if __name__ == "__main__":
