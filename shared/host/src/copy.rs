@@ -23,12 +23,13 @@ use event_store::{
     ReminderRow, StoreError, Stream, UnreadableStream,
 };
 use futures_util::future::try_join_all;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use runtime::{Backoff, SecretUrl};
 use serde::Serialize;
 
 use self::digest::Totals;
 use crate::locks::Locks;
+use crate::output::progress_of_commits;
 use crate::registry::Registry;
 use crate::stores::cannot_open;
 use crate::{CannotStart, application};
@@ -516,13 +517,7 @@ struct Progress {
 impl Progress {
     fn new(commits: u64, json: bool) -> Self {
         let lines = !json && !stderr().is_terminal();
-        let said = std::cell::Cell::new(Instant::now());
-        if json {
-            return Self { bar: ProgressBar::hidden(), lines, said };
-        }
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} commits  {per_sec}  {eta} left");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        Self { bar: ProgressBar::new(commits).with_style(style), lines, said }
+        Self { bar: progress_of_commits(commits, json), lines, said: std::cell::Cell::new(Instant::now()) }
     }
 
     fn set(&self, commits: u64) {

@@ -60,7 +60,7 @@ pub enum FromFlags {}
 
 impl<A: Aggregate> FromApplication for CommandHandler<A> {
     fn from_application(parts: &Parts<'_>) -> Result<Self, CannotStart> {
-        aggregate::<A>(parts).map(|(_, handler)| handler)
+        aggregate::<A>(parts).map(|(_, handler)| handler.clone())
     }
 }
 
@@ -102,9 +102,10 @@ impl<S: Args> FromApplication<FromFlags> for S {
     }
 }
 
-fn aggregate<A: Aggregate>(parts: &Parts<'_>) -> Result<(OpenAggregate, CommandHandler<A>), CannotStart> {
-    let found =
-        parts.stores.aggregates.iter().find_map(|open| Some((open.clone(), open.handler_of::<A>()?.clone())));
+fn aggregate<'a, A: Aggregate>(
+    parts: &Parts<'a>,
+) -> Result<(&'a OpenAggregate, &'a CommandHandler<A>), CannotStart> {
+    let found = parts.stores.aggregates.iter().find_map(|open| Some((open, open.handler_of::<A>()?)));
     found.ok_or_else(|| {
         let kind = A::KIND;
         CannotStart(format!(

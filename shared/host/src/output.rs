@@ -4,6 +4,7 @@
 use std::fmt::{self, Arguments};
 use std::io::{self, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
@@ -90,6 +91,15 @@ impl fmt::Display for Label {
 #[must_use]
 pub fn plural(kind: &str) -> String {
     format!("{kind}s")
+}
+
+/// Returns the progress of a work on commits: a bar on a terminal. It is hidden elsewhere, and always with `json`.
+pub fn progress_of_commits(commits: u64, json: bool) -> ProgressBar {
+    if json {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} commits  {per_sec}  {eta} left");
+    ProgressBar::new(commits).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Writes a line to standard output.

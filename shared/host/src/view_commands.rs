@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::Label;
+use crate::output::{Label, progress_of_commits};
 use crate::registration::keeper;
 use crate::registry::{Registry, ViewChoice};
 use crate::stores::BothStores;
@@ -47,7 +46,7 @@ pub async fn rebuild(args: RebuildArgs, registry: &Registry) -> anyhow::Result<E
         view.migrate().await?;
         // Keeps them for the programs that are to come.
         view.register(keeper("rebuild")).await?;
-        let progress = progress(events.count().await?, args.json);
+        let progress = progress_of_commits(events.count().await?, args.json);
         let rebuilt = view.rebuild(&events, &progress).await?;
         let label = Label::of_view(view.name(), chosen.len());
         if args.json {
@@ -57,15 +56,6 @@ pub async fn rebuild(args: RebuildArgs, registry: &Registry) -> anyhow::Result<E
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A progress bar on a terminal. It is hidden elsewhere, and always with `json`.
-fn progress(commits: u64, json: bool) -> ProgressBar {
-    if json {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} commits  {per_sec}  {eta} left");
-    ProgressBar::new(commits).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Compares the views with the event store. The exit code is 1 if a fault was found and not repaired.
