@@ -40,12 +40,12 @@ fn compare(at: &str, released: &Value, today: &Value, found: &mut Vec<String>) {
 
 fn compare_properties(at: &str, old: &Map<String, Value>, new: &Map<String, Value>, found: &mut Vec<String>) {
     let none = Map::new();
-    let fields = |schema: &Map<String, Value>| schema.get("properties").and_then(Value::as_object).cloned();
-    let (before, after) = (fields(old).unwrap_or_else(|| none.clone()), fields(new).unwrap_or(none));
+    let [before, after] =
+        [old, new].map(|schema| schema.get("properties").and_then(Value::as_object).unwrap_or(&none));
     let is_required = |schema: &Map<String, Value>, name: &str| {
         schema.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|n| n == name))
     };
-    for (name, field) in &before {
+    for (name, field) in before {
         let Some(today) = after.get(name) else {
             found.push(format!("{at}.{name} is gone"));
             continue;
