@@ -106,7 +106,8 @@ fn begin_connecting(store: EventStore, channel: EventChannel, pause: Duration) {
 }
 
 impl LambdaSettings {
-    /// Opens the stores of this application's aggregate and makes a handler that waits for its publishing, since a Lambda is frozen once it has answered.
+    /// Opens the stores of this application's aggregate and makes a handler that waits for its publishing, since a Lambda is frozen
+    /// once it has answered.
     ///
     /// Looks up the settings that stand for a secret. Begins to connect to both stores at once, and waits for neither: a store that is
     /// down stops no function from starting, and a first event finds what is ready by then.

@@ -8,7 +8,9 @@ use event_sourcing::{CommandId, StreamId};
 
 #[cfg(any(feature = "embedded", feature = "postgres"))]
 use crate::UnreadableStream;
-use crate::{CommandRecord, Commit, CommitId, EventStore, Page, ReminderRow, ScanPosition, StoreError};
+use crate::{
+    CommandRecord, Commit, CommitId, EventStore, Page, ReminderRow, ScanPosition, StoreError, on_store,
+};
 
 /// A page of small records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +32,7 @@ impl EventStore {
         limit: usize,
     ) -> Result<Page<Commit>, StoreError> {
         let limit = limit.max(1);
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.export_commits(after, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.export_commits(after, limit).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.export_commits(after, limit).await,
-        }
+        on_store!(self, store => store.export_commits(after, limit).await)
     }
 
     /// Returns a page of all small records of commands without events. `limit` is the number of rows that the store looks at.
@@ -50,14 +45,7 @@ impl EventStore {
         limit: usize,
     ) -> Result<RecordPage, StoreError> {
         let limit = limit.max(1);
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.export_records(after, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.export_records(after, limit).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.export_records(after, limit).await,
-        }
+        on_store!(self, store => store.export_records(after, limit).await)
     }
 
     /// Returns a page of all reminders, which begins after the commit `behind`.

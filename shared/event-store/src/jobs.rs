@@ -25,6 +25,7 @@ pub(crate) mod on_server {
     use tokio::time::timeout;
 
     use super::{Answer, LoadJob, Streams};
+    use crate::load::Lane;
     use crate::{Load, Mark, StoreError};
 
     /// The most jobs that one batch takes. A queue holds at most four times as many.
@@ -57,16 +58,38 @@ pub(crate) mod on_server {
         timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(no_answer(PATIENCE).into()))
     }
 
-    pub(crate) async fn load_many(
-        reader: &TaskBatcher<LoadJob>,
-        loads: Vec<Load>,
-    ) -> Result<Streams, StoreError> {
-        let mut streams = Vec::with_capacity(loads.len());
-        for loads in loads.chunks(TURN) {
-            let loads = loads.to_vec();
-            streams.extend(ask(reader, |answer| LoadJob { loads, answer }).await?);
+    /// The readers of a store, one for each [`Lane`].
+    #[derive(Clone)]
+    pub(crate) struct Readers {
+        shared: TaskBatcher<LoadJob>,
+        long: TaskBatcher<LoadJob>,
+    }
+
+    impl Readers {
+        /// Starts the readers. `side_by_side` merged reads run at a time, besides one of a page of a long stream.
+        pub(crate) fn start<W>(
+            side_by_side: usize,
+            work: impl Fn(Vec<LoadJob>) -> W + Clone + Send + 'static,
+        ) -> Self
+        where
+            W: Future<Output = ()> + Send + 'static,
+        {
+            let long = TaskBatcher::start(1, 1, work.clone());
+            Self { shared: TaskBatcher::start(TURN, side_by_side, work), long }
         }
-        Ok(streams)
+
+        pub(crate) async fn load_many(&self, loads: Vec<Load>, lane: Lane) -> Result<Streams, StoreError> {
+            let reader = match lane {
+                Lane::Shared => &self.shared,
+                Lane::Long => &self.long,
+            };
+            let mut streams = Vec::with_capacity(loads.len());
+            for loads in loads.chunks(TURN) {
+                let loads = loads.to_vec();
+                streams.extend(ask(reader, |answer| LoadJob { loads, answer }).await?);
+            }
+            Ok(streams)
+        }
     }
 
     pub(crate) async fn mark(marker: &TaskBatcher<MarkJob>, marks: Vec<Mark>) -> Result<(), StoreError> {

@@ -67,6 +67,21 @@ pub enum EventStore {
     Sqlite(sqlite::SqliteEventStore),
 }
 
+/// Evaluates a call on the store of this variant.
+macro_rules! on_store {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            #[cfg(feature = "mongodb")]
+            Self::MongoDb($store) => $call,
+            #[cfg(feature = "postgres")]
+            Self::Postgres($store) => $call,
+            #[cfg(feature = "embedded")]
+            Self::Sqlite($store) => $call,
+        }
+    };
+}
+use on_store;
+
 impl EventStore {
     /// Opens a namespace in the store that the URL names. It connects to a server only at first use. It opens a file at once, and
     /// creates a missing one.
@@ -125,14 +140,7 @@ impl EventStore {
         if commit.events.is_empty() {
             return Err(AppendError::Conflict);
         }
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.append(commit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.append(commit).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.append(commit).await,
-        }
+        on_store!(self, store => store.append(commit).await)
     }
 
     /// Appends commits as one write, those of a stream one after the other. They are durable when this returns.
@@ -161,14 +169,7 @@ impl EventStore {
     /// # Errors
     /// [`AppendError::Conflict`] when the stream has this command id.
     pub async fn remember(&self, record: CommandRecord) -> Result<(), AppendError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.remember(record).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.remember(record).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.remember(record).await,
-        }
+        on_store!(self, store => store.remember(record).await)
     }
 
     /// Returns a page of all commits, in any order across streams. A commit that is appended during a scan may be missing.
@@ -182,14 +183,7 @@ impl EventStore {
         after: Option<ScanPosition>,
         limit: usize,
     ) -> Result<Page<ScannedCommit<E>>, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.scan(after, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.scan(after, limit).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.scan(after, limit).await,
-        }
+        on_store!(self, store => store.scan(after, limit).await)
     }
 
     /// Returns a page of streams with their heads, in the store's own order. The page begins after the stream `after`, which is
@@ -199,14 +193,7 @@ impl EventStore {
     /// # Errors
     /// When the store is not available.
     pub async fn heads(&self, after: Option<&str>, limit: usize) -> Result<Heads, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.heads(after, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.heads(after, limit).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.heads(after, limit).await,
-        }
+        on_store!(self, store => store.heads(after, limit).await)
     }
 
     /// Returns the oldest unpublished commit of up to `limit` streams, in random order, so that several relays mostly take
@@ -223,14 +210,7 @@ impl EventStore {
         young: RangeInclusive<Timestamp>,
         limit: usize,
     ) -> Result<Vec<CommitId>, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.outstanding(young, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.outstanding(young, limit).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.outstanding(young, limit).await,
-        }
+        on_store!(self, store => store.outstanding(young, limit).await)
     }
 
     /// Returns true if the stream still ends at this version. It is for answers that no append checks.
@@ -297,14 +277,7 @@ impl EventStore {
     /// When the store is not available.
     pub async fn mark_published<M: Into<Mark>>(&self, commits: Vec<M>) -> Result<(), StoreError> {
         let marks = commits.into_iter().map(Into::into).collect();
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.mark_published(marks).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.mark_published(marks).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.mark_published(marks).await,
-        }
+        on_store!(self, store => store.mark_published(marks).await)
     }
 
     /// Deletes small records of clients' commands that were recorded before this time, and returns their number. PostgreSQL deletes
@@ -331,14 +304,7 @@ impl EventStore {
     /// # Errors
     /// When the store is not available.
     pub async fn backlog(&self) -> Result<Backlog, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.backlog().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.backlog().await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.backlog().await,
-        }
+        on_store!(self, store => store.backlog().await)
     }
 
     /// Returns about how many commits there are. The progress of a scan uses it.
@@ -346,14 +312,7 @@ impl EventStore {
     /// # Errors
     /// When the store is not available.
     pub async fn count(&self) -> Result<u64, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.count().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.count().await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.count().await,
-        }
+        on_store!(self, store => store.count().await)
     }
 
     /// Connects to the server, logs in, and makes sure that tables or indexes are there. Without this call, the first use does so.
@@ -376,14 +335,7 @@ impl EventStore {
     /// # Errors
     /// When the store does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.ping().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.ping().await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.ping().await,
-        }
+        on_store!(self, store => store.ping().await)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use event_sourcing::Version;
 
-use crate::{EventStore, Load, StoreError, Stream, UnreadableStream};
+use crate::{EventStore, Load, StoreError, Stream, UnreadableStream, on_store};
 
 /// The number of versions in the first page of a stream.
 pub(crate) const FIRST_PAGE: u64 = 64;
@@ -95,14 +95,7 @@ impl EventStore {
     }
 
     async fn load_pages(&self, pages: Vec<Load>, lane: Lane) -> Result<Vec<OneStream>, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.load_many(pages, lane).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.load_many(pages, lane).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.load_many(pages, lane).await,
-        }
+        on_store!(self, store => store.load_many(pages, lane).await)
     }
 }
 

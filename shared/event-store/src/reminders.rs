@@ -9,7 +9,7 @@ use std::time::Duration;
 use event_sourcing::Version;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{CommitId, EventStore, StoreError};
+use crate::{CommitId, EventStore, StoreError, on_store};
 
 /// The number of times that an event is published again. Then its reminder is exhausted, and stays visible.
 pub const REMINDERS: u32 = 20;
@@ -255,14 +255,7 @@ impl EventStore {
     }
 
     async fn due_reminders(&self, due: DueTimes, limit: usize) -> Result<Vec<ReminderRow>, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.due_reminders(due, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.due_reminders(due, limit).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.due_reminders(due, limit).await,
-        }
+        on_store!(self, store => store.due_reminders(due, limit).await)
     }
 
     pub(crate) async fn list_reminders(
@@ -270,59 +263,24 @@ impl EventStore {
         behind: Option<&CommitId>,
         limit: usize,
     ) -> Result<Vec<ReminderRow>, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.list_reminders(behind, limit).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.list_reminders(behind, limit).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.list_reminders(behind, limit).await,
-        }
+        on_store!(self, store => store.list_reminders(behind, limit).await)
     }
 
     async fn count_reminders(&self) -> Result<ReminderCounts, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.count_reminders().await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.count_reminders().await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.count_reminders().await,
-        }
+        on_store!(self, store => store.count_reminders().await)
     }
 
     /// Moves the reminder to the row's time. Returns true if the reminder's time was `since` until then.
     async fn move_reminder(&self, row: ReminderRow, since: Timestamp) -> Result<bool, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.move_reminder(row, since).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.move_reminder(row, since).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.move_reminder(row, since).await,
-        }
+        on_store!(self, store => store.move_reminder(row, since).await)
     }
 
     pub(crate) async fn set_aside(&self, row: ReminderRow) -> Result<(), StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.set_aside(row).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.set_aside(row).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.set_aside(row).await,
-        }
+        on_store!(self, store => store.set_aside(row).await)
     }
 
     pub(crate) async fn end_reminders(&self, commits: Vec<CommitId>) -> Result<(), StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.end_reminders(commits).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.end_reminders(commits).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.end_reminders(commits).await,
-        }
+        on_store!(self, store => store.end_reminders(commits).await)
     }
 }
 

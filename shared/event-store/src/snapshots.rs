@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::commit::fold_from;
 use crate::load::FIRST_PAGE;
-use crate::{AnsweredCommand, Commit, EventStore, Load, StoreError, Stream, UnreadableStream};
+use crate::{AnsweredCommand, Commit, EventStore, Load, StoreError, Stream, UnreadableStream, on_store};
 
 /// The number of events between two snapshots of a stream. A shorter stream has none, and its load does not look for one.
 pub const SNAPSHOT_EVERY: u64 = FIRST_PAGE;
@@ -217,25 +217,11 @@ impl EventStore {
         revision: u32,
         last: Version,
     ) -> Result<Option<SnapshotRow>, StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.snapshot(stream, revision, last).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.snapshot(stream, revision, last).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.snapshot(stream, revision, last).await,
-        }
+        on_store!(self, store => store.snapshot(stream, revision, last).await)
     }
 
     /// Stores snapshots, in place of those that are there.
     async fn put_snapshots(&self, rows: Vec<SnapshotRow>) -> Result<(), StoreError> {
-        match self {
-            #[cfg(feature = "mongodb")]
-            Self::MongoDb(store) => store.put_snapshots(rows).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres(store) => store.put_snapshots(rows).await,
-            #[cfg(feature = "embedded")]
-            Self::Sqlite(store) => store.put_snapshots(rows).await,
-        }
+        on_store!(self, store => store.put_snapshots(rows).await)
     }
 }

@@ -6,9 +6,9 @@
 //! version) costs no index of its own. (stream, command id) has an index, which loads use as well. Both indexes begin with the
 //! stream, so the collection can be sharded by `{stream: "hashed"}`. Reads and writes of streams name the stream.
 //!
-//! All waiting *appends* and small records are one `insertMany`, and all waiting *loads* of short streams are one `find`. All waiting *marks* are
-//! one `updateMany`, and one more for those that set a reminder. The store asks nothing of a server before the first of these
-//! calls, or of `connect`.
+//! All waiting *appends* and small records are one `insertMany`, and all waiting *loads* of short streams are one `find`. All
+//! waiting *marks* are one `updateMany`, and one more for those that set a reminder. The store asks nothing of a server before the
+//! first of these calls, or of `connect`.
 
 pub(crate) mod connection;
 mod document;
@@ -32,8 +32,8 @@ use jiff::Timestamp;
 use runtime::SecretUrl;
 use runtime::batcher::TaskBatcher;
 
-use crate::jobs::on_server::{self, MarkJob, TURN, ask};
-use crate::jobs::{LoadJob, Streams};
+use crate::jobs::Streams;
+use crate::jobs::on_server::{self, MarkJob, Readers, TURN, ask};
 use crate::load::Lane;
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::snapshots::SnapshotRow;
@@ -60,8 +60,7 @@ pub struct MongoDbEventStore {
     connection: Arc<Connection>,
     writer: TaskBatcher<Write>,
     bulk: Arc<Writer>,
-    reader: TaskBatcher<LoadJob>,
-    long_reader: TaskBatcher<LoadJob>,
+    readers: Readers,
     marks: TaskBatcher<MarkJob>,
     head_cache: Arc<HeadCache>,
 }
@@ -81,15 +80,13 @@ impl MongoDbEventStore {
         let head_cache = Arc::new(HeadCache::default());
         let writer = Arc::new(Writer::new(Arc::clone(&connection), Arc::clone(&head_cache)));
         let reader = Arc::new(Reader::new(Arc::clone(&connection), Arc::clone(&head_cache)));
-        let long_reader = Arc::clone(&reader);
         let marks = Arc::new(Marker::new(Arc::clone(&connection)));
         Ok(Self {
             head_cache,
             connection,
             bulk: Arc::clone(&writer),
             writer: TaskBatcher::start(TURN, WRITES, move |writes| Arc::clone(&writer).work(writes)),
-            reader: TaskBatcher::start(TURN, FINDS, move |jobs| Arc::clone(&reader).work(jobs)),
-            long_reader: TaskBatcher::start(1, 1, move |jobs| Arc::clone(&long_reader).work(jobs)),
+            readers: Readers::start(FINDS, move |jobs| Arc::clone(&reader).work(jobs)),
             marks: TaskBatcher::start(TURN, WRITES, move |jobs| Arc::clone(&marks).work(jobs)),
         })
     }
@@ -151,11 +148,7 @@ impl MongoDbEventStore {
     }
 
     pub(crate) async fn load_many(&self, loads: Vec<Load>, lane: Lane) -> Result<Streams, StoreError> {
-        let reader = match lane {
-            Lane::Shared => &self.reader,
-            Lane::Long => &self.long_reader,
-        };
-        on_server::load_many(reader, loads).await
+        self.readers.load_many(loads, lane).await
     }
 
     pub(crate) async fn scan<E: EventType>(
@@ -225,12 +218,12 @@ impl MongoDbEventStore {
         maintenance::backlog(&self.connection).await
     }
 
-    /// Checks the server and the indexes. Missing indexes mean that somebody has dropped them, or the whole collection. The store
-    /// then clears its cache of heads, so that no commit is appended after one that is gone, and creates the indexes again.
     pub(crate) async fn connect(&self) -> Result<(), StoreError> {
         self.connection.begin().await
     }
 
+    /// Checks the server and the indexes. Missing indexes mean that somebody has dropped them, or the whole collection. The store
+    /// then clears its cache of heads, so that no commit is appended after one that is gone, and creates the indexes again.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
         let Err(problem) = maintenance::ping(&self.connection).await else { return Ok(()) };
         self.head_cache.forget();

@@ -31,8 +31,8 @@ use runtime::batcher::TaskBatcher;
 use self::connections::Connections;
 use self::presence::Presence;
 use self::write::Write;
-use crate::jobs::on_server::{self, MarkJob, TURN, ask};
-use crate::jobs::{LoadJob, Streams};
+use crate::jobs::Streams;
+use crate::jobs::on_server::{self, MarkJob, Readers, TURN, ask};
 use crate::load::Lane;
 use crate::reminders::{DueTimes, ReminderRow};
 use crate::snapshots::SnapshotRow;
@@ -56,8 +56,7 @@ pub struct PostgresEventStore {
     connections: Arc<Connections>,
     presence: Arc<Presence>,
     writer: TaskBatcher<Write>,
-    reader: TaskBatcher<LoadJob>,
-    long_reader: TaskBatcher<LoadJob>,
+    readers: Readers,
     marks: TaskBatcher<MarkJob>,
 }
 
@@ -69,7 +68,7 @@ impl PostgresEventStore {
     pub fn open(url: &SecretUrl, connections: Option<u32>, namespace: &Namespace) -> Result<Self, OpenError> {
         let size = connections.unwrap_or(CONNECTIONS).max(1) as usize;
         let connections = Arc::new(Connections::new(url, size, namespace)?);
-        let [writing, reading, long, marking] = [(); 4].map(|()| Arc::clone(&connections));
+        let [writing, reading, marking] = [(); 3].map(|()| Arc::clone(&connections));
         let presence = Arc::<Presence>::default();
         let appender = Arc::clone(&presence);
         Ok(Self {
@@ -78,8 +77,7 @@ impl PostgresEventStore {
             writer: TaskBatcher::start(TURN, WRITES, move |writes| {
                 write::work(Arc::clone(&writing), appender.number(), writes)
             }),
-            reader: TaskBatcher::start(TURN, FINDS, move |jobs| read::work(Arc::clone(&reading), jobs)),
-            long_reader: TaskBatcher::start(1, 1, move |jobs| read::work(Arc::clone(&long), jobs)),
+            readers: Readers::start(FINDS, move |jobs| read::work(Arc::clone(&reading), jobs)),
             marks: TaskBatcher::start(TURN, WRITES, move |jobs| mark::work(Arc::clone(&marking), jobs)),
         })
     }
@@ -140,11 +138,7 @@ impl PostgresEventStore {
     }
 
     pub(crate) async fn load_many(&self, loads: Vec<Load>, lane: Lane) -> Result<Streams, StoreError> {
-        let reader = match lane {
-            Lane::Shared => &self.reader,
-            Lane::Long => &self.long_reader,
-        };
-        on_server::load_many(reader, loads).await
+        self.readers.load_many(loads, lane).await
     }
 
     pub(crate) async fn scan<E: EventType>(

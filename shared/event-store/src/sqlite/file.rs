@@ -18,10 +18,10 @@ const APPLICATION: i32 = i32::from_be_bytes(*b"ORev");
 /// The version of the tables below (`PRAGMA user_version`), for all namespaces. Any change of the tables raises it by one.
 const SCHEMA: i32 = 5;
 
-/// The tables of a namespace. Commits and command ids are in one tree, and both unique keys begin with the stream. So all rows of a command are close
-/// together, mostly in one page. Keys in random order would need a page of their own, and that page is the greater part of a
-/// row's cost. For the same reason the tables have no rowids. Whole numbers sort before text, so a stream's commits come first,
-/// by version. Times are microseconds since 1970.
+/// The tables of a namespace. Commits and command ids are in one tree, and both unique keys begin with the stream. So all rows of a
+/// command are close together, mostly in one page. Keys in random order would need a page of their own, and that page is the
+/// greater part of a row's cost. For the same reason the tables have no rowids. Whole numbers sort before text, so a stream's
+/// commits come first, by version. Times are microseconds since 1970.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS {namespace}_commits (
         stream       TEXT    NOT NULL,

@@ -2,8 +2,9 @@
 //!
 //! Four threads have a connection each. The *writer* takes all appends, small records and marks that wait, and writes them as
 //! one transaction. So one sync to disk serves them all. SQLite has one writer at a time, so a second writer thread would only
-//! wait. The *reader* answers all waiting loads from one snapshot. Another reader reads the pages of long streams, and their snapshots. The *maintainer* reads the store at large, such as a page of a
-//! scan or the whole outbox, so that no load waits for that. With a write-ahead log, none of them waits for another.
+//! wait. The *reader* answers all waiting loads from one snapshot. Another reader reads the pages of long streams, and their
+//! snapshots. The *maintainer* reads the store at large, such as a page of a scan or the whole outbox, so that no load waits for
+//! that. With a write-ahead log, none of them waits for another.
 //!
 //! Several processes may have the file open, and so may several namespaces of one process: each has its own threads and tables.
 //! Their writers take SQLite's lock in turns. This module knows nothing of tasks or runtimes, except for the channels that bring
